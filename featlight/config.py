@@ -1,0 +1,309 @@
+"""What a run is: typed, checked, written back as YAML. No torch, so that a slip is answered at once."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+
+from featlight.errors import UsageError, unknown
+from featlight.recipe import ARTICLE, TINY_INCEPTION, Octave, Recipe
+from featlight.tile import METRICS, Features, Metric, Term, Tile, file_name, format_features, parse_features
+
+# What featlight knows of a network before it loads it. Others name a layer, and run the article's recipe.
+DEFAULT_LAYERS = {
+    "tiny_inception": "Mixed_4b",
+    "inception_v3": "Mixed_6b",
+    "googlenet": "inception4c",
+    "resnet50": "layer3",
+}
+RECIPES = {"tiny_inception": TINY_INCEPTION}
+
+
+def default_recipe(model: str) -> Recipe:
+    """The recipe that featlight ships for a network: its own, or the article's."""
+    return RECIPES.get(model, ARTICLE)
+
+
+def _layers(given: Any) -> Any:
+    if isinstance(given, str):
+        return {given: None}
+    if isinstance(given, list):
+        if any(not isinstance(name, str) for name in given):
+            raise ValueError(f"{given!r} given; a layer's name, a list of names, or {{name: features}} is allowed")
+        return dict.fromkeys(given)
+    return given
+
+
+def _on_off(given: Any) -> Any:
+    return (
+        {True: "on", False: "off"}.get(given, given) if isinstance(given, bool) else given
+    )  # YAML 1.1 reads on as true
+
+
+def _index(given: Any) -> Any:
+    """A flag's words (`9,9`) and a file's values alike."""
+    if isinstance(given, str) and given != "all":
+        try:
+            given = [int(part) for part in given.strip("[]() ").split(",")]
+        except ValueError:
+            given = None
+        given = given[0] if given and len(given) == 1 else given
+    fits = given == "all" or (isinstance(given, int) and not isinstance(given, bool) and given >= 0)
+    pair = isinstance(given, list | tuple) and len(given) == 2 and all(isinstance(i, int) and i >= 0 for i in given)
+    if not fits and not pair:
+        raise ValueError("a row, [row, column], a neuron's number, or all is allowed")
+    return tuple(given) if pair else given
+
+
+def _flow(value: Any) -> Any:
+    return None if value is None else format_features(value)
+
+
+def _auto_or_count(given: Any) -> Any:
+    if given == "auto":
+        return given
+    try:
+        count = int(str(given))
+    except ValueError:
+        count = 0
+    if count < 1:
+        raise ValueError("auto, or a whole number from 1, is allowed")
+    return count
+
+
+Spec = Annotated[Features, BeforeValidator(parse_features), PlainSerializer(_flow)]
+Layers = Annotated[dict[str, Annotated[Spec | None, PlainSerializer(_flow)]], BeforeValidator(_layers)]
+Count = Annotated[Literal["auto"] | int, BeforeValidator(_auto_or_count)]
+AnyRegion = Literal["map", "row", "neuron", "prefix", "all"]
+AnyIndex = Annotated[
+    int | tuple[int, int] | Literal["all"] | None, BeforeValidator(lambda i: i if i is None else _index(i))
+]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class Variant(_Strict):
+    """The same tiles made another way; what is left out is as in the run."""
+
+    name: str
+    metric: Metric | None = None
+    target: Finite | None = None
+    region: AnyRegion | None = None
+    index: AnyIndex = None
+    recipe: Recipe | None = None
+    init: str | None = None
+    seed: Seed | None = None
+
+
+class Config(_Strict):
+    """A run. Each key's help is its field's description; a flag of the same name beats the file."""
+
+    model: str = Field(
+        "tiny_inception",
+        description="a convolutional classification network of torchvision.models, tiny_inception (embedded), "
+        "or package.module:callable",
+    )
+    weights: str = Field(
+        "DEFAULT",
+        description="a torchvision weights name, a .safetensors or .pth file, or none (random, drawn under the seed)",
+    )
+    normalize: Literal["none", "weights"] = Field(
+        "none",
+        description="none: raw pixels; weights: the mean, std and input transform that the weights were trained with",
+    )
+    layer: Layers | None = Field(
+        None,
+        description="layer to visualize, a dotted name as --list-layers prints it; repeatable; null: the network's own",
+    )
+    features: Spec = Field(
+        "all", description="features (channels) of each layer: all, or numbers and ranges as in 0-15,199,201"
+    )
+    metric: Metric = Field("l1", description="distance to the target that is minimised: " + ", ".join(METRICS))
+    target: Finite = Field(
+        200.0, description="activation that every chosen neuron is drawn to, in the layer's own units"
+    )
+    region: AnyRegion = Field(
+        "map", description="neurons of the feature's map: map, row, neuron, prefix; all: all features at once"
+    )
+    index: AnyIndex = Field(
+        None,
+        description="the row, row,column, or the prefix's last neuron in reading order, "
+        "on the first octave's map; all: a tile for each",
+    )
+    tiles: tuple[Tile, ...] | None = Field(
+        None, description="named tiles instead of layer and features, each a weighted sum of terms"
+    )
+    variants: tuple[Variant, ...] | None = Field(None, description="the same tiles made several ways")
+    recipe: Recipe | None = Field(
+        None,
+        description="octaves (size in pixels, steps, learning rates, blur sigmas in pixels) and gradient; "
+        "null: the network's own",
+    )
+    init: str = Field(
+        "noise", description="starting image: noise, noise-per-feature, gray (0.5), or the path of an image"
+    )
+    seed: Seed = Field(999, description="seed of the starting noise and of random weights")
+    devices: Count = Field("auto", description="workers on this machine, a GPU each where there are GPUs")
+    num_nodes: int = Field(1, ge=1, description="machines")
+    accelerator: Literal["auto", "cpu", "gpu"] = Field(
+        "auto", description="auto (CUDA if there is one, else the CPU), cpu or gpu"
+    )
+    precision: Literal["fp32", "bf16", "fp64"] = Field(
+        "fp32",
+        description="fp32, bf16 (the network only; images stay float32), or fp64 (everything; for checking)",
+    )
+    batch_size: Count = Field("auto", description="images optimised together, a number or auto")
+    threads: Count = Field("auto", description="CPU threads of each worker, a number or auto")
+    compile: Annotated[Literal["auto", "on", "off"], BeforeValidator(_on_off)] = Field(
+        "auto", description="torch.compile the network: auto, on or off"
+    )
+    keep_octaves: bool = Field(False, description="keep each octave's end as a small picture too")
+    float_images: bool = Field(False, description="keep the unclipped float32 images too, as safetensors")
+    out: str | None = Field(None, description="run directory; null: runs/<model>-<layer>, or runs/<config's name>")
+
+    def settled(self, name: str | None = None) -> "Config":
+        """The same run with the defaults that hang on the network, and the run directory, filled in.
+
+        Args:
+            name: the config file's stem, which names the default run directory.
+        """
+        layer = self.layer
+        if layer is None and self.tiles is None and self.model in DEFAULT_LAYERS:
+            layer = {DEFAULT_LAYERS[self.model]: None}
+        words = [self.model.rpartition(":")[2], *(layer or ["tiles"])]
+        out = self.out or str(Path("runs") / (name or "-".join(file_name(word) for word in words)))
+        return self.model_copy(update={"layer": layer, "recipe": self.recipe or default_recipe(self.model), "out": out})
+
+    def to_yaml(self) -> str:
+        """YAML that `read` takes back to an equal config."""
+        values = self.model_dump(mode="json")
+        if values["layer"] is not None and not any(values["layer"].values()):
+            values["layer"] = list(values["layer"])
+        return yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=110)
+
+
+# The keys that may stand inside each table, for the nearest name of one that may not.
+_TABLES: dict[str, tuple[str, ...]] = {
+    "": tuple(Config.model_fields),
+    "recipe": tuple(Recipe.__dataclass_fields__),
+    "octaves": tuple(Octave.__dataclass_fields__),
+    "tiles": tuple(Tile.__dataclass_fields__),
+    "terms": tuple(Term.__dataclass_fields__),
+    "variants": tuple(Variant.model_fields),
+}
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The keys of a YAML config file.
+
+    Raises:
+        UsageError: there is no such file, or it is not a YAML table.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"--config {path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise UsageError(f"{path}: a table of `key: value` lines is needed, {type(values).__name__} given")
+    return values
+
+
+def check(values: Mapping[str, Any], sources: Mapping[str, str] | None = None) -> Config:
+    """The config that the values describe.
+
+    Args:
+        values: by key.
+        sources: where each key stands, as the user wrote it (`--seed`, `my.yaml: seed`).
+
+    Raises:
+        UsageError: the first value that does not fit: its key, what was given, what is allowed.
+    """
+    try:
+        config = Config.model_validate(dict(values))
+    except ValidationError as error:
+        # a misspelt key also leaves its right name missing: say the first
+        first = min(error.errors(), key=lambda slip: slip["type"] not in _UNKNOWN_KEY)
+        raise UsageError(_one_line(first, sources or {})) from None
+    _check_whole(config, sources or {})
+    return config
+
+
+def _check_whole(config: Config, sources: Mapping[str, str]) -> None:
+    """What no single key can tell."""
+
+    def refuse(key: str, message: str) -> None:
+        raise UsageError(f"{sources.get(key, key)}: {message}")
+
+    if config.tiles is not None and config.layer is not None:
+        refuse("tiles", "named tiles and `layer` exclude each other")
+    for key, names in (
+        ("tiles", [tile.name for tile in config.tiles or ()]),
+        ("variants", [variant.name for variant in config.variants or ()]),
+    ):
+        for name in names:
+            if names.count(name) > 1:
+                refuse(key, f"the name {name!r} is given twice")
+            if name != file_name(name):
+                refuse(key, f"name {name!r} given; letters, digits, '.', '_' and '-' are allowed")
+    ways: list[Config | Variant] = [config, *(config.variants or ())]
+    for way in ways:
+        region = way.region or config.region
+        index = way.index if way.index is not None else config.index
+        needs = {
+            "map": "no index",
+            "all": "no index",
+            "row": "a row",
+            "neuron": "row,column",
+            "prefix": "a number",
+        }
+        if index == "all":
+            fits = region in ("row", "neuron", "prefix")
+        else:
+            fits = {"row": int, "prefix": int, "neuron": tuple}.get(region, type(None)) is type(index)
+        if config.tiles is None and not fits:
+            refuse("index", f"{index!r} given; region {region} takes {needs[region]}")
+
+
+_UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
+
+
+def _one_line(error: Any, sources: Mapping[str, str]) -> str:
+    """What is wrong with which key, from one of pydantic's errors."""
+    place = [part for part in error["loc"] if isinstance(part, int) or not part[0].isupper()]
+    key = str(place[0])
+    path = sources.get(key, key) + "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in place[1:])
+    if error["type"] in _UNKNOWN_KEY:
+        words = [part for part in place[:-1] if isinstance(part, str)]
+        table = words[-1] if words else ""
+        source, _, _ = path.rpartition(".") if len(place) > 1 else path.rpartition(": ")
+        return (f"{source}: " if source else "") + unknown("key", str(place[-1]), _TABLES.get(table, ()))
+    given = error["input"]
+    shown = repr(given) if len(repr(given)) <= 60 else repr(given)[:57] + "..."
+    match error["type"]:
+        case "value_error":
+            message = str(error["ctx"]["error"])
+            return f"{path}.{message}" if message.split(":")[0] in _INNER else f"{path}: {_with_given(message, shown)}"
+        case "literal_error":
+            return (
+                f"{path}: {shown} given; allowed: {error['ctx']['expected'].replace(' or ', ', ').replace(chr(39), '')}"
+            )
+        case "missing":
+            return f"{path}: missing"
+    return f"{path}: {shown} given; it {error['msg'].removeprefix('Input ')}"
+
+
+_INNER = {key for table, keys in _TABLES.items() if table for key in keys}
+
+
+def _with_given(message: str, shown: str) -> str:
+    return message if "given" in message else f"{shown} given; {message}"

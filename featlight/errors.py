@@ -1,0 +1,59 @@
+"""What can go wrong, each with the exit code that the command line turns it into."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class FeatlightError(Exception):
+    """Anything that featlight tells a user in one line."""
+
+    exit_code = 1
+
+
+class UsageError(FeatlightError, ValueError):
+    """A flag, a config key, a layer or a feature that does not fit."""
+
+    exit_code = 2
+
+
+class WeightsError(FeatlightError):
+    """Weights that cannot be had or used."""
+
+    exit_code = 3
+
+
+class StorageError(FeatlightError):
+    """No room, or no right to write."""
+
+    exit_code = 74
+
+
+class Interrupted(FeatlightError):
+    """Stopped early; the same command goes on from here."""
+
+    exit_code = 75
+
+
+def unknown(kind: str, given: str, allowed: Iterable[str], where: str = "") -> str:
+    """One line that names what was given and the nearest of what is allowed.
+
+    Args:
+        kind: what it is, as in "layer".
+        given: the word that does not exist.
+        allowed: the words that do.
+        where: in what it was looked for, as in "in inception_v3".
+    """
+    words = list(dict.fromkeys(allowed))
+    head = f"no {kind} {given!r}" + (f" {where}" if where else "")
+    near = nearest(given, words)
+    if near is not None:
+        return f"{head}; nearest: {near!r}"
+    shown = ", ".join(words[:24]) + (f", ... ({len(words)} in all)" if len(words) > 24 else "")
+    return f"{head}; allowed: {shown}"
+
+
+def nearest(given: str, allowed: Iterable[str]) -> str | None:
+    """The allowed word most like the given one, whatever its case; None where none is near."""
+    folded = {word.casefold(): word for word in allowed}
+    close = difflib.get_close_matches(given.casefold(), folded, n=1, cutoff=0.6)
+    return folded[close[0]] if close else None

@@ -1,0 +1,178 @@
+"""What can be maximised, in words: terms, tiles and their names. Plain data, no torch."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, get_args
+
+Region = Literal["map", "row", "neuron", "prefix"]
+Metric = Literal["l1", "l2", "linf", "linf-rows"]
+Index = int | tuple[int, int] | None
+
+REGIONS = get_args(Region)
+METRICS = get_args(Metric)
+
+
+@dataclass(frozen=True)
+class Term:
+    """One part of an objective: neurons of one layer, and how much they weigh.
+
+    Args:
+        layer: dotted module name, as `named_modules()` gives it.
+        feature: channel of the layer's output; None for all of them at once.
+        weight: factor of this term's loss.
+        region: `map` (all positions), `row`, `neuron`, or `prefix` (the first neurons in reading order).
+        index: the row, the neuron's (row, column), or the prefix's last neuron in reading order; positions are
+            those of the first octave's map.
+
+    Raises:
+        ValueError: the index does not fit the region.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    layer: str
+    feature: int | None = None
+    weight: float = 1.0
+    region: Region = "map"
+    index: Index = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.index, list):
+            object.__setattr__(self, "index", tuple(self.index))
+        if self.feature is not None and self.feature < 0:
+            raise ValueError(f"feature: {self.feature} given; features count from 0")
+        if self.region not in REGIONS:
+            raise ValueError(f"region: {self.region!r} given; allowed: {', '.join(REGIONS)}")
+        check_index(self.region, self.index)
+
+
+def check_index(region: str, index: Any) -> None:
+    """Raise ValueError where the index is not of the kind that the region needs."""
+    wanted = {"map": "none", "row": "a row", "neuron": "[row, column]", "prefix": "a neuron's number"}[region]
+    fits = {
+        "map": index is None,
+        "row": _is_count(index),
+        "neuron": isinstance(index, tuple) and len(index) == 2 and all(_is_count(i) for i in index),
+        "prefix": _is_count(index),
+    }[region]
+    if not fits:
+        given = list(index) if isinstance(index, tuple) else index
+        raise ValueError(f"index: {given!r} given; region {region} takes {wanted}, counted from 0")
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One image to make: a name and the weighted sum of terms that it maximises.
+
+    Args:
+        name: letters, digits, '.', '_' and '-' (a tile made by `feature_tile` has `layer/feature`).
+        terms: one or more.
+
+    Raises:
+        ValueError: no term, or a name that cannot be a file's.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    name: str
+    terms: tuple[Term, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "terms", tuple(self.terms))
+        if not self.terms:
+            raise ValueError("terms: none given; a tile needs at least one")
+        parts = self.name.split("/")
+        if len(parts) > 2 or any(part != file_name(part) for part in parts):
+            raise ValueError(f"name: {self.name!r} given; letters, digits, '.', '_' and '-' are allowed")
+
+    @property
+    def is_named(self) -> bool:
+        """Whether the user named it, rather than its layer and feature."""
+        return "/" not in self.name
+
+    @property
+    def label(self) -> str:
+        """What stands under it in an atlas: `654`, `654 row 8`, `654 (9, 9)`, `654 to 12`, `all`, or its name."""
+        if self.is_named:
+            return self.name
+        term = self.terms[0]
+        word = "all" if term.feature is None else str(term.feature)
+        match term.region, term.index:
+            case "row", row:
+                return f"{word} row {row}"
+            case "neuron", (row, column):
+                return f"{word} ({row}, {column})"
+            case "prefix", last:
+                return f"{word} to {last}"
+        return word
+
+    @property
+    def signature(self) -> tuple[tuple[str, bool], ...]:
+        """What tiles of one batch must share: each term's layer, and whether it takes all features."""
+        return tuple((term.layer, term.feature is None) for term in self.terms)
+
+    def file(self, variant: str = "") -> str:
+        """Its path without suffix, below the folder of tiles."""
+        name = f"named/{self.name}" if self.is_named else self.name
+        return f"{variant}/{name}" if variant else name
+
+
+def feature_tile(layer: str, feature: int | None, region: Region = "map", index: Index = None) -> Tile:
+    """The tile of one feature (None: of all features at once) of a layer."""
+    stem = "all" if feature is None else f"{feature:05d}"
+    match region, index:
+        case "row", row:
+            stem += f"-row{row}"
+        case "neuron", (row, column):
+            stem += f"-n{row}x{column}"
+        case "prefix", int(last):
+            stem += f"-p{last:05d}"
+    return Tile(f"{file_name(layer)}/{stem}", (Term(layer, feature, 1.0, region, index),))
+
+
+def file_name(word: str) -> str:
+    """The word itself where it can be a file's name on every system, else a safe and distinct stand-in."""
+    if re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", word):
+        return word
+    digest = hashlib.sha256(word.encode()).hexdigest()[:8]
+    return re.sub(r"[^A-Za-z0-9_-]", "_", word) + "-" + digest
+
+
+Features = Literal["all"] | tuple[int, ...]
+
+
+def parse_features(given: Any) -> Features:
+    """`all`, or the features that `0-15,199,201`, a number or a list of them names, in order, each once.
+
+    Raises:
+        ValueError: it names none of these.
+    """
+    if given == "all":
+        return "all"
+    parts = given if isinstance(given, list | tuple) else str(given).split(",")
+    features: list[int] = []
+    for part in parts:
+        match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", str(part))
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if not first <= last < 10_000_000:  # no layer has more; a slip of a digit must not fill the memory
+            raise ValueError(f"{given!r} given; `all`, or numbers and ranges as in 0-15,199,201, are allowed")
+        features.extend(range(first, last + 1))
+    return tuple(dict.fromkeys(features))
+
+
+def format_features(features: Features) -> str:
+    """The shortest words that `parse_features` reads back."""
+    if features == "all":
+        return "all"
+    runs: list[list[int]] = []
+    for feature in features:
+        if runs and feature == runs[-1][1] + 1:
+            runs[-1][1] = feature
+        else:
+            runs.append([feature, feature])
+    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
