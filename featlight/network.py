@@ -1,0 +1,204 @@
+"""A network as a function from images to the outputs of chosen layers, run only as far as they need."""
+
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.ops.misc import Permute
+
+from featlight.errors import UsageError, unknown
+from featlight.image import noise
+from featlight.layer import Layer
+
+TO_CHANNELS_LAST = [0, 2, 3, 1]
+TO_CHANNELS_FIRST = [0, 3, 1, 2]
+
+
+class Survey(Mapping[str, Layer]):
+    """Every module that ran at one image size, by name, in the order in which they first ended."""
+
+    def __init__(self, network: nn.Module, size: int, layers: dict[str, Layer], failure: str | None) -> None:
+        self.size = size
+        self.failure = failure  # why the pass ended early, if it did
+        self._network = network
+        self._layers = layers
+
+    def __getitem__(self, name: str) -> Layer:
+        return self._layers[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._layers)
+
+    def __len__(self) -> int:
+        return len(self._layers)
+
+    @property
+    def usable(self) -> list[Layer]:
+        return [layer for layer in self.values() if layer.refusal is None]
+
+    def need(self, name: str, network_name: str) -> Layer:
+        """The layer of that name.
+
+        Raises:
+            UsageError: there is none, it does not run, or its output has no features.
+        """
+        layer = self._layers.get(name)
+        if layer is not None and layer.refusal is None:
+            return layer
+        where = f"in {network_name}"
+        if layer is not None:
+            raise UsageError(f"layer {name!r} {where}: {layer.refusal}")
+        if name not in dict(self._network.named_modules(remove_duplicate=False)):
+            raise UsageError(unknown("layer", name, [layer.name for layer in self.usable], where))
+        why = self.failure or "it is not called when the network classifies an image"
+        raise UsageError(f"layer {name!r} {where} gives nothing at {self.size} x {self.size} px: {why}")
+
+
+def frozen_copy(network: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """A copy in eval mode whose parameters get no gradients, so that the user's network is never touched."""
+    return copy.deepcopy(network).to(device=device, dtype=dtype).eval().requires_grad_(False)
+
+
+def survey(network: nn.Module, size: int) -> Survey:
+    """Run two images of noise through a frozen network and note what every module gives.
+
+    Args:
+        network: as `frozen_copy` gives it.
+        size: side of the images, in pixels.
+    """
+    layers: dict[str, Layer] = {}
+    names: dict[nn.Module, list[str]] = {}
+    for name, module in network.named_modules(remove_duplicate=False):
+        if name:
+            names.setdefault(module, []).append(name)
+    channels_last = False
+    parameter = next(network.parameters(), torch.empty(0))
+    images = noise(size, seed=0).expand(2, -1, -1, -1).to(parameter.device, parameter.dtype)  # (2, 3, S, S)
+
+    def look(module: nn.Module, _: Any, output: Any) -> None:
+        nonlocal channels_last
+        if isinstance(module, Permute) and list(module.dims) in (TO_CHANNELS_LAST, TO_CHANNELS_FIRST):
+            channels_last = list(module.dims) == TO_CHANNELS_LAST  # as in Swin and inside ConvNeXt's blocks
+        for name in names[module]:
+            before = layers.get(name)
+            layers[name] = _layer(name, output, channels_last, 1 if before is None else before.calls + 1)
+
+    failure = None
+    with _hooks([(module, look) for module in names]), torch.no_grad():
+        try:
+            network(images)
+        except Exception as error:  # a network may raise anything at a size that it does not take
+            failure = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    return Survey(network, size, layers, failure)
+
+
+def _layer(name: str, output: Any, channels_last: bool, calls: int) -> Layer:
+    if not isinstance(output, Tensor):
+        return Layer(name, (), calls, refusal=f"it gives a {type(output).__name__}, not a tensor")
+    shape = tuple(output.shape)
+    if output.ndim not in (2, 4) or shape[0] != 2 or not output.is_floating_point():
+        given = ("N", *shape[1:]) if shape and shape[0] == 2 else shape
+        text = ", ".join(map(str, given))
+        return Layer(name, shape, calls, refusal=f"it gives ({text}); (N, C, H, W) or (N, C) is needed")
+    if output.ndim == 4 and channels_last:
+        return Layer(name, (shape[3], shape[1], shape[2]), calls, channels_last=True)
+    return Layer(name, shape[1:], calls)
+
+
+class LayerOutputs:
+    """A frozen network, cut after the last of the chosen layers.
+
+    Args:
+        network: as `frozen_copy` gives it; it belongs to this object from now on.
+        layers: what to give; a module that is called several times means its last call.
+        normalize: the (mean, std) of the pixels that the network expects, each of three; None for raw pixels.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        layers: Sequence[Layer],
+        normalize: tuple[Sequence[float], Sequence[float]] | None = None,
+    ) -> None:
+        self._network = network
+        self._layers = {layer.name: layer for layer in layers}
+        parameter = next(network.parameters(), torch.empty(0))
+        self.device, self.dtype = parameter.device, parameter.dtype
+        modules = dict(network.named_modules(remove_duplicate=False))
+        self._targets = [(modules[layer.name], self._keeper(layer)) for layer in layers]
+        self._outputs: dict[str, Tensor] = {}
+        self._calls: dict[str, int] = {}
+        self._normalize = None
+        if normalize is not None:
+            mean, std = (torch.tensor(v, device=self.device, dtype=self.dtype).view(3, 1, 1) for v in normalize)
+            self._normalize = (mean, std)
+
+    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        """Each layer's output, (N, C, H, W), in the images' dtype.
+
+        Args:
+            images: (N, 3, S, S), in pixel units.
+        """
+        x = images.to(self.dtype)
+        if self._normalize is not None:
+            x = (x - self._normalize[0]) / self._normalize[1]
+        self._outputs, self._calls = {}, dict.fromkeys(self._layers, 0)
+        with _hooks(self._targets), suppress(_AllReached):
+            self._network(x)
+        outputs, self._outputs = self._outputs, {}
+        return {name: self._as_map(self._layers[name], output).to(images.dtype) for name, output in outputs.items()}
+
+    def _keeper(self, layer: Layer) -> Callable[[nn.Module, Any, Tensor], None]:
+        def keep(_: nn.Module, __: Any, output: Tensor) -> None:
+            self._calls[layer.name] += 1
+            if self._calls[layer.name] < layer.calls:
+                return
+            self._outputs[layer.name] = output
+            if len(self._outputs) == len(self._layers):
+                raise _AllReached
+            # what runs next may write into this tensor: an in-place ReLU, `out += identity`
+            self._outputs[layer.name] = output.clone()
+
+        return keep
+
+    @staticmethod
+    def _as_map(layer: Layer, output: Tensor) -> Tensor:
+        if output.ndim == 2:
+            return output[:, :, None, None]
+        return output.permute(0, 3, 1, 2) if layer.channels_last else output
+
+
+class _AllReached(BaseException):
+    """Ends a forward pass early; not an Exception, so that no network catches it."""
+
+
+@contextmanager
+def _hooks(pairs: Sequence[tuple[nn.Module, Callable[..., None]]]) -> Iterator[None]:
+    handles = [module.register_forward_hook(hook) for module, hook in pairs]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def list_layers(network: nn.Module, size: int = 299) -> list[Layer]:
+    """The layers of a network whose features can be visualized.
+
+    Args:
+        network: any; it is not changed.
+        size: side of the images, in pixels.
+
+    Returns:
+        One `Layer` each, with name, shape (C, H, W) or (C,), and number of features, in the order of their first run.
+
+    Raises:
+        UsageError: the network runs no layer at this size.
+    """
+    found = survey(frozen_copy(network, torch.device("cpu"), torch.float32), size)
+    if not found.usable:
+        raise UsageError(f"no layer runs at {size} x {size} px: {found.failure}")
+    return found.usable
