@@ -1,0 +1,143 @@
+"""Text in pictures, set in the one font that ships inside Pillow, so that a picture is the same everywhere.
+
+The font (Aileron) has a single weight and few glyphs beyond ASCII. Hierarchy comes from size, colour and a
+hairline stroke; text in other scripts is spelled with the glyphs there are.
+"""
+
+import unicodedata
+from bisect import bisect_right
+from functools import lru_cache
+
+from PIL import ImageDraw, ImageFont, features
+
+Color = tuple[int, int, int]
+
+OUTLINES = features.check("freetype2")
+GLYPHS = frozenset(map(chr, range(32, 127))) | frozenset("©«°±´·»‘’“”…‹›™" if OUTLINES else "")  # noqa: RUF001
+ELLIPSIS = "…" if OUTLINES else "..."
+SPELLINGS = str.maketrans(
+    {
+        "\N{MULTIPLICATION SIGN}": "x",
+        "\N{MIDDLE DOT}": "·" if OUTLINES else "-",
+        "\N{BULLET}": "·" if OUTLINES else "-",
+        "\N{EN DASH}": "-",
+        "\N{EM DASH}": "-",
+        "\N{MINUS SIGN}": "-",
+        "\N{HYPHEN}": "-",
+        "\N{NON-BREAKING HYPHEN}": "-",
+        "\N{RIGHTWARDS ARROW}": "->",
+        "\N{LEFTWARDS ARROW}": "<-",
+        "\N{LESS-THAN OR EQUAL TO}": "<=",
+        "\N{GREATER-THAN OR EQUAL TO}": ">=",
+        "\N{MICRO SIGN}": "u",
+        "\N{FRACTION SLASH}": "/",
+        "\N{LATIN SMALL LETTER SHARP S}": "ss",
+        "\N{HORIZONTAL ELLIPSIS}": ELLIPSIS,
+    }
+)
+
+
+@lru_cache(maxsize=64)
+def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """The embedded font; without FreeType, Pillow's bitmap font, which has one size only.
+
+    Args:
+        size: height of the letters' em square, in pixels.
+    """
+    return ImageFont.load_default(size if OUTLINES else None)
+
+
+def leading(size: int) -> int:
+    """Distance between the tops of two lines of text, in pixels."""
+    return round(1.34 * size)
+
+
+def plain(text: str) -> str:
+    """`text` on one line in the font's glyphs: accents dropped, Greek letters named, `?` for the rest."""
+    return "".join(_spell(c) for c in " ".join(text.split()).translate(SPELLINGS))
+
+
+def _spell(character: str) -> str:
+    if character in GLYPHS:
+        return character
+    name = unicodedata.name(character, "").split(" WITH ")[0]
+    if name.startswith("GREEK ") and " LETTER " in name:
+        word = name.rsplit(" ", 1)[1].lower()
+        return word if "SMALL" in name else word.capitalize()
+    if name.startswith("LATIN ") and " LETTER " in name:
+        word = name.rsplit(" ", 1)[1]
+        return word.lower() if "SMALL" in name else word
+    parts = unicodedata.normalize("NFKD", character)
+    if parts == character:
+        return "" if unicodedata.combining(character) else "?"
+    return "".join(_spell(c) for c in parts.translate(SPELLINGS))
+
+
+def measure(text: str, size: int) -> float:
+    """Width of a line of plain text, in pixels."""
+    return sum(map(font(size).getlength, text.split(" "))) + text.count(" ") * _space(size)
+
+
+def shorten(text: str, size: int, width: float) -> str:
+    """`text`, or as much of its beginning as fits `width` pixels with an ellipsis."""
+    text = plain(text)
+    if measure(text, size) <= width:
+        return text
+    kept = _prefix(text, size, width - measure(ELLIPSIS, size))
+    return text[:kept].rstrip(" ,;:·-") + ELLIPSIS
+
+
+def wrap(text: str, size: int, width: float, lines: int) -> list[str]:
+    """Break text into lines, at spaces where it can; what does not fit ends in an ellipsis.
+
+    Args:
+        text: what to set; a middle dot stays with the word before it.
+        size: of the font, in pixels.
+        width: of the column, in pixels.
+        lines: at most so many.
+
+    Returns:
+        The lines; none for an empty text.
+    """
+    # a separator is not torn from the word that it ends, and is left out where it would end a line
+    words = [word.replace("\0", " ") for word in plain(text).replace(" ·", "\0·").split()]
+    wrapped: list[str] = []
+    while words:
+        fitting = 0
+        while fitting < len(words) and measure(" ".join(words[: fitting + 1]), size) <= width:
+            fitting += 1
+        if len(wrapped) == lines - 1 and fitting < len(words):
+            return [*wrapped, shorten(" ".join(words), size, width)]
+        if fitting == 0:
+            cut = _break(words[0], _prefix(words[0], size, width))
+            words[:1] = [words[0][:cut], words[0][cut:]]
+            fitting = 1
+        wrapped.append(" ".join(words[:fitting]).removesuffix(" ·"))
+        words = words[fitting:]
+    return wrapped
+
+
+def _break(word: str, longest: int) -> int:
+    """Where to cut a word that is too long: behind a sign in the second half of what fits, or at its end."""
+    sign = max(word.rfind(sign, 0, longest) for sign in "._-/:+,") + 1
+    return sign if sign > longest // 2 else max(1, longest)
+
+
+def _prefix(text: str, size: int, width: float) -> int:
+    """How many characters of the beginning fit."""
+    return bisect_right(range(1, len(text) + 1), width, key=lambda n: measure(text[:n], size))
+
+
+def write(
+    draw: ImageDraw.ImageDraw, x: float, y: float, text: str, size: int, color: Color, *, strong: bool = False
+) -> None:
+    """Draw one line of text with its top left corner at (x, y), in pixels."""
+    stroke = size / 56 if strong and OUTLINES else 0
+    for word in plain(text).split(" "):
+        draw.text((x, y), word, fill=color, font=font(size), stroke_width=stroke)
+        x += font(size).getlength(word) + _space(size)
+
+
+def _space(size: int) -> float:
+    # the font's own space is rounded to so few pixels that words run together at small sizes
+    return 0.29 * size
