@@ -1,0 +1,49 @@
+"""What the features of a vision network look for: a labelled atlas of a whole layer."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from featlight.recipe import ARTICLE, Octave, Recipe
+from featlight.tile import Term, Tile
+from featlight.version import __version__
+
+if TYPE_CHECKING:
+    from featlight.api import visualize
+    from featlight.network import list_layers
+    from featlight.result import Result
+    from featlight.result import open_run as open
+    from featlight.zoo import load
+
+__all__ = [
+    "ARTICLE",
+    "Octave",
+    "Recipe",
+    "Result",
+    "Term",
+    "Tile",
+    "__version__",
+    "list_layers",
+    "load",
+    "open",
+    "visualize",
+]
+
+# What needs torch comes when it is asked for, so that the command line answers a slip at once.
+_LATER = {
+    "visualize": ("api", "visualize"),
+    "list_layers": ("network", "list_layers"),
+    "load": ("zoo", "load"),
+    "open": ("result", "open_run"),
+    "Result": ("result", "Result"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module 'featlight' has no attribute {name!r}")
+    module, attribute = _LATER[name]
+    return getattr(import_module(f"featlight.{module}"), attribute)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,8 @@
+"""`python -m featlight`."""
+
+import sys
+
+from featlight.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

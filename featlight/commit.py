@@ -1,0 +1,124 @@
+"""From what a chunk's descent gave to tiles and records on disk."""
+
+import io
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import save
+from torch import Tensor
+
+from featlight.atlas import encode_png
+from featlight.image import to_bytes
+from featlight.module import ChunkResult
+from featlight.plan import Plan, Planned, recipe_json
+from featlight.store import Record, Store
+from featlight.version import __version__
+
+CURVE_POINTS = 60
+
+
+def records_of(result: ChunkResult, plan: Plan) -> Iterator[tuple[int, Record]]:
+    """One record for each tile of a chunk, padding left out, beside the tile's place in the batch."""
+    chunk = result.chunk
+    finite = torch.isfinite(result.images).flatten(1).all(1).cpu() & torch.isfinite(result.activation).all(0)
+    for i, tile in enumerate(chunk.tiles):
+        status, reason = "ok", None
+        if not finite[i]:
+            status, reason = "failed", "image or activation is not finite"
+        elif not result.alive[i]:
+            status, reason = "dead", f"no gradient at any of the {len(result.activation) - 1} steps"
+        curve = result.activation[:, i]
+        planned = Planned(chunk.settings.variant, tile)
+        yield (
+            i,
+            {
+                "name": tile.name,
+                "file": planned.file,
+                "layer": tile.terms[0].layer,
+                "feature": tile.terms[0].feature,
+                "variant": chunk.settings.variant,
+                "status": status,
+                "reason": reason,
+                "activation_start": _number(curve[0]),
+                "activation_end": _number(curve[-1]),
+                "gradient_norm": _number(result.gradient_norm[i]),
+                "curve": [[step, _number(curve[step])] for step in _curve_steps(len(curve))],
+                "seconds": round(result.seconds / len(chunk.tiles), 4),
+                "sha256": None,
+                "bytes": None,
+                "chunk": chunk.number,
+                "fingerprint": plan.digest(chunk.settings.variant),
+            },
+        )
+
+
+def _curve_steps(points: int) -> list[int]:
+    """At most 60 of them, the first and the last among them."""
+    return sorted({round(i) for i in np.linspace(0, points - 1, min(points, CURVE_POINTS))})
+
+
+def _number(value: Tensor) -> float | None:
+    """What JSON can hold: six digits, and nothing for NaN and infinity."""
+    number = float(value)
+    return float(f"{number:.6g}") if np.isfinite(number) else None
+
+
+def provenance(result: ChunkResult, place: int, plan: Plan) -> dict[str, str]:
+    """The text inside a tile's PNG: all that made it, and nothing that varies from run to run."""
+    settings, tile = result.chunk.settings, result.chunk.tiles[place]
+    values: dict[str, Any] = {
+        "terms": [vars(term) for term in tile.terms],
+        "metric": settings.metric,
+        "target": settings.target,
+        "recipe": recipe_json(settings.recipe),
+        "init": settings.init,
+        "seed": settings.seed,
+        "network": plan.network["model"],
+        "weights": plan.network["weights"],
+        "weights_sha256": plan.network["sha256"],
+        "fingerprint": plan.digest(settings.variant),
+    }
+    return {
+        "Title": f"{plan.network['model']} {tile.name}",
+        "Software": f"featlight {__version__}",
+        "featlight": json.dumps(values, sort_keys=True),
+    }
+
+
+def commit(result: ChunkResult, plan: Plan, store: Store, kept: set[str], *, floats: bool) -> list[Record]:
+    """Write what a chunk gave, but for the tiles that are there already.
+
+    Args:
+        result: of the descent.
+        plan: of the run.
+        store: where to write.
+        kept: files of the tiles that are there.
+        floats: whether to keep the unclipped images too.
+
+    Returns:
+        The records of the tiles that were written or have failed.
+    """
+    vectors = io.BytesIO()
+    np.save(vectors, result.vectors[: len(result.chunk.tiles)].float().numpy())
+    store.write(store.vector_path(result.chunk.number), vectors.getvalue())
+    pictures = to_bytes(result.images.nan_to_num()).numpy()  # (B, S, S, 3)
+    written = []
+    for place, record in records_of(result, plan):
+        if record["file"] in kept:
+            continue
+        png = None
+        if record["status"] != "failed":
+            if floats:
+                image = result.images[place].cpu().clone()
+                store.write(store.float_path(record["file"]), save({"image": image}))
+            for number, octave in enumerate(result.octaves, 1):
+                small = encode_png(Image.fromarray(octave[place].numpy()), {})
+                store.write(store.octave_path(record["file"], number), small)
+            png = encode_png(Image.fromarray(pictures[place]), provenance(result, place, plan))
+        store.commit(png, record)
+        written.append(record)
+    return written

@@ -1,0 +1,198 @@
+"""The batch of images as a Lightning module: `Trainer.fit` runs one epoch a chunk, one batch a gradient step."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+from featlight.errors import Interrupted
+from featlight.image import blur, resize, starting_images, to_bytes
+from featlight.network import LayerOutputs
+from featlight.objective import MapSize, Objective
+from featlight.plan import Chunk
+from featlight.tile import Tile
+
+OCTAVE_PICTURE = 96  # px, of the small pictures that show each octave's end
+
+
+@dataclass(frozen=True)
+class ChunkResult:
+    """What the descent of one chunk gave; B images, its tiles first, then padding."""
+
+    chunk: Chunk
+    images: Tensor  # (B, 3, S, S), unclipped
+    activation: Tensor  # (steps + 1, B), on the CPU: before each step, and of the images as they are given
+    gradient_norm: Tensor  # (B,), the mean over the steps of the pixel gradient's L2 norm
+    alive: Tensor  # (B,), whether any step had a gradient
+    vectors: Tensor  # (B, C), the mean activation of every feature of the first layer
+    octaves: list[Tensor]  # (B, 96, 96, 3), uint8, each octave's end, where they are wanted
+    seconds: float
+
+
+class FeatureVisualizer(L.LightningModule):
+    """Gradient descent on pixels; the images are the only trainable parameter.
+
+    Args:
+        network_at: cuts the frozen network at some layers; kept outside of this module's own children, so that
+            Lightning neither moves, casts nor saves it.
+        chunks: the work, in order.
+        first_maps: by first image size and layer, the map which the objectives' positions count on.
+        batch_size: B; shorter chunks are padded with their last tile.
+        on_chunk: called with what each chunk gave.
+        init: instead of each chunk's own start, a tensor for each of its tiles.
+        keep_octaves: whether to keep a small picture of each octave's end.
+        double: images in float64, for checking.
+        should_stop: asked before every step.
+    """
+
+    images: nn.Parameter  # (B, 3, S, S)
+    octave: int  # in hand, from 1
+
+    def __init__(
+        self,
+        network_at: Callable[[tuple[str, ...]], LayerOutputs],
+        chunks: Sequence[Chunk],
+        first_maps: Mapping[int, Mapping[str, MapSize]],
+        batch_size: int,
+        on_chunk: Callable[[ChunkResult], None],
+        *,
+        init: Callable[[Sequence[Tile]], Tensor] | None = None,
+        keep_octaves: bool = False,
+        double: bool = False,
+        should_stop: Callable[[], bool] = lambda: False,
+    ) -> None:
+        super().__init__()
+        self._network_at = network_at
+        self.chunks = chunks
+        self._first_maps = first_maps
+        self._batch_size = batch_size
+        self._on_chunk = on_chunk
+        self._init = init
+        self._keep_octaves = keep_octaves
+        self._image_dtype = torch.float64 if double else torch.float32
+        self._should_stop = should_stop
+        self.images = nn.Parameter(torch.empty(batch_size, 3, 1, 1))  # Lightning asks for an optimizer before any chunk
+
+    @property
+    def chunk(self) -> Chunk:
+        """The chunk in hand."""
+        return self.chunks[self.trainer.current_epoch]
+
+    def setup(self, stage: str) -> None:
+        if self.trainer.world_size > 1:
+            # another process's images are other features: DDP would broadcast and average them
+            raise RuntimeError(f"{type(self.trainer.strategy).__name__} would mix the images of several workers")
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD([self.images], lr=0.0)
+
+    def train_dataloader(self) -> range:
+        # a range gets no sampler, which would repeat and split the steps
+        return range(self.chunk.settings.recipe.total_steps)
+
+    def on_train_epoch_start(self) -> None:
+        chunk, recipe = self.chunk, self.chunk.settings.recipe
+        padding = [chunk.tiles[-1]] * (self._batch_size - len(chunk.tiles))
+        tiles = [*chunk.tiles, *padding]
+        self._steps = list(recipe.steps())
+        self._network = self._network_at(chunk.layers)
+        self._objective = Objective(
+            tiles, chunk.settings.metric, chunk.settings.target, self._first_maps[recipe.first_size]
+        )
+        init = chunk.settings.init if self._init is None else self._init(tiles)
+        start = starting_images(init, recipe.first_size, chunk.settings.seed, tiles)
+        self._set_images(start.to(self.device, self._image_dtype))
+        steps, device = recipe.total_steps, self.device
+        self._activation = torch.zeros(steps, self._batch_size, dtype=self._image_dtype, device=device)
+        self._norms = torch.zeros(steps, self._batch_size, dtype=self._image_dtype, device=device)
+        self._octaves: list[Tensor] = []
+        self.octave = 0
+        self._started = time.perf_counter()
+
+    def on_train_batch_start(self, batch: int, batch_idx: int) -> None:
+        if self._should_stop():
+            raise Interrupted("stopped early")
+        step = self._steps[batch_idx]
+        if step.opens_octave:
+            self.octave += 1
+            if self.octave > 1:
+                self._end_octave()
+                self._set_images(resize(self.images.detach(), step.size))
+        self.trainer.optimizers[0].param_groups[0]["lr"] = step.lr
+
+    def training_step(self, batch: int, batch_idx: int) -> Tensor:
+        scores = self._objective(self._network(self.images))
+        self._activation[batch_idx] = scores.activation
+        return scores.loss.sum()  # a sum: with a mean, the step would hang on the batch size
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        gradient = self.images.grad
+        assert gradient is not None
+        scale, norm = gradient_size(gradient)
+        self._norms[self.trainer.fit_loop.epoch_loop.batch_idx] = norm
+        if self.chunk.settings.recipe.gradient == "rms":
+            self.images.grad = gradient / scale
+
+    def optimizer_step(self, epoch: int, batch_idx: int, *args: Any, **kwargs: Any) -> None:
+        """The gradient step, then the blur: the article's smoothness prior."""
+        super().optimizer_step(epoch, batch_idx, *args, **kwargs)
+        sigma = self._steps[batch_idx].sigma
+        if sigma is not None:
+            with torch.no_grad():
+                self.images.copy_(blur(self.images, sigma))
+
+    def on_train_epoch_end(self) -> None:
+        self._end_octave()
+        images = self.images.detach()
+        with torch.no_grad():
+            outputs = self._network(images)
+            last = self._objective(outputs).activation
+        norms = self._norms.cpu()
+        self._on_chunk(
+            ChunkResult(
+                chunk=self.chunk,
+                images=images,
+                activation=torch.cat([self._activation, last[None]]).cpu(),
+                gradient_norm=norms.mean(0),
+                alive=(norms != 0).any(0),
+                vectors=outputs[self.chunk.layers[0]].mean((2, 3)).cpu(),
+                octaves=self._octaves,
+                seconds=time.perf_counter() - self._started,
+            )
+        )
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
+        """Nothing: the truth is on disk, tile by tile."""
+        return {}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        raise RuntimeError("featlight resumes from the run directory, not from a checkpoint")
+
+    def _set_images(self, images: Tensor) -> None:
+        """Images of a new chunk or a new size need a new parameter, and it a new optimizer."""
+        self.images = nn.Parameter(images)
+        self.trainer.optimizers = [self.configure_optimizers()]
+
+    def _end_octave(self) -> None:
+        if self._keep_octaves:
+            self._octaves.append(to_bytes(resize(self.images.detach(), OCTAVE_PICTURE, antialias=True)))
+
+
+def gradient_size(gradient: Tensor) -> tuple[Tensor, Tensor]:
+    """Root mean square, 1 where there is no gradient, and L2 norm of each image's gradient.
+
+    Args:
+        gradient: (N, 3, H, W).
+
+    Returns:
+        (N, 1, 1, 1) and (N,). Both are exact for gradients whose squares would underflow, as in random networks.
+    """
+    peak = gradient.abs().amax((1, 2, 3), keepdim=True)  # (N, 1, 1, 1)
+    safe = torch.where(peak == 0, 1, peak)  # not `peak > 0`: a NaN stays a NaN
+    rms = safe * (gradient / safe).square().mean((1, 2, 3), keepdim=True).sqrt()  # (N, 1, 1, 1)
+    norm = rms.flatten() * gradient[0].numel() ** 0.5  # (N,)
+    return torch.where(rms == 0, 1, rms), norm

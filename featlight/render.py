@@ -1,0 +1,141 @@
+"""What people look at, made from what is on disk: atlases, the page, the vectors. No network needed."""
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from featlight.atlas import Cell, draw_atlas, encode_png
+from featlight.page import Group, page
+from featlight.plan import Plan, Planned
+from featlight.store import Record, Store
+from featlight.tile import file_name
+
+
+@dataclass(frozen=True)
+class Section:
+    """The tiles of one atlas: those of a layer, or the named ones, in one variant."""
+
+    variant: str
+    layer: str  # "" for named tiles
+    tiles: Sequence[Planned]
+
+    @property
+    def name(self) -> str:
+        """Of its files, without suffix."""
+        layer = file_name(self.layer) if self.layer else "named"
+        return f"{self.variant}/{layer}" if self.variant else layer
+
+    @property
+    def title(self) -> str:
+        return " ".join(filter(None, [self.layer or "named tiles", self.variant]))
+
+
+def sections(plan: Plan) -> list[Section]:
+    """The atlases that a plan's tiles make, features in ascending order."""
+    groups: dict[tuple[str, str], list[Planned]] = {}
+    for planned in plan.tiles:
+        layer = "" if planned.tile.is_named else planned.tile.terms[0].layer
+        groups.setdefault((planned.variant, layer), []).append(planned)
+    return [
+        Section(variant, layer, sorted(tiles, key=lambda planned: planned.tile.name) if layer else tiles)
+        for (variant, layer), tiles in groups.items()
+    ]
+
+
+def atlas_of(section: Section) -> str:
+    """Where its atlas is, in the run directory."""
+    return f"atlas/{section.name}.png"
+
+
+def render(store: Store, plan: Plan) -> None:
+    """Make the atlases, the page and the vectors of every layer again."""
+    records = store.records()
+    groups = []
+    for section in sections(plan):
+        sheets = []
+        text = {
+            "Title": f"{plan.network['model']} {section.title}",
+            "Software": f"featlight {plan.versions['featlight']}",
+        }
+        cells = [_cell(store.root, planned, records.get(planned.file)) for planned in section.tiles]
+        for suffix, picture in draw_atlas(
+            cells, title=f"{plan.network['model']} {section.title}", subtitle=_subtitle(plan, section)
+        ):
+            name = atlas_of(section).replace(".png", f"{suffix}.png")
+            store.write_output(name, encode_png(picture, text))
+            sheets.append(name)
+        groups.append(
+            Group(section.title, sheets, [(p.tile.label, p.file, records.get(p.file)) for p in section.tiles])
+        )
+    for layer, rows in _vectors(store, plan, records).items():
+        buffer = io.BytesIO()
+        np.save(buffer, rows)
+        store.write_output(f"vectors/{layer}.npy", buffer.getvalue())
+    store.write_output("index.html", page(plan, groups).encode())
+
+
+def is_rendered(store: Store, plan: Plan) -> bool:
+    """Whether every atlas and the page are there."""
+    names = ["index.html", *(atlas_of(section) for section in sections(plan))]
+    return all((store.root / name).is_file() for name in names)
+
+
+def _cell(root: Path, planned: Planned, record: Record | None) -> Cell:
+    path = root / planned.file
+
+    def show() -> Image.Image:
+        with Image.open(path, formats=("PNG",)) as image:
+            return image.convert("RGB")
+
+    if record is None or not path.is_file():
+        if record is not None and record["status"] == "failed":
+            return Cell(planned.tile.label, None, f"failed: {record['reason']}")
+        return Cell(planned.tile.label, None, "missing: not made yet")
+    if record["status"] == "ok":
+        return Cell(planned.tile.label, show)
+    return Cell(
+        planned.tile.label, show if record["status"] == "dead" else None, f"{record['status']}: {record['reason']}"
+    )
+
+
+def _subtitle(plan: Plan, section: Section) -> str:
+    way = plan.fingerprints[section.variant]
+    recipe = way["recipe"]
+    sizes = ", ".join(str(octave["size"]) for octave in recipe["octaves"])
+    steps = sum(octave["steps"] for octave in recipe["octaves"])
+    region = "" if way["region"] == "map" or not section.layer else f" · {way['region']}"
+    return (
+        f"{plan.network['weights']} · {len(section.tiles)} of {_features(plan, section)} features{region}"
+        f" · {way['metric']} to {way['target']:g} · {steps} steps at {sizes} px · {recipe['gradient']} gradient"
+        f" · start {way['init'][:24]}, seed {way['seed']} · {plan.created}"
+    )
+
+
+def _features(plan: Plan, section: Section) -> int:
+    if not section.layer:
+        return len(section.tiles)
+    size = str(plan.fingerprints[section.variant]["recipe"]["octaves"][0]["size"])
+    return plan.layers[size][section.layer][0]
+
+
+def _vectors(store: Store, plan: Plan, records: Mapping[str, Record]) -> dict[str, np.ndarray]:
+    """By atlas, a row for each of its tiles: the mean activation of every feature of the layer; NaN where missing."""
+    found: dict[str, np.ndarray] = {}
+    for number, members in enumerate(plan.chunks):
+        path = store.vector_path(number)
+        if path.is_file():
+            for row, i in zip(np.load(path, allow_pickle=False), members, strict=True):
+                if records.get(plan.tiles[i].file, {}).get("status", "failed") != "failed":
+                    found[plan.tiles[i].file] = row
+    result = {}
+    for section in sections(plan):
+        present: Iterator[np.ndarray] = (found[p.file] for p in section.tiles if p.file in found)
+        first = next(present, None)
+        if first is not None and section.layer:
+            empty = np.full_like(first, np.nan)
+            result[section.name] = np.stack([found.get(p.file, empty) for p in section.tiles])
+    return result

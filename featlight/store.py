@@ -1,0 +1,217 @@
+"""A run directory: atomic tiles, one fsynced line of record each, and nothing lost when a process dies."""
+
+import contextlib
+import errno
+import json
+import os
+from collections.abc import Iterable, Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from featlight.errors import StorageError, UsageError
+from featlight.plan import Plan, Planned
+
+PLAN = "plan.json"
+OUTPUTS = "outputs.txt"  # what is made from tiles and records, a path a line, so that --fresh knows its own files
+Record = dict[str, Any]
+
+
+class Store:
+    """One run directory, as one worker sees it.
+
+    Args:
+        root: the directory; it need not exist before the first write.
+        worker: names this worker's own file of records.
+    """
+
+    def __init__(self, root: Path, worker: str = "worker-0") -> None:
+        self.root = root
+        self._record_file = root / "records" / f"{worker}.jsonl"
+
+    # Reading
+
+    def plan(self) -> Plan | None:
+        """The run's plan; None where there is no run yet.
+
+        Raises:
+            UsageError: there are files here that no run has made, or the plan is damaged.
+        """
+        try:
+            text = (self.root / PLAN).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StorageError(f"{self.root / PLAN}: {error.strerror}") from None
+        try:
+            return Plan.from_json(text)
+        except ValueError as error:
+            raise UsageError(f"{self.root / PLAN}: {error}; remove it to start again there") from None
+
+    def records(self) -> dict[str, Record]:
+        """The last record of each tile, by its file; a made tile beats a failed one."""
+        merged: dict[str, Record] = {}
+        for path in sorted(self.root.glob("records/*.jsonl")):
+            for record in _lines(path):
+                before = merged.get(record["file"])
+                if before is None or before["status"] == "failed" or record["status"] != "failed":
+                    merged[record["file"]] = record
+        return merged
+
+    def made(self, tiles: Iterable[Planned], *, with_floats: bool = False) -> dict[str, Record]:
+        """The records of those tiles whose files are all there, in the tiles' order."""
+        records = self.records()
+        found = {}
+        for planned in tiles:
+            record = records.get(planned.file)
+            if record is None or record["status"] == "failed":
+                continue
+            path = self.root / planned.file
+            if not path.is_file() or path.stat().st_size != record["bytes"]:
+                continue
+            if with_floats and not self.float_path(planned.file).is_file():
+                continue
+            found[planned.file] = record
+        return found
+
+    def float_path(self, file: str) -> Path:
+        """Where the unclipped image of a tile is, given the tile's file."""
+        return (self.root / "floats" / file.removeprefix("tiles/")).with_suffix(".safetensors")
+
+    def octave_path(self, file: str, number: int | str) -> Path:
+        """Where the small picture of a tile at the end of an octave is, counted from 1."""
+        return (self.root / "octaves" / file.removeprefix("tiles/")).with_suffix(f".{number}.png")
+
+    def vector_path(self, chunk: int) -> Path:
+        return self.root / "vectors" / "chunks" / f"{chunk:06d}.npy"
+
+    # Writing
+
+    def check_writable(self) -> None:
+        """Raise StorageError where the directory cannot be made or written to."""
+        with _storage(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+            probe = self.root / f".probe-{os.getpid()}.tmp"
+            probe.write_bytes(b"")
+            probe.unlink()
+
+    def write(self, path: Path, content: bytes) -> None:
+        """Put a file in its place all at once: a reader sees the old one or the new one, never a part.
+
+        Raises:
+            StorageError: no room, or no right to write.
+        """
+        with _storage(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+            try:
+                with temporary.open("wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                temporary.replace(path)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    temporary.unlink(missing_ok=True)
+                raise
+            _sync_directory(path.parent)
+
+    def write_output(self, name: str, content: bytes) -> None:
+        """A file that is made from tiles and records, noted as the run's own."""
+        self.note_output(name)
+        self.write(self.root / name, content)
+
+    def note_output(self, name: str) -> None:
+        path = self.root / OUTPUTS
+        if name not in self._outputs():
+            with _storage(path), path.open("a", encoding="utf-8") as file:
+                file.write(name + "\n")
+
+    def commit(self, png: bytes | None, record: Record) -> None:
+        """Write a tile, then the line that says so.
+
+        Args:
+            png: the tile; None where it failed.
+            record: its `file` names the tile.
+        """
+        if png is not None:
+            self.write(self.root / record["file"], png)
+            record = {**record, "sha256": sha256(png).hexdigest(), "bytes": len(png)}
+        line = json.dumps(record, allow_nan=False).encode() + b"\n"
+        with _storage(self._record_file):
+            self._record_file.parent.mkdir(parents=True, exist_ok=True)
+            with self._record_file.open("ab+") as file:
+                if file.tell() and not _ends_line(file):
+                    line = b"\n" + line  # a torn line of a process that died must not swallow this one
+                file.write(line)
+                file.flush()
+                os.fsync(file.fileno())
+
+    def write_plan(self, plan: Plan) -> None:
+        self.write(self.root / PLAN, plan.to_json().encode())
+
+    def clear(self) -> None:
+        """Delete the run's own files, those that its records name, and the folders that are empty then.
+
+        Raises:
+            UsageError: the directory holds files, but no run.
+        """
+        if not self.root.is_dir() or not any(self.root.iterdir()):
+            return
+        plan = self.plan()
+        if plan is None:
+            raise UsageError(f"--fresh: {self.root} holds files but no {PLAN}: not a run, nothing was deleted")
+        files = [self.root / name for name in self._outputs()]
+        for name in self.records():
+            files += [self.root / name, self.float_path(name)]
+            files += [self.octave_path(name, number) for number in range(1, plan.most_octaves + 1)]
+        files += [self.vector_path(number) for number in range(len(plan.chunks))]
+        files += [*self.root.glob("records/*.jsonl"), self.root / OUTPUTS, self.root / PLAN]  # the plan last: until
+        root = self.root.resolve()  # then it is a run, and --fresh can be typed again
+        with _storage(self.root):
+            for path in files:
+                if path.resolve().is_relative_to(root):
+                    path.unlink(missing_ok=True)
+            for folder in sorted((p for p in self.root.rglob("*") if p.is_dir()), reverse=True):
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
+
+    def _outputs(self) -> list[str]:
+        try:
+            return (self.root / OUTPUTS).read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return []
+
+
+def _lines(path: Path) -> Iterator[Record]:
+    """The records of a file, without what a dying process has torn."""
+    for line in path.read_bytes().splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict) and {"file", "status"} <= record.keys():
+            yield record
+
+
+def _ends_line(file: Any) -> bool:
+    file.seek(-1, os.SEEK_END)
+    return bool(file.read(1) == b"\n")
+
+
+def _sync_directory(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def _storage(path: Path) -> Iterator[None]:
+    """Turn what a file system refuses into one line."""
+    try:
+        yield
+    except OSError as error:
+        word = "no room left" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or str(error)
+        raise StorageError(f"{path}: {word}; the same command goes on from here once that is mended") from None

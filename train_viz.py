@@ -1,0 +1,8 @@
+"""Make the atlas of a layer: `python train_viz.py --help`."""
+
+import sys
+
+from featlight.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())
