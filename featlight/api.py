@@ -139,6 +139,6 @@ def _in_memory(
         progress.add([record for _, record in made])
 
     numbers = range(len(job.plan.chunks))
-    descend(job, numbers, on_chunk, callbacks=[progress], should_stop=stop, init=init)
+    descend(job, numbers, on_chunk, callbacks=[progress], before_step=stop.check, init=init)
     progress.close()
     return images, records

@@ -57,7 +57,7 @@ def starting_images(init: str | Tensor, size: int, seed: int, tiles: list[Tile])
     if isinstance(init, Tensor):
         if init.ndim not in (3, 4) or init.shape[-3] != 3 or (init.ndim == 4 and init.shape[0] != n):
             raise UsageError(f"init: a tensor of {tuple(init.shape)} given; (3, S, S) or ({n}, 3, S, S) is needed")
-        return resize(init.expand(n, *init.shape[-3:]), size, antialias=True)
+        return resize(init.expand(n, *init.shape[-3:]), size, antialias=True).clone()  # never the caller's own
     if init == "noise-per-feature":
         return torch.stack([noise(size, own_seed(seed, tile)) for tile in tiles])
     if init == "noise":

@@ -3,13 +3,14 @@
 import datetime
 import hashlib
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 
+import lightning
 import torch
+import torchvision
 from torch import Tensor, nn
 
 from featlight.config import Config
@@ -36,7 +37,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp64": torch.float64}
 
 def versions() -> dict[str, str]:
     """Of what the images hang on."""
-    packages = {name: version(name) for name in ("torch", "torchvision", "lightning")}
+    packages = {module.__name__: str(module.__version__) for module in (torch, torchvision, lightning)}
     return {"featlight": __version__, "python": platform.python_version(), **packages}
 
 
@@ -63,6 +64,7 @@ class Job:
         settings: by variant.
         plan: of the run directory, extended by what this config asks for.
         wanted: the tiles that this config asks for, in order.
+        normalize: mean and std of the pixels that the network is to get; None for raw pixels.
     """
 
     config: Config
@@ -72,6 +74,7 @@ class Job:
     settings: Mapping[str, Settings]
     plan: Plan
     wanted: list[Planned]
+    normalize: tuple[Sequence[float], Sequence[float]] | None
 
     @cached_property
     def first_maps(self) -> dict[int, dict[str, MapSize]]:
@@ -80,13 +83,7 @@ class Job:
     def network_at(self, layers: tuple[str, ...]) -> LayerOutputs:
         """The network, cut after the last of these layers."""
         found = next(iter(self.surveys.values()))
-        source = source_of(self.network)
-        normalize = None
-        if self.config.normalize == "weights":
-            if source.mean is None or source.std is None:
-                raise UsageError(f"normalize: weights given, but what {source.model} was trained with is not known")
-            normalize = (source.mean, source.std)
-        return LayerOutputs(self.network, [found[name] for name in layers], normalize)
+        return LayerOutputs(self.network, [found[name] for name in layers], self.normalize)
 
 
 def prepare(
@@ -119,8 +116,13 @@ def prepare(
     network = load(config.model, config.weights, seed=config.seed) if network is None else network
     source, sha256 = source_of(network), checksum(network)
     frozen = frozen_copy(network, device, DTYPES[config.precision])
-    if config.normalize == "weights" and hasattr(frozen, "transform_input"):
-        frozen.transform_input = True  # type: ignore[assignment]
+    normalize = None
+    if config.normalize == "weights":
+        if source.mean is None or source.std is None:
+            raise UsageError(f"normalize: weights given, but what {source.model} was trained with is not known")
+        normalize = (source.mean, source.std)
+        if hasattr(frozen, "transform_input"):
+            frozen.transform_input = True  # type: ignore[assignment]
     if config.layer is None and config.tiles is None:
         names = [layer.name for layer in survey(frozen, 224).usable]
         raise UsageError(
@@ -144,7 +146,7 @@ def prepare(
         used = {term.layer for planned in wanted for term in planned.tile.terms}
         plan.layers.setdefault(str(size), {}).update({name: list(found[name].shape) for name in used})
     plan.add(wanted)
-    return Job(config, device, frozen, surveys, {way.variant: way for way in settings}, plan, wanted)
+    return Job(config, device, frozen, surveys, {way.variant: way for way in settings}, plan, wanted, normalize)
 
 
 def _plan(

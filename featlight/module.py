@@ -9,7 +9,6 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from featlight.errors import Interrupted
 from featlight.image import blur, resize, starting_images, to_bytes
 from featlight.network import LayerOutputs
 from featlight.objective import MapSize, Objective
@@ -46,7 +45,7 @@ class FeatureVisualizer(L.LightningModule):
         init: instead of each chunk's own start, a tensor for each of its tiles.
         keep_octaves: whether to keep a small picture of each octave's end.
         double: images in float64, for checking.
-        should_stop: asked before every step.
+        before_step: called before every step; what it raises ends the run.
     """
 
     images: nn.Parameter  # (B, 3, S, S)
@@ -63,7 +62,7 @@ class FeatureVisualizer(L.LightningModule):
         init: Callable[[Sequence[Tile]], Tensor] | None = None,
         keep_octaves: bool = False,
         double: bool = False,
-        should_stop: Callable[[], bool] = lambda: False,
+        before_step: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__()
         self._network_at = network_at
@@ -74,7 +73,7 @@ class FeatureVisualizer(L.LightningModule):
         self._init = init
         self._keep_octaves = keep_octaves
         self._image_dtype = torch.float64 if double else torch.float32
-        self._should_stop = should_stop
+        self._before_step = before_step
         self.images = nn.Parameter(torch.empty(batch_size, 3, 1, 1))  # Lightning asks for an optimizer before any chunk
 
     @property
@@ -114,8 +113,7 @@ class FeatureVisualizer(L.LightningModule):
         self._started = time.perf_counter()
 
     def on_train_batch_start(self, batch: int, batch_idx: int) -> None:
-        if self._should_stop():
-            raise Interrupted("stopped early")
+        self._before_step()
         step = self._steps[batch_idx]
         if step.opens_octave:
             self.octave += 1

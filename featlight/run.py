@@ -86,7 +86,7 @@ def make_tiles(job: Job, store: Store, *, stop: Stop, init: Tensor | None = None
             progress.add(written)
             board.chunk(result, written, progress.tiles_per_second)
 
-        descend(job, numbers, on_chunk, callbacks=[progress], should_stop=stop, init=init)
+        descend(job, numbers, on_chunk, callbacks=[progress], before_step=stop.check, init=init)
         progress.close()
     records = store.made(job.wanted, with_floats=floats)
     outcome = Outcome(
@@ -124,7 +124,7 @@ def descend(
     on_chunk: Callable[[ChunkResult], None],
     *,
     callbacks: Sequence[L.Callback] = (),
-    should_stop: Callable[[], bool],
+    before_step: Callable[[], None],
     init: Tensor | None = None,
 ) -> None:
     """Run the descent of some of a plan's chunks with Lightning.
@@ -134,7 +134,7 @@ def descend(
         numbers: of the chunks.
         on_chunk: called with what each gave.
         callbacks: for the trainer.
-        should_stop: asked before every step.
+        before_step: called before every step; what it raises ends the run.
         init: starting images for the tiles that the job wants, (3, H, W) or (N, 3, H, W).
     """
     module = FeatureVisualizer(
@@ -146,7 +146,7 @@ def descend(
         init=None if init is None else _own_starts(job, init),
         keep_octaves=job.config.keep_octaves,
         double=job.config.precision == "fp64",
-        should_stop=should_stop,
+        before_step=before_step,
     )
     with _quiet_lightning(), threads(job.plan.threads):
         trainer = L.Trainer(

@@ -18,9 +18,6 @@ class Stop:
     def __init__(self) -> None:
         self.asked_by: signal.Signals | None = None
 
-    def __call__(self) -> bool:
-        return self.asked_by is not None
-
     def check(self) -> None:
         """Raise Interrupted where it has."""
         if self.asked_by is not None:

@@ -13,7 +13,7 @@ from featlight.tiny_inception import CLASSES, WEIGHTS_FILE, TinyInception, load
 from featlight.tiny_inception.canvas import Plane, fold, inside, paint, parse_palette, random_palette
 from featlight.tiny_inception.learning import attack, correct, follow, gray_noise, wake_penalty
 from featlight.tiny_inception.patterns import TABLE, draw, draw_balanced
-from featlight.tiny_inception.train import Settings, main, rate_at, train
+from featlight.tiny_inception.train import Settings, batches, edge_kernels, initialise, main, rate_at, train
 
 TRAIN_SEED = 2026
 
@@ -149,6 +149,22 @@ def test_the_average_follows_the_weights() -> None:
     assert average.weight.item() == pytest.approx(1.25)
 
 
+def test_training_starts_from_edges_without_a_mean() -> None:
+    kernels = edge_kernels().flatten(1)  # (12, 75)
+    assert kernels.mean(1).abs().max() < 1e-6
+    gaps = torch.cdist(kernels, kernels) + torch.eye(12) * 9
+    assert gaps.min() > 0.5
+    network = TinyInception(len(CLASSES))
+    initialise(network, generator(0))
+    assert torch.equal(network.Conv2d_1a_5x5.conv.weight[:12].flatten(1), kernels)
+
+
+def test_batches_are_balanced_and_none_is_lost() -> None:
+    drawn = list(batches(Settings(steps=11, per_class=1), generator(0)))
+    assert len(drawn) == 11
+    assert all(torch.equal(labels, torch.arange(len(CLASSES))) for _, labels in drawn)
+
+
 def test_the_learning_rate_rises_then_falls() -> None:
     rates = [rate_at(step, 100, 1.0) for step in range(100)]
     assert rates[0] == pytest.approx(0.2)
@@ -201,6 +217,13 @@ def test_the_packaged_weights_are_small_and_known() -> None:
     assert hashlib.sha256(WEIGHTS_FILE.read_bytes()).hexdigest() == record["sha256"]
     assert record["accuracy"] >= 0.97
     assert list(record["accuracy_per_class"]) == list(CLASSES)
+
+
+def test_loading_leaves_the_global_random_state_alone() -> None:
+    before = torch.get_rng_state()
+    network = load()
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(p.device.type == "cpu" and p.requires_grad for p in network.parameters())
 
 
 def test_the_packaged_network_names_fresh_pictures() -> None:

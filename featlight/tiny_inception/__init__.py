@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import torch
 from safetensors.torch import load_file
 
 from featlight.tiny_inception.model import TinyInception
@@ -14,6 +15,7 @@ WEIGHTS_FILE = Path(__file__).parent / "weights.safetensors"
 
 def load() -> TinyInception:
     """The embedded network with its packaged weights, in eval mode."""
-    network = TinyInception(len(CLASSES))
-    network.load_state_dict(load_file(WEIGHTS_FILE), strict=True)
+    with torch.device("meta"):  # nothing is drawn, so the global random state stays as it is
+        network = TinyInception(len(CLASSES))
+    network.load_state_dict(load_file(WEIGHTS_FILE), strict=True, assign=True)
     return network.eval()

@@ -1,0 +1,76 @@
+"""The method as one would write it by hand: one image, one loop, torchvision's own layers. Shares no code with featlight."""
+
+import torch
+import torchvision
+from torch import Tensor, nn
+from torchvision.models.feature_extraction import create_feature_extractor
+
+
+def layer_function(network: nn.Module, layer: str):
+    """Images to the layer's output by torchvision's own graph surgery, which prunes what would overwrite it."""
+    extract = create_feature_extractor(network, [layer])
+    return lambda x: extract(x)[layer]
+
+
+def chosen(z: Tensor, region: str, index, first: tuple[int, int]) -> list[Tensor]:
+    """The neurons of one image's map (H, W) that a region means, row by row."""
+    height, width = z.shape
+    if region == "map":
+        return [z[m] for m in range(height)]
+    if region == "row":
+        return [z[int((index + 0.5) * height / first[0])]]
+    if region == "neuron":
+        m, n = int((index[0] + 0.5) * height / first[0]), int((index[1] + 0.5) * width / first[1])
+        return [z[m, n : n + 1]]
+    r, c = index // first[1], index % first[1]
+    r = int(-((-(r + 1) * height) // first[0])) - 1
+    c = int(-((-(c + 1) * width) // first[1])) - 1
+    return [*(z[m] for m in range(r)), z[r, : c + 1]]
+
+
+def loss_of(rows: list[Tensor], metric: str, target: float) -> Tensor:
+    z = torch.cat(rows)
+    if metric == "l1":
+        return torch.sum(target - z)
+    if metric == "l2":
+        return 5 * torch.sqrt(torch.sum((target - z) ** 2))
+    if metric == "linf":
+        return (target - z).abs().max()
+    return max(torch.sum((target - row).abs()) for row in rows)
+
+
+def gradient(
+    function, x: Tensor, feature: int | None, region="map", index=None, metric="l1", target=200.0, first=(1, 1)
+):
+    x = x.detach().requires_grad_(True)
+    z = function(x)
+    if z.ndim == 2:
+        z = z[:, :, None, None]
+    features = range(z.shape[1]) if feature is None else [feature]
+    rows = [row for f in features for row in chosen(z[0, f], region, index, first)]
+    loss_of(rows, metric, target).backward()
+    return x.grad, torch.cat(rows).mean().item()
+
+
+def trajectory(function, feature, octaves, dtype=torch.float64, seed=999, rms=False, **objective):
+    """Every image of the descent with its gradient, and the final image with None.
+
+    Args:
+        octaves: (size, steps, (lr0, lr1), (sigma0, sigma1) or None).
+    """
+    size = octaves[0][0]
+    x = (torch.rand((1, 3, size, size), generator=torch.Generator().manual_seed(seed)) / 10 + 0.5).to(dtype)
+    if "index" in objective:
+        objective["first"] = tuple(function(x).shape[2:])
+    for size, n, lr, sigma in octaves:
+        if x.shape[-1] != size:
+            x = torchvision.transforms.functional.resize(x, [size, size], antialias=False)
+        for i in range(n):
+            g, _ = gradient(function, x, feature, **objective)
+            yield x, g
+            step = g / g.pow(2).mean().sqrt() if rms else g
+            x = x - (lr[0] * (n - i) / n + lr[1] * i / n) * step
+            if sigma is not None:
+                s = sigma[0] * (n - i) / n + sigma[1] * i / n
+                x = torchvision.transforms.functional.gaussian_blur(x, 3, [s, s])
+    yield x, None

@@ -1,0 +1,165 @@
+import copy
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from featlight.errors import UsageError
+from featlight.network import LayerOutputs, frozen_copy, list_layers, survey
+from tests.conftest import hand_made
+
+CPU = torch.device("cpu")
+
+
+def outputs_of(network, *names, size=32):
+    frozen = frozen_copy(network, CPU, torch.float32)
+    found = survey(frozen, size)
+    return LayerOutputs(frozen, [found.need(name, "net") for name in names])
+
+
+def test_layers_are_listed_with_their_maps():
+    assert [(layer.name, layer.shape, layer.features) for layer in list_layers(hand_made(), size=32)] == [
+        ("0", (8, 15, 15), 8),
+        ("1", (8, 15, 15), 8),
+        ("2", (8, 15, 15), 8),
+        ("3", (12, 15, 15), 12),
+        ("4", (12, 15, 15), 12),
+        ("5", (12, 15, 15), 12),
+    ]
+
+
+def test_what_is_overwritten_in_place_is_kept():
+    network = hand_made().eval()
+    x = torch.randn(2, 3, 32, 32)
+    with torch.no_grad():
+        outputs = outputs_of(network, "1", "4", "5")(x)
+        first = network[1](network[0](x))
+        second = network[4](network[3](first.clone().relu()))
+    assert torch.equal(outputs["1"], first)
+    assert (outputs["1"] < 0).any()
+    assert torch.equal(outputs["4"], second)
+    assert torch.equal(outputs["5"], second.relu())
+
+
+def test_the_network_stops_after_the_deepest_layer():
+    ran = []
+    network = nn.Sequential(hand_made(), nn.Conv2d(12, 4, 1), nn.Conv2d(4, 4, 1))
+    run = outputs_of(network, "0.3", "1")
+    frozen = run._network
+    for name, module in frozen.named_modules():
+        module.register_forward_hook(lambda *_, name=name: ran.append(name))
+    run(torch.rand(1, 3, 32, 32))
+    assert "1" in ran
+    assert "2" not in ran
+
+
+class Repeats(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+        self.relu = nn.ReLU(inplace=True)
+        self.alias = self.relu
+        self.unused = nn.Conv2d(3, 3, 1)
+        self.pair = Pair()
+        self.flat = nn.Linear(3, 5)
+        self.rows = nn.Flatten(1, 2)
+
+    def forward(self, x):
+        for _ in range(3):
+            x = self.relu(self.conv(x))
+        x, _ = self.pair(x)
+        self.rows(x)
+        return self.flat(x.mean((2, 3)))
+
+
+class Pair(nn.Module):
+    def forward(self, x):
+        return x, x
+
+
+def test_a_module_called_several_times_means_its_last_call():
+    network = Repeats()
+    x = torch.randn(1, 3, 16, 16)
+    with torch.no_grad():
+        expected = x
+        for _ in range(3):
+            expected = network.conv(expected).relu()
+        outputs = outputs_of(network, "relu", "flat", size=16)(x)
+        assert torch.equal(outputs["relu"], expected)
+        assert torch.equal(outputs["flat"][:, :, 0, 0], network.flat(expected.mean((2, 3))))
+        assert torch.equal(outputs_of(network, "alias", size=16)(x)["alias"], expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("Conv", "no layer 'Conv' in net; nearest: 'conv'"),
+        ("zzz", "no layer 'zzz' in net; allowed: conv, relu, alias, flat"),
+        ("unused", "layer 'unused' in net gives nothing at 16 x 16 px: it is not called"),
+        ("pair", "layer 'pair' in net: it gives a tuple, not a tensor"),
+        ("rows", r"layer 'rows' in net: it gives \(N, 48, 16\); \(N, C, H, W\) or \(N, C\) is needed"),
+    ],
+)
+def test_a_layer_that_cannot_be_used_is_refused_in_one_line(name, line):
+    with pytest.raises(UsageError, match=line):
+        survey(frozen_copy(Repeats(), CPU, torch.float32), 16).need(name, "net")
+
+
+def test_channels_last_maps_are_permuted():
+    torch.manual_seed(0)
+    swin = torchvision.models.swin_t().eval()
+    x = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        outputs = outputs_of(swin, "features.0.0", "features.1", "permute", size=64)(x)
+        block = swin.features[1](swin.features[0](x))  # (N, H, W, C)
+    assert torch.equal(outputs["features.1"], block.permute(0, 3, 1, 2))
+    assert outputs["features.0.0"].shape == (1, 96, 16, 16)
+    assert outputs["permute"].shape == (1, 768, 2, 2)
+    convnext = {layer.name: layer for layer in list_layers(torchvision.models.convnext_tiny(), 64)}
+    assert convnext["features.1.0.block.0"].shape == (96, 16, 16)
+    assert convnext["features.1.0.block.3"].shape == (384, 16, 16)  # a Linear on the last axis
+    assert convnext["features.1.0"].shape == (96, 16, 16)
+
+
+def test_pixels_are_normalized_on_request():
+    frozen = frozen_copy(nn.Sequential(nn.Identity(), nn.Conv2d(3, 1, 1)), CPU, torch.float32)
+    run = LayerOutputs(frozen, [survey(frozen, 8)["0"]], ((0.5, 0.25, 0.0), (0.5, 0.25, 2.0)))
+    assert run(torch.ones(1, 3, 8, 8))["0"][0, :, 0, 0].tolist() == [1.0, 3.0, 0.5]
+
+
+def test_a_size_that_a_network_does_not_take_is_told():
+    network = hand_made()
+    with pytest.raises(UsageError, match="no layer runs at 2 x 2 px: RuntimeError"):
+        list_layers(network, size=2)
+
+
+def state_of(network):
+    return (
+        [(name, module.training, len(module._forward_hooks)) for name, module in network.named_modules()],
+        [(name, p.requires_grad, p.dtype, p.stride(), p.grad) for name, p in network.named_parameters()],
+        {name: value.clone() for name, value in network.state_dict().items()},
+    )
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_users_network_comes_back_as_it_was(fails, small_recipe):
+    import featlight
+
+    network = hand_made().double().to(memory_format=torch.channels_last).train()
+    network[3].weight.requires_grad_(False)
+    network[1].eval()
+    network[0].register_forward_hook(lambda *_: None)
+    before = copy.deepcopy(state_of(network))
+
+    def visualize():
+        featlight.visualize(network, "5", [0, 99 if fails else 1], recipe=small_recipe, progress=False)
+
+    if fails:
+        with pytest.raises(ValueError, match="99 given; layer '5' has 12, 0 to 11"):
+            visualize()
+    else:
+        visualize()
+    after = state_of(network)
+    assert before[:2] == after[:2]
+    assert all(torch.equal(value, after[2][name]) for name, value in before[2].items())
