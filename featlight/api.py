@@ -78,7 +78,7 @@ def visualize(
     values = {
         "model": source.model,
         "layer": list(layer) if isinstance(layer, tuple) else layer,
-        "features": features if isinstance(features, str | int) else list(features),
+        "features": features if isinstance(features, str | int) else [int(feature) for feature in features],
         "tiles": None if tiles is None else tuple(tiles),
         "recipe": recipe,
         "region": region,

@@ -141,6 +141,7 @@ def _config(words: argparse.Namespace) -> Config:
 
 def _make(config: Config, *, fresh: bool) -> int:
     from featlight.finished import finished
+    from featlight.signals import Stop
     from featlight.store import Store
 
     assert config.out is not None
@@ -149,11 +150,9 @@ def _make(config: Config, *, fresh: bool) -> int:
     if there is not None:
         _last_lines(store, made=0, there=there.values(), failed=0, rate=0.0)
         return 0
-    from featlight.run import make
-    from featlight.signals import Stop
+    with Stop().listening() as stop:
+        from featlight.run import make
 
-    stop = Stop()
-    with stop.listening():
         outcome = make(config, fresh=fresh, stop=stop)
     records, rate = outcome.records.values(), outcome.tiles_per_second
     _last_lines(store, made=outcome.made, there=records, failed=outcome.failed, rate=rate)
@@ -166,9 +165,12 @@ def _last_lines(store: "Store", *, made: int, there: Collection["Record"], faile
 
     dead = sum(record["status"] == "dead" for record in there)
     speed = f"; {rate:.2f} tiles/s" if made else ""
-    print(f"{len(there) + failed} tiles: {made} made, {len(there) - made} kept, {dead} dead, {failed} failed{speed}")
+    tiles = f"{len(there) + failed} tile{'' if len(there) + failed == 1 else 's'}"
+    print(f"{tiles}: {made} made, {len(there) - made} kept, {dead} dead, {failed} failed{speed}")
     plan = store.plan()
     assert plan is not None
+    if plan.network["asked"] == "none":
+        print(f"note         {plan.network['weights']}: what these features show was never learned")
     asked = {record["file"] for record in there}
     for section in sections(plan):
         if asked & {planned.file for planned in section.tiles}:

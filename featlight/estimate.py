@@ -10,7 +10,7 @@ from featlight.image import blur, starting_images, to_bytes
 from featlight.job import Job, prepare
 from featlight.objective import Objective
 from featlight.plan import Chunk
-from featlight.run import threads
+from featlight.run import repeatable
 from featlight.store import Store
 
 TIMED_STEPS = 2
@@ -36,7 +36,7 @@ def estimate(config: Config) -> dict[str, str]:
     chunks = [plan.chunk(number, job.settings) for number in numbers]
     pixels = sum(3 * chunk.settings.recipe.final_size**2 * len(chunk.tiles) for chunk in chunks)
     disk = pixels * (PNG_SHARE + (4 if config.float_images else 0)) * 1.5  # the atlas shows them once more
-    with threads(plan.threads):
+    with repeatable(plan.threads):
         kinds = {_kind(chunk): chunk for chunk in chunks}
         costs = {kind: _chunk_seconds(job, chunk) for kind, chunk in kinds.items()}
     seconds = sum(costs[_kind(chunk)] for chunk in chunks)

@@ -13,10 +13,9 @@ from featlight.plan import (
     settings_of,
     wanted_tiles,
 )
+from featlight.recipe import NAMED_STARTS
 from featlight.render import is_rendered, render
 from featlight.store import Record, Store
-
-STARTS_BY_NAME = ("noise", "noise-per-feature", "gray")
 
 
 def finished(config: Config, store: Store) -> dict[str, Record] | None:
@@ -31,7 +30,7 @@ def finished(config: Config, store: Store) -> dict[str, Record] | None:
     settings = settings_of(config)
     for way in settings:
         theirs = plan.fingerprints.get(way.variant)
-        if theirs is None or way.init not in STARTS_BY_NAME:
+        if theirs is None or way.init not in NAMED_STARTS:
             return None
         ours = fingerprint(way, config, plan, weights_sha256=plan.network["sha256"], init_sha256=None)
         refuse_other(ours, theirs, config.out)

@@ -11,9 +11,8 @@ from torch import Tensor
 from torchvision.transforms import functional as TF
 
 from featlight.errors import UsageError
+from featlight.recipe import NAMED_STARTS
 from featlight.tile import Tile
-
-NAMED_STARTS = ("noise", "noise-per-feature", "gray")
 
 
 def noise(size: int, seed: int) -> Tensor:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from featlight.config import Config
 from featlight.errors import UsageError
-from featlight.image import NAMED_STARTS, read_image
+from featlight.image import read_image
 from featlight.network import LayerOutputs, Survey, frozen_copy, survey
 from featlight.objective import MapSize
 from featlight.plan import (
@@ -29,6 +29,7 @@ from featlight.plan import (
     settings_of,
     wanted_tiles,
 )
+from featlight.recipe import NAMED_STARTS
 from featlight.version import __version__
 from featlight.zoo import checksum, load, source_of
 

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 Pair = tuple[float, float]
 Gradient = Literal["raw", "rms"]
+NAMED_STARTS = ("noise", "noise-per-feature", "gray")  # of `init`; any other word is the path of an image
 
 
 @dataclass(frozen=True)

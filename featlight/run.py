@@ -9,6 +9,7 @@ from pathlib import Path
 
 import lightning as L
 import torch
+from lightning.fabric.plugins.environments import LightningEnvironment
 from torch import Tensor
 
 from featlight.commit import commit
@@ -66,6 +67,7 @@ def make(config: Config, *, fresh: bool = False, stop: Stop | None = None) -> Ou
     store.check_writable()
     store.write_plan(job.plan)
     store.write_output("config.yaml", _config_text(config, job.plan).encode())
+    print(_header(job), flush=True)
     return make_tiles(job, store, stop=stop)
 
 
@@ -99,7 +101,7 @@ def make_tiles(job: Job, store: Store, *, stop: Stop, init: Tensor | None = None
     if numbers or not is_rendered(store, plan):
         render(store, plan)
     if numbers:
-        board.finish(_summary(outcome))
+        board.finish(_summary(outcome, plan))
     return outcome
 
 
@@ -148,8 +150,9 @@ def descend(
         double=job.config.precision == "fp64",
         before_step=before_step,
     )
-    with _quiet_lightning(), threads(job.plan.threads):
+    with _quiet_lightning(), repeatable(job.plan.threads):
         trainer = L.Trainer(
+            plugins=[LightningEnvironment()],  # one process, whatever the cluster's variables say
             accelerator="gpu" if job.device.type == "cuda" else job.device.type,
             devices=[job.device.index or 0] if job.device.type == "cuda" else 1,
             max_epochs=len(numbers),
@@ -173,14 +176,18 @@ def _own_starts(job: Job, init: Tensor) -> Callable[[Sequence[Tile]], Tensor]:
 
 
 @contextmanager
-def threads(count: int) -> Iterator[None]:
-    """Torch's CPU threads for a while: on a CPU, images hang on their number."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
+def repeatable(threads: int) -> Iterator[None]:
+    """For a while, arithmetic that gives the same bits again: this many CPU threads, and on a GPU no TF32."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = torch.get_num_threads(), matmul.allow_tf32
+    torch.set_num_threads(threads)
+    matmul.allow_tf32 = False
     try:
-        yield
+        with cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            yield
     finally:
-        torch.set_num_threads(before)
+        torch.set_num_threads(before[0])
+        matmul.allow_tf32 = before[1]
 
 
 @contextmanager
@@ -200,13 +207,23 @@ def _quiet_lightning() -> Iterator[None]:
             logger.setLevel(level)
 
 
+def _header(job: Job) -> str:
+    layers = ", ".join(dict.fromkeys(term.layer for planned in job.wanted for term in planned.tile.terms))
+    plan = job.plan
+    return (
+        f"{plan.network['model']} ({plan.network['weights']}), {layers}: {len(job.wanted)} tiles, "
+        f"{plan.batch_size} at a time, on {job.device.type} with {plan.threads} threads, into {job.config.out}"
+    )
+
+
 def _config_text(config: Config, plan: Plan) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in plan.versions.items())
     return f"# {versions}\n{config.to_yaml()}"
 
 
-def _summary(outcome: Outcome) -> dict[str, object]:
+def _summary(outcome: Outcome, plan: Plan) -> dict[str, object]:
     return {
+        "network": f"{plan.network['model']}, {plan.network['weights']}",
         "tiles": outcome.wanted,
         "made in this run": outcome.made,
         "dead": outcome.dead,

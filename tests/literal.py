@@ -1,4 +1,4 @@
-"""The method as one would write it by hand: one image, one loop, torchvision's own layers. Shares no code with featlight."""
+"""The method as one would write it by hand: one image, one loop, torchvision's layers; no code of featlight's."""
 
 import torch
 import torchvision

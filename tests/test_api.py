@@ -65,7 +65,7 @@ def test_another_network_in_the_directory_is_refused(small_recipe):
     visualize(small_recipe, "4", [0], network=network, out="run")
     with torch.no_grad():
         network[0].bias += 1
-    with pytest.raises(ValueError, match="run holds another run .weights: there"):
+    with pytest.raises(ValueError, match=r"run holds another run \(weights: there"):
         visualize(small_recipe, "4", [0], network=network, out="run")
 
 
