@@ -31,7 +31,7 @@ li a { display: block; color: inherit; text-decoration: none; font-size: .8rem; 
 li img { width: 100%; height: auto; aspect-ratio: 1; display: block; border-radius: 3px; }
 li a:hover img, li a:focus-visible img { outline: 3px solid #3b82f6; }
 .none { aspect-ratio: 1; display: grid; place-items: center; border: 1px dashed var(--line); border-radius: 3px; }
-.dead img { opacity: .45; } small { color: var(--soft); }
+.dead img { opacity: .45; } small { color: var(--soft); display: block; }
 """
 
 
@@ -59,7 +59,8 @@ def page(plan: Plan, groups: Sequence[Group]) -> str:
 </head>
 <body>
 <h1>{name}</h1>
-<p>{html.escape(about)}. Each tile opens at full size; its numbers are in the folder records.</p>
+<p>{html.escape(about)}. Below each tile: its feature, and its mean activation at the start and at the end.
+A tile opens at full size; all its numbers are in the folder records.</p>
 {sections}
 </body>
 </html>
