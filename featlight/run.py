@@ -210,9 +210,10 @@ def _quiet_lightning() -> Iterator[None]:
 def _header(job: Job) -> str:
     layers = ", ".join(dict.fromkeys(term.layer for planned in job.wanted for term in planned.tile.terms))
     plan = job.plan
+    threads = "1 CPU thread" if plan.threads == 1 else f"{plan.threads} CPU threads"
     return (
         f"{plan.network['model']} ({plan.network['weights']}), {layers}: {len(job.wanted)} tiles, "
-        f"{plan.batch_size} at a time, on {job.device.type} with {plan.threads} threads, into {job.config.out}"
+        f"{plan.batch_size} at a time, on {job.device.type} with {threads}, into {job.config.out}"
     )
 
 
