@@ -134,7 +134,7 @@ def _in_memory(
     def on_chunk(result: ChunkResult) -> None:
         made = list(records_of(result, job.plan))
         for place, record in made:
-            images[record["file"]] = result.images[place].cpu()
+            images[record["file"]] = result.images[place].cpu().contiguous()
             records[record["file"]] = record
         progress.add([record for _, record in made])
 

@@ -113,7 +113,7 @@ def commit(result: ChunkResult, plan: Plan, store: Store, kept: set[str], *, flo
         png = None
         if record["status"] != "failed":
             if floats:
-                image = result.images[place].cpu().clone()
+                image = result.images[place].cpu().contiguous().clone()
                 store.write(store.float_path(record["file"]), save({"image": image}))
             for number, octave in enumerate(result.octaves, 1):
                 small = encode_png(Image.fromarray(octave[place].numpy()), {})

@@ -63,7 +63,9 @@ def _chunk_seconds(job: Job, chunk: Chunk) -> float:
     objective = Objective(tiles, chunk.settings.metric, chunk.settings.target, job.first_maps[recipe.first_size])
     total = 0.0
     for octave in recipe.octaves:
-        images = starting_images("noise", octave.size, 999, tiles).to(job.device)
+        images = (
+            starting_images("noise", octave.size, 999, tiles).to(job.device).contiguous(memory_format=network.format)
+        )
         for step in range(1 + TIMED_STEPS):  # the first one warms up
             if step == 1:
                 started = time.perf_counter()

@@ -84,7 +84,9 @@ class Job:
     def network_at(self, layers: tuple[str, ...]) -> LayerOutputs:
         """The network, cut after the last of these layers."""
         found = next(iter(self.surveys.values()))
-        return LayerOutputs(self.network, [found[name] for name in layers], self.normalize)
+        plain = any(survey.format == torch.contiguous_format for survey in self.surveys.values())
+        format = torch.contiguous_format if plain else torch.channels_last
+        return LayerOutputs(self.network, [found[name] for name in layers], self.normalize, format)
 
 
 def prepare(

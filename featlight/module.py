@@ -172,7 +172,7 @@ class FeatureVisualizer(L.LightningModule):
 
     def _set_images(self, images: Tensor) -> None:
         """Images of a new chunk or a new size need a new parameter, and it a new optimizer."""
-        self.images = nn.Parameter(images)
+        self.images = nn.Parameter(images.contiguous(memory_format=self._network.format))
         self.trainer.optimizers = [self.configure_optimizers()]
 
     def _end_octave(self) -> None:

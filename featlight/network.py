@@ -20,9 +20,12 @@ TO_CHANNELS_FIRST = [0, 3, 1, 2]
 class Survey(Mapping[str, Layer]):
     """Every module that ran at one image size, by name, in the order in which they first ended."""
 
-    def __init__(self, network: nn.Module, size: int, layers: dict[str, Layer], failure: str | None) -> None:
+    def __init__(
+        self, network: nn.Module, size: int, layers: dict[str, Layer], failure: str | None, format: torch.memory_format
+    ) -> None:
         self.size = size
         self.failure = failure  # why the pass ended early, if it did
+        self.format = format  # of images, that suits the network
         self._network = network
         self._layers = layers
 
@@ -65,10 +68,19 @@ def frozen_copy(network: nn.Module, device: torch.device, dtype: torch.dtype) ->
 def survey(network: nn.Module, size: int) -> Survey:
     """Run two images of noise through a frozen network and note what every module gives.
 
+    Images are channels last, in which convolutions run faster, unless the network cannot take them: one that calls
+    `view` on its maps, say.
+
     Args:
-        network: as `frozen_copy` gives it.
+        network: as `frozen_copy` gives it; its weights are laid out as its images.
         size: side of the images, in pixels.
     """
+    found = _survey(network, size, torch.channels_last)
+    return found if found.failure is None else _survey(network, size, torch.contiguous_format)
+
+
+def _survey(network: nn.Module, size: int, format: torch.memory_format) -> Survey:
+    network.to(memory_format=format)
     layers: dict[str, Layer] = {}
     names: dict[nn.Module, list[str]] = {}
     for name, module in network.named_modules(remove_duplicate=False):
@@ -77,6 +89,7 @@ def survey(network: nn.Module, size: int) -> Survey:
     channels_last = False
     parameter = next(network.parameters(), torch.empty(0))
     images = noise(size, seed=0).expand(2, -1, -1, -1).to(parameter.device, parameter.dtype)  # (2, 3, S, S)
+    images = images.contiguous(memory_format=format)
 
     def look(module: nn.Module, _: Any, output: Any) -> None:
         nonlocal channels_last
@@ -92,7 +105,7 @@ def survey(network: nn.Module, size: int) -> Survey:
             network(images)
         except Exception as error:  # a network may raise anything at a size that it does not take
             failure = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-    return Survey(network, size, layers, failure)
+    return Survey(network, size, layers, failure, format)
 
 
 def _layer(name: str, output: Any, channels_last: bool, calls: int) -> Layer:
@@ -115,6 +128,7 @@ class LayerOutputs:
         network: as `frozen_copy` gives it; it belongs to this object from now on.
         layers: what to give; a module that is called several times means its last call.
         normalize: the (mean, std) of the pixels that the network expects, each of three; None for raw pixels.
+        format: of the images that the network is given.
     """
 
     def __init__(
@@ -122,7 +136,9 @@ class LayerOutputs:
         network: nn.Module,
         layers: Sequence[Layer],
         normalize: tuple[Sequence[float], Sequence[float]] | None = None,
+        format: torch.memory_format = torch.contiguous_format,
     ) -> None:
+        self.format = format
         self._network = network
         self._layers = {layer.name: layer for layer in layers}
         parameter = next(network.parameters(), torch.empty(0))

@@ -36,10 +36,10 @@ def test_what_is_overwritten_in_place_is_kept():
         outputs = outputs_of(network, "1", "4", "5")(x)
         first = network[1](network[0](x))
         second = network[4](network[3](first.clone().relu()))
-    assert torch.equal(outputs["1"], first)
+    torch.testing.assert_close(outputs["1"], first)
     assert (outputs["1"] < 0).any()
-    assert torch.equal(outputs["4"], second)
-    assert torch.equal(outputs["5"], second.relu())
+    torch.testing.assert_close(outputs["4"], second)
+    torch.testing.assert_close(outputs["5"], second.relu())
 
 
 def test_the_network_stops_after_the_deepest_layer():
@@ -86,9 +86,9 @@ def test_a_module_called_several_times_means_its_last_call():
         for _ in range(3):
             expected = network.conv(expected).relu()
         outputs = outputs_of(network, "relu", "flat", size=16)(x)
-        assert torch.equal(outputs["relu"], expected)
-        assert torch.equal(outputs["flat"][:, :, 0, 0], network.flat(expected.mean((2, 3))))
-        assert torch.equal(outputs_of(network, "alias", size=16)(x)["alias"], expected)
+        torch.testing.assert_close(outputs["relu"], expected)
+        torch.testing.assert_close(outputs["flat"][:, :, 0, 0], network.flat(expected.mean((2, 3))))
+        torch.testing.assert_close(outputs_of(network, "alias", size=16)(x)["alias"], expected)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_channels_last_maps_are_permuted():
     with torch.no_grad():
         outputs = outputs_of(swin, "features.0.0", "features.1", "permute", size=64)(x)
         block = swin.features[1](swin.features[0](x))  # (N, H, W, C)
-    assert torch.equal(outputs["features.1"], block.permute(0, 3, 1, 2))
+    torch.testing.assert_close(outputs["features.1"], block.permute(0, 3, 1, 2))
     assert outputs["features.0.0"].shape == (1, 96, 16, 16)
     assert outputs["permute"].shape == (1, 768, 2, 2)
     convnext = {layer.name: layer for layer in list_layers(torchvision.models.convnext_tiny(), 64)}
@@ -163,3 +163,25 @@ def test_the_users_network_comes_back_as_it_was(fails, small_recipe):
     after = state_of(network)
     assert before[:2] == after[:2]
     assert all(torch.equal(value, after[2][name]) for name, value in before[2].items())
+
+
+class Flattens(nn.Module):
+    """As many networks end: `view` takes no channels-last map."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        self.fc = nn.Linear(4 * 8 * 8, 5)
+
+    def forward(self, x):
+        x = self.conv(x)
+        return self.fc(x.view(len(x), -1))
+
+
+def test_a_network_that_takes_no_channels_last_images_gets_none():
+    network = frozen_copy(Flattens(), CPU, torch.float32)
+    found = survey(network, 8)
+    assert found.failure is None
+    assert found["fc"].shape == (5,)
+    assert found.format == torch.contiguous_format
+    assert survey(frozen_copy(hand_made(), CPU, torch.float32), 32).format == torch.channels_last
