@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -86,6 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code.
     """
     logging.basicConfig(format="featlight: %(message)s", level=logging.WARNING)
+    # torch's threads otherwise spin while they wait for each other, and starve where another program has a core
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         return _run(sys.argv[1:] if arguments is None else arguments)
     except FeatlightError as error:

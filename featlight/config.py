@@ -13,7 +13,7 @@ from featlight.tile import METRICS, Features, Metric, Term, Tile, file_name, for
 
 # What featlight knows of a network before it loads it. Others name a layer, and run the article's recipe.
 DEFAULT_LAYERS = {
-    "tiny_inception": "Mixed_4b",
+    "tiny_inception": "Mixed_5a",
     "inception_v3": "Mixed_6b",
     "googlenet": "inception4c",
     "resnet50": "layer3",

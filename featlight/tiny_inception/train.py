@@ -211,7 +211,7 @@ def main(words: list[str] | None = None) -> None:
     network, losses = train(settings)
     seconds = time.perf_counter() - start
     measured = measure(network, settings)
-    given = sys.argv[1:] if words is None else words
+    given = [word.replace(str(out), out.name) for word in (sys.argv[1:] if words is None else words)]
     record: dict[str, object] = {
         "command": shlex.join(["python", "-m", "featlight.tiny_inception.train", *given]),
         "settings": asdict(settings),
