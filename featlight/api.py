@@ -1,8 +1,11 @@
 """`featlight.visualize`: the main job for any network, from Python."""
 
+import operator
+import signal
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, SupportsIndex
 
 import torch
 from safetensors.torch import load_file
@@ -10,23 +13,25 @@ from torch import Tensor, nn
 
 from featlight.commit import records_of
 from featlight.config import DEFAULT_LAYERS, check, default_recipe
-from featlight.errors import Interrupted
+from featlight.errors import Interrupted, UsageError
+from featlight.image import check_starts
 from featlight.job import Job, prepare
 from featlight.module import ChunkResult
 from featlight.progress import Progress
 from featlight.recipe import Recipe
 from featlight.result import Result
-from featlight.run import descend, make_tiles
+from featlight.run import descend, make_tiles, settle
 from featlight.signals import Stop
 from featlight.store import Record, Store
 from featlight.tile import Index, Metric, Tile
 from featlight.zoo import source_of
 
 
+@torch.inference_mode(False)
 def visualize(
     network: nn.Module,
     layer: str | Sequence[str] | Mapping[str, Any] | None = None,
-    features: str | int | Sequence[int] = "all",
+    features: str | SupportsIndex | Sequence[SupportsIndex] = "all",
     *,
     tiles: Sequence[Tile] | None = None,
     recipe: Recipe | None = None,
@@ -78,7 +83,7 @@ def visualize(
     values = {
         "model": source.model,
         "layer": list(layer) if isinstance(layer, tuple) else layer,
-        "features": features if isinstance(features, str | int) else [int(feature) for feature in features],
+        "features": features if isinstance(features, str) else _numbers(features),
         "tiles": None if tiles is None else tuple(tiles),
         "recipe": recipe,
         "region": region,
@@ -96,22 +101,27 @@ def visualize(
     }
     config = check(values)
     store = None if out is None else Store(Path(out))
-    pixels = init if isinstance(init, Tensor) else None
-    where = None if device == "auto" else torch.device(device)
-    job = prepare(config, None if store is None else store.plan(), network=network, device=where, init=pixels)
-    stop = Stop()
+    pixels = init.detach().float() if isinstance(init, Tensor) else None
+    where = None if device == "auto" else _device(device)
+    prepare_on = partial(prepare, network=network, device=where, init=pixels)
+    job = prepare_on(config, None if store is None else store.plan())
+    if pixels is not None:
+        check_starts(pixels, len(job.wanted))
+    stop = Stop([signal.SIGINT], ends_process=False)
     with stop.listening():
         try:
             if store is None:
                 images, records = _in_memory(job, stop, pixels, quiet=not progress)
             else:
-                store.check_writable()
-                store.write_plan(job.plan)
+                job = settle(job, store, prepare_on)
                 make_tiles(job, store, stop=stop, init=pixels, quiet=not progress)
                 images, records = {}, store.records()
         except Interrupted:
+            if stop.asked_by is None:
+                raise
             raise KeyboardInterrupt from None
-    blank = torch.full((3, recipe.final_size, recipe.final_size), torch.nan)
+    assert config.recipe is not None
+    blank = torch.full((3, config.recipe.final_size, config.recipe.final_size), torch.nan, device="cpu")
 
     def read(place: int) -> Tensor:
         file = job.wanted[place].file
@@ -121,6 +131,20 @@ def visualize(
 
     title = " ".join([source.model, *(config.layer or {})])
     return Result(job.wanted, [records[planned.file] for planned in job.wanted], title, read)
+
+
+def _numbers(features: SupportsIndex | Sequence[SupportsIndex]) -> list[int]:
+    return [operator.index(f) for f in ([features] if isinstance(features, SupportsIndex) else features)]
+
+
+def _device(name: str | torch.device) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"device: {name!r} given; auto, cpu, cuda or cuda:0 is allowed") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UsageError(f"device: {name!s} given, but no CUDA GPU is visible; allowed: auto, cpu")
+    return device
 
 
 def _in_memory(

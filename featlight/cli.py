@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from featlight.config import Config, check, read
 from featlight.errors import FeatlightError, Interrupted, UsageError, nearest
+from featlight.signals import Stop
+from featlight.speech import say
 from featlight.version import __version__
 
 if TYPE_CHECKING:
@@ -87,35 +89,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code.
     """
     logging.basicConfig(format="featlight: %(message)s", level=logging.WARNING)
-    # torch's threads otherwise spin while they wait for each other, and starve where another program has a core
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # torch's threads spin while they wait for each other, far too long where another program has one of the cores
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
-        return _run(sys.argv[1:] if arguments is None else arguments)
+        with Stop().listening() as stop:
+            return _run(sys.argv[1:] if arguments is None else arguments, stop)
     except FeatlightError as error:
         print(f"featlight: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("featlight: stopped; the same command goes on from here", file=sys.stderr)
         return Interrupted.exit_code
-    except BrokenPipeError:  # the reader of our output, `head` say, has gone
-        sys.stderr.close()
-        return 1
 
 
-def _run(arguments: Sequence[str]) -> int:
+def _run(arguments: Sequence[str], stop: Stop) -> int:
     words = parser().parse_args([_hyphens(word) for word in arguments])
     config = _config(words)
     if words.print_config:
-        print(config.to_yaml(), end="")
+        say(config.to_yaml().rstrip())
         return 0
     if words.list_layers:
         return _list_layers(config)
     if words.dry_run:
-        return _dry_run(config)
+        return _dry_run(config, fresh=words.fresh)
     assert config.out is not None
     if words.render_only:
         return _render_only(Path(config.out))
-    return _make(config, fresh=words.fresh)
+    return _make(config, stop, fresh=words.fresh)
 
 
 def _hyphens(word: str) -> str:
@@ -139,12 +139,13 @@ def _config(words: argparse.Namespace) -> Config:
             sources[name] = f"--{name.replace('_', '-')}"
             if name == "layer":
                 values.pop("tiles", None)  # a flag beats the file
+    if words.features is not None and isinstance(values.get("layer"), dict):
+        values["layer"] = list(values["layer"])  # likewise, also its features by layer
     return check(values, sources).settled(None if words.config is None else words.config.stem)
 
 
-def _make(config: Config, *, fresh: bool) -> int:
+def _make(config: Config, stop: Stop, *, fresh: bool) -> int:
     from featlight.finished import finished
-    from featlight.signals import Stop
     from featlight.store import Store
 
     assert config.out is not None
@@ -153,10 +154,9 @@ def _make(config: Config, *, fresh: bool) -> int:
     if there is not None:
         _last_lines(store, made=0, there=there.values(), failed=0, rate=0.0)
         return 0
-    with Stop().listening() as stop:
-        from featlight.run import make
+    from featlight.run import make
 
-        outcome = make(config, fresh=fresh, stop=stop)
+    outcome = make(config, fresh=fresh, stop=stop)
     records, rate = outcome.records.values(), outcome.tiles_per_second
     _last_lines(store, made=outcome.made, there=records, failed=outcome.failed, rate=rate)
     return outcome.exit_code
@@ -169,18 +169,18 @@ def _last_lines(store: "Store", *, made: int, there: Collection["Record"], faile
     dead = sum(record["status"] == "dead" for record in there)
     speed = f"; {rate:.2f} tiles/s" if made else ""
     tiles = f"{len(there) + failed} tile{'' if len(there) + failed == 1 else 's'}"
-    print(f"{tiles}: {made} made, {len(there) - made} kept, {dead} dead, {failed} failed{speed}")
+    say(f"{tiles}: {made} made, {len(there) - made} kept, {dead} dead, {failed} failed{speed}")
     plan = store.plan()
     assert plan is not None
     if plan.network["asked"] == "none":
-        print(f"note         {plan.network['weights']}: what these features show was never learned")
+        say(f"note         {plan.network['weights']}: what these features show was never learned")
     asked = {record["file"] for record in there}
     for section in sections(plan):
         if asked & {planned.file for planned in section.tiles}:
-            print(f"atlas        {store.root / atlas_of(section)}")
-    print(f"page         {store.root / 'index.html'}")
+            say(f"atlas        {store.root / atlas_of(section)}")
+    say(f"page         {store.root / 'index.html'}")
     if (store.root / "tensorboard").is_dir():
-        print(f"TensorBoard  tensorboard --logdir {store.root / 'tensorboard'}")
+        say(f"TensorBoard  tensorboard --logdir {store.root / 'tensorboard'}")
 
 
 def _render_only(out: Path) -> int:
@@ -189,7 +189,7 @@ def _render_only(out: Path) -> int:
 
     plan = render_again(out)
     store = Store(out)
-    there = store.made(plan.tiles)
+    there = store.made(plan, plan.tiles)
     failed = sum(record["status"] == "failed" for record in store.records().values())
     _last_lines(store, made=0, there=there.values(), failed=failed, rate=0.0)
     return 0
@@ -203,17 +203,17 @@ def _list_layers(config: Config) -> int:
     size = config.recipe.first_size
     layers = list_layers(load(config.model, config.weights, seed=config.seed), size)
     width = max(len(layer.name) for layer in layers)
-    print(f"{config.model} at {size} x {size} px\n{'layer':{width}}  features  map")
+    say(f"{config.model} at {size} x {size} px\n{'layer':{width}}  features  map")
     for layer in layers:
         height, across = layer.map_size
         shape = f"{height} x {across}" if len(layer.shape) == 3 else "flat"
-        print(f"{layer.name:{width}}  {layer.features:8}  {shape}")
+        say(f"{layer.name:{width}}  {layer.features:8}  {shape}")
     return 0
 
 
-def _dry_run(config: Config) -> int:
+def _dry_run(config: Config, *, fresh: bool) -> int:
     from featlight.estimate import estimate
 
-    for key, value in estimate(config).items():
-        print(f"{key:12} {value}")
+    for key, value in estimate(config, fresh=fresh).items():
+        say(f"{key:12} {value}")
     return 0

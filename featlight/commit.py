@@ -14,7 +14,7 @@ from torch import Tensor
 from featlight.atlas import encode_png
 from featlight.image import to_bytes
 from featlight.module import ChunkResult
-from featlight.plan import Plan, Planned, recipe_json
+from featlight.plan import Plan, Planned
 from featlight.store import Record, Store
 from featlight.version import __version__
 
@@ -69,19 +69,8 @@ def _number(value: Tensor) -> float | None:
 
 def provenance(result: ChunkResult, place: int, plan: Plan) -> dict[str, str]:
     """The text inside a tile's PNG: all that made it, and nothing that varies from run to run."""
-    settings, tile = result.chunk.settings, result.chunk.tiles[place]
-    values: dict[str, Any] = {
-        "terms": [vars(term) for term in tile.terms],
-        "metric": settings.metric,
-        "target": settings.target,
-        "recipe": recipe_json(settings.recipe),
-        "init": settings.init,
-        "seed": settings.seed,
-        "network": plan.network["model"],
-        "weights": plan.network["weights"],
-        "weights_sha256": plan.network["sha256"],
-        "fingerprint": plan.digest(settings.variant),
-    }
+    variant, tile = result.chunk.settings.variant, result.chunk.tiles[place]
+    values: dict[str, Any] = {"terms": [vars(term) for term in tile.terms], **plan.fingerprints[variant]}
     return {
         "Title": f"{plan.network['model']} {tile.name}",
         "Software": f"featlight {__version__}",
@@ -104,7 +93,8 @@ def commit(result: ChunkResult, plan: Plan, store: Store, kept: set[str], *, flo
     """
     vectors = io.BytesIO()
     np.save(vectors, result.vectors[: len(result.chunk.tiles)].float().numpy())
-    store.write(store.vector_path(result.chunk.number), vectors.getvalue())
+    files = [Planned(result.chunk.settings.variant, tile).file for tile in result.chunk.tiles]
+    store.write(store.vector_path(files), vectors.getvalue())
     pictures = to_bytes(result.images.nan_to_num()).numpy()  # (B, S, S, 3)
     written = []
     for place, record in records_of(result, plan):

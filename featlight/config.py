@@ -1,6 +1,8 @@
 """What a run is: typed, checked, written back as YAML. No torch, so that a slip is answered at once."""
 
 from collections.abc import Mapping
+from dataclasses import fields
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -68,8 +70,8 @@ def _auto_or_count(given: Any) -> Any:
         count = int(str(given))
     except ValueError:
         count = 0
-    if count < 1:
-        raise ValueError("auto, or a whole number from 1, is allowed")
+    if not 1 <= count <= 4096:
+        raise ValueError("auto, or a whole number from 1 to 4096, is allowed")
     return count
 
 
@@ -99,6 +101,11 @@ class Variant(_Strict):
     recipe: Recipe | None = None
     init: str | None = None
     seed: Seed | None = None
+
+    def overrides(self) -> dict[str, Any]:
+        """The keys that it changes; a null means the run's own, but for `index`, where it is a value."""
+        given = {key: getattr(self, key) for key in self.model_fields_set - {"name"}}
+        return {key: value for key, value in given.items() if value is not None or key == "index"}
 
 
 class Config(_Strict):
@@ -177,24 +184,33 @@ class Config(_Strict):
         if layer is None and self.tiles is None and self.model in DEFAULT_LAYERS:
             layer = {DEFAULT_LAYERS[self.model]: None}
         words = [self.model.rpartition(":")[2], *(layer or ["tiles"])]
-        out = self.out or str(Path("runs") / (name or "-".join(file_name(word) for word in words)))
+        run = name or "-".join(file_name(word) for word in words)
+        if len(run) > 100:  # a file system takes 255
+            run = f"{run[:80]}-{sha256(run.encode()).hexdigest()[:8]}"
+        out = self.out or str(Path("runs") / run)
         return self.model_copy(update={"layer": layer, "recipe": self.recipe or default_recipe(self.model), "out": out})
 
     def to_yaml(self) -> str:
         """YAML that `read` takes back to an equal config."""
         values = self.model_dump(mode="json")
+        if self.variants is not None:
+            values["variants"] = [variant.model_dump(mode="json", exclude_unset=True) for variant in self.variants]
         if values["layer"] is not None and not any(values["layer"].values()):
             values["layer"] = list(values["layer"])
         return yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=110)
 
 
+def _names(table: type[Any]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(table))
+
+
 # The keys that may stand inside each table, for the nearest name of one that may not.
 _TABLES: dict[str, tuple[str, ...]] = {
     "": tuple(Config.model_fields),
-    "recipe": tuple(Recipe.__dataclass_fields__),
-    "octaves": tuple(Octave.__dataclass_fields__),
-    "tiles": tuple(Tile.__dataclass_fields__),
-    "terms": tuple(Term.__dataclass_fields__),
+    "recipe": _names(Recipe),
+    "octaves": _names(Octave),
+    "tiles": _names(Tile),
+    "terms": _names(Term),
     "variants": tuple(Variant.model_fields),
 }
 
@@ -215,6 +231,9 @@ def read(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(values, dict):
         raise UsageError(f"{path}: a table of `key: value` lines is needed, {type(values).__name__} given")
+    for key in values:
+        if not isinstance(key, str):
+            raise UsageError(f"{path}: no key {key!r}; keys are words")
     return values
 
 
@@ -244,8 +263,15 @@ def _check_whole(config: Config, sources: Mapping[str, str]) -> None:
     def refuse(key: str, message: str) -> None:
         raise UsageError(f"{sources.get(key, key)}: {message}")
 
-    if config.tiles is not None and config.layer is not None:
-        refuse("tiles", "named tiles and `layer` exclude each other")
+    for key in ("layer", "tiles", "variants"):
+        if getattr(config, key) is not None and not getattr(config, key):
+            refuse(key, "none given; at least one is needed")
+    if config.tiles is not None:
+        if config.layer is not None:
+            refuse("tiles", "named tiles and `layer` exclude each other")
+        for key, default in (("features", "all"), ("region", "map"), ("index", None)):
+            if getattr(config, key) != default:
+                refuse(key, "named tiles choose their own")
     for key, names in (
         ("tiles", [tile.name for tile in config.tiles or ()]),
         ("variants", [variant.name for variant in config.variants or ()]),
@@ -255,10 +281,9 @@ def _check_whole(config: Config, sources: Mapping[str, str]) -> None:
                 refuse(key, f"the name {name!r} is given twice")
             if name != file_name(name):
                 refuse(key, f"name {name!r} given; letters, digits, '.', '_' and '-' are allowed")
-    ways: list[Config | Variant] = [config, *(config.variants or ())]
-    for way in ways:
-        region = way.region or config.region
-        index = way.index if way.index is not None else config.index
+    own = {"region": config.region, "index": config.index}
+    for way in [own | variant.overrides() for variant in config.variants or ()] or [own]:
+        region, index = way["region"], way["index"]
         needs = {
             "map": "no index",
             "all": "no index",
@@ -279,10 +304,14 @@ _UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
 
 def _one_line(error: Any, sources: Mapping[str, str]) -> str:
     """What is wrong with which key, from one of pydantic's errors."""
-    place = [part for part in error["loc"] if isinstance(part, int) or not part[0].isupper()]
-    key = str(place[0])
+    key, *inner = error["loc"]
+    unknown_key = error["type"] in _UNKNOWN_KEY
+    # what else stands in there are pydantic's words for the branches of a union
+    place = [key, *(part for part in inner if isinstance(part, int) or part in _INNER or key == "layer")]
+    if unknown_key and place[-1] != error["loc"][-1]:
+        place.append(error["loc"][-1])
     path = sources.get(key, key) + "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in place[1:])
-    if error["type"] in _UNKNOWN_KEY:
+    if unknown_key:
         words = [part for part in place[:-1] if isinstance(part, str)]
         table = words[-1] if words else ""
         source, _, _ = path.rpartition(".") if len(place) > 1 else path.rpartition(": ")

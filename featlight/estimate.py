@@ -17,20 +17,21 @@ TIMED_STEPS = 2
 PNG_SHARE = 0.6  # of the raw bytes; blurred images take 0.3 to 0.8 of them
 
 
-def estimate(config: Config) -> dict[str, str]:
+def estimate(config: Config, *, fresh: bool = False) -> dict[str, str]:
     """Tiles, chunks, disk and time of a run, in words.
 
     Args:
         config: settled.
+        fresh: whether what is there will be deleted first.
 
     Raises:
         FeatlightError: as the run itself would.
     """
     assert config.out is not None
     store = Store(Path(config.out))
-    job = prepare(config, store.plan())
+    job = prepare(config, None if fresh else store.plan())
     plan = job.plan
-    there = store.made(job.wanted, with_floats=config.float_images)
+    there = {} if fresh else store.made(plan, job.wanted, with_floats=config.float_images)
     missing = {planned.file for planned in job.wanted} - there.keys()
     numbers = [n for n, members in enumerate(plan.chunks) if any(plan.tiles[i].file in missing for i in members)]
     chunks = [plan.chunk(number, job.settings) for number in numbers]

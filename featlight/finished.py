@@ -25,19 +25,18 @@ def finished(config: Config, store: Store) -> dict[str, Record] | None:
         UsageError: the directory holds another run.
     """
     plan = store.plan()
-    if plan is None or not _same_weights(config, plan):
+    if plan is None or (config.layer is None and config.tiles is None) or not _same_weights(config, plan):
         return None
     settings = settings_of(config)
     for way in settings:
-        theirs = plan.fingerprints.get(way.variant)
-        if theirs is None or way.init not in NAMED_STARTS:
+        if way.variant not in plan.fingerprints or way.init not in NAMED_STARTS:
             return None
         ours = fingerprint(way, config, plan, weights_sha256=plan.network["sha256"], init_sha256=None)
-        refuse_other(ours, theirs, config.out)
+        refuse_other(plan, way.variant, ours, config.out)
     wanted = _wanted(config, plan)
-    if wanted is None:
+    if wanted is None or not set(wanted) <= set(plan.tiles):
         return None
-    made = store.made(wanted, with_floats=config.float_images)
+    made = store.made(plan, wanted, with_floats=config.float_images)
     if len(made) < len(wanted):
         return None
     if not is_rendered(store, plan):

@@ -25,8 +25,8 @@ def noise(size: int, seed: int) -> Tensor:
     Returns:
         (3, size, size), float32.
     """
-    generator = torch.Generator().manual_seed(seed)
-    return torch.rand((3, size, size), generator=generator) / 10 + 0.5
+    generator = torch.Generator("cpu").manual_seed(seed)
+    return torch.rand((3, size, size), generator=generator, dtype=torch.float32, device="cpu") / 10 + 0.5
 
 
 def own_seed(seed: int, tile: Tile) -> int:
@@ -54,18 +54,23 @@ def starting_images(init: str | Tensor, size: int, seed: int, tiles: list[Tile])
     """
     n = len(tiles)
     if isinstance(init, Tensor):
-        if init.ndim not in (3, 4) or init.shape[-3] != 3 or (init.ndim == 4 and init.shape[0] != n):
-            raise UsageError(f"init: a tensor of {tuple(init.shape)} given; (3, S, S) or ({n}, 3, S, S) is needed")
+        check_starts(init, n)
         return resize(init.expand(n, *init.shape[-3:]), size, antialias=True).clone()  # never the caller's own
     if init == "noise-per-feature":
         return torch.stack([noise(size, own_seed(seed, tile)) for tile in tiles])
     if init == "noise":
         one = noise(size, seed)
     elif init == "gray":
-        one = torch.full((3, size, size), 0.5)
+        one = torch.full((3, size, size), 0.5, dtype=torch.float32, device="cpu")
     else:
         one = resize(read_image(Path(init))[None], size, antialias=True)[0]
     return one.expand(n, 3, size, size).clone()  # (N, 3, S, S)
+
+
+def check_starts(init: Tensor, n: int) -> None:
+    """Raise UsageError where a tensor is neither one start, (3, S, S), nor one for each of n tiles, (n, 3, S, S)."""
+    if init.ndim not in (3, 4) or init.shape[-3] != 3 or (init.ndim == 4 and init.shape[0] != n):
+        raise UsageError(f"init: a tensor of {tuple(init.shape)} given; (3, S, S) or ({n}, 3, S, S) is needed")
 
 
 def read_image(path: Path) -> Tensor:

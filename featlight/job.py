@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from featlight.config import Config
 from featlight.errors import UsageError
 from featlight.image import read_image
-from featlight.network import LayerOutputs, Survey, frozen_copy, survey
+from featlight.network import LayerOutputs, Survey, check_independent, frozen_copy, survey
 from featlight.objective import MapSize
 from featlight.plan import (
     Plan,
@@ -61,10 +61,11 @@ class Job:
         config: settled.
         device: of the network and the images.
         network: frozen, on the device, in the run's precision.
-        surveys: of the network, by first image size, in pixels.
+        surveys: of the network, by image size, in pixels: one for each octave.
         settings: by variant.
         plan: of the run directory, extended by what this config asks for.
         wanted: the tiles that this config asks for, in order.
+        known: the plan that the directory held; None where it held none.
         normalize: mean and std of the pixels that the network is to get; None for raw pixels.
     """
 
@@ -75,6 +76,7 @@ class Job:
     settings: Mapping[str, Settings]
     plan: Plan
     wanted: list[Planned]
+    known: Plan | None
     normalize: tuple[Sequence[float], Sequence[float]] | None
 
     @cached_property
@@ -86,7 +88,8 @@ class Job:
         found = next(iter(self.surveys.values()))
         plain = any(survey.format == torch.contiguous_format for survey in self.surveys.values())
         format = torch.contiguous_format if plain else torch.channels_last
-        return LayerOutputs(self.network, [found[name] for name in layers], self.normalize, format)
+        dtype = DTYPES[self.config.precision]
+        return LayerOutputs(self.network, [found[name] for name in layers], self.normalize, format, self.device, dtype)
 
 
 def prepare(
@@ -118,7 +121,9 @@ def prepare(
     device = device_of(config.accelerator) if device is None else device
     network = load(config.model, config.weights, seed=config.seed) if network is None else network
     source, sha256 = source_of(network), checksum(network)
-    frozen = frozen_copy(network, device, DTYPES[config.precision])
+    dtype = DTYPES[config.precision]
+    frozen = frozen_copy(network, device, dtype)
+    check_independent(frozen, source.model)
     normalize = None
     if config.normalize == "weights":
         if source.mean is None or source.std is None:
@@ -127,13 +132,14 @@ def prepare(
         if hasattr(frozen, "transform_input"):
             frozen.transform_input = True  # type: ignore[assignment]
     if config.layer is None and config.tiles is None:
-        names = [layer.name for layer in survey(frozen, 224).usable]
+        names = [layer.name for layer in survey(frozen, 224, device, dtype).usable]
         raise UsageError(
             f"--layer: none given, and {source.model} has no default; allowed: {', '.join(names[:24])}"
             + (f", ... (--list-layers prints all {len(names)})" if len(names) > 24 else "")
         )
     settings = settings_of(config)
-    surveys = {size: survey(frozen, size) for size in dict.fromkeys(way.recipe.first_size for way in settings)}
+    sizes = dict.fromkeys(octave.size for way in settings for octave in way.recipe.octaves)
+    surveys = {size: survey(frozen, size, device, dtype) for size in sizes}
     wanted = wanted_tiles(config, settings, surveys, source.model)
     plan = _plan(config, known, settings, wanted, device, sha256, init)
     if known is None:
@@ -145,11 +151,14 @@ def prepare(
             "file": None if source.file is None else str(source.file),
             "file_sha256": None if source.file is None else file_sha256(source.file),
         }
+    used = {term.layer for planned in wanted for term in planned.tile.terms}
     for size, found in surveys.items():
-        used = {term.layer for planned in wanted for term in planned.tile.terms}
+        for layer in used:
+            found.need(layer, source.model)  # at every octave's size, before any step
         plan.layers.setdefault(str(size), {}).update({name: list(found[name].shape) for name in used})
     plan.add(wanted)
-    return Job(config, device, frozen, surveys, {way.variant: way for way in settings}, plan, wanted, normalize)
+    ways = {way.variant: way for way in settings}
+    return Job(config, device, frozen, surveys, ways, plan, wanted, known, normalize)
 
 
 def _plan(
@@ -171,17 +180,18 @@ def _plan(
     else:
         plan = Plan.from_json(known.to_json())
     for way in settings:
-        init_sha256 = init_checksum(way.init if init is None else init)
+        init_sha256 = init_checksum(way.init) if init is None else init_checksum(init, [tile.file for tile in wanted])
         ours = fingerprint(way, config, plan, weights_sha256=sha256, init_sha256=init_sha256)
-        theirs = plan.fingerprints.setdefault(way.variant, ours)
-        refuse_other(ours, theirs, config.out)
+        refuse_other(plan, way.variant, ours, config.out)
+        plan.fingerprints[way.variant] = ours
     return plan
 
 
-def init_checksum(init: str | Tensor) -> str | None:
-    """SHA-256 of the pixels of a natural start; None for a start by name."""
+def init_checksum(init: str | Tensor, files: Sequence[str] = ()) -> str | None:
+    """SHA-256 of the pixels of a start, and of whose they are where each tile has its own; None for a start by name."""
     if isinstance(init, str):
         if init in NAMED_STARTS:
             return None
         init = read_image(Path(init))
-    return hashlib.sha256(init.detach().cpu().contiguous().numpy().tobytes()).hexdigest()
+    owners = repr(list(files)) if init.ndim == 4 else ""
+    return hashlib.sha256(init.detach().cpu().contiguous().numpy().tobytes() + owners.encode()).hexdigest()

@@ -13,6 +13,7 @@ from featlight.errors import UsageError, unknown
 from featlight.image import noise
 from featlight.layer import Layer
 
+CPU = torch.device("cpu")
 TO_CHANNELS_LAST = [0, 2, 3, 1]
 TO_CHANNELS_FIRST = [0, 3, 1, 2]
 
@@ -62,10 +63,22 @@ class Survey(Mapping[str, Layer]):
 
 def frozen_copy(network: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
     """A copy in eval mode whose parameters get no gradients, so that the user's network is never touched."""
-    return copy.deepcopy(network).to(device=device, dtype=dtype).eval().requires_grad_(False)
+    # a tensor that a forward pass has computed, an old weight_norm's say, is copied by value: deepcopy refuses it
+    held = [value for module in network.modules() for value in vars(module).values() if isinstance(value, Tensor)]
+    memo: dict[int, Any] = {id(value): value.detach().clone() for value in held if not value.is_leaf}
+    return copy.deepcopy(network, memo).to(device=device, dtype=dtype).eval().requires_grad_(False)
 
 
-def survey(network: nn.Module, size: int) -> Survey:
+def check_independent(network: nn.Module, name: str) -> None:
+    """Raise UsageError where a layer would let the images of a batch change each other."""
+    for path, module in network.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
+            raise UsageError(
+                f"layer {path!r} in {name}: batch norm without running statistics mixes the images of a batch"
+            )
+
+
+def survey(network: nn.Module, size: int, device: torch.device = CPU, dtype: torch.dtype = torch.float32) -> Survey:
     """Run two images of noise through a frozen network and note what every module gives.
 
     Images are channels last, in which convolutions run faster, unless the network cannot take them: one that calls
@@ -74,12 +87,15 @@ def survey(network: nn.Module, size: int) -> Survey:
     Args:
         network: as `frozen_copy` gives it; its weights are laid out as its images.
         size: side of the images, in pixels.
+        device: of the network.
+        dtype: of the network.
     """
-    found = _survey(network, size, torch.channels_last)
-    return found if found.failure is None else _survey(network, size, torch.contiguous_format)
+    images = noise(size, seed=0).expand(2, -1, -1, -1).to(device, dtype)  # (2, 3, S, S)
+    found = _survey(network, images, torch.channels_last)
+    return found if found.failure is None else _survey(network, images, torch.contiguous_format)
 
 
-def _survey(network: nn.Module, size: int, format: torch.memory_format) -> Survey:
+def _survey(network: nn.Module, images: Tensor, format: torch.memory_format) -> Survey:
     network.to(memory_format=format)
     layers: dict[str, Layer] = {}
     names: dict[nn.Module, list[str]] = {}
@@ -87,9 +103,7 @@ def _survey(network: nn.Module, size: int, format: torch.memory_format) -> Surve
         if name:
             names.setdefault(module, []).append(name)
     channels_last = False
-    parameter = next(network.parameters(), torch.empty(0))
-    images = noise(size, seed=0).expand(2, -1, -1, -1).to(parameter.device, parameter.dtype)  # (2, 3, S, S)
-    images = images.contiguous(memory_format=format)
+    images = images.clone(memory_format=format)  # a network may write into its input
 
     def look(module: nn.Module, _: Any, output: Any) -> None:
         nonlocal channels_last
@@ -105,7 +119,7 @@ def _survey(network: nn.Module, size: int, format: torch.memory_format) -> Surve
             network(images)
         except Exception as error:  # a network may raise anything at a size that it does not take
             failure = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-    return Survey(network, size, layers, failure, format)
+    return Survey(network, images.shape[-1], layers, failure, format)
 
 
 def _layer(name: str, output: Any, channels_last: bool, calls: int) -> Layer:
@@ -129,6 +143,8 @@ class LayerOutputs:
         layers: what to give; a module that is called several times means its last call.
         normalize: the (mean, std) of the pixels that the network expects, each of three; None for raw pixels.
         format: of the images that the network is given.
+        device: of the network.
+        dtype: of the network.
     """
 
     def __init__(
@@ -137,19 +153,20 @@ class LayerOutputs:
         layers: Sequence[Layer],
         normalize: tuple[Sequence[float], Sequence[float]] | None = None,
         format: torch.memory_format = torch.contiguous_format,
+        device: torch.device = CPU,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         self.format = format
         self._network = network
         self._layers = {layer.name: layer for layer in layers}
-        parameter = next(network.parameters(), torch.empty(0))
-        self.device, self.dtype = parameter.device, parameter.dtype
+        self._dtype = dtype
         modules = dict(network.named_modules(remove_duplicate=False))
         self._targets = [(modules[layer.name], self._keeper(layer)) for layer in layers]
         self._outputs: dict[str, Tensor] = {}
         self._calls: dict[str, int] = {}
         self._normalize = None
         if normalize is not None:
-            mean, std = (torch.tensor(v, device=self.device, dtype=self.dtype).view(3, 1, 1) for v in normalize)
+            mean, std = (torch.tensor(v, device=device, dtype=dtype).view(3, 1, 1) for v in normalize)
             self._normalize = (mean, std)
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
@@ -158,7 +175,7 @@ class LayerOutputs:
         Args:
             images: (N, 3, S, S), in pixel units.
         """
-        x = images.to(self.dtype)
+        x = images.to(self._dtype, copy=True)  # a network may write into its input
         if self._normalize is not None:
             x = (x - self._normalize[0]) / self._normalize[1]
         self._outputs, self._calls = {}, dict.fromkeys(self._layers, 0)
@@ -214,7 +231,7 @@ def list_layers(network: nn.Module, size: int = 299) -> list[Layer]:
     Raises:
         UsageError: the network runs no layer at this size.
     """
-    found = survey(frozen_copy(network, torch.device("cpu"), torch.float32), size)
+    found = survey(frozen_copy(network, CPU, torch.float32), size)
     if not found.usable:
         raise UsageError(f"no layer runs at {size} x {size} px: {found.failure}")
     return found.usable

@@ -35,12 +35,13 @@ li a:hover img, li a:focus-visible img { outline: 3px solid #3b82f6; }
 """
 
 
-def page(plan: Plan, groups: Sequence[Group]) -> str:
+def page(plan: Plan, groups: Sequence[Group], state: str) -> str:
     """The page, HTML.
 
     Args:
         plan: of the run.
         groups: one for each atlas, in order.
+        state: a digest of what is shown, kept in the page.
     """
     name = html.escape(f"{plan.network['model']} features")
     counts = [record["status"] for group in groups for _, _, record in group.tiles if record is not None]
@@ -51,6 +52,7 @@ def page(plan: Plan, groups: Sequence[Group]) -> str:
 <html lang="en">
 <head>
 <meta charset="utf-8">
+<meta name="featlight-state" content="{state}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="{POLICY}">
 <title>{name}</title>

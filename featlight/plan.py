@@ -15,6 +15,8 @@ from featlight.recipe import Recipe
 from featlight.tile import Metric, Term, Tile, feature_tile
 
 FORMAT = 1
+# What all variants of a run share, as its network is loaded once
+RUN_KEYS = ("model", "weights", "normalize", "precision", "batch_size", "threads", "compile")
 CPU_BATCH, GPU_BATCH = 8, 64  # images; a chunk that held a whole layer would leave other workers idle
 
 
@@ -40,8 +42,7 @@ def settings_of(config: Config) -> list[Settings]:
     )
     ways = []
     for variant in config.variants or ():
-        given = {key: getattr(variant, key) for key in variant.model_fields_set - {"name"}}
-        ways.append(replace(own, variant=variant.name, **given))
+        ways.append(replace(own, variant=variant.name, **variant.overrides()))
     return ways or [own]
 
 
@@ -282,8 +283,22 @@ def recipe_json(recipe: Recipe) -> dict[str, Any]:
     return result
 
 
-def refuse_other(ours: Mapping[str, Any], theirs: Mapping[str, Any], out: str | None) -> None:
-    """Raise UsageError where a run directory holds tiles that were made otherwise, with the keys that differ."""
+def refuse_other(plan: Plan, variant: str, ours: Mapping[str, Any], out: str | None) -> None:
+    """Raise UsageError where a plan holds tiles that were made otherwise, with the keys that differ.
+
+    Args:
+        plan: of the run directory.
+        variant: to be made; one that the plan does not know yet must share its run's network and arithmetic.
+        ours: the variant's fingerprint now.
+        out: the run directory.
+    """
+    if variant in plan.fingerprints:
+        theirs = plan.fingerprints[variant]
+    elif plan.fingerprints:
+        any_other = next(iter(plan.fingerprints.values()))
+        theirs = {**ours, **{key: any_other[key] for key in RUN_KEYS}}
+    else:
+        return
     differing = [
         f"{key}: there {_short(theirs.get(key))}, now {_short(value)}"
         for key, value in ours.items()

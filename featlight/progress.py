@@ -9,6 +9,7 @@ import lightning as L
 from tqdm import tqdm
 
 from featlight.module import FeatureVisualizer
+from featlight.speech import say
 from featlight.store import Record
 
 BAR_EVERY, LINE_EVERY = 0.1, 5.0  # seconds
@@ -29,7 +30,7 @@ class Progress(L.Callback):
         self._last = self.started
         self._bar: tqdm[Any] | None = None
         self._quiet = quiet
-        if not quiet and sys.stdout.isatty():
+        if not quiet and sys.stdout is not None and sys.stdout.isatty():
             form = "{percentage:3.0f}%|{bar}| {n:.0f}/{total} tiles [{elapsed}<{remaining}{postfix}]"
             self._bar = tqdm(total=total, bar_format=form, file=sys.stdout, mininterval=BAR_EVERY)
 
@@ -60,10 +61,9 @@ class Progress(L.Callback):
             self._bar.update(done - self._bar.n)
         else:
             left = (self.total - done) / rate if rate else 0.0
-            print(
+            say(
                 f"{done:.0f} of {self.total} tiles, {rate:.2f} tiles/s, {left:.0f} s left"
-                f" ({chunk.layers[0]}, {self.dead} dead, {self.failed} failed)",
-                flush=True,
+                f" ({chunk.layers[0]}, {self.dead} dead, {self.failed} failed)"
             )
 
     def close(self) -> None:

@@ -3,12 +3,14 @@
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from featlight.atlas import Cell, draw_atlas, encode_png
+from featlight.errors import FeatlightError
 from featlight.page import Group, page
 from featlight.plan import Plan, Planned
 from featlight.store import Record, Store
@@ -75,21 +77,37 @@ def render(store: Store, plan: Plan) -> None:
         buffer = io.BytesIO()
         np.save(buffer, rows)
         store.write_output(f"vectors/{layer}.npy", buffer.getvalue())
-    store.write_output("index.html", page(plan, groups).encode())
+    # the page last: what it says of the state vouches for all of these
+    store.write_output("index.html", page(plan, groups, _state(plan, records)).encode())
 
 
 def is_rendered(store: Store, plan: Plan) -> bool:
-    """Whether every atlas and the page are there."""
-    names = ["index.html", *(atlas_of(section) for section in sections(plan))]
-    return all((store.root / name).is_file() for name in names)
+    """Whether every atlas and the page are there and show the tiles as they are."""
+    if not all((store.root / atlas_of(section)).is_file() for section in sections(plan)):
+        return False
+    try:
+        with (store.root / "index.html").open(encoding="utf-8") as file:
+            return _state(plan, store.records()) in file.read(2000)
+    except OSError:
+        return False
+
+
+def _state(plan: Plan, records: Mapping[str, Record]) -> str:
+    """A digest of all that is shown."""
+    shown = [(p.file, records.get(p.file, {}).get("status"), records.get(p.file, {}).get("sha256")) for p in plan.tiles]
+    return sha256(repr(shown).encode()).hexdigest()
 
 
 def _cell(root: Path, planned: Planned, record: Record | None) -> Cell:
     path = root / planned.file
 
     def show() -> Image.Image:
-        with Image.open(path, formats=("PNG",)) as image:
-            return image.convert("RGB")
+        try:
+            with Image.open(path, formats=("PNG",)) as image:
+                return image.convert("RGB")
+        except (OSError, SyntaxError) as error:
+            reason = f"damaged ({error}); delete it, and the same command makes it again"
+            raise FeatlightError(f"{path}: {reason}") from None
 
     if record is None or not path.is_file():
         if record is not None and record["status"] == "failed":
@@ -125,8 +143,8 @@ def _features(plan: Plan, section: Section) -> int:
 def _vectors(store: Store, plan: Plan, records: Mapping[str, Record]) -> dict[str, np.ndarray]:
     """By atlas, a row for each of its tiles: the mean activation of every feature of the layer; NaN where missing."""
     found: dict[str, np.ndarray] = {}
-    for number, members in enumerate(plan.chunks):
-        path = store.vector_path(number)
+    for members in plan.chunks:
+        path = store.vector_path(plan.tiles[i].file for i in members)
         if path.is_file():
             for row, i in zip(np.load(path, allow_pickle=False), members, strict=True):
                 if records.get(plan.tiles[i].file, {}).get("status", "failed") != "failed":

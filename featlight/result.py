@@ -83,7 +83,7 @@ def open_run(out: str | Path) -> Result:
     plan = store.plan()
     if plan is None:
         raise UsageError(f"{out} holds no run")
-    made = store.made(plan.tiles)
+    made = store.made(plan, plan.tiles)
     tiles = [planned for planned in plan.tiles if planned.file in made]
 
     def read(place: int) -> Tensor:

@@ -14,13 +14,14 @@ from torch import Tensor
 
 from featlight.commit import commit
 from featlight.config import Config
-from featlight.errors import UsageError
+from featlight.errors import Interrupted, UsageError
 from featlight.job import Job, prepare
 from featlight.module import ChunkResult, FeatureVisualizer
 from featlight.plan import Plan
 from featlight.progress import Progress
 from featlight.render import is_rendered, render
 from featlight.signals import Stop
+from featlight.speech import say
 from featlight.store import Record, Store
 from featlight.tensorboard import TensorBoard
 from featlight.tile import Tile
@@ -59,22 +60,38 @@ def make(config: Config, *, fresh: bool = False, stop: Stop | None = None) -> Ou
     assert config.out is not None
     stop = stop or Stop()
     store = Store(Path(config.out))
-    known = None if fresh else store.plan()
-    job = prepare(config, known)
+    job = prepare(config, None if fresh else store.plan())
     stop.check()
     if fresh:
         store.clear()
-    store.check_writable()
-    store.write_plan(job.plan)
-    store.write_output("config.yaml", _config_text(config, job.plan).encode())
-    print(_header(job), flush=True)
+    job = settle(job, store, prepare)
+    say(_header(job))
     return make_tiles(job, store, stop=stop)
+
+
+def settle(job: Job, store: Store, prepare_again: Callable[[Config, Plan | None], Job]) -> Job:
+    """Write the plan, or follow the one that another run has written here in the meantime.
+
+    Args:
+        job: prepared on what the directory held.
+        store: of the run directory.
+        prepare_again: makes the job anew on another run's plan; it refuses what does not fit.
+    """
+    store.check_writable()
+    if job.known is None and store.create_plan(job.plan):
+        return job
+    now = store.plan()
+    if now != job.known:
+        job = prepare_again(job.config, now)
+    store.write_plan(job.plan)
+    return job
 
 
 def make_tiles(job: Job, store: Store, *, stop: Stop, init: Tensor | None = None, quiet: bool = False) -> Outcome:
     """Descend, commit and render, given a prepared job whose plan is written."""
     plan, floats = job.plan, job.config.float_images
-    everything = store.made(plan.tiles, with_floats=floats)
+    store.write_output("config.yaml", _config_text(job.config, plan).encode())
+    everything = store.made(plan, plan.tiles, with_floats=floats)
     wanted = {planned.file for planned in job.wanted}
     missing = wanted - everything.keys()
     numbers = [n for n, members in enumerate(plan.chunks) if any(plan.tiles[i].file in missing for i in members)]
@@ -88,9 +105,17 @@ def make_tiles(job: Job, store: Store, *, stop: Stop, init: Tensor | None = None
             progress.add(written)
             board.chunk(result, written, progress.tiles_per_second)
 
-        descend(job, numbers, on_chunk, callbacks=[progress], before_step=stop.check, init=init)
-        progress.close()
-    records = store.made(job.wanted, with_floats=floats)
+        try:
+            descend(job, numbers, on_chunk, callbacks=[progress], before_step=stop.check, init=init)
+        finally:
+            progress.close()
+            board.flush()
+    latest = store.plan()
+    if latest is not None and latest != plan:  # another run has asked for more in the meantime: show all of it
+        latest.add(plan.tiles)
+        store.write_plan(latest)
+        plan = latest
+    records = store.made(plan, job.wanted, with_floats=floats)
     outcome = Outcome(
         records=records,
         wanted=len(wanted),
@@ -164,7 +189,11 @@ def descend(
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-        trainer.fit(module)
+        try:
+            trainer.fit(module)
+        except SystemExit:  # Lightning's own end on SIGTERM, which would be exit code 0
+            before_step()
+            raise Interrupted("stopped by a signal; the same command goes on from here") from None
 
 
 def _own_starts(job: Job, init: Tensor) -> Callable[[Sequence[Tile]], Tensor]:
@@ -183,7 +212,12 @@ def repeatable(threads: int) -> Iterator[None]:
     torch.set_num_threads(threads)
     matmul.allow_tf32 = False
     try:
-        with cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+        with (
+            cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
+            torch.random.fork_rng(devices=[]),  # a network that draws, a functional dropout say, leaves the caller's
+            torch.enable_grad(),
+        ):
+            torch.manual_seed(0)
             yield
     finally:
         torch.set_num_threads(before[0])

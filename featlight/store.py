@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -13,8 +14,10 @@ from featlight.errors import StorageError, UsageError
 from featlight.plan import Plan, Planned
 
 PLAN = "plan.json"
+OWN_NAMES = ("atlas", "config.yaml", "floats", "index.html", "octaves", "records", "tensorboard", "tiles", "vectors")
 OUTPUTS = "outputs.txt"  # what is made from tiles and records, a path a line, so that --fresh knows its own files
 Record = dict[str, Any]
+_TEMPORARY = re.compile(r"\.(.+)\.\d+\.tmp")  # as `write` names them
 
 
 class Store:
@@ -35,10 +38,10 @@ class Store:
         """The run's plan; None where there is no run yet.
 
         Raises:
-            UsageError: there are files here that no run has made, or the plan is damaged.
+            UsageError: the plan is damaged.
         """
         try:
-            text = (self.root / PLAN).read_text(encoding="utf-8")
+            text = (self.root / PLAN).read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -58,16 +61,17 @@ class Store:
                     merged[record["file"]] = record
         return merged
 
-    def made(self, tiles: Iterable[Planned], *, with_floats: bool = False) -> dict[str, Record]:
-        """The records of those tiles whose files are all there, in the tiles' order."""
+    def made(self, plan: Plan, tiles: Iterable[Planned], *, with_floats: bool = False) -> dict[str, Record]:
+        """The records of those tiles that this very run made and whose files are all there, in the tiles' order."""
         records = self.records()
+        digests = {variant: plan.digest(variant) for variant in plan.fingerprints}
         found = {}
         for planned in tiles:
             record = records.get(planned.file)
-            if record is None or record["status"] == "failed":
+            if record is None or record["status"] == "failed" or record.get("fingerprint") != digests[planned.variant]:
                 continue
             path = self.root / planned.file
-            if not path.is_file() or path.stat().st_size != record["bytes"]:
+            if not path.is_file() or path.stat().st_size != record.get("bytes"):
                 continue
             if with_floats and not self.float_path(planned.file).is_file():
                 continue
@@ -82,13 +86,22 @@ class Store:
         """Where the small picture of a tile at the end of an octave is, counted from 1."""
         return (self.root / "octaves" / file.removeprefix("tiles/")).with_suffix(f".{number}.png")
 
-    def vector_path(self, chunk: int) -> Path:
-        return self.root / "vectors" / "chunks" / f"{chunk:06d}.npy"
+    def vector_path(self, files: Iterable[str]) -> Path:
+        """Where the vectors of a chunk are, given its tiles' files."""
+        return self.root / "vectors" / "chunks" / f"{sha256(' '.join(files).encode()).hexdigest()[:16]}.npy"
 
     # Writing
 
     def check_writable(self) -> None:
-        """Raise StorageError where the directory cannot be made or written to."""
+        """Make sure that a run can be written here.
+
+        Raises:
+            UsageError: there are files that a run would overwrite, and no run.
+            StorageError: the directory cannot be made or written to.
+        """
+        strange = [name for name in OWN_NAMES if (self.root / name).exists()]
+        if strange and not (self.root / PLAN).is_file():
+            raise UsageError(f"{self.root} holds {strange[0]}, but no run ({PLAN}); give another --out")
         with _storage(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
             probe = self.root / f".probe-{os.getpid()}.tmp"
@@ -150,6 +163,22 @@ class Store:
     def write_plan(self, plan: Plan) -> None:
         self.write(self.root / PLAN, plan.to_json().encode())
 
+    def create_plan(self, plan: Plan) -> bool:
+        """Write the plan of a new run, whole or not at all; False where another run has come first."""
+        path = self.root / PLAN
+        draft = path.with_name(f".{PLAN}.{os.getpid()}.new")
+        self.write(draft, plan.to_json().encode())
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            return False
+        except OSError:  # a file system without hard links
+            with _storage(path):
+                draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+        return True
+
     def clear(self) -> None:
         """Delete the run's own files, those that its records name, and the folders that are empty then.
 
@@ -162,17 +191,20 @@ class Store:
         if plan is None:
             raise UsageError(f"--fresh: {self.root} holds files but no {PLAN}: not a run, nothing was deleted")
         files = [self.root / name for name in self._outputs()]
-        for name in self.records():
+        for name in {*self.records(), *(planned.file for planned in plan.tiles)}:
             files += [self.root / name, self.float_path(name)]
             files += [self.octave_path(name, number) for number in range(1, plan.most_octaves + 1)]
-        files += [self.vector_path(number) for number in range(len(plan.chunks))]
+        files += [self.vector_path(plan.tiles[i].file for i in members) for members in plan.chunks]
         files += [*self.root.glob("records/*.jsonl"), self.root / OUTPUTS, self.root / PLAN]  # the plan last: until
         root = self.root.resolve()  # then it is a run, and --fresh can be typed again
+        files = [path for path in files if path.resolve().is_relative_to(root)]
+        ours = set(files)
+        torn = [path for path in self.root.rglob("*.tmp") if path.with_name(_TEMPORARY.sub(r"\1", path.name)) in ours]
         with _storage(self.root):
-            for path in files:
-                if path.resolve().is_relative_to(root):
-                    path.unlink(missing_ok=True)
-            for folder in sorted((p for p in self.root.rglob("*") if p.is_dir()), reverse=True):
+            for path in [*torn, *files]:
+                path.unlink(missing_ok=True)
+            folders = {folder for path in files for folder in path.parents if folder.is_relative_to(self.root)}
+            for folder in sorted(folders - {self.root}, reverse=True):
                 with contextlib.suppress(OSError):
                     folder.rmdir()
 

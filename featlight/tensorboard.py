@@ -98,6 +98,11 @@ class TensorBoard:
         self._writer.add_text("run/summary", f"| | |\n|---|---|\n{rows}", len(self._done))
         self._writer.close()
 
+    @_harmless
+    def flush(self) -> None:
+        """Put on disk what was written so far."""
+        self._writer.flush()
+
     def _tenths(self, section: Section) -> int:
         done = sum(planned.file in self._done for planned in section.tiles)
         return done * MOSAIC_STEPS // len(section.tiles)

@@ -155,6 +155,8 @@ def parse_features(given: Any) -> Features:
     if given == "all":
         return "all"
     parts = given if isinstance(given, list | tuple) else str(given).split(",")
+    if not parts:
+        raise ValueError("none given; `all`, or numbers and ranges as in 0-15,199,201, are allowed")
     features: list[int] = []
     for part in parts:
         match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", str(part))

@@ -6,7 +6,7 @@ import re
 import socket
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -58,7 +58,7 @@ def cached(url: str, what: str) -> Path:
             torch.hub.download_url_to_file(url, str(path), match[1] if match else None, sys.stderr.isatty())
     except (OSError, RuntimeError) as error:
         for folder in made:
-            if folder.is_dir():
+            with suppress(OSError):
                 folder.rmdir()
         raise WeightsError(
             f"weights of {what}: {name} is not in {path.parent} and {url} cannot be reached "

@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -67,12 +68,15 @@ def load(model: str = EMBEDDED, weights: str = "DEFAULT", *, seed: int = 999) ->
         UsageError: no such model.
         WeightsError: the weights cannot be had, or do not fit.
     """
-    entry = _entry(model)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # layers draw their weights from the global stream
+        return _load(_entry(model), model, weights, seed)
+
+
+def _load(entry: _Entry, model: str, weights: str, seed: int) -> nn.Module:
     file: Path | None = None
     if weights == "none" or (weights == "DEFAULT" and entry.find is None):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)  # layers draw their weights from the global stream
-            network = entry.build()
+        network = entry.build()
         label = f"RANDOM WEIGHTS, seed {seed}" if weights == "none" else "as built"
     else:
         if weight_files.is_file_name(weights):
@@ -99,9 +103,9 @@ def source_of(network: nn.Module) -> Source:
 
 
 def checksum(network: nn.Module) -> str:
-    """SHA-256 over the names, types, shapes and values of a network's state, hexadecimal."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(network.state_dict().items()):
+    """SHA-256 over what a network is made of and the names, types, shapes and values of its tensors, hexadecimal."""
+    digest = hashlib.sha256(re.sub(r"0x[0-9a-f]+", "", repr(network)).encode())  # an address is another every time
+    for name, tensor in sorted({**network.state_dict(), **dict(network.named_buffers())}.items()):
         if isinstance(tensor, Tensor):
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
             digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
@@ -172,15 +176,23 @@ def _imported(path: str) -> Callable[[], nn.Module]:
         factory: Any = importlib.import_module(module_name)
         for part in name.split("."):
             factory = getattr(factory, part)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UsageError(f"--model {path}: {error}") from None
+    except Exception as error:  # the module is the user's own, and may fail in any way
+        raise UsageError(f"--model {path}: {_reason(error)}") from None
     finally:
         sys.path.remove(here)
 
     def build() -> nn.Module:
-        network = factory() if not isinstance(factory, nn.Module) else factory
+        try:
+            network = factory() if not isinstance(factory, nn.Module) else factory
+        except Exception as error:
+            raise UsageError(f"--model {path}: calling it failed: {_reason(error)}") from None
         if not isinstance(network, nn.Module):
             raise UsageError(f"--model {path}: it gives a {type(network).__name__}, not an nn.Module")
         return network
 
     return build
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: {text}"

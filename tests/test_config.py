@@ -26,7 +26,7 @@ OCTAVE = {"size": 64, "steps": 3, "lr": [0.3, 0.1], "sigma": None}
         ({"layer": 3}, "layer: 3 given"),
         ({"seed": -1}, "seed: -1 given; it should be greater than or equal to 0"),
         ({"seed": "a"}, "seed: 'a' given; it should be a valid integer"),
-        ({"devices": 0}, "devices: 0 given; auto, or a whole number from 1, is allowed"),
+        ({"devices": 0}, "devices: 0 given; auto, or a whole number from 1 to 4096, is allowed"),
         ({"batch_size": "many"}, "batch_size: 'many' given"),
         ({"target": float("nan")}, "target: nan given"),
         ({"region": "row"}, "index: None given; region row takes a row"),
@@ -37,6 +37,16 @@ OCTAVE = {"size": 64, "steps": 3, "lr": [0.3, 0.1], "sigma": None}
         ({"tiles": [{"name": "a", "terms": []}]}, "tiles[0].terms: none given"),
         ({"variants": [{"name": "a", "metrics": "l1"}]}, "variants[0]: no key 'metrics'; nearest: 'metric'"),
         ({"variants": [{"name": "a"}, {"name": "a"}]}, "variants: the name 'a' is given twice"),
+        ({"Model": "x"}, "no key 'Model'; nearest: 'model'"),
+        ({"": 1}, "no key ''"),
+        ({"recipe": {"Octaves": []}}, "recipe: no key 'Octaves'; nearest: 'octaves'"),
+        ({"tiles": [{"name": "a", "terms": [{"layer": "a", "Feature": 1}]}]}, "tiles[0].terms[0]: no key 'Feature'"),
+        ({"tiles": []}, "tiles: none given"),
+        ({"layer": []}, "layer: none given"),
+        ({"features": []}, "features: none given"),
+        ({"variants": []}, "variants: none given"),
+        ({"features": "0", "tiles": [{"name": "a", "terms": [{"layer": "a"}]}]}, "features: named tiles choose"),
+        ({"region": "row", "index": 1, "variants": [{"name": "a", "region": "map"}]}, "index: 1 given; region map"),
         ({"variants": [{"name": "a/b"}]}, "variants: name 'a/b' given"),
         ({"layer": "a", "tiles": [{"name": "a", "terms": [{"layer": "a"}]}]}, "tiles: named tiles and `layer` exclude"),
     ],
@@ -82,6 +92,7 @@ def test_defaults_hang_on_the_network():
         {"model": "resnet50", "features": "0-3,9", "layer": ["layer1", "layer2"], "compile": "off"},
         {"layer": {"Mixed_6a": "0-7", "Mixed_6b": "all"}, "recipe": {"octaves": [OCTAVE], "gradient": "rms"}},
         {"region": "neuron", "index": [3, 4], "variants": [{"name": "L2", "metric": "l2"}]},
+        {"region": "row", "index": 1, "variants": [{"name": "whole", "region": "map", "index": None}]},
         {"tiles": [{"name": "both", "terms": [{"layer": "a", "feature": 1}, {"layer": "b", "weight": 0.5}]}]},
     ],
 )
@@ -90,8 +101,23 @@ def test_what_is_written_reads_back_equal(values):
     assert check(yaml.safe_load(settled.to_yaml())).settled() == settled
 
 
+def test_a_null_in_a_variant_is_the_runs_own():
+    variant = check({"variants": [{"name": "a", "metric": None, "seed": 3, "index": None}]}).variants[0]
+    assert variant.overrides() == {"seed": 3, "index": None}
+
+
+def test_a_run_directorys_name_stays_short():
+    out = check({"model": "resnet50", "layer": [f"layer1.{i}.conv1" for i in range(40)]}).settled().out
+    assert len(out) < 120
+
+
 def test_a_file_that_is_no_table_is_refused(tmp_path):
-    for text, word in [("- 1\n- 2\n", "list given"), ("a: [1\n", "not YAML"), ("!!python/object:os.system {}", "YAML")]:
+    for text, word in [
+        ("- 1\n- 2\n", "list given"),
+        ("a: [1\n", "not YAML"),
+        ("1: 2\n", "keys are words"),
+        ("!!python/object:os.system {}", "YAML"),
+    ]:
         path = tmp_path / "bad.yaml"
         path.write_text(text)
         with pytest.raises(UsageError, match=word) as caught:

@@ -7,7 +7,7 @@ import featlight
 
 ROOT = Path(featlight.__file__).parent
 FLOORS = [
-    {"errors", "version", "recipe", "tile", "layer", "typography"},
+    {"errors", "version", "recipe", "tile", "layer", "speech", "typography"},
     {"config", "image", "objective", "sheet", "signals", "tiny_inception", "weights"},
     {"atlas", "network", "plan", "zoo"},
     {"module", "store", "job"},

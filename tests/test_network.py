@@ -1,10 +1,12 @@
 import copy
+import warnings
 
 import pytest
 import torch
 import torchvision
 from torch import nn
 
+import featlight
 from featlight.errors import UsageError
 from featlight.network import LayerOutputs, frozen_copy, list_layers, survey
 from tests.conftest import hand_made
@@ -144,8 +146,6 @@ def state_of(network):
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_the_users_network_comes_back_as_it_was(fails, small_recipe):
-    import featlight
-
     network = hand_made().double().to(memory_format=torch.channels_last).train()
     network[3].weight.requires_grad_(False)
     network[1].eval()
@@ -185,3 +185,63 @@ def test_a_network_that_takes_no_channels_last_images_gets_none():
     assert found["fc"].shape == (5,)
     assert found.format == torch.contiguous_format
     assert survey(frozen_copy(hand_made(), CPU, torch.float32), 32).format == torch.channels_last
+
+
+class Odd(nn.Module):
+    """What networks out there do: write into their input, keep what they computed, hold filters in buffers."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("filters", torch.rand(4, 3, 3, 3))
+        self.end = nn.ReLU()
+
+    def forward(self, x):
+        x.sub_(0.5)
+        self.last = nn.functional.conv2d(x, self.filters * torch.ones(1, dtype=x.dtype, requires_grad=True))
+        return self.end(self.last)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp64", "bf16"])
+def test_odd_networks_run(precision, small_recipe):
+    network = Odd()
+    network(torch.rand(1, 3, 8, 8))  # now it holds a tensor with a history, which deepcopy refuses
+    result = featlight.visualize(network, "end", [1], recipe=small_recipe, precision=precision, progress=False)
+    assert result.images.isfinite().all()
+
+
+def test_old_weight_norm_is_copied(small_recipe):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        conv = nn.utils.weight_norm(nn.Conv2d(3, 4, 3))
+    network = nn.Sequential(conv, nn.ReLU())
+    network(torch.rand(1, 3, 8, 8))
+    assert len(featlight.visualize(network, "0", recipe=small_recipe, progress=False)) == 4
+
+
+def test_a_batch_norm_that_mixes_images_is_refused(small_recipe):
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False))
+    with pytest.raises(UsageError, match="layer '1' in Sequential: batch norm without running statistics"):
+        featlight.visualize(network, "0", recipe=small_recipe, progress=False)
+
+
+def test_a_layer_that_a_later_octave_breaks_is_refused_before_any_step(small_recipe):
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 30 * 30, 5))
+    with pytest.raises(UsageError, match="layer '2' in Sequential gives nothing at 40 x 40 px: RuntimeError"):
+        featlight.visualize(network, "2", recipe=small_recipe, progress=False)
+
+
+def test_images_do_not_hang_on_the_callers_torch_settings(small_recipe):
+    network = hand_made()
+    expected = featlight.visualize(network, "4", [3], recipe=small_recipe, progress=False).images
+    before = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(torch.float64)
+        other = featlight.visualize(network, "4", [3], recipe=small_recipe, progress=False).images
+    finally:
+        torch.set_default_dtype(before)
+    assert torch.equal(expected, other)
+    with torch.inference_mode():
+        assert torch.equal(expected, featlight.visualize(network, "4", [3], recipe=small_recipe, progress=False).images)
+    with torch.no_grad():
+        featlight.visualize(network, "4", [3], recipe=small_recipe, progress=False)
+        assert not torch.is_grad_enabled()

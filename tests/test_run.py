@@ -1,10 +1,12 @@
 """The command line from end to end, in this process, on the embedded network at small sizes."""
 
+import errno
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -95,7 +97,7 @@ def test_a_run_leaves_everything_that_is_promised(config, capsys):
     assert text["terms"] == [
         {"layer": "Mixed_4a", "feature": 3, "weight": 1.0, "region": "map", "index": None},
     ]
-    assert (text["network"], text["seed"], text["recipe"]) == ("tiny_inception", 999, CONFIG["recipe"])
+    assert (text["model"], text["seed"], text["recipe"]) == ("tiny_inception", 999, CONFIG["recipe"])
     resolved = yaml.safe_load((root / "config.yaml").read_text())
     assert resolved["layer"] == ["Mixed_4a"]
     assert f"torch {torch.__version__}" in (root / "config.yaml").read_text()
@@ -318,34 +320,136 @@ def test_named_tiles_and_variants_share_a_run():
     assert Path("run/atlas/L2/named.png").is_file()
 
 
-def test_a_signal_stops_the_run_and_the_next_goes_on(config, monkeypatch, capsys):
-    begin = FeatureVisualizer.on_train_batch_start
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_a_signal_stops_the_run_and_the_next_goes_on(config, monkeypatch, capsys, number):
+    step = FeatureVisualizer.training_step
 
     def interrupt(self, batch, batch_idx):
-        if self.trainer.current_epoch == 1:
-            os.kill(os.getpid(), signal.SIGTERM)
-        begin(self, batch, batch_idx)
+        if self.trainer.current_epoch == 1 and batch_idx == 2:
+            os.kill(os.getpid(), number)
+        return step(self, batch, batch_idx)
 
-    before = signal.getsignal(signal.SIGTERM)
+    before = signal.getsignal(number)
     with monkeypatch.context() as patch:
-        patch.setattr(FeatureVisualizer, "on_train_batch_start", interrupt)
+        patch.setattr(FeatureVisualizer, "training_step", interrupt)
         assert run(config) == 75
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert signal.getsignal(number) is before
     assert "the same command goes on" in capsys.readouterr().err
     assert len(tiles()) == 4
     assert run(config) == 0
     assert "6 tiles: 2 made, 4 kept" in capsys.readouterr().out
 
 
-def test_a_full_disk_is_exit_74(config, monkeypatch, capsys):
-    def full(self, path, content):
-        raise featlight.store.StorageError(f"{path}: no room left")
+@pytest.mark.parametrize("after", [0, 4, 9])
+def test_a_full_disk_is_exit_74_and_the_next_run_goes_on(config, monkeypatch, capsys, after):
+    synced, sync = [], os.fsync
 
-    import featlight.store
+    def fsync(descriptor):
+        synced.append(descriptor)
+        if len(synced) > after:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(descriptor)
 
-    monkeypatch.setattr(Store, "write", full)
-    assert run(config) == 74
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fsync)
+        assert run(config) == 74
     assert "no room left" in capsys.readouterr().err
+    assert run(config) == 0
+    assert "6 tiles: " in capsys.readouterr().out
+    assert len(tiles()) == 6
+    assert not list(Path("run").rglob("*.tmp"))
+
+
+def test_a_killed_run_goes_on_bit_for_bit(config):
+    """From outside, as a scheduler does it: SIGTERM, then SIGKILL at some moment, then to the end."""
+    command = [sys.executable, "-m", "featlight", "--config", str(config), "--features", "0-15"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    for number, code in ((signal.SIGTERM, 75), (signal.SIGKILL, -signal.SIGKILL)):
+        before = len(tiles())
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            while len(tiles()) == before:
+                assert process.poll() is None
+                time.sleep(0.01)
+            process.send_signal(number)
+            assert process.wait(30) == code
+    assert 0 < len(tiles()) < 16
+    assert run(config, "--features", "0-15") == 0
+    assert run(config, "--features", "0-15", "--out", "whole") == 0
+    assert len(tiles()) == 16
+    assert tiles() == tiles("whole")
+
+
+def test_a_run_killed_while_it_draws_is_drawn_by_the_next(config, monkeypatch):
+    assert run(config, "--features", "0-3") == 0
+    before = Path("run/atlas/Mixed_4a.png").read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr("featlight.run.render", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        assert run(config) == 75
+    assert run(config) == 0
+    assert Path("run/atlas/Mixed_4a.png").read_bytes() != before
+    assert "00005.png" in Path("run/index.html").read_text()
+
+
+def test_a_run_that_starts_second_follows_or_is_refused(config, monkeypatch, capsys):
+    """Both have looked at the empty directory; the other one writes its plan first."""
+    create = Store.create_plan
+
+    def late(self, plan):
+        monkeypatch.setattr(Store, "create_plan", create)
+        assert run(config, "--features", "8-9", "--out", str(self.root)) == 0
+        return create(self, plan)
+
+    monkeypatch.setattr(Store, "create_plan", late)
+    assert run(config) == 0
+    assert len(tiles()) == 8
+    assert "00009.png" in Path("run/index.html").read_text()
+    assert "00005.png" in Path("run/index.html").read_text()
+    monkeypatch.setattr(Store, "create_plan", late)
+    assert run(config, "--out", "other", "--seed", "1") == 2
+    assert "seed: there 999, now 1" in capsys.readouterr().err
+
+
+def test_a_directory_of_the_users_own_is_left_alone(config, capsys):
+    Path("run").mkdir()
+    Path("run/index.html").write_text("mine")
+    assert run(config) == 2
+    assert "holds index.html, but no run" in capsys.readouterr().err
+    assert [path.name for path in Path("run").iterdir()] == ["index.html"]
+
+
+def test_a_variant_of_another_network_is_refused(config, capsys):
+    assert run(config) == 0
+    Path("other.yaml").write_text(yaml.safe_dump({**CONFIG, "variants": [{"name": "L2", "metric": "l2"}]}))
+    assert main(["--config", "other.yaml", "--weights", "none"]) == 2
+    assert "weights: there" in capsys.readouterr().err
+    assert main(["--config", "other.yaml"]) == 0
+    assert len(tiles()) == 12
+
+
+def test_features_of_a_flag_beat_those_of_a_layer_in_the_file(capsys):
+    Path("map.yaml").write_text(yaml.safe_dump({**CONFIG, "layer": {"Mixed_4a": "0-3"}}))
+    assert run("map.yaml", "--features", "0-1") == 0
+    assert "2 tiles: 2 made" in capsys.readouterr().out
+
+
+def test_a_damaged_tile_is_named(config, capsys):
+    assert run(config) == 0
+    path = Path("run/tiles/Mixed_4a/00002.png")
+    path.write_bytes(b"\0" * path.stat().st_size)
+    assert run(config, "--render-only") == 1
+    assert "00002.png: damaged" in capsys.readouterr().err
+    path.unlink()
+    assert run(config) == 0
+
+
+def test_a_reader_that_has_gone_does_not_stop_the_run(config):
+    command = f"{sys.executable} -m featlight --config {config} --features 0 | true"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command}"], env=environment, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(tiles()) == 1
 
 
 @pytest.mark.parametrize(
