@@ -10,11 +10,13 @@ from featlight.image import blur, starting_images, to_bytes
 from featlight.job import Job, prepare
 from featlight.objective import Objective
 from featlight.plan import Chunk
+from featlight.render import sections
 from featlight.run import repeatable
 from featlight.store import Store
 
 TIMED_STEPS = 2
-PNG_SHARE = 0.6  # of the raw bytes; blurred images take 0.3 to 0.8 of them
+PNG_SHARE = 0.6  # of the raw bytes, as measured on the quickstart's 192 tiles
+TENSORBOARD = 6 * 2**20  # bytes of a layer's mosaics and curves, measured likewise
 
 
 def estimate(config: Config, *, fresh: bool = False) -> dict[str, str]:
@@ -36,7 +38,8 @@ def estimate(config: Config, *, fresh: bool = False) -> dict[str, str]:
     numbers = [n for n, members in enumerate(plan.chunks) if any(plan.tiles[i].file in missing for i in members)]
     chunks = [plan.chunk(number, job.settings) for number in numbers]
     pixels = sum(3 * chunk.settings.recipe.final_size**2 * len(chunk.tiles) for chunk in chunks)
-    disk = pixels * (PNG_SHARE + (4 if config.float_images else 0)) * 1.5  # the atlas shows them once more
+    shown = len(sections(plan)) * TENSORBOARD if numbers else 0
+    disk = pixels * (2 * PNG_SHARE + (4 if config.float_images else 0)) + shown  # the atlas holds each tile once more
     with repeatable(plan.threads):
         kinds = {_kind(chunk): chunk for chunk in chunks}
         costs = {kind: _chunk_seconds(job, chunk) for kind, chunk in kinds.items()}
