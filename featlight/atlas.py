@@ -47,7 +47,7 @@ def draw_grid(
     Raises:
         ValueError: there are no cells.
     """
-    tile = tile or _usual_side(cells)
+    tile = tile or usual_side(cells)
     columns = columns or _columns(len(cells), tile)[0]
     return draw_sheet(lay_out(cells, Words(title, "", subtitle, footer), columns, tile))
 
@@ -74,7 +74,7 @@ def draw_atlas(
     if side_limit < 1024:
         raise ValueError(f"side_limit is {side_limit} px; allowed: 1024 px or more")
     words = Words(title, "", subtitle, footer)
-    tile = min(_usual_side(cells), side_limit // 4)
+    tile = min(usual_side(cells), side_limit // 4)
     sheet = _best(cells, words, tile, side_limit)
     if sheet is not None:
         yield "", draw_sheet(sheet)
@@ -100,7 +100,7 @@ def encode_png(image: Image.Image, text: Mapping[str, str]) -> bytes:
     return buffer.getvalue()
 
 
-def _usual_side(cells: Sequence[Cell]) -> int:
+def usual_side(cells: Sequence[Cell]) -> int:
     """The tiles' usual side, in pixels; times a whole number where it is too small to look at."""
     if not cells:
         raise ValueError("an atlas needs at least one cell")

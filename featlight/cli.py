@@ -17,7 +17,7 @@ from featlight.version import __version__
 if TYPE_CHECKING:
     from featlight.store import Record, Store
 
-TABLES = ("tiles", "variants", "recipe")  # keys of the config file alone
+TABLES = ("tiles", "variants", "figure", "recipe")  # keys of the config file alone
 EPILOG = """
 Without a config, the embedded network's default layer is made, in about a minute on two CPU cores.
 The same command again goes on where it was stopped, and makes only what is missing.

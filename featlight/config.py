@@ -108,6 +108,15 @@ class Variant(_Strict):
         return {key: value for key, value in given.items() if value is not None or key == "index"}
 
 
+class Figure(_Strict):
+    """A picture or animation besides the atlas, in the folder `figures`."""
+
+    kind: Literal["grid", "growth", "octaves"]  # rows of tiles; prefixes in reading order; the ends of the octaves
+    rows: Literal["layer", "variant", "tile"] = "layer"  # of a grid: what stands at the left of each
+    mark: bool = False  # in a growth: frame the newest neuron's place
+    title: str | None = None
+
+
 class Config(_Strict):
     """A run. Each key's help is its field's description; a flag of the same name beats the file."""
 
@@ -147,6 +156,7 @@ class Config(_Strict):
         None, description="named tiles instead of layer and features, each a weighted sum of terms"
     )
     variants: tuple[Variant, ...] | None = Field(None, description="the same tiles made several ways")
+    figure: Figure | None = Field(None, description="pictures and animations besides the atlas")
     recipe: Recipe | None = Field(
         None,
         description="octaves (size in pixels, steps, learning rates, blur sigmas in pixels) and gradient; "
@@ -212,6 +222,7 @@ _TABLES: dict[str, tuple[str, ...]] = {
     "tiles": _names(Tile),
     "terms": _names(Term),
     "variants": tuple(Variant.model_fields),
+    "figure": tuple(Figure.model_fields),
 }
 
 
@@ -281,6 +292,8 @@ def _check_whole(config: Config, sources: Mapping[str, str]) -> None:
                 refuse(key, f"the name {name!r} is given twice")
             if name != file_name(name):
                 refuse(key, f"name {name!r} given; letters, digits, '.', '_' and '-' are allowed")
+    if config.figure is not None and config.figure.kind == "octaves" and not config.keep_octaves:
+        refuse("figure", "kind octaves needs keep_octaves: true")
     own = {"region": config.region, "index": config.index}
     for way in [own | variant.overrides() for variant in config.variants or ()] or [own]:
         region, index = way["region"], way["index"]

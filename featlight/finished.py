@@ -7,6 +7,7 @@ from featlight.plan import (
     Plan,
     Planned,
     RememberedLayers,
+    figure_of,
     file_sha256,
     fingerprint,
     refuse_other,
@@ -34,7 +35,7 @@ def finished(config: Config, store: Store) -> dict[str, Record] | None:
         ours = fingerprint(way, config, plan, weights_sha256=plan.network["sha256"], init_sha256=None)
         refuse_other(plan, way.variant, ours, config.out)
     wanted = _wanted(config, plan)
-    if wanted is None or not set(wanted) <= set(plan.tiles):
+    if wanted is None or not set(wanted) <= set(plan.tiles) or plan.figure != figure_of(config):
         return None
     made = store.made(plan, wanted, with_floats=config.float_images)
     if len(made) < len(wanted):

@@ -23,6 +23,7 @@ from featlight.plan import (
     Planned,
     Settings,
     auto_batch_size,
+    figure_of,
     file_sha256,
     fingerprint,
     refuse_other,
@@ -157,6 +158,7 @@ def prepare(
             found.need(layer, source.model)  # at every octave's size, before any step
         plan.layers.setdefault(str(size), {}).update({name: list(found[name].shape) for name in used})
     plan.add(wanted)
+    plan.figure = figure_of(config)
     ways = {way.variant: way for way in settings}
     return Job(config, device, frozen, surveys, ways, plan, wanted, known, normalize)
 

@@ -31,16 +31,18 @@ li a { display: block; color: inherit; text-decoration: none; font-size: .8rem; 
 li img { width: 100%; height: auto; aspect-ratio: 1; display: block; border-radius: 3px; }
 li a:hover img, li a:focus-visible img { outline: 3px solid #3b82f6; }
 .none { aspect-ratio: 1; display: grid; place-items: center; border: 1px dashed var(--line); border-radius: 3px; }
+.figures img { max-width: 100%; height: auto; }
 .dead img { opacity: .45; } small { color: var(--soft); display: block; }
 """
 
 
-def page(plan: Plan, groups: Sequence[Group], state: str) -> str:
+def page(plan: Plan, groups: Sequence[Group], figures: Sequence[str], state: str) -> str:
     """The page, HTML.
 
     Args:
         plan: of the run.
         groups: one for each atlas, in order.
+        figures: paths of pictures, animations and tables from the run directory.
         state: a digest of what is shown, kept in the page.
     """
     name = html.escape(f"{plan.network['model']} features")
@@ -63,10 +65,23 @@ def page(plan: Plan, groups: Sequence[Group], state: str) -> str:
 <h1>{name}</h1>
 <p>{html.escape(about)}. Below each tile: its feature, and its mean activation at the start and at the end.
 A tile opens at full size; all its numbers are in the folder records.</p>
+{_figures(figures)}
 {sections}
 </body>
 </html>
 """
+
+
+def _figures(paths: Sequence[str]) -> str:
+    if not paths:
+        return ""
+    pictures = "\n".join(
+        f'<a href="{quote(path)}"><img src="{quote(path)}" alt="{html.escape(path)}"></a>'
+        for path in paths
+        if path.endswith((".png", ".webp"))
+    )
+    links = ", ".join(f'<a href="{quote(path)}">{html.escape(path)}</a>' for path in paths)
+    return f'<section>\n<h2>Figures</h2>\n<div class="figures">{pictures}</div>\n<p>{links}</p>\n</section>'
 
 
 def _section(group: Group) -> str:

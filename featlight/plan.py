@@ -85,6 +85,7 @@ class Plan:
         threads: CPU threads of each worker.
         tiles: every tile that was ever asked for, in the order of asking.
         chunks: indices into `tiles`.
+        figure: what to draw besides the atlas, by config key; None for nothing.
     """
 
     created: str
@@ -96,6 +97,7 @@ class Plan:
     versions: dict[str, str]
     tiles: list[Planned] = field(default_factory=list)
     chunks: list[list[int]] = field(default_factory=list)
+    figure: dict[str, Any] | None = None
     format: int = FORMAT
 
     def add(self, wanted: Sequence[Planned]) -> None:
@@ -275,6 +277,11 @@ def fingerprint(
         "threads": plan.threads if config.threads == "auto" else config.threads,
         "compile": "off" if config.compile == "auto" else config.compile,
     }
+
+
+def figure_of(config: Config) -> dict[str, Any] | None:
+    """The figure that a config asks for, in JSON's own types."""
+    return None if config.figure is None else config.figure.model_dump(mode="json")
 
 
 def recipe_json(recipe: Recipe) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def render(store: Store, plan: Plan) -> None:
             "Title": f"{plan.network['model']} {section.title}",
             "Software": f"featlight {plan.versions['featlight']}",
         }
-        cells = [_cell(store.root, planned, records.get(planned.file)) for planned in section.tiles]
+        cells = [cell(store.root, planned, records.get(planned.file)) for planned in section.tiles]
         for suffix, picture in draw_atlas(
             cells, title=f"{plan.network['model']} {section.title}", subtitle=_subtitle(plan, section)
         ):
@@ -77,8 +77,16 @@ def render(store: Store, plan: Plan) -> None:
         buffer = io.BytesIO()
         np.save(buffer, rows)
         store.write_output(f"vectors/{layer}.npy", buffer.getvalue())
+    if plan.figure is not None:
+        from featlight.figures import draw_figure  # its numbers need torch
+
+        links = draw_figure(
+            store, plan, {p.file: cell(store.root, p, records.get(p.file)) for p in plan.tiles}, records
+        )
+    else:
+        links = []
     # the page last: what it says of the state vouches for all of these
-    store.write_output("index.html", page(plan, groups, _state(plan, records)).encode())
+    store.write_output("index.html", page(plan, groups, links, _state(plan, records)).encode())
 
 
 def is_rendered(store: Store, plan: Plan) -> bool:
@@ -95,10 +103,10 @@ def is_rendered(store: Store, plan: Plan) -> bool:
 def _state(plan: Plan, records: Mapping[str, Record]) -> str:
     """A digest of all that is shown."""
     shown = [(p.file, records.get(p.file, {}).get("status"), records.get(p.file, {}).get("sha256")) for p in plan.tiles]
-    return sha256(repr(shown).encode()).hexdigest()
+    return sha256(repr((shown, plan.figure)).encode()).hexdigest()
 
 
-def _cell(root: Path, planned: Planned, record: Record | None) -> Cell:
+def cell(root: Path, planned: Planned, record: Record | None) -> Cell:
     path = root / planned.file
 
     def show() -> Image.Image:

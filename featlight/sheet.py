@@ -97,9 +97,11 @@ def lay_out(cells: Sequence[Cell], words: Words, columns: int, tile: int) -> She
     caption = round(0.3 * label) + label_lines * leading(label)
     between = round(0.55 * label) if labelled else gap
 
-    head, top = _head(words, margin, inner, small)
+    head, top = place_head(words, margin, inner, small)
     down = tile + caption + between
-    foot, bottom = _foot(cells, words.footer, margin, top + ceil(len(cells) / columns) * down - between, inner, small)
+    foot, bottom = place_foot(
+        cells, words.footer, margin, top + ceil(len(cells) / columns) * down - between, inner, small
+    )
     return Sheet(
         cells=cells,
         columns=columns,
@@ -120,7 +122,7 @@ def _label_width(tile: int, label: int) -> float:
     return tile - 0.4 * label
 
 
-def _head(words: Words, margin: int, inner: int, small: int) -> tuple[list[Run], int]:
+def place_head(words: Words, margin: int, inner: int, small: int) -> tuple[list[Run], int]:
     """Title, note and subtitle; and where the grid begins."""
     large = round(1.75 * small)
     runs: list[Run] = []
@@ -142,7 +144,9 @@ def _head(words: Words, margin: int, inner: int, small: int) -> tuple[list[Run],
     return runs, y + small if runs else margin
 
 
-def _foot(cells: Sequence[Cell], footer: str, margin: int, y: int, inner: int, small: int) -> tuple[list[Run], int]:
+def place_foot(
+    cells: Sequence[Cell], footer: str, margin: int, y: int, inner: int, small: int
+) -> tuple[list[Run], int]:
     """The legend of the marks that occur, then the footer; and where they end."""
     marks = [cell.mark for cell in cells if cell.mark]
     if len(set(marks)) > 6:  # too many reasons to list

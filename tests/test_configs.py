@@ -1,4 +1,4 @@
-"""Every shipped config loads, and makes one tile of its own at a tiny size."""
+"""Every shipped config loads, and makes a feature of each of its layers, and its figure, at a tiny size."""
 
 from pathlib import Path
 
@@ -16,13 +16,21 @@ CONFIGS = sorted((Path(__file__).parents[1] / "configs").rglob("*.yaml"))
 def test_a_shipped_config_makes_a_tile(path, capsys):
     values = read(path)
     size = 80 if values["model"] == "inception_v3" else 40
-    values |= {"features": "0", "threads": 1, "batch_size": 1, "out": "run"}
+    values |= {
+        "features": "0",
+        "threads": 1,
+        "batch_size": 1,
+        "out": "run",
+        "layer": list(values.get("layer", [])) or None,
+    }
     values["recipe"] = {"octaves": [{"size": size, "steps": 2, "lr": [0.1, 0.1], "sigma": [1.0, 0.5]}]}
     if values["model"] != "tiny_inception":
         values["weights"] = "none"
     Path("tiny.yaml").write_text(yaml.safe_dump(values))
     assert main(["--config", "tiny.yaml"]) == 0
-    assert "1 tile: 1 made" in capsys.readouterr().out
+    assert ", 0 kept, " in capsys.readouterr().out
+    assert list(Path("run").glob("tiles/**/*.png"))
+    assert Path("run/figures").is_dir() == ("figure" in values)
     if values.get("weights") == "none":
         assert "RANDOM WEIGHTS" in Path("run/index.html").read_text()
 

@@ -7,11 +7,11 @@ import featlight
 
 ROOT = Path(featlight.__file__).parent
 FLOORS = [
-    {"errors", "version", "recipe", "tile", "layer", "speech", "typography"},
+    {"errors", "measure", "version", "recipe", "tile", "layer", "speech", "typography"},
     {"config", "image", "objective", "sheet", "signals", "tiny_inception", "weights"},
-    {"atlas", "network", "plan", "zoo"},
-    {"module", "store", "job"},
-    {"commit", "page", "progress"},
+    {"animation", "atlas", "network", "plan", "zoo"},
+    {"comparison", "module", "store", "job"},
+    {"commit", "figures", "page", "progress"},
     {"render"},
     {"finished", "result", "tensorboard"},
     {"run"},
