@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from featlight.check import check
 from featlight.commit import records_of
-from featlight.config import DEFAULT_LAYERS, check, default_recipe
+from featlight.config import DEFAULT_LAYERS, default_recipe
 from featlight.errors import Interrupted, UsageError
 from featlight.image import check_starts
 from featlight.job import Job, prepare

@@ -8,7 +8,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from featlight.config import Config, check, read
+from featlight.check import check, read
+from featlight.config import Config
 from featlight.errors import FeatlightError, Interrupted, UsageError, nearest
 from featlight.signals import Stop
 from featlight.speech import say

@@ -3,20 +3,12 @@
 from pathlib import Path
 
 from featlight.config import Config
-from featlight.plan import (
-    Plan,
-    Planned,
-    RememberedLayers,
-    figure_of,
-    file_sha256,
-    fingerprint,
-    refuse_other,
-    settings_of,
-    wanted_tiles,
-)
+from featlight.fingerprint import figure_of, file_sha256, fingerprint, refuse_other
+from featlight.plan import Plan, Planned, settings_of
 from featlight.recipe import NAMED_STARTS
 from featlight.render import is_rendered, render
 from featlight.store import Record, Store
+from featlight.wanted import RememberedLayers, wanted_tiles
 
 
 def finished(config: Config, store: Store) -> dict[str, Record] | None:

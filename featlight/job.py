@@ -15,23 +15,14 @@ from torch import Tensor, nn
 
 from featlight.config import Config
 from featlight.errors import UsageError
+from featlight.fingerprint import figure_of, file_sha256, fingerprint, refuse_other
 from featlight.image import read_image
 from featlight.network import LayerOutputs, Survey, check_independent, frozen_copy, survey
 from featlight.objective import MapSize
-from featlight.plan import (
-    Plan,
-    Planned,
-    Settings,
-    auto_batch_size,
-    figure_of,
-    file_sha256,
-    fingerprint,
-    refuse_other,
-    settings_of,
-    wanted_tiles,
-)
+from featlight.plan import Plan, Planned, Settings, auto_batch_size, settings_of
 from featlight.recipe import NAMED_STARTS
 from featlight.version import __version__
+from featlight.wanted import wanted_tiles
 from featlight.zoo import checksum, load, source_of
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp64": torch.float64}

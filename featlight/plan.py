@@ -1,22 +1,17 @@
-"""What a run makes: its tiles, in chunks that no number of workers changes, and what their bits hang on."""
+"""What a run makes: its tiles, in chunks that no number of workers changes."""
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from featlight.config import AnyIndex, AnyRegion, Config
-from featlight.errors import UsageError
-from featlight.layer import Layer
 from featlight.recipe import Recipe
-from featlight.tile import Metric, Term, Tile, feature_tile
+from featlight.tile import Metric, Term, Tile
 
 FORMAT = 1
-# What all variants of a run share, as its network is loaded once
-RUN_KEYS = ("model", "weights", "normalize", "precision", "batch_size", "threads", "compile")
 CPU_BATCH, GPU_BATCH = 8, 64  # images; a chunk that held a whole layer would leave other workers idle
 
 
@@ -149,179 +144,7 @@ class Plan:
             raise ValueError(f"damaged ({error})") from None
 
 
-class Layers(Protocol):
-    """A network's layers at one image size: surveyed, or as a plan remembers them."""
-
-    def need(self, name: str, network_name: str) -> Layer: ...
-
-
-class RememberedLayers:
-    """The layers that a plan holds, so that a finished run needs no network."""
-
-    def __init__(self, shapes: Mapping[str, Sequence[int]]) -> None:
-        self._shapes = shapes
-
-    def need(self, name: str, network_name: str) -> Layer:
-        """The layer of that name.
-
-        Raises:
-            KeyError: the plan does not hold it; only the network can tell.
-        """
-        return Layer(name, tuple(self._shapes[name]), calls=1)
-
-
-def wanted_tiles(
-    config: Config, settings: Sequence[Settings], surveys: Mapping[int, Layers], name: str
-) -> list[Planned]:
-    """Every tile that a config asks for, in order.
-
-    Args:
-        config: settled.
-        settings: of it.
-        surveys: of the network, by image size in pixels, one for each recipe's first octave.
-        name: of the network, for messages.
-
-    Raises:
-        UsageError: a layer, feature or position that the network does not have.
-    """
-    wanted = []
-    for way in settings:
-        survey = surveys[way.recipe.first_size]
-        if config.tiles is not None:
-            for tile in config.tiles:
-                for term in tile.terms:
-                    _check_term(term, survey.need(term.layer, name))
-                wanted.append(Planned(way.variant, tile))
-            continue
-        for layer_name, spec in (config.layer or {}).items():
-            layer = survey.need(layer_name, name)
-            features = config.features if spec is None else spec
-            for tile in _layer_tiles(layer, range(layer.features) if features == "all" else features, way):
-                _check_term(tile.terms[0], layer)
-                wanted.append(Planned(way.variant, tile))
-    return wanted
-
-
-def _layer_tiles(layer: Layer, features: Sequence[int], way: Settings) -> Iterator[Tile]:
-    if way.region == "all":
-        yield feature_tile(layer.name, None)
-        return
-    height, width = layer.map_size
-    for feature in features:
-        match way.region, way.index:
-            case "row", "all":
-                yield from (feature_tile(layer.name, feature, "row", row) for row in range(height))
-            case "neuron", "all":
-                positions = ((row, column) for row in range(height) for column in range(width))
-                yield from (feature_tile(layer.name, feature, "neuron", position) for position in positions)
-            case "prefix", "all":
-                yield from (feature_tile(layer.name, feature, "prefix", last) for last in range(height * width))
-            case region, index:
-                assert index != "all"
-                yield feature_tile(layer.name, feature, region, index)
-
-
-def _check_term(term: Term, layer: Layer) -> None:
-    if term.feature is not None and term.feature >= layer.features:
-        raise UsageError(
-            f"features: {term.feature} given; layer {layer.name!r} has {layer.features}, 0 to {layer.features - 1}"
-        )
-    height, width = layer.map_size
-    match term.region, term.index:
-        case "row", int(row):
-            fits = row < height
-        case "neuron", (row, column):
-            fits = row < height and column < width
-        case "prefix", int(last):
-            fits = last < height * width
-        case _:
-            fits = True
-    if not fits:
-        given = list(term.index) if isinstance(term.index, tuple) else term.index
-        raise UsageError(
-            f"index: {given} given; the map of layer {layer.name!r} has {height} rows and {width} columns, from 0"
-        )
-
-
 def auto_batch_size(tiles: int, *, gpu: bool) -> int:
     """A power of two, no more than the device gains from, nor than the tiles rounded up; bits hang on it."""
     largest = GPU_BATCH if gpu else CPU_BATCH
     return min(largest, 1 << max(tiles - 1, 0).bit_length())
-
-
-def fingerprint(
-    way: Settings, config: Config, plan: Plan, *, weights_sha256: str, init_sha256: str | None
-) -> dict[str, Any]:
-    """All that the bits of a tile hang on, besides the tile itself, by config key.
-
-    Args:
-        way: in which the tile is made.
-        config: settled.
-        plan: what it has settled stands for the config's `auto`.
-        weights_sha256: checksum of the network's state.
-        init_sha256: checksum of a natural start's pixels; None for a start by name.
-    """
-    return {
-        "model": config.model,
-        "weights": weights_sha256,
-        "normalize": config.normalize,
-        "metric": way.metric,
-        "target": way.target,
-        "region": way.region,
-        "index": list(way.index) if isinstance(way.index, tuple) else way.index,
-        "recipe": recipe_json(way.recipe),
-        "init": init_sha256 or way.init,
-        "seed": way.seed,
-        "precision": config.precision,
-        "batch_size": plan.batch_size if config.batch_size == "auto" else config.batch_size,
-        "threads": plan.threads if config.threads == "auto" else config.threads,
-        "compile": "off" if config.compile == "auto" else config.compile,
-    }
-
-
-def figure_of(config: Config) -> dict[str, Any] | None:
-    """The figure that a config asks for, in JSON's own types."""
-    return None if config.figure is None else config.figure.model_dump(mode="json")
-
-
-def recipe_json(recipe: Recipe) -> dict[str, Any]:
-    """A recipe in JSON's own types."""
-    result: dict[str, Any] = json.loads(json.dumps(asdict(recipe)))
-    return result
-
-
-def refuse_other(plan: Plan, variant: str, ours: Mapping[str, Any], out: str | None) -> None:
-    """Raise UsageError where a plan holds tiles that were made otherwise, with the keys that differ.
-
-    Args:
-        plan: of the run directory.
-        variant: to be made; one that the plan does not know yet must share its run's network and arithmetic.
-        ours: the variant's fingerprint now.
-        out: the run directory.
-    """
-    if variant in plan.fingerprints:
-        theirs = plan.fingerprints[variant]
-    elif plan.fingerprints:
-        any_other = next(iter(plan.fingerprints.values()))
-        theirs = {**ours, **{key: any_other[key] for key in RUN_KEYS}}
-    else:
-        return
-    differing = [
-        f"{key}: there {_short(theirs.get(key))}, now {_short(value)}"
-        for key, value in ours.items()
-        if theirs.get(key) != value
-    ]
-    if differing:
-        raise UsageError(
-            f"{out} holds another run ({'; '.join(differing)}); give another --out, or --fresh to delete that run"
-        )
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 48 else text[:45] + "..."
-
-
-def file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

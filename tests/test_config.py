@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from featlight.config import Config, check, read
+from featlight.check import check, read
+from featlight.config import Config
 from featlight.errors import UsageError
 from featlight.recipe import ARTICLE, TINY_INCEPTION
 

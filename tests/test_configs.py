@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from featlight.check import check, read
 from featlight.cli import main
-from featlight.config import check, read
 from featlight.recipe import ARTICLE
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").rglob("*.yaml"))

@@ -9,7 +9,8 @@ ROOT = Path(featlight.__file__).parent
 FLOORS = [
     {"errors", "measure", "version", "recipe", "tile", "layer", "speech", "typography"},
     {"config", "image", "objective", "sheet", "signals", "tiny_inception", "weights"},
-    {"animation", "atlas", "network", "plan", "zoo"},
+    {"animation", "atlas", "check", "network", "plan", "zoo"},
+    {"fingerprint", "wanted"},
     {"comparison", "module", "store", "job"},
     {"commit", "figures", "page", "progress"},
     {"render"},

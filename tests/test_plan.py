@@ -3,10 +3,11 @@ import json
 import pytest
 import torch
 
-from featlight.config import check
+from featlight.check import check
 from featlight.errors import UsageError
 from featlight.network import frozen_copy, survey
-from featlight.plan import Plan, auto_batch_size, settings_of, wanted_tiles
+from featlight.plan import Plan, auto_batch_size, settings_of
+from featlight.wanted import wanted_tiles
 from tests.conftest import hand_made
 
 RECIPE = {"octaves": [{"size": 32, "steps": 2, "lr": [0.1, 0.1], "sigma": None}]}
