@@ -9,6 +9,7 @@ import featlight
 from featlight.network import LayerOutputs, frozen_copy, survey
 from featlight.objective import Objective
 from featlight.tile import feature_tile
+from tests.conftest import awake
 from tests.literal import layer_function, trajectory
 
 # network, layer, first size, features: whole modules, single convolutions, and batch norms that something overwrites
@@ -81,3 +82,19 @@ def test_float32_gradients_agree_along_the_literal_trajectory(network_of, name, 
         largest.append((difference.abs().max() / theirs.std()).item())
         assert difference.square().mean().sqrt() < 0.05 * theirs.std()
     assert sorted(largest)[len(largest) // 2] < 1e-4
+
+
+def test_normalized_images_go_through_what_the_weights_were_trained_with():
+    network = awake(featlight.load("googlenet", "none"), 64).double()
+    table = octaves(64, 1.0)
+    options = {"recipe": recipe_of(table), "precision": "fp64", "progress": False}
+    ours = featlight.visualize(network, "inception3a", [100], normalize="weights", **options)
+    trained = copy.deepcopy(network)
+    trained.transform_input = True  # what torchvision's weights imply
+    extract = layer_function(trained, "inception3a")
+    mean, std = (torch.tensor(v).double().view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    *_, (final, _) = trajectory(lambda x: extract((x - mean) / std), 100, table)
+    assert (ours.images[0] - final[0]).abs().max() < 1e-6 * final.std()
+    raw = featlight.visualize(network, "inception3a", [100], **options)
+    assert (ours.images - raw.images).abs().max() > 0.01
+    assert not network.transform_input
