@@ -1,6 +1,7 @@
 import io
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 from PIL import Image, ImageChops, ImageFilter, ImageStat
 
@@ -132,9 +133,7 @@ def test_a_large_map_fits_as_well():
 def test_the_mark_is_at_the_newest_neurons_place():
     plain, marked = grown()[5], grown(mark=True)[5]
     left, top, right, bottom = ImageChops.difference(plain, marked).getbbox() or (0, 0, 0, 0)
-    image = Image.new("L", plain.size)
-    image.putdata([255 * (pixel == (25, 90, 160)) for pixel in plain.get_flattened_data()])
-    x, y, *_ = image.getbbox() or (0, 0)
+    y, x = np.argwhere((np.asarray(plain) == (25, 90, 160)).all(-1)).min(0).tolist()
     # row 1, column 1 of 3 x 4 on 120 pixels, and a line of one pixel around it
     assert (left - x, top - y, right - x, bottom - y) == (30 - 1, 40 - 1, 60 + 1, 80 + 1)
     assert marked.getpixel((x + 45, y + 60)) == (25, 90, 160)  # it hides nothing inside
