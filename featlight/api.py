@@ -164,6 +164,8 @@ def _in_memory(
         progress.add([record for _, record in made])
 
     numbers = range(len(job.plan.chunks))
-    descend(job, numbers, on_chunk, callbacks=[progress], before_step=stop.check, init=init)
-    progress.close()
+    try:
+        descend(job, numbers, on_chunk, callbacks=[progress], before_step=stop.check, init=init)
+    finally:
+        progress.close()
     return images, records

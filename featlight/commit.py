@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any
 
 import numpy as np
@@ -78,7 +78,7 @@ def provenance(result: ChunkResult, place: int, plan: Plan) -> dict[str, str]:
     }
 
 
-def commit(result: ChunkResult, plan: Plan, store: Store, kept: set[str], *, floats: bool) -> list[Record]:
+def commit(result: ChunkResult, plan: Plan, store: Store, kept: Container[str], *, floats: bool) -> list[Record]:
     """Write what a chunk gave, but for the tiles that are there already.
 
     Args:

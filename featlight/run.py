@@ -101,7 +101,7 @@ def make_tiles(job: Job, store: Store, *, stop: Stop, init: Tensor | None = None
         board.start(job.config.to_yaml())
 
         def on_chunk(result: ChunkResult) -> None:
-            written = commit(result, plan, store, set(everything), floats=floats)
+            written = commit(result, plan, store, everything.keys(), floats=floats)
             progress.add(written)
             board.chunk(result, written, progress.tiles_per_second)
 

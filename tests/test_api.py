@@ -150,16 +150,6 @@ def test_bf16_is_the_networks_alone(small_recipe):
         assert torch.corrcoef(torch.stack([one.flatten(), other.flatten()]))[0, 1] > 0.9
 
 
-def test_normalize_gives_the_embedded_network_what_it_was_trained_with():
-    network = featlight.load()
-    recipe = featlight.Recipe([featlight.Octave(32, 2, (0.1, 0.1))], gradient="rms")
-    raw, normalized = (
-        featlight.visualize(network, "Mixed_3a", [0], recipe=recipe, normalize=how, progress=False)
-        for how in ("none", "weights")
-    )
-    assert torch.equal(raw.images, normalized.images)  # it was trained on raw pixels
-
-
 def test_the_embedded_network_has_a_recipe_and_a_layer_of_its_own(monkeypatch):
     seen = {}
     monkeypatch.setattr("featlight.api.descend", lambda job, *args, **options: seen.update(job=job))

@@ -47,10 +47,8 @@ def test_a_grid_of_variants_has_a_row_each_and_its_numbers():
         with Image.open(f"run/tiles/{name}/Mixed_4a/00001.png") as image:
             tile = np.array(image.convert("RGB"))
         assert tile.shape == (40, 40, 3)
-        corner = (picture[:-40, :-40] == tile[0, 0]).all(-1)
-        scale = [k for k in (1, 2, 3) if _is_there(picture, tile.repeat(k, 0).repeat(k, 1))]
-        assert scale, f"{name} is not in the figure"
-        assert corner.any()
+        scales = (1, 2, 3)  # small tiles are shown larger, in whole pixels
+        assert any(_is_there(picture, tile.repeat(k, 0).repeat(k, 1)) for k in scales), f"{name} is not in the figure"
     rows = table("grid")
     assert [(row["variant"], row["tile"]) for row in rows][2:4] == [("L1", "Mixed_4a/00002"), ("L2", "Mixed_4a/00000")]
     first, second = pixels("run/tiles/L1/Mixed_4a/00000.png"), pixels("run/tiles/L2/Mixed_4a/00000.png")
