@@ -2,7 +2,8 @@
 
 import io
 import json
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from featlight.atlas import encode_png
-from featlight.image import to_bytes
+from featlight.config import Extra
+from featlight.measure import high_frequency_share, total_variation
 from featlight.module import ChunkResult
 from featlight.plan import Plan, Planned
 from featlight.store import Record, Store
@@ -24,7 +26,9 @@ CURVE_POINTS = 60
 def records_of(result: ChunkResult, plan: Plan) -> Iterator[tuple[int, Record]]:
     """One record for each tile of a chunk, padding left out, beside the tile's place in the batch."""
     chunk = result.chunk
-    finite = torch.isfinite(result.images).flatten(1).all(1).cpu() & torch.isfinite(result.activation).all(0)
+    shown = result.pictures[: len(chunk.tiles)].permute(0, 3, 1, 2).double() / 255  # (N, 3, S, S)
+    variation, fine = total_variation(shown), high_frequency_share(shown)
+    finite = torch.isfinite(result.images).flatten(1).all(1) & torch.isfinite(result.activation).all(0)
     for i, tile in enumerate(chunk.tiles):
         status, reason = "ok", None
         if not finite[i]:
@@ -46,11 +50,14 @@ def records_of(result: ChunkResult, plan: Plan) -> Iterator[tuple[int, Record]]:
                 "activation_start": _number(curve[0]),
                 "activation_end": _number(curve[-1]),
                 "gradient_norm": _number(result.gradient_norm[i]),
+                "total_variation": None if status == "failed" else _number(variation[i]),
+                "high_frequency_share": None if status == "failed" else _number(fine[i]),
                 "curve": [[step, _number(curve[step])] for step in _curve_steps(len(curve))],
                 "seconds": round(result.seconds / len(chunk.tiles), 4),
                 "sha256": None,
                 "bytes": None,
                 "chunk": chunk.number,
+                "batch_size": result.batch_size,
                 "fingerprint": plan.digest(chunk.settings.variant),
             },
         )
@@ -78,7 +85,9 @@ def provenance(result: ChunkResult, place: int, plan: Plan) -> dict[str, str]:
     }
 
 
-def commit(result: ChunkResult, plan: Plan, store: Store, kept: Container[str], *, floats: bool) -> list[Record]:
+def commit(
+    result: ChunkResult, plan: Plan, store: Store, kept: Container[str], extras: Sequence[Extra]
+) -> list[Record]:
     """Write what a chunk gave, but for the tiles that are there already.
 
     Args:
@@ -86,7 +95,7 @@ def commit(result: ChunkResult, plan: Plan, store: Store, kept: Container[str], 
         plan: of the run.
         store: where to write.
         kept: files of the tiles that are there.
-        floats: whether to keep the unclipped images too.
+        extras: what to keep of each tile besides its picture.
 
     Returns:
         The records of the tiles that were written or have failed.
@@ -95,20 +104,24 @@ def commit(result: ChunkResult, plan: Plan, store: Store, kept: Container[str], 
     np.save(vectors, result.vectors[: len(result.chunk.tiles)].float().numpy())
     files = [Planned(result.chunk.settings.variant, tile).file for tile in result.chunk.tiles]
     store.write(store.vector_path(files), vectors.getvalue())
-    pictures = to_bytes(result.images.nan_to_num()).numpy()  # (B, S, S, 3)
     written = []
     for place, record in records_of(result, plan):
         if record["file"] in kept:
             continue
         png = None
         if record["status"] != "failed":
-            if floats:
-                image = result.images[place].cpu().contiguous().clone()
-                store.write(store.float_path(record["file"]), save({"image": image}))
+            if "floats" in extras:
+                image = result.images[place].contiguous().clone()
+                content = save({"image": image})
+                store.write(store.float_path(record["file"]), content)
+                record["float_sha256"] = sha256(content).hexdigest()
+            if "maps" in extras:
+                maps = {str(term): found[place].clone() for term, found in enumerate(result.maps)}
+                store.write(store.map_path(record["file"]), save(maps))
             for number, octave in enumerate(result.octaves, 1):
                 small = encode_png(Image.fromarray(octave[place].numpy()), {})
                 store.write(store.octave_path(record["file"], number), small)
-            png = encode_png(Image.fromarray(pictures[place]), provenance(result, place, plan))
+            png = encode_png(Image.fromarray(result.pictures[place].numpy()), provenance(result, place, plan))
         store.commit(png, record)
         written.append(record)
     return written

@@ -3,32 +3,47 @@
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
 from featlight.errors import Interrupted
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+PATIENCE = 25.0  # seconds that a run has to end by itself; schedulers kill after 30
 
 
 class Stop:
-    """Whether a signal has asked the run to end.
+    """Whether a signal, or the process that started this one, has asked the run to end.
 
     Args:
         signals: which ones ask.
-        ends_process: whether a second one ends the process at once; else it interrupts as Ctrl-C does.
+        ends_process: whether a second one, or a run that does not end by itself, ends the process at once; else a
+            second one interrupts as Ctrl-C does.
     """
 
     def __init__(self, signals: Sequence[signal.Signals] = SIGNALS, *, ends_process: bool = True) -> None:
         self._signals = signals
         self._ends_process = ends_process
-        self.asked_by: signal.Signals | None = None
+        self._timer: threading.Timer | None = None
+        self._signalled = False
+        self.asked_by: str | None = None
+        self.at_once: Callable[[], None] = lambda: os._exit(Interrupted.exit_code)
 
     def check(self) -> None:
         """Raise Interrupted where it has."""
         if self.asked_by is not None:
-            raise Interrupted(f"stopped by {self.asked_by.name}; the same command goes on from here")
+            raise Interrupted(f"stopped by {self.asked_by}; the same command goes on from here")
+
+    def ask(self, by: str) -> None:
+        """Ask the run to end; asking twice is asking once."""
+        if self.asked_by is not None:
+            return
+        self.asked_by = by
+        if self._ends_process:
+            self._timer = threading.Timer(PATIENCE, lambda: self.at_once())
+            self._timer.daemon = True
+            self._timer.start()
 
     @contextmanager
     def listening(self) -> Iterator["Stop"]:
@@ -45,10 +60,14 @@ class Stop:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+            if self._timer is not None:
+                self._timer.cancel()
 
     def _take(self, number: int, frame: FrameType | None) -> None:
-        if self.asked_by is not None:
-            if self._ends_process:
-                os._exit(Interrupted.exit_code)
+        if not self._signalled:  # Ctrl-C reaches a worker both by itself and through its supervisor
+            self._signalled = True
+            self.ask(signal.Signals(number).name)
+        elif self._ends_process:
+            self.at_once()
+        else:
             raise KeyboardInterrupt
-        self.asked_by = signal.Signals(number)

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -11,3 +12,14 @@ def say(line: str) -> None:
         print(line, flush=True)
     except (OSError, ValueError):  # the reader, `head` say, has gone
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  for the rest of the process
+
+
+def lacking(files: Sequence[str], total: int) -> str:
+    """What a run still lacks, and what to do.
+
+    Args:
+        files: of the missing tiles.
+        total: number of tiles that were asked for.
+    """
+    named = ", ".join(files[:3]) + (", ..." if len(files) > 3 else "")
+    return f"{len(files)} of {total} tiles are missing ({named}): a worker ended early; the same command makes them"

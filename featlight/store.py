@@ -5,22 +5,30 @@ import errno
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from featlight.config import Extra
 from featlight.errors import StorageError, UsageError
+from featlight.layout import Layout
+from featlight.ledger import Ledger
+from featlight.ledger import Record as Record
 from featlight.plan import Plan, Planned
 
 PLAN = "plan.json"
-OWN_NAMES = ("atlas", "config.yaml", "floats", "index.html", "octaves", "records", "tensorboard", "tiles", "vectors")
+OWN_NAMES = (
+    *("assets", "atlas", "config.yaml", "figures", "floats", "index.html", "maps"),
+    *("octaves", "records", "tensorboard", "tiles", "vectors"),
+)
+NOTE = ".running"  # who is at work here
 OUTPUTS = "outputs.txt"  # what is made from tiles and records, a path a line, so that --fresh knows its own files
-Record = dict[str, Any]
-_TEMPORARY = re.compile(r"\.(.+)\.\d+\.tmp")  # as `write` names them
+_OURS = int.from_bytes(os.urandom(6), "big")  # in temporary names; workers in containers share a process number
+TEMPORARY = re.compile(r"\.(.+)\.\d+\.tmp")  # as `write` names them
 
 
-class Store:
+class Store(Layout):
     """One run directory, as one worker sees it.
 
     Args:
@@ -29,8 +37,9 @@ class Store:
     """
 
     def __init__(self, root: Path, worker: str = "worker-0") -> None:
-        self.root = root
+        super().__init__(root)
         self._record_file = root / "records" / f"{worker}.jsonl"
+        self._ledger = Ledger(root / "records")
 
     # Reading
 
@@ -53,16 +62,22 @@ class Store:
 
     def records(self) -> dict[str, Record]:
         """The last record of each tile, by its file; a made tile beats a failed one."""
-        merged: dict[str, Record] = {}
-        for path in sorted(self.root.glob("records/*.jsonl")):
-            for record in _lines(path):
-                before = merged.get(record["file"])
-                if before is None or before["status"] == "failed" or record["status"] != "failed":
-                    merged[record["file"]] = record
-        return merged
+        self._ledger.refresh()
+        return dict(self._ledger.records)
 
-    def made(self, plan: Plan, tiles: Iterable[Planned], *, with_floats: bool = False) -> dict[str, Record]:
-        """The records of those tiles that this very run made and whose files are all there, in the tiles' order."""
+    def ledger(self) -> Ledger:
+        """Another reader of the records, which stands at what is there now, for one who follows them as they grow."""
+        self._ledger.refresh()
+        return self._ledger.copy()
+
+    def made(self, plan: Plan, tiles: Iterable[Planned], extras: Sequence[Extra] = ()) -> dict[str, Record]:
+        """The records of those tiles that this very run made and whose files are all there, in the tiles' order.
+
+        Args:
+            plan: of the run.
+            tiles: of it.
+            extras: what must be there besides the tile's picture.
+        """
         records = self.records()
         digests = {variant: plan.digest(variant) for variant in plan.fingerprints}
         found = {}
@@ -73,22 +88,17 @@ class Store:
             path = self.root / planned.file
             if not path.is_file() or path.stat().st_size != record.get("bytes"):
                 continue
-            if with_floats and not self.float_path(planned.file).is_file():
+            if not all(path.is_file() for path in self.extra_paths(planned, plan, extras)):
                 continue
             found[planned.file] = record
         return found
 
-    def float_path(self, file: str) -> Path:
-        """Where the unclipped image of a tile is, given the tile's file."""
-        return (self.root / "floats" / file.removeprefix("tiles/")).with_suffix(".safetensors")
-
-    def octave_path(self, file: str, number: int | str) -> Path:
-        """Where the small picture of a tile at the end of an octave is, counted from 1."""
-        return (self.root / "octaves" / file.removeprefix("tiles/")).with_suffix(f".{number}.png")
-
-    def vector_path(self, files: Iterable[str]) -> Path:
-        """Where the vectors of a chunk are, given its tiles' files."""
-        return self.root / "vectors" / "chunks" / f"{sha256(' '.join(files).encode()).hexdigest()[:16]}.npy"
+    def outputs(self) -> list[str]:
+        """What was made here from tiles and records: paths from the run directory."""
+        try:
+            return (self.root / OUTPUTS).read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return []
 
     # Writing
 
@@ -104,7 +114,7 @@ class Store:
             raise UsageError(f"{self.root} holds {strange[0]}, but no run ({PLAN}); give another --out")
         with _storage(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
-            probe = self.root / f".probe-{os.getpid()}.tmp"
+            probe = self.root / f".probe-{_OURS}.tmp"
             probe.write_bytes(b"")
             probe.unlink()
 
@@ -116,7 +126,7 @@ class Store:
         """
         with _storage(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+            temporary = path.with_name(f".{path.name}.{_OURS}.tmp")
             try:
                 with temporary.open("wb") as file:
                     file.write(content)
@@ -136,7 +146,7 @@ class Store:
 
     def note_output(self, name: str) -> None:
         path = self.root / OUTPUTS
-        if name not in self._outputs():
+        if name not in self.outputs():
             with _storage(path), path.open("a", encoding="utf-8") as file:
                 file.write(name + "\n")
 
@@ -166,7 +176,7 @@ class Store:
     def create_plan(self, plan: Plan) -> bool:
         """Write the plan of a new run, whole or not at all; False where another run has come first."""
         path = self.root / PLAN
-        draft = path.with_name(f".{PLAN}.{os.getpid()}.new")
+        draft = path.with_name(f".{PLAN}.{_OURS}.new")
         self.write(draft, plan.to_json().encode())
         try:
             os.link(draft, path)
@@ -190,16 +200,21 @@ class Store:
         plan = self.plan()
         if plan is None:
             raise UsageError(f"--fresh: {self.root} holds files but no {PLAN}: not a run, nothing was deleted")
-        files = [self.root / name for name in self._outputs()]
-        for name in {*self.records(), *(planned.file for planned in plan.tiles)}:
-            files += [self.root / name, self.float_path(name)]
-            files += [self.octave_path(name, number) for number in range(1, plan.most_octaves + 1)]
+        files = [self.root / name for name in self.outputs()]
+        files += [self.root / name for name in self.records()]
+        for planned in plan.tiles:
+            files += [self.root / planned.file, *self.extra_paths(planned, plan)]
         files += [self.vector_path(plan.tiles[i].file for i in members) for members in plan.chunks]
-        files += [*self.root.glob("records/*.jsonl"), self.root / OUTPUTS, self.root / PLAN]  # the plan last: until
+        files += [
+            *self.root.glob("records/*.jsonl"),
+            self.root / OUTPUTS,
+            self.root / NOTE,
+            self.root / PLAN,
+        ]  # the plan last: until
         root = self.root.resolve()  # then it is a run, and --fresh can be typed again
         files = [path for path in files if path.resolve().is_relative_to(root)]
         ours = set(files)
-        torn = [path for path in self.root.rglob("*.tmp") if path.with_name(_TEMPORARY.sub(r"\1", path.name)) in ours]
+        torn = [path for path in self.root.rglob("*.tmp") if path.with_name(TEMPORARY.sub(r"\1", path.name)) in ours]
         with _storage(self.root):
             for path in [*torn, *files]:
                 path.unlink(missing_ok=True)
@@ -208,22 +223,21 @@ class Store:
                 with contextlib.suppress(OSError):
                     folder.rmdir()
 
-    def _outputs(self) -> list[str]:
-        try:
-            return (self.root / OUTPUTS).read_text(encoding="utf-8").splitlines()
-        except FileNotFoundError:
-            return []
+    def remove(self, path: Path) -> bool:
+        """Delete one file, and say so, unless a link leads out of the run directory on the way to it."""
+        inside = path.parent.resolve().is_relative_to(self.root.resolve())
+        if inside:
+            with _storage(path):
+                path.unlink(missing_ok=True)
+        return inside
 
-
-def _lines(path: Path) -> Iterator[Record]:
-    """The records of a file, without what a dying process has torn."""
-    for line in path.read_bytes().splitlines():
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(record, dict) and {"file", "status"} <= record.keys():
-            yield record
+    def blank(self, path: Path, start: int, length: int) -> None:
+        """Overwrite a part of a record file with spaces, in place: who appends to it meanwhile loses nothing."""
+        with _storage(path), path.open("r+b") as file:
+            file.seek(start)
+            file.write(b" " * length)
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def _ends_line(file: Any) -> bool:

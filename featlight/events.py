@@ -1,0 +1,100 @@
+"""TensorBoard's event files, written at once and in this thread, and read back to go on where a run was stopped."""
+
+import io
+import os
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
+from tensorboard.compat.proto.tensor_pb2 import TensorProto
+from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
+from tensorboard.summary.writer.record_writer import RecordWriter
+
+
+class EventLog:
+    """A folder of event files; this one's is new, and what the others hold is not written twice.
+
+    TensorBoard's own writer works in a thread, whose traceback a full disk prints.
+
+    Args:
+        folder: of the run.
+
+    Raises:
+        OSError: it cannot be written, here and in every method.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.last: dict[str, int] = {}  # the greatest step of each tag
+        self.values: dict[str, list[float]] = {}  # of each tag that has scalars, in the order of writing
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in sorted(folder.glob("events.out.tfevents.*")):
+            for event in _events(path):
+                for value in event.summary.value:
+                    self._note(value, event.step)
+        stamp = f"{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{time.time_ns() % 10**9}"
+        self.path = folder / f"events.out.tfevents.{stamp}"
+        self._buffer = io.BytesIO()
+        self._records = RecordWriter(self._buffer)
+        self._records.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
+        self.flush()
+
+    def scalar(self, tag: str, value: float, step: int, *, again: bool = False) -> None:
+        """A number, unless the tag has come as far as this step; `again` starts a tag's curve anew."""
+        self._add(Summary.Value(tag=tag, simple_value=value), step, again=again)
+
+    def text(self, tag: str, markdown: str, step: int) -> None:
+        data = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="text"))
+        shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=1)])
+        tensor = TensorProto(dtype="DT_STRING", string_val=[markdown.encode()], tensor_shape=shape)
+        self._add(Summary.Value(tag=f"{tag}/text_summary", metadata=data, tensor=tensor), step)
+
+    def picture(self, tag: str, jpeg: bytes, size: tuple[int, int], step: int) -> None:
+        """An encoded picture.
+
+        Args:
+            tag: of it.
+            jpeg: its bytes.
+            size: width and height, in pixels.
+            step: of it.
+        """
+        image = Summary.Image(width=size[0], height=size[1], colorspace=3, encoded_image_string=jpeg)
+        self._add(Summary.Value(tag=tag, image=image), step)
+
+    def flush(self) -> None:
+        """Put on disk what was added, in one piece: a process that dies leaves all of it or nothing."""
+        content = self._buffer.getvalue()
+        self._buffer.seek(0)
+        self._buffer.truncate()
+        if content:
+            with self.path.open("ab", buffering=0) as file:
+                file.write(content)
+
+    def _add(self, value: Summary.Value, step: int, *, again: bool = False) -> None:
+        if again or step > self.last.get(value.tag, -1):
+            self._note(value, step)
+            event = Event(wall_time=time.time(), step=step, summary=Summary(value=[value]))
+            self._records.write(event.SerializeToString())
+
+    def _note(self, value: Summary.Value, step: int) -> None:
+        self.last[value.tag] = max(step, self.last.get(value.tag, -1))
+        if value.HasField("simple_value"):
+            self.values.setdefault(value.tag, []).append(value.simple_value)
+
+
+def _events(path: Path) -> Iterator[Event]:
+    """The events of a file, up to where a process that died has torn it.
+
+    Each is framed by its length (8 bytes), a checksum of that (4), and a checksum of its own (4).
+    """
+    with path.open("rb") as file:
+        while len(header := file.read(12)) == 12:
+            (length,) = struct.unpack("<Q", header[:8])
+            data = file.read(length)
+            if len(data) < length:
+                return
+            file.read(4)
+            yield Event.FromString(data)
