@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchvision.ops.misc import Permute
 
 from featlight.errors import UsageError, unknown
+from featlight.hooks import forward_hooks
 from featlight.image import noise
 from featlight.layer import Layer
 
@@ -114,7 +115,7 @@ def _survey(network: nn.Module, images: Tensor, format: torch.memory_format) -> 
             layers[name] = _layer(name, output, channels_last, 1 if before is None else before.calls + 1)
 
     failure = None
-    with _hooks([(module, look) for module in names]), torch.no_grad():
+    with forward_hooks([(module, look) for module in names]), torch.no_grad():
         try:
             network(images)
         except Exception as error:  # a network may raise anything at a size that it does not take
@@ -164,6 +165,7 @@ class LayerOutputs:
         self._targets = [(modules[layer.name], self._keeper(layer)) for layer in layers]
         self._outputs: dict[str, Tensor] = {}
         self._calls: dict[str, int] = {}
+        self._function: Callable[[Tensor], Mapping[str, Tensor]] | None = None
         self._normalize = None
         if normalize is not None:
             mean, std = (torch.tensor(v, device=device, dtype=dtype).view(3, 1, 1) for v in normalize)
@@ -175,14 +177,26 @@ class LayerOutputs:
         Args:
             images: (N, 3, S, S), in pixel units.
         """
-        x = images.to(self._dtype, copy=True)  # a network may write into its input
-        if self._normalize is not None:
-            x = (x - self._normalize[0]) / self._normalize[1]
-        self._outputs, self._calls = {}, dict.fromkeys(self._layers, 0)
-        with _hooks(self._targets), suppress(_AllReached):
-            self._network(x)
-        outputs, self._outputs = self._outputs, {}
+        outputs = self._run(images) if self._function is None else self._function(images)
         return {name: self._as_map(self._layers[name], output).to(images.dtype) for name, output in outputs.items()}
+
+    def of(self, function: Callable[[Tensor], Mapping[str, Tensor]]) -> "LayerOutputs":
+        """The same outputs, given by another function of images: the network's graph, say."""
+        other = copy.copy(self)
+        other._function = function
+        return other
+
+    def prepared(self, images: Tensor) -> Tensor:
+        """Images as the network is given them."""
+        x = images.to(self._dtype, copy=True)  # a network may write into its input
+        return x if self._normalize is None else (x - self._normalize[0]) / self._normalize[1]
+
+    def _run(self, images: Tensor) -> dict[str, Tensor]:
+        self._outputs, self._calls = {}, dict.fromkeys(self._layers, 0)
+        with forward_hooks(self._targets), suppress(_AllReached):
+            self._network(self.prepared(images))
+        outputs, self._outputs = self._outputs, {}
+        return outputs
 
     def _keeper(self, layer: Layer) -> Callable[[nn.Module, Any, Tensor], None]:
         def keep(_: nn.Module, __: Any, output: Tensor) -> None:
@@ -206,16 +220,6 @@ class LayerOutputs:
 
 class _AllReached(BaseException):
     """Ends a forward pass early; not an Exception, so that no network catches it."""
-
-
-@contextmanager
-def _hooks(pairs: Sequence[tuple[nn.Module, Callable[..., None]]]) -> Iterator[None]:
-    handles = [module.register_forward_hook(hook) for module, hook in pairs]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def list_layers(network: nn.Module, size: int = 299) -> list[Layer]:

@@ -1,0 +1,167 @@
+"""How fast featlight is on the machine at hand, side by side with the article's way.
+
+python -m benchmarks.atlas                       # a table, and a record under benchmarks/results/
+python -m benchmarks.atlas --whole-layer         # all features of the layer with the article's recipe, too: for a GPU
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Sequence
+from itertools import product
+from typing import Any
+
+import torch
+
+import featlight
+from benchmarks import record, runs, steps
+from featlight.descent import repeatable
+
+PRECISIONS = ("fp32", "bf16")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser("python -m benchmarks.atlas", description=__doc__)
+    parser.add_argument("--model", default="inception_v3", help="with random weights: cost does not hang on them")
+    parser.add_argument("--layer", default="Mixed_6b")
+    parser.add_argument("--size", type=int, default=299, help="of the images, in pixels")
+    parser.add_argument("--batch-size", type=int, default=0, help="images at a time; 0: 64 on a GPU, 8 on a CPU")
+    parser.add_argument("--rounds", type=int, default=4, help="the ways alternate; the shortest of each counts")
+    parser.add_argument("--product-steps", type=int, default=4, help="of featlight.visualize, and twice as many")
+    parser.add_argument("--precisions", nargs="*", default=PRECISIONS, help="bf16 is slow where a CPU lacks it")
+    parser.add_argument("--compile", action="store_true", help="compiled graphs, too; compiling takes minutes")
+    parser.add_argument("--features", type=int, nargs="*", default=[16, 64, 256, 768], help="layer sizes to scale over")
+    parser.add_argument(
+        "--workers", type=int, nargs="*", default=[1, 2], help="worker counts to scale over, on the CPU"
+    )
+    parser.add_argument("--scale-size", type=int, default=0, help="of images over layer sizes, in pixels; 0: as --size")
+    parser.add_argument("--worker-features", type=int, default=64, help="tiles of each run with workers")
+    parser.add_argument("--precision-features", type=int, default=8, help="images to compare bf16 with fp32 on")
+    parser.add_argument("--whole-layer", action="store_true", help="the whole layer with the article's recipe, too")
+    parser.add_argument("--name", default="", help="of the record; the device's where it is empty")
+    words = parser.parse_args(arguments)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    batch = words.batch_size or (64 if device.type == "cuda" else 8)
+    network = featlight.load(words.model, "DEFAULT" if words.model == "tiny_inception" else "none")
+    with repeatable(torch.get_num_threads()):
+        ways = step_times(network, words, batch, device)
+    values: dict[str, Any] = {
+        **record.surroundings(device),
+        "model": words.model,
+        "layer": words.layer,
+        "size": words.size,
+        "batch_size": batch,
+        "ways": ways,
+        "commands": runs.commands(),
+        "layer_sizes": runs.layer_sizes(words.features, words.model, words.layer, words.scale_size or words.size),
+        "workers": runs.workers(words.workers, words.worker_features, 2) if words.workers else [],
+        "precision": precision_costs(words.precision_features) if words.precision_features else {},
+    }
+    if words.whole_layer:
+        values["whole_layer"] = [whole_layer(network, words.layer, precision) for precision in words.precisions]
+    _print(values)
+    name = words.name or values.get("gpu", values["cpu"])["name"].lower().replace(" ", "-")
+    record.write(record.TREE / "benchmarks" / "results" / f"{name}.json", values)
+    return 0
+
+
+def step_times(network: Any, words: argparse.Namespace, batch: int, device: torch.device) -> list[dict[str, Any]]:
+    """Seconds an image-step of each way, in alternating rounds, and what each reaches of the device."""
+    layer, size = words.layer, words.size
+    every = steps.ways(network, layer, size, batch, device, words.compile)
+    if "bf16" not in words.precisions:
+        every = [way for way in every if way.dtype != torch.bfloat16]
+    best: dict[str, float] = {}
+    alone: dict[str, float] = {}
+    runs_of: dict[tuple[str, int], float] = {}  # seconds an image, by precision and steps
+    for way in every:  # warm up, and compile
+        started = time.perf_counter()
+        way.step()
+        print(f"{way.name}: first step {time.perf_counter() - started:.1f} s", flush=True)
+    for _ in range(words.rounds):
+        for way in every:
+            taken = steps.seconds(way.step, 2, device) / way.batch
+            best[way.name] = min(best.get(way.name, taken), taken)
+            if way.network_only is not None:
+                taken = steps.seconds(way.network_only, 2, device) / way.batch
+                alone[way.name] = min(alone.get(way.name, taken), taken)
+        for precision, count in product(words.precisions, (words.product_steps, 2 * words.product_steps)):
+            taken = steps.product(network, layer, size, batch, count, precision)
+            runs_of[precision, count] = min(runs_of.get((precision, count), taken), taken)
+        taken_by_peer = steps.lucent(network, layer, size, words.product_steps)
+        if taken_by_peer is not None:
+            best["torch-lucent"] = min(best.get("torch-lucent", taken_by_peer), taken_by_peer)
+    for precision in words.precisions:  # the longer run less the shorter one: without what every run costs once
+        more = runs_of[precision, 2 * words.product_steps] - runs_of[precision, words.product_steps]
+        best[f"featlight.visualize, {precision}"] = more / words.product_steps
+    work = steps.flops(next(way for way in every if way.network_only is not None))
+    rates = {dtype: steps.matrix_rate(dtype, device) for dtype in dict.fromkeys(way.dtype for way in every)}
+    found = []
+    for name, taken in best.items():
+        dtype = torch.bfloat16 if "bf16" in name else torch.float32
+        outside = max(0.0, 1 - alone[name] / taken) if name in alone else None
+        found.append(
+            {
+                "way": name,
+                "seconds_per_image_step": taken,
+                "times_the_article": best["the article's way"] / taken,
+                "share_outside_the_network": outside,
+                "share_of_matrix_rate": work / taken / rates[dtype],
+            }
+        )
+    return found
+
+
+def precision_costs(features: int) -> dict[str, float]:
+    """What bf16 costs: images of the embedded network, whose weights are trained, beside those of fp32."""
+    tiny = featlight.load()
+    results = {
+        p: featlight.visualize(tiny, "Mixed_5a", range(features), precision=p, progress=False) for p in PRECISIONS
+    }
+    fp32, bf16 = (results[p] for p in PRECISIONS)
+    pairs = list(zip(fp32.images, bf16.images, strict=True))
+    reached = [r["activation_end"] / s["activation_end"] for r, s in zip(bf16.records, fp32.records, strict=True)]
+    return {
+        "activation_reached": sum(reached) / len(reached),
+        "correlation": sum(steps.agreement(one, other) for one, other in pairs) / len(pairs),
+    }
+
+
+def whole_layer(network: Any, layer: str, precision: str) -> dict[str, Any]:
+    """All features of the layer with the article's recipe, tiles on disk: seconds, tiles a second, peak memory."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    with tempfile.TemporaryDirectory() as folder:
+        started = time.perf_counter()
+        result = featlight.visualize(
+            network, layer, recipe=featlight.ARTICLE, precision=precision, out=f"{folder}/run", progress=False
+        )
+        total = time.perf_counter() - started
+    optimisation = sum(record["seconds"] for record in result.records)
+    peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None
+    return {
+        "precision": precision,
+        "tiles": len(result),
+        "seconds_of_optimisation": optimisation,
+        "seconds_in_all": total,
+        "tiles_per_second": len(result) / optimisation,
+        "peak_device_bytes": peak,
+    }
+
+
+def _print(values: dict[str, Any]) -> None:
+    print(f"\n{values['layer']} of {values['model']}, {values['size']} px, {values['batch_size']} images at a time")
+    print(f"{'':28}{'ms/image-step':>14}{'x article':>11}{'outside':>9}{'matrix':>8}")
+    for way in values["ways"]:
+        outside = way["share_outside_the_network"]
+        print(
+            f"{way['way']:28}{1000 * way['seconds_per_image_step']:14.1f}{way['times_the_article']:11.2f}"
+            f"{'' if outside is None else f'{outside:.1%}':>9}{way['share_of_matrix_rate']:8.1%}"
+        )
+    for key in ("commands", "layer_sizes", "workers", "precision", "whole_layer"):
+        if key in values:
+            print(f"{key}: {values[key]}")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,58 @@
+"""What a record of measurements says of where it was made."""
+
+import datetime
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+import torchvision
+
+TREE = Path(__file__).parents[1]
+
+
+def surroundings(device: torch.device) -> dict[str, Any]:
+    """Hardware, versions, date, command and commit."""
+    where: dict[str, Any] = {
+        "date": datetime.date.today().isoformat(),
+        "command": " ".join(["python -m benchmarks.atlas", *sys.argv[1:]]),
+        "commit": _git("rev-parse", "--short", "HEAD") + ("+" if _git("status", "--porcelain") else ""),
+        "versions": {m.__name__: str(m.__version__) for m in (torch, torchvision, lightning)}
+        | {"python": platform.python_version(), "cuda": torch.version.cuda},
+        "cpu": {"name": _cpu_name(), "cores": os.cpu_count(), "threads": torch.get_num_threads(), "bf16": _has_bf16()},
+    }
+    if device.type == "cuda":
+        gpu = torch.cuda.get_device_properties(device)
+        where["gpu"] = {"name": gpu.name, "memory": gpu.total_memory}
+    return where
+
+
+def _git(*words: str) -> str:
+    return subprocess.run(["git", *words], cwd=TREE, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def _cpu_info() -> str:
+    try:
+        return Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return ""
+
+
+def _cpu_name() -> str:
+    names = [line.partition(":")[2].strip() for line in _cpu_info().splitlines() if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def _has_bf16() -> bool:
+    return "avx512_bf16" in _cpu_info() or "amx_bf16" in _cpu_info()
+
+
+def write(path: Path, values: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(values, indent=1) + "\n")
+    print(f"record: {path}")
