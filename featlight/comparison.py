@@ -11,7 +11,20 @@ from math import ceil
 from PIL import Image, ImageChops, ImageFilter
 
 from featlight.atlas import usual_side
-from featlight.sheet import GRAY, INK, PANEL, Cell, Run, Sheet, Words, draw_sheet, place_foot, place_head
+from featlight.sheet import (
+    GRAY,
+    INK,
+    PANEL,
+    Cell,
+    Run,
+    Sheet,
+    Words,
+    caption,
+    caption_color,
+    draw_sheet,
+    place_foot,
+    place_head,
+)
 from featlight.typography import Color, leading, measure, wrap
 
 # Of the outlines, in their order, by the names that a caption can call them.
@@ -43,7 +56,7 @@ class _Type:
 
     small: int  # names, subtitle, legend
     head: int  # above the columns, and notes
-    label: int  # below tiles
+    label: int  # above tiles, where each has its own
     gutter: int  # width of the names
 
     def lines(self, row: Row, height: int) -> list[tuple[str, int, Color]]:
@@ -72,8 +85,8 @@ def draw_rows(
         title: large, at the top left; cut after two lines.
         subtitle: below it, smaller; cut after three lines.
         footer: below the rows and the legend of their marks; cut after three lines.
-        columns: what stands above the columns, where all rows show the same features; without it each tile's label
-            stands below the tile.
+        columns: what stands above the columns, once, where all rows show the same features; without it each tile's
+            label stands above the tile.
         tile: side of the square that tiles are scaled to, in pixels; by default the tiles' own.
 
     Returns:
@@ -100,18 +113,21 @@ def draw_rows(
 
     runs, y = place_head(Words(title, "", subtitle, footer), margin, inner, type_.small)
     if columns is not None:
-        heads, y = _column_heads(columns, left, y, tile, gap, type_.head)
+        heads, y = _heads([Cell(name, None) for name in columns], left, y, tile, gap, type_.head)
         runs += heads
     strips = []
     for row in rows:
+        if columns is None and any(cell.label for cell in row.cells):
+            heads, y = _heads(row.cells, left, y, tile, gap, type_.label)
+            runs += heads
         lines = type_.lines(row, tile)
         at = y + (tile - sum(leading(size) for _, size, _ in lines)) // 2
         for text, size, color in lines:
             runs.append(Run(margin, at, text, size, color))
             at += leading(size)
-        strip = _strip(row.cells, tile, gap, 0 if columns is not None else type_.label)
+        strip = _strip(row.cells, tile, gap)
         strips.append((strip, (left, y)))
-        y += strip.height + (gap if columns is not None else round(0.55 * type_.label))
+        y += strip.height + gap
     foot, bottom = place_foot(cells, footer, margin, y, inner, type_.small)
     picture = draw_sheet(
         Sheet([], 1, tile, left, 0, tile, tile, 0, 1, [*runs, *foot], inner + 2 * margin, bottom + margin)
@@ -131,29 +147,25 @@ def _type(rows: Sequence[Row], grid: int, tile: int) -> _Type:
     return _Type(small, head, label, ceil(max(name, note)))
 
 
-def _column_heads(columns: Sequence[str], left: int, y: int, tile: int, gap: int, size: int) -> tuple[list[Run], int]:
-    """The columns' names, on the line nearest to the tiles; and where the tiles begin."""
-    wrapped = [wrap(name, size, tile - 0.4 * size, 2) for name in columns]
+def _heads(cells: Sequence[Cell], left: int, y: int, tile: int, gap: int, size: int) -> tuple[list[Run], int]:
+    """What stands above tiles, on the lines nearest to them; and where the tiles begin."""
+    wrapped = [caption(cell, size, tile - 0.4 * size, 2) for cell in cells]
     deepest = max(map(len, wrapped))
     runs = [
-        Run(left + i * (tile + gap), y + (deepest - len(lines) + k) * leading(size), line, size)
-        for i, lines in enumerate(wrapped)
+        Run(left + i * (tile + gap), y + (deepest - len(lines) + k) * leading(size), line, size, caption_color(cell))
+        for i, (cell, lines) in enumerate(zip(cells, wrapped, strict=True))
         for k, line in enumerate(lines)
     ]
     return runs, y + deepest * leading(size) + round(0.25 * size)
 
 
-def _strip(cells: Sequence[Cell], tile: int, gap: int, label: int) -> Image.Image:
-    """One row of tiles, with their labels below them unless the label's size is 0."""
-    lines = 1
-    if label and any(measure(cell.label, label) > tile - 0.4 * label for cell in cells):
-        lines = 2
-    height = tile + (round(0.3 * label) + lines * leading(label) if label else 0)
+def _strip(cells: Sequence[Cell], tile: int, gap: int) -> Image.Image:
+    """One row of tiles."""
     width = len(cells) * (tile + gap)
-    return draw_sheet(Sheet(cells, max(1, len(cells)), tile, 0, 0, tile + gap, height, label, lines, [], width, height))
+    return draw_sheet(Sheet(cells, max(1, len(cells)), tile, 0, 0, tile + gap, tile, 0, 1, [], width, tile))
 
 
-def draw_heat(image: Image.Image, *heats: Heat, level: float = 0.5) -> Image.Image:
+def draw_heat(image: Image.Image, *heats: Heat, level: float = 0.5, fade: bool = True) -> Image.Image:
     """Show where in an image maps are high: those places keep their colours inside an outline, the rest fades.
 
     Args:
@@ -161,6 +173,7 @@ def draw_heat(image: Image.Image, *heats: Heat, level: float = 0.5) -> Image.Ima
         heats: maps over the whole picture, rows of numbers in [0, 1], each of its own size (usually coarser); the
             outlines have the colours of `OUTLINES`, in this order.
         level: the outline is where a map crosses it; above it the picture is left as it is.
+        fade: whether what is outside of all outlines fades.
 
     Returns:
         The picture, RGB, of the same size.
@@ -173,11 +186,13 @@ def draw_heat(image: Image.Image, *heats: Heat, level: float = 0.5) -> Image.Ima
         raise ValueError(f"heats: {len(heats)} given; at most {len(OUTLINES)} can be told apart")
     large = (SMOOTH * image.width, SMOOTH * image.height)
     insides = [_inside(heat, level, large) for heat in heats]
-    lit = Image.new("L", large)
-    for inside in insides:
-        lit = ImageChops.lighter(lit, inside)
-    faded = Image.blend(image.convert("L").convert("RGB"), Image.new("RGB", image.size, PANEL), 0.55)
-    picture = Image.composite(image, faded, lit.resize(image.size, Image.Resampling.BOX))
+    picture = image.copy()
+    if fade:
+        lit = Image.new("L", large)
+        for inside in insides:
+            lit = ImageChops.lighter(lit, inside)
+        faded = Image.blend(image.convert("L").convert("RGB"), Image.new("RGB", image.size, PANEL), 0.55)
+        picture = Image.composite(image, faded, lit.resize(image.size, Image.Resampling.BOX))
     width = max(1.0, max(image.size) / 170)
     for inside, color in zip(insides, OUTLINES.values(), strict=False):
         for wide, ink in ((2.4 * width, INK), (width, color)):  # a dark edge parts the line from bright pictures

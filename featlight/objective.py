@@ -127,6 +127,24 @@ class Objective:
             sums.append(z.detach().sum((1, 2, 3)))
         return Scores(sum(losses[1:], losses[0]), sum(sums[1:], sums[0]) / sum(counts))
 
+    def maps(self, outputs: Mapping[str, Tensor]) -> list[Tensor]:
+        """The whole map of each term's feature, the mean map where it takes all features.
+
+        Args:
+            outputs: each layer's output, (N, C, H, W).
+
+        Returns:
+            (N, H, W) for each term.
+        """
+        found = []
+        for terms in self._slots:
+            output = outputs[terms[0].layer]  # (N, C, H, W)
+            if terms[0].feature is None:
+                found.append(output.mean(1))
+            else:
+                found.append(torch.stack([maps[term.feature or 0] for maps, term in zip(output, terms, strict=True)]))
+        return found
+
     def _choice(self, slot: int, output: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Features (N,), weights (N,) and region masks (N, 1, H, W), made once per map size and device."""
         now: MapSize = (output.shape[2], output.shape[3])

@@ -39,17 +39,16 @@ def loss_of(rows: list[Tensor], metric: str, target: float) -> Tensor:
     return max(torch.sum((target - row).abs()) for row in rows)
 
 
-def gradient(
-    function, x: Tensor, feature: int | None, region="map", index=None, metric="l1", target=200.0, first=(1, 1)
+def layer_loss(
+    function, x: Tensor, feature: int | None, region="map", index=None, metric="l1", target=200.0, first=None
 ):
-    x = x.detach().requires_grad_(True)
+    """The loss of one image (1, 3, S, S); positions count on the map `first`, or on the image's own."""
     z = function(x)
     if z.ndim == 2:
         z = z[:, :, None, None]
     features = range(z.shape[1]) if feature is None else [feature]
-    rows = [row for f in features for row in chosen(z[0, f], region, index, first)]
-    loss_of(rows, metric, target).backward()
-    return x.grad, torch.cat(rows).mean().item()
+    rows = [row for f in features for row in chosen(z[0, f], region, index, first or tuple(z.shape[2:]))]
+    return loss_of(rows, metric, target)
 
 
 def trajectory(function, feature, octaves, dtype=torch.float64, seed=999, rms=False, **objective):
@@ -59,14 +58,21 @@ def trajectory(function, feature, octaves, dtype=torch.float64, seed=999, rms=Fa
         octaves: (size, steps, (lr0, lr1), (sigma0, sigma1) or None).
     """
     size = octaves[0][0]
+    first = tuple(function(torch.zeros(1, 3, size, size, dtype=dtype)).shape[2:]) or (1, 1)
+    yield from descent(lambda x: layer_loss(function, x, feature, first=first, **objective), octaves, dtype, seed, rms)
+
+
+def descent(loss, octaves, dtype=torch.float64, seed=999, rms=False):
+    """The same for any loss of an image (1, 3, S, S)."""
+    size = octaves[0][0]
     x = (torch.rand((1, 3, size, size), generator=torch.Generator().manual_seed(seed)) / 10 + 0.5).to(dtype)
-    if "index" in objective:
-        objective["first"] = tuple(function(x).shape[2:])
     for size, n, lr, sigma in octaves:
         if x.shape[-1] != size:
             x = torchvision.transforms.functional.resize(x, [size, size], antialias=False)
         for i in range(n):
-            g, _ = gradient(function, x, feature, **objective)
+            x = x.detach().requires_grad_(True)
+            (g,) = torch.autograd.grad(loss(x), x)
+            x = x.detach()
             yield x, g
             step = g / g.pow(2).mean().sqrt() if rms else g
             x = x - (lr[0] * (n - i) / n + lr[1] * i / n) * step

@@ -93,15 +93,14 @@ def test_long_names_and_notes_leave_the_tiles_their_room():
     assert box(name, INK) is not None
 
 
-def test_numbers_stand_above_or_below():
-    above = draw_rows([row(0, 3), row(1, 3)], title="t", columns=["7", "8", "9"], tile=64)
-    below = draw_rows([row(0, 3), row(1, 3)], title="t", tile=64)
-    white = ((255, 255),) * 3
-    for picture, headed in ((above, True), (below, False)):
-        first, last = grid(picture, [3, 3])
-        for (left, top, right, _), (_, _, _, bottom) in zip(first, last, strict=True):
-            assert (picture.crop((left, top - 14, right, top)).getextrema() != white) == headed
-            assert (picture.crop((left, bottom, right, bottom + 14)).getextrema() != white) != headed
+def test_numbers_stand_above_the_columns_or_above_every_tile():
+    once = draw_rows([row(0, 3), row(1, 3)], title="t", columns=["7", "8", "9"], tile=64)
+    each = draw_rows([row(0, 3), row(1, 3)], title="t", tile=64)
+    for picture, rows in ((once, grid(once, [3, 3])[:1]), (each, grid(each, [3, 3]))):
+        for left, top, right, _ in (place for row_ in rows for place in row_):
+            assert picture.crop((left, top - 12, right, top)).getextrema() != ((255, 255),) * 3
+    (first, *_), (second, *_) = grid(once, [3, 3])
+    assert second[1] - first[3] == 2  # no room for numbers between the rows
 
 
 def test_short_heads_stand_on_the_tiles_beside_long_ones():

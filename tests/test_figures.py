@@ -8,8 +8,12 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from safetensors.torch import load_file
+from torchvision.transforms import functional as TF
 
+import featlight
 from featlight.cli import main
+from featlight.comparison import OUTLINES
 from featlight.measure import similarity, total_variation
 
 RECIPE = {
@@ -103,7 +107,7 @@ def test_a_figure_is_drawn_from_a_finished_run_and_again_from_its_tiles(monkeypa
 @pytest.mark.parametrize(
     ("figure", "line"),
     [
-        ({"kind": "grd"}, "figure.yaml: figure.kind: 'grd' given; allowed: grid, growth, octaves"),
+        ({"kind": "grd"}, "figure.yaml: figure.kind: 'grd' given; allowed: grid, areas, activity, growth, octaves"),
         ({"kind": "grid", "row": "layer"}, "figure.yaml: figure: no key 'row'; nearest: 'rows'"),
         ({"kind": "octaves"}, "figure.yaml: figure: kind octaves needs keep_octaves: true"),
     ],
@@ -111,3 +115,95 @@ def test_a_figure_is_drawn_from_a_finished_run_and_again_from_its_tiles(monkeypa
 def test_a_slip_is_answered_in_one_line(capsys, figure, line):
     assert run(figure=figure) == 2
     assert capsys.readouterr().err == f"featlight: {line}\n"
+
+
+def undisturbed(size):
+    """The start through RECIPE without an objective, by torchvision, as it is shown."""
+    x = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(999)) / 10 + 0.5
+    for sigma in (1.0, 0.75):
+        x = TF.gaussian_blur(x, 3, [sigma, sigma])
+    x = TF.resize(x, [size, size], antialias=False)
+    return (x.clamp(0, 1) * 255).round().double() / 255
+
+
+def half_of_the_change(mask_share, before, after):
+    """The smallest share of pixels that holds as much of the squared change."""
+    change = (after - before).square().sum(1).flatten().sort(descending=True).values
+    held = change.cumsum(0) / change.sum()
+    return (held < mask_share).sum().item() / len(change) + 1 / len(change)
+
+
+def test_areas_are_outlined_and_measured_against_the_start_without_an_objective():
+    assert run(region="neuron", index=[1, 2], figure={"kind": "areas", "rows": "layer"}) == 0
+    for row in table("areas"):
+        image = pixels(f"run/tiles/{row['tile']}.png")
+        assert float(row["area"]) == pytest.approx(half_of_the_change(0.95, undisturbed(40), image), abs=2 / 1600)
+        assert 0 <= int(row["top"]) < int(row["bottom"]) <= 40
+    with Image.open("run/figures/areas.png") as figure:
+        colors = figure.convert("RGB").getcolors(1 << 24)
+    assert sum(count for count, color in colors if color == OUTLINES["yellow"]) > 100
+    assert run(figure={"kind": "areas"}, init="noise-per-feature", out="own") == 0
+
+
+def test_activity_is_that_of_the_final_image():
+    terms = [{"layer": "Mixed_4a", "feature": 2}, {"layer": "Mixed_3a", "feature": 1}]
+    tiles = [{"name": "A", "terms": terms[:1]}, {"name": "both", "terms": terms}]
+    config = {"tiles": tiles, "layer": None, "features": "all", "figure": {"kind": "activity"}}
+    assert run(**config) == 2
+    assert run(**config, keep_maps=True, float_images=True) == 0
+    network, seen = featlight.load(), {}
+    for term in terms:
+        network.get_submodule(term["layer"]).register_forward_hook(
+            lambda module, given, output, name=term["layer"]: seen.update({name: output})
+        )
+    with torch.no_grad():
+        network(load_file("run/floats/named/both.safetensors")["image"][None])
+    maps = load_file("run/maps/named/both.safetensors")
+    masks = []
+    for number, term in enumerate(terms):
+        theirs = seen[term["layer"]][0, term["feature"]]
+        assert torch.allclose(maps[str(number)], theirs, atol=1e-4 * float(theirs.abs().max()))
+        masks.append(theirs > theirs.max() / 2)
+    alone, both = table("activity")
+    names = ["active Mixed_4a 2", "active Mixed_3a 1", "active both"]
+    assert [alone[name] != "" for name in names] == [True, False, False]
+    shares = [mask.double().mean().item() for mask in masks]
+    assert [float(both[name]) for name in names[:2]] == pytest.approx(shares, abs=1e-5)
+    coarse = masks[0].repeat_interleave(2, 0).repeat_interleave(2, 1)  # a map of 5 x 5 on one of 10 x 10
+    together = (coarse & masks[1]).sum() / (coarse | masks[1]).sum()
+    assert float(both["active both"]) == pytest.approx(together.item(), abs=1e-5)
+
+
+def test_what_is_to_be_kept_is_made_again_where_it_is_not_there(capsys):
+    assert run(features="0") == 0
+    assert run(features="0", keep_maps=True, keep_octaves=True) == 0
+    assert "1 made, 0 kept" in capsys.readouterr().out
+    assert Path("run/maps/Mixed_4a/00000.safetensors").is_file()
+    assert run(features="0", keep_maps=True, keep_octaves=True) == 0
+    assert "0 made, 1 kept" in capsys.readouterr().out
+
+
+def test_a_growth_says_how_much_of_each_step_lies_outside_of_what_its_neuron_affects():
+    ways = [
+        {"name": "grown", "region": "prefix", "index": "all"},
+        {"name": "alone", "region": "neuron", "index": "all"},
+    ]
+    recipe = {"octaves": [RECIPE["octaves"][0]], "gradient": "rms"}
+    assert run(features="3", variants=ways, recipe=recipe, figure={"kind": "growth"}) == 0
+    with Image.open("run/figures/added-grown-Mixed_4a-3.png") as sheet:
+        assert sheet.width > 4 * 128
+    rows = {row["tile"]: row for row in table("growth")}
+    start = undisturbed(32)
+    images = [start, *(pixels(f"run/tiles/grown/Mixed_4a/00003-p{last:05d}.png") for last in range(16))]
+    found = 0
+    for last in range(16):
+        alone = pixels(f"run/tiles/alone/Mixed_4a/00003-n{last // 4}x{last % 4}.png")
+        change = (alone - start).square().sum(1).flatten()
+        order = change.argsort(descending=True, stable=True)
+        inside = order[: int((change[order].cumsum(0) < 0.95 * change.sum()).sum()) + 1]
+        step = (images[last + 1] - images[last]).square().sum(1).flatten()
+        share = 1 - step[inside].sum() / step.sum()
+        if rows[f"Mixed_4a/00003-p{last:05d}"]["change_outside"]:
+            found += 1
+            assert float(rows[f"Mixed_4a/00003-p{last:05d}"]["change_outside"]) == pytest.approx(share.item(), abs=1e-4)
+    assert found > 8
