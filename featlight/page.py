@@ -1,112 +1,209 @@
-"""A page that shows a run's atlases and links every tile, opened straight from disk."""
+"""The viewer of a run: a folder of plain files that a browser opens straight from disk, with no server and no network.
 
+What a page needs at once is in `assets/data.js`, column by column; what one tile needs (its curve, its neighbours, its
+command) is in a script for each sheet of 256 tiles, which the viewer loads when such a tile is opened.
+"""
+
+import base64
 import html
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import PurePosixPath
+from typing import Any
 from urllib.parse import quote
 
-from featlight.plan import Plan
-from featlight.store import Record
+import numpy as np
+
+from featlight.neighbours import nearest_tiles
+from featlight.plan import Plan, Planned
+from featlight.remake import command_alone
+from featlight.sheet import Cell
+from featlight.sprites import COLUMNS, PER_SHEET, sprite_sheets, sprite_side
+from featlight.store import Record, Store
+
+FORMAT = 1  # of the viewer's files; a run that was drawn with another one is drawn again
+# in the order in which they need each other
+SCRIPTS = tuple(
+    f"{name}.js"
+    for name in ("dom", "model", "layout", "sprites", "plot", "grid", "detail", "sheets", "controls", "app")
+)
+# `self` is every file to Chromium, no file but the page to others, and the host itself on a static host
+POLICY = (
+    "default-src 'none'; script-src 'self' file:; style-src 'self' file:; img-src 'self' file:; "
+    "base-uri 'none'; form-action 'none'"
+)
 
 
 @dataclass(frozen=True)
 class Group:
-    """One atlas and the tiles in it."""
-
-    title: str
-    sheets: Sequence[str]  # paths from the run directory: the whole atlas, then its pages
-    tiles: Sequence[tuple[str, str, Record | None]]  # label, path, record
-
-
-POLICY = "default-src 'none'; img-src 'self' file: data:; style-src 'unsafe-inline'"
-STYLE = """
-:root { color-scheme: light dark; --line: #8884; --soft: #888; }
-body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 1500px; padding: 1.5rem; }
-h1 { font-size: 1.6rem; margin: 0; } h2 { font-size: 1.2rem; margin: 2rem 0 .5rem; }
-p { margin: .2rem 0 1rem; color: var(--soft); }
-.atlas img { width: 100%; height: auto; border: 1px solid var(--line); background: #fff; }
-ul { list-style: none; padding: 0; display: grid; gap: .5rem; }
-ul { grid-template-columns: repeat(auto-fill, minmax(6rem, 1fr)); }
-li a { display: block; color: inherit; text-decoration: none; font-size: .8rem; }
-li img { width: 100%; height: auto; aspect-ratio: 1; display: block; border-radius: 3px; }
-li a:hover img, li a:focus-visible img { outline: 3px solid #3b82f6; }
-.none { aspect-ratio: 1; display: grid; place-items: center; border: 1px dashed var(--line); border-radius: 3px; }
-.figures img { max-width: 100%; height: auto; }
-.dead img { opacity: .45; } small { color: var(--soft); display: block; }
-"""
-
-
-def page(plan: Plan, groups: Sequence[Group], figures: Sequence[str], state: str) -> str:
-    """The page, HTML.
+    """One atlas and the tiles in it.
 
     Args:
+        name: of its files, distinct among the groups.
+        title: what people read.
+        subtitle: how its tiles were made, in a line.
+        layer: "" for named tiles.
+        variant: "" where the run has none.
+        atlas: paths from the run directory: the whole atlas, then its pages.
+        tiles: in the order of the atlas.
+        cells: of the tiles.
+        vectors: their mean activations, (tiles, features); None where there are none.
+    """
+
+    name: str
+    title: str
+    subtitle: str
+    layer: str
+    variant: str
+    atlas: Sequence[str]
+    tiles: Sequence[Planned]
+    cells: Sequence[Cell]
+    vectors: "np.ndarray[Any, Any] | None"
+
+
+def write_viewer(
+    store: Store, plan: Plan, groups: Sequence[Group], figures: Sequence[str], records: Mapping[str, Record], state: str
+) -> None:
+    """Write the viewer of a run, `index.html` last: what it says of the state vouches for all the rest.
+
+    Args:
+        store: of the run.
         plan: of the run.
         groups: one for each atlas, in order.
         figures: paths of pictures, animations and tables from the run directory.
+        records: by file.
         state: a digest of what is shown, kept in the page.
     """
-    name = html.escape(f"{plan.network['model']} features")
-    counts = [record["status"] for group in groups for _, _, record in group.tiles if record is not None]
-    dead, failed = counts.count("dead"), counts.count("failed")
-    about = f"{plan.network['weights']}, {len(counts)} tiles, {dead} dead, {failed} failed, {plan.created}"
-    sections = "\n".join(_section(group) for group in groups)
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="featlight-state" content="{state}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{POLICY}">
-<title>{name}</title>
-<link rel="icon" href="data:,">
-<style>{STYLE}</style>
-</head>
-<body>
-<h1>{name}</h1>
-<p>{html.escape(about)}. Below each tile: its feature, and its mean activation at the start and at the end.
-A tile opens at full size; all its numbers are in the folder records.</p>
-{_figures(figures)}
-{sections}
-</body>
-</html>
-"""
+    code = files("featlight") / "viewer"
+    for name in (*SCRIPTS, "style.css", "icon.svg"):
+        store.write_output(f"assets/{name}", (code / name).read_bytes())
+    shown = []
+    for group in groups:
+        sheets = []
+        stem = f"assets/tiles/{group.name}/"
+        digests = [records.get(p.file, {}).get("sha256") for p in group.tiles]
+        for name, jpeg in sprite_sheets(group.cells, digests, stem, store.root):
+            if jpeg is not None:
+                store.write_output(name, jpeg)
+            store.note_output(name)
+            sheets.append(name)
+        details = _write_details(store, plan, group, records, stem)
+        shown.append(_columns(group, records) | {"sheets": sheets, "details": details})
+    store.write_output("assets/data.js", _script("run", _about(plan, figures) | {"groups": shown}))
+    page = (code / "index.html").read_text(encoding="utf-8")
+    for word, value in _words(plan, groups, figures, state).items():
+        page = page.replace(f"{{{{{word}}}}}", value)
+    store.write_output("index.html", page.encode())
 
 
-def _figures(paths: Sequence[str]) -> str:
-    if not paths:
-        return ""
-    pictures = "\n".join(
-        f'<a href="{quote(path)}"><img src="{quote(path)}" alt="{html.escape(path)}"></a>'
-        for path in paths
-        if path.endswith((".png", ".webp"))
-    )
-    links = ", ".join(f'<a href="{quote(path)}">{html.escape(path)}</a>' for path in paths)
-    return f'<section>\n<h2>Figures</h2>\n<div class="figures">{pictures}</div>\n<p>{links}</p>\n</section>'
+def _about(plan: Plan, figures: Sequence[str]) -> dict[str, Any]:
+    """What holds for the whole run."""
+    return {
+        "format": FORMAT,
+        "model": plan.network["model"],
+        "weights": plan.network["weights"],
+        "checksum": plan.network["sha256"],
+        "created": plan.created,
+        "versions": plan.versions,
+        "fingerprints": plan.fingerprints,
+        "figures": list(figures),
+    }
 
 
-def _section(group: Group) -> str:
-    title, atlas = html.escape(group.title), quote(group.sheets[0])
-    pages = " ".join(f'<a href="{quote(sheet)}">page {number}</a>' for number, sheet in enumerate(group.sheets[1:], 1))
-    tiles = "\n".join(_tile(group.title, *tile) for tile in group.tiles)
-    return f"""<section>
-<h2>{title}</h2>
-<div class="atlas"><a href="{atlas}"><img src="{atlas}" alt="Atlas of {title}"></a></div>
-<p>{pages}</p>
-<ul>
-{tiles}
-</ul>
-</section>"""
+def _columns(group: Group, records: Mapping[str, Record]) -> dict[str, Any]:
+    """A group as the viewer's grid needs it: one list for each number, a place for each tile."""
+    found = [records.get(planned.file, {}) for planned in group.tiles]
+    stems = [PurePosixPath(planned.file).stem for planned in group.tiles]
+    return {
+        "name": group.name,
+        "title": group.title,
+        "subtitle": group.subtitle,
+        "layer": group.layer,
+        "variant": group.variant,
+        "atlas": list(group.atlas),
+        "folder": str(PurePosixPath(group.tiles[0].file).parent),
+        "stems": stems,
+        "labels": [planned.tile.label for planned in group.tiles],
+        "features": [planned.tile.terms[0].feature for planned in group.tiles],
+        "status": [cell.kind or "ok" for cell in group.cells],
+        "start": [record.get("activation_start") for record in found],
+        "end": [record.get("activation_end") for record in found],
+        "gradient": [record.get("gradient_norm") for record in found],
+        "side": sprite_side(len(group.tiles)),
+        "across": COLUMNS,
+        "perSheet": PER_SHEET,
+    }
 
 
-def _tile(group: str, label: str, path: str, record: Record | None) -> str:
-    label = html.escape(label)
-    if record is None or record["status"] == "failed":
-        word = "missing" if record is None else "failed"
-        return f'<li><div class="none">{word}</div><small>{label}</small></li>'
-    activation = f"{record['activation_start']:.3g} to {record['activation_end']:.3g}"
-    status = " dead" if record["status"] == "dead" else ""
-    return (
-        f'<li class="{record["status"]}"><a href="{quote(path)}">'
-        f'<img src="{quote(path)}" loading="lazy" alt="{html.escape(group)} {label}{status}">{label}{status} '
-        f"<small>{activation}</small></a></li>"
-    )
+def _write_details(store: Store, plan: Plan, group: Group, records: Mapping[str, Record], stem: str) -> list[str]:
+    """The scripts that hold what one tile at a time needs; returns their paths."""
+    rows, cosines = (None, None) if group.vectors is None else nearest_tiles(group.vectors)
+    octaves = range(1, len(plan.fingerprints[group.variant]["recipe"]["octaves"]) + 1)
+    written = []
+    for start in range(0, len(group.tiles), PER_SHEET):
+        part = range(start, min(start + PER_SHEET, len(group.tiles)))
+        entries = []
+        for i in part:
+            planned = group.tiles[i]
+            record = records.get(planned.file, {})
+            strip = [store.octave_path(planned.file, number) for number in octaves]
+            entry: dict[str, Any] = {
+                "reason": record.get("reason"),
+                "seconds": record.get("seconds"),
+                "sha256": record.get("sha256"),
+                "curve": record.get("curve", []),
+                "command": command_alone(plan, planned),
+                "octaves": [path.relative_to(store.root).as_posix() for path in strip if path.is_file()],
+            }
+            if rows is not None and cosines is not None:
+                there = rows[i] >= 0
+                entry["neighbours"] = _packed(rows[i][there].astype("<u2" if len(rows) <= 0xFFFF else "<u4"))
+                entry["cosines"] = _packed(np.rint(cosines[i][there] * 127).astype("i1"))
+            entries.append(entry)
+        name = f"{stem}{start // PER_SHEET:02d}.js"
+        store.write_output(name, _script("details", {"group": group.name, "start": start, "tiles": entries}))
+        written.append(name)
+    return written
+
+
+def _packed(values: "np.ndarray[Any, Any]") -> str:
+    return base64.b64encode(values.tobytes()).decode()
+
+
+def _script(call: str, values: Mapping[str, Any]) -> bytes:
+    """A script that hands values to the viewer; no text in them can end it or be read as markup."""
+    text = json.dumps(values, allow_nan=False, separators=(",", ":"))  # ASCII alone
+    for sign in "<>&":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return f"Featlight.{call}({text});\n".encode()
+
+
+def _words(
+    plan: Plan,
+    groups: Sequence[Group],
+    figures: Sequence[str],
+    state: str,
+) -> dict[str, str]:
+    """What the page says before any script runs, and where none does; HTML."""
+    kinds = [cell.kind for group in groups for cell in group.cells]
+    made = len(kinds) - kinds.count("failed") - kinds.count("missing")
+    counts = f"{made} of {len(kinds)} tiles, {kinds.count('dead')} dead, {kinds.count('failed')} failed"
+    weights = plan.network["weights"]
+    return {
+        "policy": html.escape(POLICY),
+        "state": state,
+        "model": html.escape(plan.network["model"]),
+        "about": html.escape(f"{weights} · {counts} · {plan.created}"),
+        "loud": f'<p class="loud" role="note">{html.escape(weights)}</p>' if _random(plan) else "",
+        "pictures": "\n".join(
+            f'<li><a href="{quote(path)}">{html.escape(path)}</a></li>'
+            for path in [*(sheet for group in groups for sheet in group.atlas), *figures]
+        ),
+        "scripts": "\n".join(f'<script src="assets/{name}" defer></script>' for name in (*SCRIPTS, "data.js")),
+    }
+
+
+def _random(plan: Plan) -> bool:
+    return str(plan.network["weights"]).startswith("RANDOM WEIGHTS")

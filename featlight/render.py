@@ -1,4 +1,4 @@
-"""What people look at, made from what is on disk: atlases, the page, the vectors. No network needed."""
+"""What people look at, made from what is on disk: atlases, the viewer, the vectors. No network needed."""
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 from featlight.atlas import Cell, draw_atlas, encode_png
-from featlight.errors import FeatlightError
-from featlight.page import Group, page
+from featlight.errors import FeatlightError, UsageError
+from featlight.page import FORMAT, Group, write_viewer
 from featlight.plan import Plan, Planned
 from featlight.store import Record, Store
 from featlight.tile import file_name
@@ -54,44 +54,70 @@ def atlas_of(section: Section) -> str:
 
 
 def render(store: Store, plan: Plan) -> None:
-    """Make the atlases, the page and the vectors of every layer again."""
+    """Make the atlases, the viewer and the vectors of every layer again."""
     records = store.records()
+    vectors = _vectors(store, plan, records)
     groups = []
     for section in sections(plan):
-        sheets = []
-        text = {
-            "Title": f"{plan.network['model']} {section.title}",
-            "Software": f"featlight {plan.versions['featlight']}",
-        }
         cells = [cell(store.root, planned, records.get(planned.file)) for planned in section.tiles]
-        for suffix, picture in draw_atlas(
-            cells, title=f"{plan.network['model']} {section.title}", subtitle=_subtitle(plan, section)
-        ):
-            name = atlas_of(section).replace(".png", f"{suffix}.png")
-            store.write_output(name, encode_png(picture, text))
-            sheets.append(name)
         groups.append(
-            Group(section.title, sheets, [(p.tile.label, p.file, records.get(p.file)) for p in section.tiles])
+            Group(
+                name=section.name,
+                title=section.title,
+                subtitle=_ways(plan, section),
+                layer=section.layer,
+                variant=section.variant,
+                atlas=_draw_sheets(store, plan, section, cells),
+                tiles=section.tiles,
+                cells=cells,
+                vectors=vectors.get(section.name),
+            )
         )
-    for layer, rows in _vectors(store, plan, records).items():
+    for name, rows in vectors.items():
         buffer = io.BytesIO()
         np.save(buffer, rows)
-        store.write_output(f"vectors/{layer}.npy", buffer.getvalue())
+        store.write_output(f"vectors/{name}.npy", buffer.getvalue())
+    figures = []
     if plan.figure is not None:
         from featlight.figures import draw_figure  # its numbers need torch
 
-        links = draw_figure(
-            store, plan, {p.file: cell(store.root, p, records.get(p.file)) for p in plan.tiles}, records
-        )
-    else:
-        links = []
-    # the page last: what it says of the state vouches for all of these
-    store.write_output("index.html", page(plan, groups, links, _state(plan, records)).encode())
+        by_file = {p.file: cell for group in groups for p, cell in zip(group.tiles, group.cells, strict=True)}
+        figures = draw_figure(store, plan, by_file, records)
+    # the viewer last: what its page says of the state vouches for all of these
+    write_viewer(store, plan, groups, figures, records, _state(plan, records))
+
+
+def _draw_sheets(store: Store, plan: Plan, section: Section, cells: Sequence[Cell]) -> list[str]:
+    """Draw an atlas; returns the paths of its sheets."""
+    title = f"{plan.network['model']} {section.title}"
+    text = {"Title": title, "Software": f"featlight {plan.versions['featlight']}"}
+    written = []
+    for suffix, picture in draw_atlas(cells, title=title, subtitle=_subtitle(plan, section)):
+        name = atlas_of(section).replace(".png", f"{suffix}.png")
+        store.write_output(name, encode_png(picture, text))
+        written.append(name)
+    return written
+
+
+def render_again(out: Path) -> Plan:
+    """Build the atlases and the viewer of a run again, without its network.
+
+    Raises:
+        UsageError: there is no run.
+    """
+    store = Store(out)
+    plan = store.plan()
+    if plan is None:
+        raise UsageError(f"--render-only: {out} holds no run")
+    store.check_writable()
+    render(store, plan)
+    return plan
 
 
 def is_rendered(store: Store, plan: Plan) -> bool:
-    """Whether every atlas and the page are there and show the tiles as they are."""
-    if not all((store.root / atlas_of(section)).is_file() for section in sections(plan)):
+    """Whether every atlas and the viewer are there and show the tiles as they are."""
+    names = [*(atlas_of(section) for section in sections(plan)), "assets/data.js"]
+    if not all((store.root / name).is_file() for name in names):
         return False
     try:
         with (store.root / "index.html").open(encoding="utf-8") as file:
@@ -103,7 +129,7 @@ def is_rendered(store: Store, plan: Plan) -> bool:
 def _state(plan: Plan, records: Mapping[str, Record]) -> str:
     """A digest of all that is shown."""
     shown = [(p.file, records.get(p.file, {}).get("status"), records.get(p.file, {}).get("sha256")) for p in plan.tiles]
-    return sha256(repr((shown, plan.figure)).encode()).hexdigest()
+    return sha256(repr((shown, plan.figure, FORMAT)).encode()).hexdigest()
 
 
 def cell(root: Path, planned: Planned, record: Record | None) -> Cell:
@@ -129,15 +155,20 @@ def cell(root: Path, planned: Planned, record: Record | None) -> Cell:
 
 
 def _subtitle(plan: Plan, section: Section) -> str:
+    return f"{plan.network['weights']} · {_ways(plan, section)} · {plan.created}"
+
+
+def _ways(plan: Plan, section: Section) -> str:
+    """How its tiles were made."""
     way = plan.fingerprints[section.variant]
     recipe = way["recipe"]
     sizes = ", ".join(str(octave["size"]) for octave in recipe["octaves"])
     steps = sum(octave["steps"] for octave in recipe["octaves"])
     region = "" if way["region"] == "map" or not section.layer else f" · {way['region']}"
     return (
-        f"{plan.network['weights']} · {len(section.tiles)} of {_features(plan, section)} features{region}"
+        f"{len(section.tiles)} of {_features(plan, section)} features{region}"
         f" · {way['metric']} to {way['target']:g} · {steps} steps at {sizes} px · {recipe['gradient']} gradient"
-        f" · start {way['init'][:24]}, seed {way['seed']} · {plan.created}"
+        f" · start {way['init'][:24]}, seed {way['seed']}"
     )
 
 
@@ -154,7 +185,12 @@ def _vectors(store: Store, plan: Plan, records: Mapping[str, Record]) -> dict[st
     for members in plan.chunks:
         path = store.vector_path(plan.tiles[i].file for i in members)
         if path.is_file():
-            for row, i in zip(np.load(path, allow_pickle=False), members, strict=True):
+            try:
+                rows = list(zip(np.load(path, allow_pickle=False), members, strict=True))
+            except (OSError, ValueError, EOFError):
+                reason = "damaged; `featlight verify --repair` removes it, and the same command makes it again"
+                raise FeatlightError(f"{path}: {reason}") from None
+            for row, i in rows:
                 if records.get(plan.tiles[i].file, {}).get("status", "failed") != "failed":
                     found[plan.tiles[i].file] = row
     result = {}

@@ -191,14 +191,20 @@ def draw_sheet(sheet: Sheet) -> Image.Image:
 
 def _caption(draw: ImageDraw.ImageDraw, cell: Cell, sheet: Sheet, x: int, y: int) -> None:
     """The label, at the tile's left edge, and the kind of its mark where there is room."""
-    size, width = sheet.label, _label_width(sheet.tile, sheet.label)
+    size = sheet.label
+    for i, line in enumerate(caption(cell, size, _label_width(sheet.tile, size), sheet.label_lines)):
+        write(draw, x, y + i * leading(size), line, size, caption_color(cell))
+
+
+def caption(cell: Cell, size: int, width: float, most: int) -> list[str]:
+    """The lines of a cell's label, with the kind of its mark where there is room; sizes in pixels."""
     marked = f"{cell.label} {cell.kind}" if cell.kind else cell.label
-    lines = wrap(marked, size, width, sheet.label_lines)
-    if " ".join(lines) != plain(marked):
-        lines = wrap(cell.label, size, width, sheet.label_lines)
-    color = MARKS.get(cell.kind, INK) if cell.mark else GRAY
-    for i, line in enumerate(lines):
-        write(draw, x, y + i * leading(size), line, size, color)
+    lines = wrap(marked, size, width, most)
+    return lines if " ".join(lines) == plain(marked) else wrap(cell.label, size, width, most)
+
+
+def caption_color(cell: Cell) -> Color:
+    return MARKS.get(cell.kind, INK) if cell.mark else GRAY
 
 
 def _tile(cell: Cell, side: int) -> Image.Image:

@@ -1,0 +1,49 @@
+"""Which tiles of a layer are alike: the cosine of their vectors of mean activations."""
+
+from typing import Any
+
+import numpy as np
+
+PAIRS = 1 << 20  # kept for a layer: all pairs up to 1,024 tiles, 4 MB as the viewer keeps them
+FEWEST = 64  # neighbours of each tile, whatever the layer's size
+BLOCK = 1024  # rows at a time, so that no tiles x tiles matrix is held
+
+
+def neighbours_kept(count: int) -> int:
+    """How many neighbours of each of so many tiles the viewer keeps."""
+    return min(count - 1, max(FEWEST, PAIRS // max(count, 1)))
+
+
+def nearest_tiles(vectors: "np.ndarray[Any, Any]") -> "tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]":
+    """Each tile's nearest other tiles, the nearest first.
+
+    Args:
+        vectors: mean activations, (tiles, features); a row with NaN has no neighbours and is nobody's.
+
+    Returns:
+        Rows of the neighbours, (tiles, K) int64, and their cosines, (tiles, K) float32; -1 and NaN where there is
+        none. K is all others up to 1,024 tiles, then fewer, never under 64.
+    """
+    count = len(vectors)
+    kept = neighbours_kept(count)
+    rows = np.full((count, kept), -1, np.int64)
+    cosines = np.full((count, kept), np.nan, np.float32)
+    there = np.flatnonzero(np.isfinite(vectors).all(1))
+    directions = vectors[there].astype(np.float32)
+    directions /= np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    width = min(kept, len(there) - 1)
+    if width < 1:
+        return rows, cosines
+    for start in range(0, len(there), BLOCK):
+        block = directions[start : start + BLOCK] @ directions.T  # (block, tiles that are there)
+        own = np.arange(len(block))
+        block[own, start + own] = -np.inf
+        if width < block.shape[1] - 1:
+            some = np.argpartition(-block, width - 1, axis=1)[:, :width]
+        else:
+            some = np.broadcast_to(np.arange(block.shape[1]), block.shape)
+        order = np.argsort(-np.take_along_axis(block, some, 1), axis=1, kind="stable")[:, :width]
+        best = np.take_along_axis(some, order, 1)
+        rows[there[start : start + BLOCK], :width] = there[best]
+        cosines[there[start : start + BLOCK], :width] = np.take_along_axis(block, best, 1)
+    return rows, cosines

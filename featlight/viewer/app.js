@@ -1,0 +1,219 @@
+"use strict";
+/**
+ * The page: what is shown follows from the address and the controls, and from nothing else.
+ * The address after `#`: a tile's key, or `pictures`, or `run`; then `&with=` another tile's key, `&run=` another folder.
+ */
+window.Featlight = window.Featlight || {};
+
+(() => {
+  const byId = (id) => document.getElementById(id);
+  const state = { run: null, other: null, path: "", beside: "", pinned: null, opened: null, chosen: null, likeness: new Map() };
+  let grid;
+
+  const act = {
+    open: (tile) => goTo(tile.key, state.pinned && state.pinned !== tile ? state.pinned.key : null),
+    close: () => goTo(null),
+    move: (by) => {
+      const index = grid.tiles.indexOf(state.opened) + by;
+      if (index >= 0 && index < grid.tiles.length) {
+        grid.go(index);
+        act.open(grid.current);
+      }
+    },
+    compare: (tile) => {
+      const stop = state.pinned !== null || state.opened !== null && byId("detail").querySelector(".two");
+      state.pinned = stop ? null : tile;
+      if (stop) state.path = "";
+      pinned();
+      if (stop && state.opened) goTo(state.opened.key);
+      else goTo(null);
+    },
+    similar: async (tile) => {
+      goTo(null);
+      await similar(tile);
+    },
+    copy: async (text) => {
+      try {
+        await navigator.clipboard.writeText(text);
+        say("Copied.");
+      } catch {
+        say("The browser does not let this page copy; mark the text instead.");
+      }
+    },
+    beside: (path) => {
+      state.path = path;
+      goTo(null);
+    },
+  };
+
+  /** Change the address, and follow it. */
+  function goTo(key, beside = null) {
+    const words = [key ?? "", beside ? `with=${beside}` : "", state.path ? `run=${encodeURIComponent(state.path)}` : ""];
+    const hash = words.filter((word, i) => i === 0 || word).join("&");
+    const address = hash ? `#${hash}` : location.pathname + location.search;
+    if (location.href !== new URL(address, location.href).href) history.pushState(null, "", address);
+    follow();
+  }
+
+  /** Show what the address says. */
+  async function follow() {
+    const [key, ...words] = location.hash.slice(1).split("&");
+    const values = Object.fromEntries(words.map((word) => word.split("=", 2).map(decodeURIComponent)));
+    await besides(values.run ?? "");
+    const view = ["pictures", "run"].includes(key) ? key : "tiles";
+    for (const name of ["tiles", "pictures", "run"]) byId(`view-${name}`).hidden = name !== view;
+    for (const button of document.querySelectorAll("[data-view]")) {
+      button.setAttribute("aria-pressed", String(button.dataset.view === view));
+    }
+    const tile = state.run.tiles.get(decodeURIComponent(key)) ?? null;
+    if (view === "tiles") grid.arrange();
+    state.opened = tile;
+    if (!tile) {
+      if (byId("detail").open) byId("detail").close();
+      byId("detail").dataset.tile = "";
+      if (key && view === "tiles" && key.includes("/")) say(`No tile ${decodeURIComponent(key)} in this run.`);
+      return;
+    }
+    if (!grid.tiles.includes(tile)) reset();
+    grid.go(grid.tiles.indexOf(tile));
+    const namesake = state.other ?? state.run;
+    const beside = values.with || state.other ? namesake.tiles.get(values.with || tile.key) ?? null : null;
+    if (values.with && !state.other && beside) state.pinned = beside;
+    pinned();
+    await Featlight.detail.show(byId("detail"), tile, beside === tile ? null : beside, act);
+  }
+
+  /** Lay another run beside this one, or none. */
+  async function besides(path) {
+    state.path = path;
+    if (path === state.beside) return;
+    state.beside = path;
+    state.other = null;
+    if (path) {
+      try {
+        if (!Featlight.model.isRelative(path)) throw new Error(`${path} is no path from here, as ../other-run`);
+        state.other = await Featlight.model.loadRun(path);
+      } catch (error) {
+        say(`${error.message}.`);
+      }
+    }
+    grid.other = state.other;
+    pinned();
+    grid.arrange();
+  }
+
+  function pinned() {
+    const words = [];
+    if (state.pinned) words.push(`Comparing with ${state.pinned.label} of ${state.pinned.group.title}: open another tile.`);
+    if (state.other) {
+      const { model, weights } = state.other;
+      words.push(`Left: this run. Right: ${Featlight.detail.folderOf(state.other)} (${model}, ${weights}).`);
+    }
+    byId("pinned").hidden = !words.length;
+    byId("pinned").firstElementChild.textContent = words.join(" ");
+  }
+
+  /** A message for eyes and ears; the count returns with the next change. */
+  function say(text) {
+    byId("count").textContent = text;
+  }
+
+  function query() {
+    const read = (id) => (byId(id).value.trim() && Number.isFinite(Number(byId(id).value)) ? Number(byId(id).value) : null);
+    return {
+      group: byId("layer").value,
+      status: byId("status").value,
+      low: read("low"),
+      high: read("high"),
+      text: byId("search").value,
+      sort: byId("sort").value,
+      reverse: byId("reverse").getAttribute("aria-pressed") === "true",
+      chosen: state.chosen,
+      likeness: state.likeness,
+    };
+  }
+
+  /** Show what the controls say. */
+  function refresh() {
+    const asked = query();
+    const started = performance.now();
+    const blocks = Featlight.model.select(state.run, asked);
+    grid.show(blocks);
+    performance.measure("featlight-refresh", { start: started });
+    const total = state.run.tiles.size;
+    const shown = grid.tiles.length;
+    const alike = asked.sort === "similarity" && state.chosen ? `, by likeness to ${state.chosen.label}` : "";
+    say((shown === total ? Featlight.dom.count(total, "tile") : `${shown.toLocaleString("en")} of ${Featlight.dom.count(total, "tile")}`) + alike);
+    byId("empty").hidden = shown > 0;
+    const filtered = ["layer", "status", "low", "high"].filter((id) => byId(id).value.trim()).length;
+    byId("more").textContent = filtered ? `Filter · ${filtered}` : "Filter";
+  }
+
+  function reset() {
+    for (const id of ["search", "layer", "status", "low", "high"]) byId(id).value = "";
+    byId("sort").value = "feature";
+    byId("reverse").setAttribute("aria-pressed", "false");
+    refresh();
+  }
+
+  /** Sort by similarity to a tile. */
+  async function similar(tile) {
+    if (!tile) return;
+    const found = await Featlight.model.neighbours(tile).catch(() => []);
+    if (!found.length) {
+      byId("sort").value = "feature";
+      refresh();
+      say(`No vectors to compare ${tile.label} by.`);
+      return;
+    }
+    state.chosen = tile;
+    state.likeness = new Map(found);
+    byId("sort").value = "similarity";
+    byId("layer").value = tile.group.name; // vectors of different layers do not compare
+    refresh();
+    grid.go(Math.max(0, grid.tiles.indexOf(tile)));
+  }
+
+  function sortBy(name) {
+    byId("sort").value = name;
+    if (name === "similarity") similar(grid.current);
+    else refresh();
+  }
+
+  function reverse() {
+    const button = byId("reverse");
+    button.setAttribute("aria-pressed", String(button.getAttribute("aria-pressed") !== "true"));
+    refresh();
+  }
+
+  function zoom(value) {
+    byId("zoom").value = Math.min(100, Math.max(0, value));
+    grid.zoom(byId("zoom").value / 100);
+    if (document.activeElement === grid.host && grid.current) grid.reveal();
+  }
+
+  Featlight.app = { state, act, goTo, follow, refresh, reset, sortBy, similar, reverse, zoom, pinned };
+
+  document.addEventListener("DOMContentLoaded", () => {
+    const base = new URL(".", document.baseURI).href;
+    state.run = Featlight.model.runs.get(base);
+    if (!state.run) {
+      say("assets/data.js is not there or damaged; featlight --render-only makes it again.");
+      return;
+    }
+    grid = new Featlight.Grid(byId("grid"), act);
+    Featlight.app.grid = grid;
+    for (const group of state.run.groups) {
+      byId("layer").append(Featlight.dom.make("option", { value: group.name }, group.title));
+    }
+    byId("layer").prepend(Featlight.dom.make("option", { value: "" }, "all"));
+    byId("layer").value = "";
+    byId("layer").closest("label").hidden = state.run.groups.length < 2;
+    Featlight.sheets.pictures(byId("view-pictures"), state.run);
+    Featlight.sheets.about(byId("view-run"), state.run, act);
+    Featlight.controls(Featlight.app);
+    zoom(100 * grid.goodZoom(state.run.tiles.size));
+    refresh();
+    follow();
+  });
+})();

@@ -1,0 +1,141 @@
+"use strict";
+/** Buttons, fields and keys, wired to what the page can do. */
+window.Featlight = window.Featlight || {};
+
+(() => {
+  const THEMES = ["system", "light", "dark"];
+  const byId = (id) => document.getElementById(id);
+
+  /** What was chosen before, where the browser keeps it for pages from disk. */
+  function remembered() {
+    try {
+      return localStorage.getItem("featlight-theme");
+    } catch {
+      return null;
+    }
+  }
+
+  /** @param {"system"|"light"|"dark"} name */
+  function paint(name, grid) {
+    const root = document.documentElement;
+    if (name === "system") delete root.dataset.theme;
+    else root.dataset.theme = name;
+    byId("theme").setAttribute("aria-label", `Colours: ${name === "system" ? "as the system" : name}`);
+    byId("theme").title = byId("theme").getAttribute("aria-label");
+    try {
+      localStorage.setItem("featlight-theme", name);
+    } catch { /* the choice then lasts as long as the page */ }
+    grid.readColors();
+    grid.later();
+  }
+
+  /** @param {typeof Featlight.app} app */
+  function controls(app) {
+    const { grid } = app;
+    let theme = THEMES.includes(remembered()) ? remembered() : "system";
+    const nextTheme = () => {
+      theme = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length];
+      paint(theme, grid);
+    };
+    paint(theme, grid);
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => paint(theme, grid));
+
+    byId("theme").addEventListener("click", nextTheme);
+    byId("help").addEventListener("click", () => Featlight.sheets.keys(byId("keys")));
+    for (const button of document.querySelectorAll("[data-view]")) {
+      button.addEventListener("click", () => app.goTo(button.dataset.view === "tiles" ? null : button.dataset.view));
+    }
+    byId("bar").addEventListener("submit", (event) => event.preventDefault());
+    for (const id of ["search", "low", "high"]) byId(id).addEventListener("input", app.refresh);
+    byId("status").addEventListener("change", app.refresh);
+    byId("layer").addEventListener("change", () => {
+      if (byId("sort").value === "similarity") byId("sort").value = "feature";
+      app.refresh();
+    });
+    byId("sort").addEventListener("change", () => app.sortBy(byId("sort").value));
+    byId("reverse").addEventListener("click", app.reverse);
+    byId("reset").addEventListener("click", app.reset);
+    byId("zoom").addEventListener("input", () => app.zoom(Number(byId("zoom").value)));
+    byId("more").addEventListener("click", () => {
+      const open = byId("filters").classList.toggle("open");
+      byId("more").setAttribute("aria-expanded", String(open));
+    });
+    byId("search").addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && grid.current) {
+        grid.host.focus({ preventScroll: true });
+        grid.go(0);
+      }
+    });
+    byId("pinned").querySelector("button").addEventListener("click", () => stopComparing(app));
+    document.querySelector(".skip").addEventListener("click", (event) => {
+      event.preventDefault();
+      grid.host.focus();
+    });
+    byId("detail").addEventListener("cancel", (event) => {
+      event.preventDefault();
+      app.act.close();
+    });
+    byId("detail").addEventListener("close", () => grid.host.focus({ preventScroll: true }));
+    byId("detail").addEventListener("click", (event) => {
+      if (event.target === byId("detail")) app.act.close();
+    });
+    addEventListener("popstate", app.follow);
+    addEventListener("hashchange", app.follow);
+    addEventListener("keydown", (event) => onKey(event, app, nextTheme));
+    grid.host.addEventListener("wheel", (event) => {
+      if (!event.ctrlKey) return;
+      event.preventDefault();
+      app.zoom(Number(byId("zoom").value) - Math.sign(event.deltaY) * 4);
+    }, { passive: false });
+  }
+
+  function stopComparing(app) {
+    app.state.pinned = null;
+    app.state.path = "";
+    app.goTo(null);
+    app.pinned();
+  }
+
+  /** Keys that work wherever no text is typed. */
+  function onKey(event, app, nextTheme) {
+    const { key, target } = event;
+    if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+    if (target.matches("input, select, textarea") && target.type !== "range") {
+      if (key === "Escape" && target.id === "search") {
+        target.value = "";
+        app.refresh();
+        app.grid.host.focus();
+      }
+      return;
+    }
+    if (byId("keys").open) return;
+    const { opened } = app.state;
+    const tile = opened ?? app.grid.current;
+    const inTile = {
+      ArrowLeft: () => app.act.move(-1),
+      ArrowRight: () => app.act.move(1),
+      c: () => app.act.compare(opened),
+      s: () => app.act.similar(opened),
+    };
+    const anywhere = {
+      "/": () => byId("search").focus(),
+      "?": () => Featlight.sheets.keys(byId("keys")),
+      "+": () => app.zoom(Number(byId("zoom").value) + 6),
+      "=": () => app.zoom(Number(byId("zoom").value) + 6),
+      "-": () => app.zoom(Number(byId("zoom").value) - 6),
+      t: nextTheme,
+      f: () => app.sortBy("feature"),
+      a: () => app.sortBy("end"),
+      g: () => app.sortBy("gain"),
+      s: () => app.similar(tile),
+      r: app.reverse,
+      Escape: () => stopComparing(app),
+    };
+    const does = opened ? inTile[key] ?? (key === "t" || key === "?" ? anywhere[key] : null) : anywhere[key];
+    if (!does) return;
+    event.preventDefault();
+    does();
+  }
+
+  Featlight.controls = controls;
+})();

@@ -1,0 +1,126 @@
+"use strict";
+/** One tile at full size with all that is known of it, or two side by side. */
+window.Featlight = window.Featlight || {};
+
+(() => {
+  const { make, number, count, facts } = Featlight.dom;
+  const NEAREST = 12;
+
+  /**
+   * Fill the dialog.
+   * @param {HTMLDialogElement} dialog
+   * @param {Tile} tile
+   * @param {?Tile} beside
+   * @param {{close: () => void, move: (by: number) => void, open: (tile: Tile) => void,
+   *          compare: (tile: Tile) => void, similar: (tile: Tile) => void, copy: (text: string) => void}} act
+   */
+  async function show(dialog, tile, beside, act) {
+    const shown = [tile, beside].filter(Boolean);
+    const parts = shown.map((one, i) => article(one, i === 0 ? "detail-title" : null, shown.length > 1, act));
+    const head = make("div.tools", {},
+      make("button", { type: "button", "aria-label": "Previous tile", onclick: () => act.move(-1) }, "←"),
+      make("button", { type: "button", "aria-label": "Next tile", onclick: () => act.move(1) }, "→"),
+      make("span.grow"),
+      make("button", { type: "button", title: "Sort by similarity to this tile", "aria-keyshortcuts": "s",
+        onclick: () => act.similar(tile) }, "Similar"),
+      make("button", { type: "button", title: "Lay another tile beside this one", "aria-keyshortcuts": "c",
+        onclick: () => act.compare(tile) }, beside ? "Stop comparing" : "Compare"),
+      make("button", { type: "button", title: "Copy a link to this tile", onclick: () => act.copy(location.href) }, "Link"),
+      make("button.close", { type: "button", "aria-label": "Close", onclick: act.close }, "×"),
+    );
+    dialog.replaceChildren(head, make(shown.length > 1 ? "div.two" : "div.one", {}, ...parts.map((part) => part.root)));
+    dialog.scrollTop = 0;
+    if (!dialog.open) dialog.showModal();
+    dialog.focus();
+    dialog.dataset.tile = tile.key;
+    const found = await Promise.all(shown.map((one) => Featlight.model.details(one).catch(() => null)));
+    if (dialog.dataset.tile !== tile.key) return;
+    const top = Math.max(0, ...found.flatMap((one) => (one?.curve ?? []).map(([, value]) => value ?? 0)));
+    parts.forEach((part, i) => fill(part, shown[i], found[i], top, act));
+    if (shown.length === 1 && found[0]) await near(parts[0], tile, act);
+  }
+
+  /** What is known at once: picture, name, numbers. */
+  function article(tile, id, two, act) {
+    const { group, run, status } = tile;
+    const there = status === "ok" || status === "dead";
+    const address = Featlight.model.address(tile);
+    const picture = there
+      ? make("a.picture", { href: address, "aria-label": `${tile.label}: the tile alone` },
+        make("img", { src: address, alt: `Tile of ${tile.label}, ${group.title}${status === "dead" ? ", dead" : ""}` }))
+      : make("div.picture.none", {}, status);
+    const title = make("h2", { id }, tile.label, " ", make("small", {}, group.title));
+    const rest = make("div");
+    const under = make("div.under");
+    const text = make("div.text", {},
+      title,
+      two && run.base !== new URL(".", document.baseURI).href ? make("p.soft", {}, `of ${folderOf(run)}`) : null,
+      run.weights.startsWith("RANDOM WEIGHTS") ? make("p.loud", {}, run.weights) : null,
+      make("div.numbers", {},
+        figure(number(tile.start), "before"), figure(number(tile.end), "after"),
+        figure(number(tile.gain), "gain"), figure(number(tile.gradient), "gradient norm")),
+      rest,
+    );
+    return { root: make("article", {}, make("div.left", {}, picture, two ? null : under), text, two ? under : null), rest, under };
+  }
+
+  function figure(value, name) {
+    return make("div", {}, make("b", {}, value), make("span", {}, name));
+  }
+
+  function folderOf(run) {
+    return decodeURIComponent(run.base.split("/").at(-2));
+  }
+
+  /** What came with the script of the tile's sheet. */
+  function fill(part, tile, found, top, act) {
+    const way = tile.run.fingerprints[tile.group.variant];
+    const { octaves } = way.recipe;
+    if (!found) {
+      part.rest.append(make("p.soft", {}, "Its curve and command could not be read."));
+      return;
+    }
+    if (found.reason) part.rest.append(make("p.reason", {}, `${tile.status}: ${found.reason}`));
+    if (found.curve.length) part.rest.append(Featlight.plot(found.curve, octaves, top));
+    part.near = make("div");
+    part.rest.append(part.near, make("h3", {}, "Recipe"), facts([
+      ["Octaves", octaves.map((octave) => `${octave.steps} steps at ${octave.size} px`).join(", ")],
+      ["Distance", `${way.metric} to ${number(way.target)}`],
+      ["Region", way.region === "map" ? null : way.region],
+      ["Gradient", way.recipe.gradient],
+      ["Start", `${way.init.slice(0, 24)}, seed ${way.seed}`],
+      ["Precision", `${way.precision}, ${way.batch_size} at a time, ${count(way.threads, "CPU thread")}`],
+      ["Seconds", number(found.seconds)],
+      ["SHA-256", found.sha256],
+    ]));
+    if (found.octaves.length) {
+      part.under.append(make("h3", {}, "Octave by octave"), make("div.strip", {},
+        found.octaves.map((path, i) => make("figure", {},
+          make("img", { src: new URL(path, tile.run.base).href, alt: `End of octave ${i + 1}` }),
+          make("figcaption", {}, `${octaves[i].size} px`)))));
+    }
+    if (found.command) {
+      part.under.append(make("h3", {}, "Made alone by"), make("pre", { tabindex: 0 }, found.command),
+        make("button", { type: "button", onclick: () => act.copy(found.command) }, "Copy command"));
+    } else {
+      part.under.append(make("p.soft", {}, "Its network or start was handed over in Python; no command makes it alone."));
+    }
+  }
+
+  /** The tiles most alike. */
+  async function near(part, tile, act) {
+    const found = (await Featlight.model.neighbours(tile)).slice(0, NEAREST);
+    if (!found.length) return;
+    part.near.append(make("h3", {}, "Most alike"), make("div.near", {}, found.map(([place, cosine]) => {
+      const other = tile.group.tiles[place];
+      return make("button", {
+        type: "button",
+        "aria-label": `${other.label}, cosine ${cosine.toFixed(2)}`,
+        onclick: () => act.open(other),
+      }, make("img", { src: Featlight.model.address(other), alt: "", loading: "lazy" }),
+      make("span", {}, other.label), make("span.soft", {}, cosine.toFixed(2)));
+    })));
+  }
+
+  Featlight.detail = { show, folderOf };
+})();

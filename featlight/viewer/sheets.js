@@ -1,0 +1,100 @@
+"use strict";
+/** The quiet parts of the page: the pictures of the run, what the run is, and the keys. */
+window.Featlight = window.Featlight || {};
+
+(() => {
+  const { make, count, facts } = Featlight.dom;
+  const KEYS = [
+    ["← ↑ → ↓", "move; in an open tile: the one before, the next"],
+    ["Home, End, Page keys", "first, last, a window up or down"],
+    ["Enter", "open the tile"],
+    ["Escape", "close; stop comparing; clear the search"],
+    ["/", "search: 12, or 0-15,199, or a part of a name"],
+    ["c", "compare: then open another tile"],
+    ["s", "sort by similarity to the tile"],
+    ["f, a, g", "sort by feature, activation, gain"],
+    ["r", "turn the order round"],
+    ["+ and −", "larger and smaller tiles"],
+    ["t", "light, dark, or as the system"],
+    ["?", "these keys"],
+  ];
+
+  /** Figures and animations, then the atlases. */
+  function pictures(section, run) {
+    const url = (path) => new URL(path.split("/").map(encodeURIComponent).join("/"), run.base).href;
+    const name = (path) => path.slice(path.lastIndexOf("/") + 1);
+    const drawn = run.figures.filter((path) => /\.(png|webp)$/.test(path));
+    const other = run.figures.filter((path) => !drawn.includes(path));
+    section.replaceChildren(
+      drawn.length ? make("h2", {}, "Figures") : "",
+      make("div.figures", {}, drawn.map((path) => make("figure", {},
+        make("a", { href: url(path) }, make("img", { src: url(path), alt: `Figure ${name(path)}`, loading: "lazy" })),
+        make("figcaption", {}, name(path))))),
+      other.length ? make("p", {}, "Also ", other.flatMap((path, i) => [i ? ", " : "", make("a", { href: url(path) }, name(path))])) : "",
+      make("h2", {}, "Atlases"),
+      make("ul.atlases", {}, run.groups.map((group) => make("li", {},
+        make("a", { href: url(group.atlas[0]) },
+          make("img", { src: url(group.sheets[0]), alt: "", loading: "lazy" }),
+          make("strong", {}, group.title)),
+        make("span.soft", {}, count(group.tiles.length, "tile"),
+          group.atlas.slice(1).flatMap((path, i) => [" · ", make("a", { href: url(path) }, `page ${i + 1}`)]))))),
+    );
+  }
+
+  /** What the run is, and a way to lay another one beside it. */
+  function about(section, run, act) {
+    const input = make("input", { type: "text", size: 32, placeholder: "../other-run", "aria-label": "Folder of the other run" });
+    const form = make("form.other", {
+      onsubmit: (event) => {
+        event.preventDefault();
+        act.beside(input.value.trim());
+      },
+    }, input, make("button", { type: "submit" }, "Compare"), make("button", { type: "button", onclick: () => act.beside("") }, "Stop"));
+    section.replaceChildren(
+      make("h2", {}, run.model),
+      run.weights.startsWith("RANDOM WEIGHTS") ? make("p.loud", {}, run.weights) : "",
+      facts([
+        ["Weights", run.weights],
+        ["Checksum", run.checksum],
+        ["Made", run.created],
+        ["With", Object.entries(run.versions).map(([name, version]) => `${name} ${version}`).join(", ")],
+        ["Files", make("span", {}, ["config.yaml", "plan.json"].flatMap((name, i) =>
+          [i ? ", " : "", make("a", { href: new URL(name, run.base).href }, name)]))],
+      ]),
+      ...Object.entries(run.fingerprints).flatMap(([variant, way]) => recipe(variant, way)),
+      make("h2", {}, "Beside another run"),
+      make("p", {}, "The folder of the other run, as seen from this one’s. Each tile then stands beside its namesake there."),
+      form,
+    );
+  }
+
+  function recipe(variant, way) {
+    const pair = (values) => (values ? values.join(" to ") : "none");
+    const cells = (kind, values) => make("tr", {}, values.map((value) => make(kind, kind === "th" ? { scope: "col" } : {}, String(value))));
+    return [
+      make("h2", {}, variant ? `Recipe of ${variant}` : "Recipe"),
+      make("table", {},
+        make("thead", {}, cells("th", ["Size, px", "Steps", "Learning rate", "Blur σ, px"])),
+        make("tbody", {}, way.recipe.octaves.map((o) => cells("td", [o.size, o.steps, pair(o.lr), pair(o.sigma)])))),
+      facts([
+        ["Gradient", way.recipe.gradient],
+        ["Distance", `${way.metric} to ${way.target}`],
+        ["Region", [way.region, way.index].filter((word) => word !== null).join(" ")],
+        ["Start", `${way.init}, seed ${way.seed}`],
+        ["Input", way.normalize === "none" ? "raw pixels" : "as the weights were trained"],
+        ["Precision", `${way.precision}, ${way.batch_size} at a time, ${count(way.threads, "CPU thread")}`],
+      ]),
+    ];
+  }
+
+  function keys(dialog) {
+    dialog.replaceChildren(
+      make("h2", { id: "keys-title" }, "Keys"),
+      make("dl.facts", {}, KEYS.map(([key, what]) => make("div", {}, make("dt", {}, make("kbd", {}, key)), make("dd", {}, what)))),
+      make("button", { type: "button", onclick: () => dialog.close() }, "Close"),
+    );
+    dialog.showModal();
+  }
+
+  Featlight.sheets = { pictures, about, keys };
+})();

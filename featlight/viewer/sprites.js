@@ -1,0 +1,66 @@
+"use strict";
+/** Pictures of tiles on a canvas: from the sheets of small ones, and full ones where few are shown large. */
+window.Featlight = window.Featlight || {};
+
+(() => {
+  const MOST_FULL = 160; // full tiles that are kept; each holds up to half a megabyte
+
+  class Sprites {
+    /** @param {() => void} changed  called when a picture has come */
+    constructor(changed) {
+      this.changed = changed;
+      /** @type {Map<string, HTMLImageElement>} */
+      this.sheets = new Map();
+      /** @type {Map<string, HTMLImageElement>} the one used last stands last */
+      this.full = new Map();
+    }
+
+    /** A picture that is there, or null while it comes. */
+    picture(cache, address) {
+      let image = cache.get(address);
+      if (!image) {
+        image = new Image();
+        image.decoding = "async";
+        image.onload = this.changed;
+        image.src = address;
+        cache.set(address, image);
+      }
+      return image.complete && image.naturalWidth ? image : null;
+    }
+
+    fullPicture(tile) {
+      const address = Featlight.model.address(tile);
+      const image = this.picture(this.full, address);
+      const entry = this.full.get(address);
+      this.full.delete(address);
+      this.full.set(address, entry);
+      if (this.full.size > MOST_FULL) this.full.delete(this.full.keys().next().value);
+      return image;
+    }
+
+    /**
+     * Draw a tile.
+     * @param {CanvasRenderingContext2D} context
+     * @param {Tile} tile
+     * @param {number} size     in CSS pixels
+     * @param {boolean} sharp   whether to draw the full tile once it is there
+     * @returns {boolean} whether there was something to draw
+     */
+    draw(context, tile, x, y, size, sharp) {
+      const { group, place } = tile;
+      const full = sharp ? this.fullPicture(tile) : null;
+      if (full) {
+        context.drawImage(full, x, y, size, size);
+        return true;
+      }
+      const sheet = this.picture(this.sheets, group.addresses[Math.floor(place / group.perSheet)]);
+      if (!sheet) return false;
+      const i = place % group.perSheet;
+      const { side, across } = group;
+      context.drawImage(sheet, (i % across) * side, Math.floor(i / across) * side, side, side, x, y, size, size);
+      return true;
+    }
+  }
+
+  Featlight.Sprites = Sprites;
+})();

@@ -1,0 +1,118 @@
+"""Run directories with tiles of known colours and numbers, made in a moment, without a network."""
+
+import io
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from featlight.fingerprint import recipe_json
+from featlight.plan import Plan, Planned
+from featlight.recipe import Octave, Recipe
+from featlight.store import Store
+from featlight.tile import Tile, feature_tile
+
+RECIPE = Recipe((Octave(32, 4, (0.4, 0.3), (1.2, 0.6)), Octave(40, 3, (0.3, 0.1))), gradient="rms")
+STEPS = RECIPE.total_steps
+
+
+def color(number: int) -> tuple[int, int, int]:
+    return (37 * number + 90) % 256, (91 * number + 40) % 256, (151 * number + 200) % 256
+
+
+def flat(number: int) -> Image.Image:
+    return Image.new("RGB", (40, 40), color(number))
+
+
+def activation(number: int) -> float:
+    """After the descent: each of 0.5, 1.5, ... 99.5 for some of 100 tiles, in no order of their own."""
+    return (number * 37) % 100 + 0.5
+
+
+def made_up_run(
+    root: Path,
+    layers: Mapping[str, int],
+    *,
+    variants: Sequence[str] = ("",),
+    named: Sequence[Tile] = (),
+    dead: Collection[int] = (),
+    failed: Collection[int] = (),
+    missing: Collection[int] = (),
+    picture: Callable[[int], Image.Image] = flat,
+    weights: str = "embedded weights",
+    octaves: bool = False,
+    vectors: "Mapping[str, np.ndarray] | None" = None,
+) -> Store:
+    """Write the plan, tiles, records and vectors of a run.
+
+    Args:
+        root: a new directory.
+        layers: number of features by layer.
+        variants: the tiles are made in each of them.
+        named: tiles besides, with names of their own.
+        dead, failed, missing: features of the first layer.
+        picture: a tile, given its feature.
+        weights: in words.
+        octaves: whether to keep the ends of the octaves.
+        vectors: by layer, (features, width).
+    """
+    way = {"model": "tiny_inception", "normalize": "none", "metric": "l1", "target": 200.0, "region": "map"}
+    way |= {"index": None, "recipe": recipe_json(RECIPE), "init": "noise", "seed": 999, "precision": "fp32"}
+    way |= {"batch_size": 4, "threads": 1, "compile": "off", "weights": "0" * 64}
+    network = {"model": "tiny_inception", "weights": weights, "sha256": "0" * 64, "asked": "DEFAULT", "file": "there"}
+    shapes = {"32": {layer: [features, 4, 4] for layer, features in layers.items()}}
+    versions = {"featlight": "0.1.0"}
+    plan = Plan("2026-01-02", network, dict.fromkeys(variants, way), shapes, 4, 1, versions)
+    for variant in variants:
+        tiles = [feature_tile(layer, i) for layer, features in layers.items() for i in range(features)]
+        plan.add([Planned(variant, tile) for tile in (*tiles, *named)])
+    store = Store(root)
+    store.write_plan(plan)
+    lines = []
+    first = next(iter(layers))
+    for planned in plan.tiles:
+        layer, number = planned.tile.terms[0].layer, planned.tile.terms[0].feature or 0
+        marks = {"dead": dead, "failed": failed, "missing": missing}
+        status = next((word for word, among in marks.items() if layer == first and number in among), "ok")
+        if status == "missing":
+            continue
+        start, end = (0.0, 0.0) if status == "dead" else (0.25, activation(number))
+        buffer = io.BytesIO()
+        picture(number).save(buffer, "PNG", compress_level=1)
+        if status != "failed":
+            path = root / planned.file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(buffer.getvalue())
+            for place in range(1, octaves * len(RECIPE.octaves) + 1):
+                store.write(store.octave_path(planned.file, place), buffer.getvalue())
+        lines.append(
+            json.dumps(
+                {
+                    "name": planned.tile.name,
+                    "file": planned.file,
+                    "layer": layer,
+                    "feature": number,
+                    "variant": planned.variant,
+                    "status": status,
+                    "reason": {"dead": "no gradient", "failed": "<b>not finite</b>"}.get(status),
+                    "activation_start": start if status != "failed" else None,
+                    "activation_end": end if status != "failed" else None,
+                    "gradient_norm": 0.0 if status == "dead" else 2.0,
+                    "curve": [[step, start + (end - start) * step / STEPS] for step in range(STEPS + 1)],
+                    "seconds": 0.5,
+                    "sha256": f"{planned.variant}{layer}{number}",
+                    "bytes": len(buffer.getvalue()),
+                    "fingerprint": plan.digest(planned.variant),
+                }
+            )
+        )
+    (root / "records").mkdir()
+    (root / "records/worker-0.jsonl").write_text("\n".join(lines) + "\n")
+    for members in plan.chunks if vectors else []:
+        terms = [plan.tiles[i].tile.terms[0] for i in members]
+        path = store.vector_path(plan.tiles[i].file for i in members)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, np.stack([vectors[term.layer][term.feature or 0] for term in terms]).astype(np.float32))
+    return store
