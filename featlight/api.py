@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from featlight.check import check
 from featlight.commit import records_of
 from featlight.config import DEFAULT_LAYERS, default_recipe
+from featlight.descent import descend
 from featlight.errors import Interrupted, UsageError
 from featlight.image import check_starts
 from featlight.job import Job, prepare
@@ -21,7 +22,7 @@ from featlight.module import ChunkResult
 from featlight.progress import Progress
 from featlight.recipe import Recipe
 from featlight.result import Result
-from featlight.run import descend, make_tiles, settle
+from featlight.run import make_tiles, settle
 from featlight.signals import Stop
 from featlight.store import Record, Store
 from featlight.tile import Index, Metric, Tile
@@ -104,7 +105,7 @@ def visualize(
     store = None if out is None else Store(Path(out))
     pixels = init.detach().float() if isinstance(init, Tensor) else None
     where = None if device == "auto" else _device(device)
-    prepare_on = partial(prepare, network=network, device=where, init=pixels)
+    prepare_on = partial(prepare, network=network, device=where, init=pixels, threads=torch.get_num_threads())
     job = prepare_on(config, None if store is None else store.plan())
     if pixels is not None:
         check_starts(pixels, len(job.wanted))
@@ -159,7 +160,7 @@ def _in_memory(
     def on_chunk(result: ChunkResult) -> None:
         made = list(records_of(result, job.plan))
         for place, record in made:
-            images[record["file"]] = result.images[place].cpu().contiguous()
+            images[record["file"]] = result.images[place].contiguous()
             records[record["file"]] = record
         progress.add([record for _, record in made])
 

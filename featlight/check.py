@@ -96,8 +96,13 @@ def _check_whole(config: Config, sources: Mapping[str, str]) -> None:
                 refuse(key, f"the name {name!r} is given twice")
             if name != file_name(name):
                 refuse(key, f"name {name!r} given; letters, digits, '.', '_' and '-' are allowed")
-    if config.figure is not None and config.figure.kind == "octaves" and not config.keep_octaves:
-        refuse("figure", "kind octaves needs keep_octaves: true")
+    kind = None if config.figure is None else config.figure.kind
+    for needy, key in (("octaves", "keep_octaves"), ("activity", "keep_maps")):
+        if kind == needy and not getattr(config, key):
+            refuse("figure", f"kind {kind} needs {key}: true")
+    features = {(term.layer, term.feature) for tile in config.tiles or () for term in tile.terms}
+    if kind == "activity" and not 1 <= len(features) <= 3:
+        refuse("figure", "kind activity needs named tiles of one to three features: more cannot be told apart")
     own = {"region": config.region, "index": config.index}
     for way in [own | variant.overrides() for variant in config.variants or ()] or [own]:
         region, index = way["region"], way["index"]

@@ -5,38 +5,33 @@ import logging
 import os
 import sys
 from collections.abc import Collection, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any
 
 from featlight.check import check, read
+from featlight.commands import COMMANDS, Parser, hyphens
 from featlight.config import Config
-from featlight.errors import FeatlightError, Interrupted, UsageError, nearest
+from featlight.errors import FeatlightError, Interrupted, UsageError, unknown
+from featlight.launch import Supervisor, check_gpus, exit_code, listen, same_command, stamp, workers_of
+from featlight.place import ALONE, LAUNCHER, Crew, Place, crew_of, place_of
+from featlight.plan import fewest_chunks
 from featlight.signals import Stop
-from featlight.speech import say
+from featlight.speech import lacking, say
+from featlight.store import PLAN, Record, Store
 from featlight.version import __version__
-
-if TYPE_CHECKING:
-    from featlight.store import Record, Store
 
 TABLES = ("tiles", "variants", "figure", "recipe")  # keys of the config file alone
 EPILOG = """
-Without a config, the embedded network's default layer is made, in about a minute on two CPU cores.
+Without a config, the embedded network's default layer is made, in a minute or two on two CPU cores.
 The same command again goes on where it was stopped, and makes only what is missing.
+Under srun and torchrun, each process is a worker.
 Exit codes: 0 done; 1 some tiles failed; 2 usage or config; 3 weights; 74 no room or no right to write;
 75 stopped early, the same command goes on.
+
+Commands, instead of a run (featlight COMMAND --help):
 """
-
-
-class Parser(argparse.ArgumentParser):
-    """Errors in one line, with the nearest flag."""
-
-    def error(self, message: str) -> NoReturn:
-        given = message.removeprefix("unrecognized arguments: ").split()
-        if given and message.startswith("unrecognized") and given[0].startswith("-"):
-            flag = given[0].partition("=")[0]
-            near = nearest(flag, [option for action in self._actions for option in action.option_strings])
-            message = f"no flag {flag!r}" + (f"; nearest: {near!r}" if near else "; --help lists them")
-        raise UsageError(message)
 
 
 def parser() -> Parser:
@@ -44,7 +39,7 @@ def parser() -> Parser:
     result = Parser(
         "featlight",
         description="Make the image that excites each feature of a layer most, and a labelled atlas of them.",
-        epilog=EPILOG,
+        epilog=EPILOG + "\n".join(f"  {name:12} {words}" for name, (words, _) in COMMANDS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -92,19 +87,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="featlight: %(message)s", level=logging.WARNING)
     # torch's threads spin while they wait for each other, far too long where another program has one of the cores
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        if words and not words[0].startswith("-"):
+            if words[0] not in COMMANDS:
+                raise UsageError(unknown("command", words[0], COMMANDS))
+            return COMMANDS[words[0]][1](words[1:])
         with Stop().listening() as stop:
-            return _run(sys.argv[1:] if arguments is None else arguments, stop)
+            command = same_command() if arguments is None else [sys.executable, "-m", "featlight", *words]
+            return _run(words, stop, command)
     except FeatlightError as error:
-        print(f"featlight: {error}", file=sys.stderr)
+        _complain(error)
         return error.exit_code
     except KeyboardInterrupt:
-        print("featlight: stopped; the same command goes on from here", file=sys.stderr)
+        _complain(Interrupted("stopped; the same command goes on from here"))
         return Interrupted.exit_code
 
 
-def _run(arguments: Sequence[str], stop: Stop) -> int:
-    words = parser().parse_args([_hyphens(word) for word in arguments])
+def _complain(error: FeatlightError) -> None:
+    """One line; among workers that a cluster has started, the first speaks for all of what all of them meet."""
+    try:
+        place = place_of(os.environ)
+    except UsageError:
+        place = ALONE
+    who = ""
+    if place.rank > 0 and place.starter != LAUNCHER:
+        if isinstance(error, UsageError | Interrupted):
+            return
+        who = f"worker {place.rank + 1}: "
+    with suppress(OSError, ValueError):  # nobody reads it any more
+        print(f"featlight: {who}{error}", file=sys.stderr)
+
+
+def _run(arguments: Sequence[str], stop: Stop, command: Sequence[str]) -> int:
+    words = parser().parse_args([hyphens(word) for word in arguments])
     config = _config(words)
     if words.print_config:
         say(config.to_yaml().rstrip())
@@ -116,15 +132,7 @@ def _run(arguments: Sequence[str], stop: Stop) -> int:
     assert config.out is not None
     if words.render_only:
         return _render_only(Path(config.out))
-    return _make(config, stop, fresh=words.fresh)
-
-
-def _hyphens(word: str) -> str:
-    """`--batch_size` is `--batch-size`."""
-    if not word.startswith("--"):
-        return word
-    flag, equals, value = word.partition("=")
-    return flag.replace("_", "-") + equals + value
+    return _make(config, stop, command, fresh=words.fresh)
 
 
 def _config(words: argparse.Namespace) -> Config:
@@ -145,25 +153,70 @@ def _config(words: argparse.Namespace) -> Config:
     return check(values, sources).settled(None if words.config is None else words.config.stem)
 
 
-def _make(config: Config, stop: Stop, *, fresh: bool) -> int:
-    from featlight.finished import finished
-    from featlight.store import Store
+def _crew(config: Config) -> Crew:
+    auto = partial(workers_of, config.accelerator, fewest_chunks(config))
+    return crew_of(config.devices, config.num_nodes, os.environ, auto)
 
+
+def _make(config: Config, stop: Stop, command: Sequence[str], *, fresh: bool) -> int:
+    """Make a run, or this worker's share of it; start the workers where there are to be several."""
     assert config.out is not None
+    first = place_of(os.environ).rank == 0
     store = Store(Path(config.out))
-    there = None if fresh else finished(config, store)
-    if there is not None:
-        _last_lines(store, made=0, there=there.values(), failed=0, rate=0.0)
+    ledger = store.ledger()  # now, before other workers can have made anything
+    if not fresh and _is_finished(config, store, speak=first):
         return 0
+    crew = _crew(config)
+    place = crew.place
+    if fresh and place.world > 1 and place.starter != LAUNCHER:
+        raise UsageError(
+            f"--fresh: {place.world} workers would delete each other's work; give another --out, or delete the run"
+        )
+    if crew.local > 1:
+        check_gpus(config.accelerator, crew.local)
+        return _supervise(config, stop, command, crew.places, fresh=fresh)
+    alone = listen(stop) if place.starter == LAUNCHER else None
     from featlight.run import make
 
-    outcome = make(config, fresh=fresh, stop=stop)
-    records, rate = outcome.records.values(), outcome.tiles_per_second
-    _last_lines(store, made=outcome.made, there=records, failed=outcome.failed, rate=rate)
-    return outcome.exit_code
+    outcome = make(config, place=place, fresh=fresh and place.rank == 0, stop=stop, ledger=ledger, others_gone=alone)
+    if place.rank == 0:
+        records, rate = outcome.records.values(), outcome.tiles_per_second
+        _last_lines(store, made=outcome.made, there=records, failed=len(outcome.failed), rate=rate)
+        if outcome.missing:
+            raise Interrupted(lacking(outcome.missing, outcome.wanted))
+    return 1 if outcome.failed else Interrupted.exit_code if outcome.missing else 0
 
 
-def _last_lines(store: "Store", *, made: int, there: Collection["Record"], failed: int, rate: float) -> None:
+def _is_finished(config: Config, store: Store, *, speak: bool = True) -> bool:
+    from featlight.finished import finished
+
+    there = finished(config, store)
+    if there is not None and speak:
+        _last_lines(store, made=0, there=there.values(), failed=0, rate=0.0)
+    return there is not None
+
+
+def _supervise(config: Config, stop: Stop, command: Sequence[str], places: Sequence[Place], *, fresh: bool) -> int:
+    assert config.out is not None
+    store = Store(Path(config.out))
+    plan = store.root / PLAN
+    before = stamp(plan)
+    supervisor = Supervisor(command, places, stop)
+    supervisor.run(
+        hold=lambda: fresh and stamp(plan) in (None, before)
+    )  # the first deletes what the others must not see
+    code = exit_code(supervisor.codes, places[0].rank)
+    if code == Interrupted.exit_code and supervisor.codes[places[0].rank] != code and stop.asked_by is None:
+        if _is_finished(config, store):  # all but the first have made it so
+            return 0
+        there = store.plan()
+        files = [] if there is None else [planned.file for planned in there.tiles]
+        made = {} if there is None else store.made(there, there.tiles)
+        raise Interrupted(lacking([file for file in files if file not in made], len(files)))
+    return code
+
+
+def _last_lines(store: Store, *, made: int, there: Collection[Record], failed: int, rate: float) -> None:
     """What was made, and where to look."""
     from featlight.render import atlas_of, sections
 
@@ -185,8 +238,7 @@ def _last_lines(store: "Store", *, made: int, there: Collection["Record"], faile
 
 
 def _render_only(out: Path) -> int:
-    from featlight.run import render_again
-    from featlight.store import Store
+    from featlight.render import render_again
 
     plan = render_again(out)
     store = Store(out)
@@ -215,6 +267,7 @@ def _list_layers(config: Config) -> int:
 def _dry_run(config: Config, *, fresh: bool) -> int:
     from featlight.estimate import estimate
 
-    for key, value in estimate(config, fresh=fresh).items():
+    crew = _crew(config)
+    for key, value in estimate(config, workers=crew.place.world * crew.local, fresh=fresh).items():
         say(f"{key:12} {value}")
     return 0

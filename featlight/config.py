@@ -2,7 +2,7 @@
 
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
@@ -79,6 +79,7 @@ AnyRegion = Literal["map", "row", "neuron", "prefix", "all"]
 AnyIndex = Annotated[
     int | tuple[int, int] | Literal["all"] | None, BeforeValidator(lambda i: i if i is None else _index(i))
 ]
+Extra = Literal["floats", "octaves", "maps"]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
@@ -108,8 +109,10 @@ class Variant(_Strict):
 class Figure(_Strict):
     """A picture or animation besides the atlas, in the folder `figures`."""
 
-    kind: Literal["grid", "growth", "octaves"]  # rows of tiles; prefixes in reading order; the ends of the octaves
-    rows: Literal["layer", "variant", "tile"] = "layer"  # of a grid: what stands at the left of each
+    # rows of tiles; such rows, and below each where its images changed, or where its features are active in them;
+    # prefixes in reading order; the ends of the octaves
+    kind: Literal["grid", "areas", "activity", "growth", "octaves"]
+    rows: Literal["layer", "variant", "tile"] = "layer"  # but for growth and octaves: what stands at the left of each
     mark: bool = False  # in a growth: frame the newest neuron's place
     title: str | None = None
 
@@ -163,8 +166,14 @@ class Config(_Strict):
         "noise", description="starting image: noise, noise-per-feature, gray (0.5), or the path of an image"
     )
     seed: Seed = Field(999, description="seed of the starting noise and of random weights")
-    devices: Count = Field("auto", description="workers on this machine, a GPU each where there are GPUs")
-    num_nodes: int = Field(1, ge=1, description="machines")
+    devices: Count = Field(
+        "auto",
+        description="workers on each machine, a GPU each where there are GPUs; auto: as many as GPUs, else as cores, "
+        "or what srun or torchrun has started",
+    )
+    num_nodes: int = Field(
+        1, ge=1, description="machines that share the run directory; srun, torchrun or NODE_RANK tell which this is"
+    )
     accelerator: Literal["auto", "cpu", "gpu"] = Field(
         "auto", description="auto (CUDA if there is one, else the CPU), cpu or gpu"
     )
@@ -173,13 +182,23 @@ class Config(_Strict):
         description="fp32, bf16 (the network only; images stay float32), or fp64 (everything; for checking)",
     )
     batch_size: Count = Field("auto", description="images optimised together, a number or auto")
-    threads: Count = Field("auto", description="CPU threads of each worker, a number or auto")
+    threads: Count = Field(
+        "auto",
+        description="CPU threads of each worker, a number, or auto: one, or the cores that few chunks leave",
+    )
     compile: Annotated[Literal["auto", "on", "off"], BeforeValidator(_on_off)] = Field(
         "auto", description="torch.compile the network: auto, on or off"
     )
     keep_octaves: bool = Field(False, description="keep each octave's end as a small picture too")
     float_images: bool = Field(False, description="keep the unclipped float32 images too, as safetensors")
+    keep_maps: bool = Field(False, description="keep the maps of each tile's features in its final image too")
     out: str | None = Field(None, description="run directory; null: runs/<model>-<layer>, or runs/<config's name>")
+
+    @property
+    def extras(self) -> tuple[Extra, ...]:
+        """What is kept of each tile besides its picture."""
+        kept = {"floats": self.float_images, "octaves": self.keep_octaves, "maps": self.keep_maps}
+        return tuple(extra for extra in get_args(Extra) if kept[extra])
 
     def settled(self, name: str | None = None) -> "Config":
         """The same run with the defaults that hang on the network, and the run directory, filled in.

@@ -29,7 +29,7 @@ def finished(config: Config, store: Store) -> dict[str, Record] | None:
     wanted = _wanted(config, plan)
     if wanted is None or not set(wanted) <= set(plan.tiles) or plan.figure != figure_of(config):
         return None
-    made = store.made(plan, wanted, with_floats=config.float_images)
+    made = store.made(plan, wanted, config.extras)
     if len(made) < len(wanted):
         return None
     if not is_rendered(store, plan):

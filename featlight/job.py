@@ -2,6 +2,7 @@
 
 import datetime
 import hashlib
+import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,11 +15,13 @@ import torchvision
 from torch import Tensor, nn
 
 from featlight.config import Config
+from featlight.engine import Engine, exact_dtype
 from featlight.errors import UsageError
 from featlight.fingerprint import figure_of, file_sha256, fingerprint, refuse_other
 from featlight.image import read_image
-from featlight.network import LayerOutputs, Survey, check_independent, frozen_copy, survey
+from featlight.network import check_independent, frozen_copy, survey
 from featlight.objective import MapSize
+from featlight.place import ALONE, LAUNCHER, Place
 from featlight.plan import Plan, Planned, Settings, auto_batch_size, settings_of
 from featlight.recipe import NAMED_STARTS
 from featlight.version import __version__
@@ -34,15 +37,25 @@ def versions() -> dict[str, str]:
     return {"featlight": __version__, "python": platform.python_version(), **packages}
 
 
-def device_of(accelerator: str) -> torch.device:
-    """The device of a config's `accelerator`: CUDA where there is one, else the CPU; never MPS unasked.
+def device_of(accelerator: str, place: Place = ALONE) -> torch.device:
+    """A worker's device: with CUDA a GPU of its own among those that are visible, else the CPU; never MPS unasked.
+
+    Args:
+        accelerator: as in a config.
+        place: of the worker; where only one GPU is visible, whoever started the worker has chosen it.
 
     Raises:
-        UsageError: a GPU is asked for and there is none.
+        UsageError: a GPU is asked for and there is none, or there are fewer than workers.
     """
-    if accelerator == "gpu" and not torch.cuda.is_available():
+    gpus = torch.cuda.device_count() if accelerator != "cpu" and torch.cuda.is_available() else 0
+    if accelerator == "gpu" and not gpus:
         raise UsageError("accelerator: gpu given, but no CUDA GPU is visible; allowed: auto, cpu")
-    return torch.device("cuda" if accelerator != "cpu" and torch.cuda.is_available() else "cpu")
+    if not gpus:
+        return torch.device("cpu")
+    index = 0 if gpus == 1 and place.starter != LAUNCHER else place.local_rank
+    if index >= gpus:
+        raise UsageError(f"devices: a worker {index + 1} on this machine, but {gpus} GPUs are visible; a GPU each")
+    return torch.device("cuda", index)
 
 
 @dataclass
@@ -51,70 +64,60 @@ class Job:
 
     Args:
         config: settled.
+        place: of this worker.
         device: of the network and the images.
-        network: frozen, on the device, in the run's precision.
-        surveys: of the network, by image size, in pixels: one for each octave.
+        engine: makes the cut networks, frozen, on the device, in the run's precision.
         settings: by variant.
         plan: of the run directory, extended by what this config asks for.
         wanted: the tiles that this config asks for, in order.
         known: the plan that the directory held; None where it held none.
-        normalize: mean and std of the pixels that the network is to get; None for raw pixels.
     """
 
     config: Config
+    place: Place
     device: torch.device
-    network: nn.Module
-    surveys: Mapping[int, Survey]
+    engine: Engine
     settings: Mapping[str, Settings]
     plan: Plan
     wanted: list[Planned]
     known: Plan | None
-    normalize: tuple[Sequence[float], Sequence[float]] | None
 
     @cached_property
     def first_maps(self) -> dict[int, dict[str, MapSize]]:
-        return {size: {layer.name: layer.map_size for layer in s.usable} for size, s in self.surveys.items()}
-
-    def network_at(self, layers: tuple[str, ...]) -> LayerOutputs:
-        """The network, cut after the last of these layers."""
-        found = next(iter(self.surveys.values()))
-        plain = any(survey.format == torch.contiguous_format for survey in self.surveys.values())
-        format = torch.contiguous_format if plain else torch.channels_last
-        dtype = DTYPES[self.config.precision]
-        return LayerOutputs(self.network, [found[name] for name in layers], self.normalize, format, self.device, dtype)
+        surveys = self.engine.surveys.items()
+        return {size: {layer.name: layer.map_size for layer in found.usable} for size, found in surveys}
 
 
 def prepare(
     config: Config,
     known: Plan | None = None,
     *,
+    place: Place = ALONE,
     network: nn.Module | None = None,
     device: torch.device | None = None,
     init: Tensor | None = None,
+    threads: int = 0,
 ) -> Job:
     """Load, survey and plan.
 
     Args:
         config: settled.
         known: the plan of the run directory, if there is one; it is not changed.
+        place: of this worker.
         network: instead of loading the config's.
         device: instead of the config's.
         init: instead of the config's.
+        threads: what a new plan takes for `auto`; 0 for what suits as many workers as there are cores.
 
     Raises:
         UsageError: what the network does not have, or a plan of another fingerprint.
         WeightsError: the weights cannot be had.
     """
-    for key, value in (("devices", config.devices), ("num_nodes", config.num_nodes)):
-        if value not in ("auto", 1):
-            raise UsageError(f"{key}: {value} given; this version runs one worker")
-    if config.compile == "on":
-        raise UsageError("compile: on given; this version does not compile")
-    device = device_of(config.accelerator) if device is None else device
+    device = device_of(config.accelerator, place) if device is None else device
     network = load(config.model, config.weights, seed=config.seed) if network is None else network
     source, sha256 = source_of(network), checksum(network)
     dtype = DTYPES[config.precision]
-    frozen = frozen_copy(network, device, dtype)
+    frozen = frozen_copy(network, device, exact_dtype(dtype))
     check_independent(frozen, source.model)
     normalize = None
     if config.normalize == "weights":
@@ -124,16 +127,20 @@ def prepare(
         if hasattr(frozen, "transform_input"):
             frozen.transform_input = True  # type: ignore[assignment]
     if config.layer is None and config.tiles is None:
-        names = [layer.name for layer in survey(frozen, 224, device, dtype).usable]
+        names = [layer.name for layer in survey(frozen, 224, device, exact_dtype(dtype)).usable]
         raise UsageError(
             f"--layer: none given, and {source.model} has no default; allowed: {', '.join(names[:24])}"
             + (f", ... (--list-layers prints all {len(names)})" if len(names) > 24 else "")
         )
     settings = settings_of(config)
-    sizes = dict.fromkeys(octave.size for way in settings for octave in way.recipe.octaves)
-    surveys = {size: survey(frozen, size, device, dtype) for size in sizes}
-    wanted = wanted_tiles(config, settings, surveys, source.model)
-    plan = _plan(config, known, settings, wanted, device, sha256, init)
+    sizes = list(dict.fromkeys(octave.size for way in settings for octave in way.recipe.octaves))
+    engine = Engine(frozen, sizes, dtype=dtype, device=device, normalize=normalize, compile=config.compile == "on")
+    wanted = wanted_tiles(config, settings, engine.surveys, source.model)
+    used = {term.layer for planned in wanted for term in planned.tile.terms}
+    for found in engine.surveys.values():
+        for layer in used:
+            found.need(layer, source.model)  # at every octave's size, before any step
+    plan = _plan(config, known, settings, wanted, engine.image_bytes(used), threads, device, sha256, init)
     if known is None:
         plan.network = {
             "model": source.model,
@@ -143,15 +150,12 @@ def prepare(
             "file": None if source.file is None else str(source.file),
             "file_sha256": None if source.file is None else file_sha256(source.file),
         }
-    used = {term.layer for planned in wanted for term in planned.tile.terms}
-    for size, found in surveys.items():
-        for layer in used:
-            found.need(layer, source.model)  # at every octave's size, before any step
+    for size, found in engine.surveys.items():
         plan.layers.setdefault(str(size), {}).update({name: list(found[name].shape) for name in used})
     plan.add(wanted)
     plan.figure = figure_of(config)
     ways = {way.variant: way for way in settings}
-    return Job(config, device, frozen, surveys, ways, plan, wanted, known, normalize)
+    return Job(config, place, device, engine, ways, plan, wanted, known)
 
 
 def _plan(
@@ -159,6 +163,8 @@ def _plan(
     known: Plan | None,
     settings: list[Settings],
     wanted: list[Planned],
+    image_bytes: int,
+    threads: int,
     device: torch.device,
     sha256: str,
     init: Tensor | None,
@@ -167,8 +173,12 @@ def _plan(
     if known is None:
         batch_size = config.batch_size
         if batch_size == "auto":
-            batch_size = auto_batch_size(len(wanted), gpu=device.type == "cuda")
-        threads = torch.get_num_threads() if config.threads == "auto" else config.threads
+            gpu = device.type == "cuda"
+            batch_size = auto_batch_size(len(wanted), gpu=gpu, image_bytes=image_bytes, memory=_memory(device))
+        if config.threads == "auto":  # a core is better used by another worker than by a second thread of this one
+            threads = threads or max(1, torch.get_num_threads() // -(-len(wanted) // batch_size))
+        else:
+            threads = config.threads
         plan = Plan(datetime.date.today().isoformat(), {}, {}, {}, batch_size, threads, versions())
     else:
         plan = Plan.from_json(known.to_json())
@@ -178,6 +188,14 @@ def _plan(
         refuse_other(plan, way.variant, ours, config.out)
         plan.fingerprints[way.variant] = ours
     return plan
+
+
+def _memory(device: torch.device) -> int:
+    """Of a GPU or of this machine, in bytes."""
+    if device.type == "cuda":
+        total: int = torch.cuda.get_device_properties(device).total_memory
+        return total
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def init_checksum(init: str | Tensor, files: Sequence[str] = ()) -> str | None:

@@ -9,11 +9,14 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
+from featlight.config import Extra
+from featlight.errors import UsageError
 from featlight.image import blur, resize, starting_images, to_bytes
 from featlight.network import LayerOutputs
 from featlight.objective import MapSize, Objective
 from featlight.plan import Chunk
 from featlight.tile import Tile
+from featlight.workers import IndependentWorkers
 
 OCTAVE_PICTURE = 96  # px, of the small pictures that show each octave's end
 
@@ -23,13 +26,38 @@ class ChunkResult:
     """What the descent of one chunk gave; B images, its tiles first, then padding."""
 
     chunk: Chunk
-    images: Tensor  # (B, 3, S, S), unclipped
+    images: Tensor  # (B, 3, S, S), on the CPU, unclipped
+    pictures: Tensor  # (B, S, S, 3), uint8, on the CPU: what is shown of them
     activation: Tensor  # (steps + 1, B), on the CPU: before each step, and of the images as they are given
     gradient_norm: Tensor  # (B,), the mean over the steps of the pixel gradient's L2 norm
     alive: Tensor  # (B,), whether any step had a gradient
     vectors: Tensor  # (B, C), the mean activation of every feature of the first layer
     octaves: list[Tensor]  # (B, 96, 96, 3), uint8, each octave's end, where they are wanted
+    maps: list[Tensor]  # (B, H, W), on the CPU, of each term's feature in the images, where they are wanted
     seconds: float
+    batch_size: int  # images that were optimised together: fewer than planned where memory ran out
+
+
+def joined(parts: Sequence[ChunkResult], chunk: Chunk) -> ChunkResult:
+    """The result of a whole chunk from those of its parts, padding left out."""
+
+    def join(dimension: int, of: Callable[[ChunkResult], Tensor]) -> Tensor:
+        return torch.cat([of(part).narrow(dimension, 0, len(part.chunk.tiles)) for part in parts], dimension)
+
+    first = parts[0]
+    return ChunkResult(
+        chunk=chunk,
+        images=join(0, lambda part: part.images),
+        pictures=join(0, lambda part: part.pictures),
+        activation=join(1, lambda part: part.activation),
+        gradient_norm=join(0, lambda part: part.gradient_norm),
+        alive=join(0, lambda part: part.alive),
+        vectors=join(0, lambda part: part.vectors),
+        octaves=[join(0, lambda part, i=i: part.octaves[i]) for i in range(len(first.octaves))],  # type: ignore[misc]
+        maps=[join(0, lambda part, i=i: part.maps[i]) for i in range(len(first.maps))],  # type: ignore[misc]
+        seconds=sum(part.seconds for part in parts),
+        batch_size=min(part.batch_size for part in parts),
+    )
 
 
 class FeatureVisualizer(L.LightningModule):
@@ -43,7 +71,7 @@ class FeatureVisualizer(L.LightningModule):
         batch_size: B; shorter chunks are padded with their last tile.
         on_chunk: called with what each chunk gave.
         init: instead of each chunk's own start, a tensor for each of its tiles.
-        keep_octaves: whether to keep a small picture of each octave's end.
+        extras: what to keep of each tile besides its image.
         double: images in float64, for checking.
         before_step: called before every step; what it raises ends the run.
     """
@@ -60,7 +88,7 @@ class FeatureVisualizer(L.LightningModule):
         on_chunk: Callable[[ChunkResult], None],
         *,
         init: Callable[[Sequence[Tile]], Tensor] | None = None,
-        keep_octaves: bool = False,
+        extras: Sequence[Extra] = (),
         double: bool = False,
         before_step: Callable[[], None] = lambda: None,
     ) -> None:
@@ -71,7 +99,7 @@ class FeatureVisualizer(L.LightningModule):
         self._batch_size = batch_size
         self._on_chunk = on_chunk
         self._init = init
-        self._keep_octaves = keep_octaves
+        self._extras = extras
         self._image_dtype = torch.float64 if double else torch.float32
         self._before_step = before_step
         self.images = nn.Parameter(torch.empty(batch_size, 3, 1, 1))  # Lightning asks for an optimizer before any chunk
@@ -82,9 +110,13 @@ class FeatureVisualizer(L.LightningModule):
         return self.chunks[self.trainer.current_epoch]
 
     def setup(self, stage: str) -> None:
-        if self.trainer.world_size > 1:
-            # another process's images are other features: DDP would broadcast and average them
-            raise RuntimeError(f"{type(self.trainer.strategy).__name__} would mix the images of several workers")
+        if not isinstance(self.trainer.strategy, IndependentWorkers):
+            # another process's images are other features: DDP would broadcast and average them, and exit with 0
+            given = type(self.trainer.strategy).__name__
+            raise UsageError(
+                f"strategy: {given} given; it would mix the images of several workers, or have each make all of them; "
+                f"Trainer(strategy={IndependentWorkers.strategy_name!r}) is needed"
+            )
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.SGD([self.images], lr=0.0)
@@ -153,13 +185,16 @@ class FeatureVisualizer(L.LightningModule):
         self._on_chunk(
             ChunkResult(
                 chunk=self.chunk,
-                images=images,
+                images=images.cpu(),
+                pictures=to_bytes(images.nan_to_num()),
                 activation=torch.cat([self._activation, last[None]]).cpu(),
                 gradient_norm=norms.mean(0),
                 alive=(norms != 0).any(0),
                 vectors=outputs[self.chunk.layers[0]].mean((2, 3)).cpu(),
                 octaves=self._octaves,
+                maps=[found.cpu() for found in self._objective.maps(outputs)] if "maps" in self._extras else [],
                 seconds=time.perf_counter() - self._started,
+                batch_size=self._batch_size,
             )
         )
 
@@ -176,7 +211,7 @@ class FeatureVisualizer(L.LightningModule):
         self.trainer.optimizers = [self.configure_optimizers()]
 
     def _end_octave(self) -> None:
-        if self._keep_octaves:
+        if "octaves" in self._extras:
             self._octaves.append(to_bytes(resize(self.images.detach(), OCTAVE_PICTURE, antialias=True)))
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
 from typing import Any
@@ -11,7 +11,7 @@ from featlight.config import AnyIndex, AnyRegion, Config
 from featlight.recipe import Recipe
 from featlight.tile import Metric, Term, Tile
 
-FORMAT = 1
+FORMAT = 2
 CPU_BATCH, GPU_BATCH = 8, 64  # images; a chunk that held a whole layer would leave other workers idle
 
 
@@ -66,6 +66,11 @@ class Chunk:
     def layers(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(term.layer for term in self.tiles[0].terms))
 
+    def parts(self, batch_size: int) -> "list[Chunk]":
+        """Itself, or where it holds more tiles than that, the pieces that it falls into."""
+        tiles = self.tiles
+        return [replace(self, tiles=tiles[i : i + batch_size]) for i in range(0, len(tiles), batch_size)]
+
 
 @dataclass
 class Plan:
@@ -110,9 +115,21 @@ class Plan:
         members = [self.tiles[i] for i in self.chunks[number]]
         return Chunk(number, settings[members[0].variant], tuple(planned.tile for planned in members))
 
-    @property
-    def most_octaves(self) -> int:
-        return max(len(values["recipe"]["octaves"]) for values in self.fingerprints.values())
+    def share(self, rank: int, world: int, missing: Collection[str]) -> list[int]:
+        """Numbers of the chunks that fall to a worker and lack a tile.
+
+        All chunks are dealt, whatever is done, so that workers who look at different times still agree.
+
+        Args:
+            rank: of the worker.
+            world: number of workers.
+            missing: files of the tiles that are to be made.
+        """
+        return [
+            number
+            for number in range(rank, len(self.chunks), world)
+            if any(self.tiles[i].file in missing for i in self.chunks[number])
+        ]
 
     def digest(self, variant: str) -> str:
         """The fingerprint that a record carries, short."""
@@ -144,7 +161,34 @@ class Plan:
             raise ValueError(f"damaged ({error})") from None
 
 
-def auto_batch_size(tiles: int, *, gpu: bool) -> int:
-    """A power of two, no more than the device gains from, nor than the tiles rounded up; bits hang on it."""
+def fewest_chunks(config: Config) -> int | None:
+    """How few chunks a config may make on a CPU, where it says by itself how many tiles it asks for."""
+    ways = len(config.variants or ()) or 1
+    if config.tiles is not None:
+        tiles = len(config.tiles)
+    else:
+        specs = [config.features if spec is None else spec for spec in (config.layer or {}).values()]
+        indices = [config.index, *(variant.index for variant in config.variants or ())]
+        if "all" in specs or "all" in indices:
+            return None
+        tiles = sum(map(len, specs))
+    batch_size = CPU_BATCH if config.batch_size == "auto" else config.batch_size
+    return -(-tiles * ways // batch_size)
+
+
+def auto_batch_size(tiles: int, *, gpu: bool, image_bytes: int, memory: int) -> int:
+    """How many images to optimise together; bits hang on it, so it hangs on nothing that changes from day to day.
+
+    Args:
+        tiles: to be made.
+        gpu: whether a GPU makes them.
+        image_bytes: what an image and its maps take, with their gradients.
+        memory: of the device, in bytes, all of it.
+
+    Returns:
+        A power of two: no more than the device gains from, nor than the tiles rounded up, nor than half of a GPU's
+        memory holds, or an eighth of a machine's, which several workers share.
+    """
     largest = GPU_BATCH if gpu else CPU_BATCH
-    return min(largest, 1 << max(tiles - 1, 0).bit_length())
+    fits = max(1, memory // (2 if gpu else 8) // max(image_bytes, 1))
+    return min(largest, 1 << max(tiles - 1, 0).bit_length(), 1 << (fits.bit_length() - 1))

@@ -1,244 +1,209 @@
 """The main job: make what is missing of a run, show it while it is made, and lay it out."""
 
 import logging
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import socket
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import lightning as L
-import torch
-from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from torch import Tensor
 
 from featlight.commit import commit
 from featlight.config import Config
-from featlight.errors import Interrupted, UsageError
+from featlight.descent import descend
+from featlight.disk import check_room, expected_bytes
 from featlight.job import Job, prepare
-from featlight.module import ChunkResult, FeatureVisualizer
+from featlight.ledger import Ledger
+from featlight.module import ChunkResult
+from featlight.place import ALONE, Place
 from featlight.plan import Plan
+from featlight.presence import Presence
 from featlight.progress import Progress
 from featlight.render import is_rendered, render
 from featlight.signals import Stop
 from featlight.speech import say
 from featlight.store import Record, Store
-from featlight.tensorboard import TensorBoard
-from featlight.tile import Tile
+from featlight.view import View
+from featlight.writer import Writer
+
+log = logging.getLogger("featlight")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended."""
+    """How a run ended: for the first worker all of it, for another one its own share."""
 
     records: Mapping[str, Record]  # of every tile that was asked for and is there, by file
-    wanted: int
+    failed: Sequence[str]  # files of the tiles whose last try has failed
+    missing: Sequence[str]  # files of the others that are not there: some worker's share was not made
     made: int
-    dead: int  # among all that are there
     tiles_per_second: float  # 0 where none was made
 
     @property
-    def failed(self) -> int:
-        return self.wanted - len(self.records)
+    def wanted(self) -> int:
+        return len(self.records) + len(self.failed) + len(self.missing)
 
     @property
-    def exit_code(self) -> int:
-        return 1 if self.failed else 0
+    def dead(self) -> int:
+        """Among all that are there."""
+        return sum(record["status"] == "dead" for record in self.records.values())
 
 
-def make(config: Config, *, fresh: bool = False, stop: Stop | None = None) -> Outcome:
-    """Make what a config asks for and its directory lacks.
+def make(
+    config: Config,
+    *,
+    place: Place = ALONE,
+    fresh: bool = False,
+    stop: Stop | None = None,
+    ledger: Ledger | None = None,
+    others_gone: threading.Event | None = None,
+) -> Outcome:
+    """Make what a config asks for and its directory lacks: a worker's share of it.
 
     Args:
         config: settled.
+        place: of this worker among all.
         fresh: whether to delete the run that is there first.
         stop: asked before every step.
+        ledger: of the directory, as it was when this process began; what has come since counts as made in this run.
+        others_gone: set once the other workers have ended; None where nobody can tell.
 
     Raises:
         FeatlightError: see its kinds.
     """
     assert config.out is not None
     stop = stop or Stop()
-    store = Store(Path(config.out))
-    job = prepare(config, None if fresh else store.plan())
+    store = Store(Path(config.out), f"worker-{place.rank}")
+    prepare_here = partial(prepare, place=place)
+    job = prepare_here(config, None if fresh else store.plan())
     stop.check()
     if fresh:
         store.clear()
-    job = settle(job, store, prepare)
-    say(_header(job))
-    return make_tiles(job, store, stop=stop)
+    job = settle(job, store, prepare_here)
+    if place.rank == 0:
+        say(_header(job))
+    return make_tiles(job, store, stop=stop, ledger=None if fresh else ledger, others_gone=others_gone)
 
 
 def settle(job: Job, store: Store, prepare_again: Callable[[Config, Plan | None], Job]) -> Job:
-    """Write the plan, or follow the one that another run has written here in the meantime.
+    """Write the plan, or follow the one that another worker has written here in the meantime.
 
     Args:
         job: prepared on what the directory held.
         store: of the run directory.
-        prepare_again: makes the job anew on another run's plan; it refuses what does not fit.
+        prepare_again: makes the job anew on another worker's plan; it refuses what does not fit.
     """
     store.check_writable()
     if job.known is None and store.create_plan(job.plan):
         return job
     now = store.plan()
+    if now == job.plan:  # the other workers of a run settle it alike
+        return job
     if now != job.known:
         job = prepare_again(job.config, now)
     store.write_plan(job.plan)
     return job
 
 
-def make_tiles(job: Job, store: Store, *, stop: Stop, init: Tensor | None = None, quiet: bool = False) -> Outcome:
+def make_tiles(
+    job: Job,
+    store: Store,
+    *,
+    stop: Stop,
+    init: Tensor | None = None,
+    quiet: bool = False,
+    ledger: Ledger | None = None,
+    others_gone: threading.Event | None = None,
+) -> Outcome:
     """Descend, commit and render, given a prepared job whose plan is written."""
-    plan, floats = job.plan, job.config.float_images
+    plan, place, extras = job.plan, job.place, job.config.extras
+    ledger = ledger or store.ledger()
+    there = store.made(plan, plan.tiles, extras)
+    missing = {planned.file for planned in job.wanted} - there.keys()
+    numbers = plan.share(place.rank, place.world, missing)
+    if place.world > 1:
+        say(_share(job, numbers))
+    check_room(store.root, expected_bytes(plan, there, missing, extras))
+
+    def work(look: Callable[[], object], callbacks: Sequence[Progress] = ()) -> None:
+        if not numbers:
+            return
+
+        def finish(result: ChunkResult) -> None:
+            commit(result, plan, store, there.keys(), extras)
+            look()
+
+        with Writer() as writer:
+            descend(
+                job,
+                numbers,
+                lambda result: writer.submit(partial(finish, result)),
+                callbacks=callbacks,
+                before_step=stop.check,
+                init=init,
+            )
+
+    if place.rank > 0:
+        work(lambda: None)
+        if numbers and not _outcome(job, store, missing).missing:
+            render(store, _newest(store, plan))  # whoever commits the last tile draws
+        return _outcome(job, store, {plan.tiles[i].file for n in numbers for i in plan.chunks[n]} & missing)
+
     store.write_output("config.yaml", _config_text(job.config, plan).encode())
-    everything = store.made(plan, plan.tiles, with_floats=floats)
-    wanted = {planned.file for planned in job.wanted}
-    missing = wanted - everything.keys()
-    numbers = [n for n, members in enumerate(plan.chunks) if any(plan.tiles[i].file in missing for i in members)]
-    progress = Progress(len(missing), quiet=quiet)
-    if numbers:
-        board = TensorBoard(store, plan, everything)
-        board.start(job.config.to_yaml())
-
-        def on_chunk(result: ChunkResult) -> None:
-            written = commit(result, plan, store, everything.keys(), floats=floats)
-            progress.add(written)
-            board.chunk(result, written, progress.tiles_per_second)
-
+    presence = Presence(store.root)
+    other = presence.other()
+    if other is not None:
+        log.warning(
+            "%s seems to be at work in %s too: both make the same tiles, nothing but time is lost", other, store.root
+        )
+    before = {file: record for file, record in there.items() if ledger.has_made(file)}
+    missing = {planned.file for planned in job.wanted} - before.keys()  # now with what others have made meanwhile
+    with presence:
+        view = View(store, plan, ledger, before, missing, presence, quiet=quiet)
+        if missing:
+            view.board.start(job.config.to_yaml())
+        view.look()
+        view.progress.early = view.progress.done
         try:
-            descend(job, numbers, on_chunk, callbacks=[progress], before_step=stop.check, init=init)
+            work(view.look, [view.progress])
+            last = not view.pending or place.world == 1
+            if not last:
+                view.follow(stop, others_gone)
         finally:
-            progress.close()
-            board.flush()
-    latest = store.plan()
-    if latest is not None and latest != plan:  # another run has asked for more in the meantime: show all of it
-        latest.add(plan.tiles)
-        store.write_plan(latest)
-        plan = latest
-    records = store.made(plan, job.wanted, with_floats=floats)
-    outcome = Outcome(
-        records=records,
-        wanted=len(wanted),
-        made=len(records.keys() & missing),
-        dead=sum(record["status"] == "dead" for record in records.values()),
-        tiles_per_second=progress.tiles_per_second if numbers else 0.0,
-    )
-    if numbers or not is_rendered(store, plan):
-        render(store, plan)
-    if numbers:
-        board.finish(_summary(outcome, plan))
+            view.progress.close()
+        newest = _newest(store, plan)
+        if (last and numbers) or not is_rendered(store, newest):
+            render(store, newest)
+        rate = view.progress.tiles_per_second if missing else 0.0
+        outcome = _outcome(job, store, {planned.file for planned in job.wanted}, missing, rate)
+        if missing:
+            view.board.finish(_summary(outcome, newest))
     return outcome
 
 
-def render_again(out: Path) -> Plan:
-    """Build the atlases and the page of a run again, without its network.
-
-    Raises:
-        UsageError: there is no run.
-    """
-    store = Store(out)
-    plan = store.plan()
-    if plan is None:
-        raise UsageError(f"--render-only: {out} holds no run")
-    store.check_writable()
-    render(store, plan)
-    return plan
+def _newest(store: Store, plan: Plan) -> Plan:
+    """The plan, or what another run has made of it in the meantime, so that all of it is shown."""
+    latest = store.plan()
+    if latest is None or latest == plan:
+        return plan
+    latest.add(plan.tiles)
+    store.write_plan(latest)
+    return latest
 
 
-def descend(
-    job: Job,
-    numbers: Sequence[int],
-    on_chunk: Callable[[ChunkResult], None],
-    *,
-    callbacks: Sequence[L.Callback] = (),
-    before_step: Callable[[], None],
-    init: Tensor | None = None,
-) -> None:
-    """Run the descent of some of a plan's chunks with Lightning.
-
-    Args:
-        job: prepared.
-        numbers: of the chunks.
-        on_chunk: called with what each gave.
-        callbacks: for the trainer.
-        before_step: called before every step; what it raises ends the run.
-        init: starting images for the tiles that the job wants, (3, H, W) or (N, 3, H, W).
-    """
-    module = FeatureVisualizer(
-        job.network_at,
-        [job.plan.chunk(number, job.settings) for number in numbers],
-        job.first_maps,
-        job.plan.batch_size,
-        on_chunk,
-        init=None if init is None else _own_starts(job, init),
-        keep_octaves=job.config.keep_octaves,
-        double=job.config.precision == "fp64",
-        before_step=before_step,
-    )
-    with _quiet_lightning(), repeatable(job.plan.threads):
-        trainer = L.Trainer(
-            plugins=[LightningEnvironment()],  # one process, whatever the cluster's variables say
-            accelerator="gpu" if job.device.type == "cuda" else job.device.type,
-            devices=[job.device.index or 0] if job.device.type == "cuda" else 1,
-            max_epochs=len(numbers),
-            reload_dataloaders_every_n_epochs=1,
-            use_distributed_sampler=False,
-            logger=False,
-            callbacks=list(callbacks),
-            enable_checkpointing=False,  # the truth is on disk, tile by tile
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
-        try:
-            trainer.fit(module)
-        except SystemExit:  # Lightning's own end on SIGTERM, which would be exit code 0
-            before_step()
-            raise Interrupted("stopped by a signal; the same command goes on from here") from None
-
-
-def _own_starts(job: Job, init: Tensor) -> Callable[[Sequence[Tile]], Tensor]:
-    """Each tile's own starting image, where there is one for each."""
-    if init.ndim == 3:
-        return lambda _: init
-    place = {planned.tile: i for i, planned in enumerate(job.wanted)}
-    return lambda tiles: init[[place[tile] for tile in tiles]]
-
-
-@contextmanager
-def repeatable(threads: int) -> Iterator[None]:
-    """For a while, arithmetic that gives the same bits again: this many CPU threads, and on a GPU no TF32."""
-    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = torch.get_num_threads(), matmul.allow_tf32
-    torch.set_num_threads(threads)
-    matmul.allow_tf32 = False
-    try:
-        with (
-            cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
-            torch.random.fork_rng(devices=[]),  # a network that draws, a functional dropout say, leaves the caller's
-            torch.enable_grad(),
-        ):
-            torch.manual_seed(0)
-            yield
-    finally:
-        torch.set_num_threads(before[0])
-        matmul.allow_tf32 = before[1]
-
-
-@contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """No hardware report and no tips in a user's first minute."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            # lightning 2.6 with torch 2.14 and newer: its own use of torch's pytree
-            warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+def _outcome(
+    job: Job, store: Store, asked: Collection[str], new: Collection[str] = (), tiles_per_second: float = 0.0
+) -> Outcome:
+    """How it stands with those tiles, of which some were missing at the start."""
+    wanted = [planned for planned in job.wanted if planned.file in asked]
+    records = store.made(job.plan, wanted, job.config.extras)
+    lost = [planned.file for planned in wanted if planned.file not in records]
+    last = store.records()
+    failed = [file for file in lost if last.get(file, {}).get("status") == "failed"]
+    missing = [file for file in lost if file not in failed]
+    return Outcome(records, failed, missing, len(records.keys() & set(new)), tiles_per_second)
 
 
 def _header(job: Job) -> str:
@@ -248,6 +213,14 @@ def _header(job: Job) -> str:
     return (
         f"{plan.network['model']} ({plan.network['weights']}), {layers}: {len(job.wanted)} tiles, "
         f"{plan.batch_size} at a time, on {job.device.type} with {threads}, into {job.config.out}"
+    )
+
+
+def _share(job: Job, numbers: Sequence[int]) -> str:
+    place, dealt = job.place, len(range(job.place.rank, len(job.plan.chunks), job.place.world))
+    return (
+        f"worker {place.rank + 1} of {place.world} on {socket.gethostname()}, {job.device}: "
+        f"{dealt} of {len(job.plan.chunks)} chunks, {len(numbers)} of them to be made"
     )
 
 
@@ -262,7 +235,8 @@ def _summary(outcome: Outcome, plan: Plan) -> dict[str, object]:
         "tiles": outcome.wanted,
         "made in this run": outcome.made,
         "dead": outcome.dead,
-        "failed": outcome.failed,
+        "failed": len(outcome.failed),
+        "missing": len(outcome.missing),
         "tiles/s": f"{outcome.tiles_per_second:.2f}",
         "dead tiles": ", ".join(r["name"] for r in outcome.records.values() if r["status"] == "dead") or "none",
         "page": "index.html, in the run directory",

@@ -8,10 +8,8 @@ from typing import Any, ParamSpec
 
 import numpy as np
 from PIL import Image
-from tensorboard.compat.proto.summary_pb2 import Summary
-from torch.utils.tensorboard import SummaryWriter
 
-from featlight.module import ChunkResult
+from featlight.events import EventLog
 from featlight.plan import Plan
 from featlight.render import Section, sections
 from featlight.store import Record, Store
@@ -20,6 +18,7 @@ log = logging.getLogger("featlight")
 
 MOSAIC_STEPS = 10  # TensorBoard keeps that many images of a tag
 MOSAIC_SIDE = 2048  # px
+LIVE_POINTS = 20  # of each chunk's curve
 QUANTILES = {"p05": 0.05, "p50": 0.5, "p95": 0.95}
 P = ParamSpec("P")
 
@@ -35,7 +34,7 @@ def _harmless(method: Callable[P, None]) -> Callable[P, None]:
             return
         try:
             method(*args, **kwargs)
-        except Exception as error:  # its writer raises whatever its thread met
+        except Exception as error:  # a view must not end a run, whatever it meets
             board.broken = True
             log.warning("TensorBoard: %s; the run goes on without it", error)
 
@@ -43,7 +42,7 @@ def _harmless(method: Callable[P, None]) -> Callable[P, None]:
 
 
 class TensorBoard:
-    """Writes what a run shows while it runs.
+    """Writes what a run shows while it runs, from the records of all its workers; one worker alone has one.
 
     Args:
         store: of the run; events go to its folder `tensorboard`.
@@ -57,67 +56,81 @@ class TensorBoard:
         self._sections = sections(plan)
         self._thumbnails: dict[str, Image.Image] = {}
         self._done = dict(made)
-        self._mosaics = {section.name: self._tenths(section) for section in self._sections}
+        self._failed: set[str] = set()
+        self._chunk_of = {plan.tiles[i].file: n for n, members in enumerate(plan.chunks) for i in members}
+        self._shown: set[int] = set()
 
     @_harmless
     def start(self, config: str) -> None:
-        """Open the log and write the resolved configuration (YAML) into it."""
-        folder = self._store.root / "tensorboard"
-        before = set(folder.glob("events*"))
-        self._writer = SummaryWriter(str(folder), flush_secs=10)
-        for path in set(folder.glob("events*")) - before:
-            self._store.note_output(str(path.relative_to(self._store.root)))
-        self._writer.add_text("run/config", f"```yaml\n{config}\n```", len(self._done))
+        """Open the log, write the resolved configuration (YAML), and what a run that was killed has left out."""
+        self._log = EventLog(self._store.root / "tensorboard")
+        self._store.note_output(str(self._log.path.relative_to(self._store.root)))
+        self._log.text("run/config", f"```yaml\n{config}\n```", len(self._done))
+        self._shown = {int(number) for number in self._log.values.get("live/chunk", ())}
+        self._live(range(len(self._plan.chunks)))
+        self._log.flush()
 
     @_harmless
-    def chunk(self, result: ChunkResult, records: Sequence[Record], rate: float) -> None:
-        """What one chunk gave: its curves, the run's progress, and the mosaics that have grown by a tenth."""
+    def add(self, records: Sequence[Record], rate: float) -> None:
+        """What has come since: the curves of chunks, the run's progress, the mosaics that have grown by a tenth."""
         self._done.update({record["file"]: record for record in records if record["status"] != "failed"})
-        steps = len(result.activation)
-        real = result.activation[:, : len(result.chunk.tiles)].double().nan_to_num().numpy()
-        for step in np.linspace(0, steps - 1, min(steps, 20)).round().astype(int).tolist():
-            self._quantiles("live/activation", real[step], result.chunk.number * steps + step)
+        failed = {record["file"] for record in records if record["status"] == "failed"}
+        self._failed = (self._failed | failed) - self._done.keys()
         done = len(self._done)
-        statuses = [record["status"] for record in self._done.values()]
-        self._writer.add_scalar("progress/tiles_done", done, done)
-        self._writer.add_scalar("progress/tiles_per_s", rate, done)
-        self._writer.add_scalar("progress/dead_share", statuses.count("dead") / max(done, 1), done)
-        self._writer.add_scalar("progress/failed", sum(r["status"] == "failed" for r in records), done)
-        for section in self._sections:
-            tenths = self._tenths(section)
-            if tenths > self._mosaics[section.name]:
-                self._mosaics[section.name] = tenths
-                self._mosaic(section)
-            if tenths == MOSAIC_STEPS and any(r["file"] in {p.file for p in section.tiles} for r in records):
-                self._curves(section)
+        dead = sum(record["status"] == "dead" for record in self._done.values())
+        self._log.scalar("progress/tiles_done", done, done)
+        self._log.scalar("progress/tiles_per_s", rate, done)
+        self._log.scalar("progress/dead_share", dead / max(done, 1), done)
+        self._log.scalar("progress/failed", len(self._failed), done)
+        self._live(sorted({self._chunk_of[record["file"]] for record in records}))
+        self._grow()
+        self._log.flush()
 
     @_harmless
     def finish(self, summary: Mapping[str, Any]) -> None:
         """The last word, as a table."""
         rows = "\n".join(f"| {key} | {value} |" for key, value in summary.items())
-        self._writer.add_text("run/summary", f"| | |\n|---|---|\n{rows}", len(self._done))
-        self._writer.close()
+        self._log.text("run/summary", f"| | |\n|---|---|\n{rows}", len(self._done))
+        self._grow()
+        self._log.flush()
 
-    @_harmless
-    def flush(self) -> None:
-        """Put on disk what was written so far."""
-        self._writer.flush()
+    def _live(self, numbers: Sequence[int]) -> None:
+        """The curves of those chunks that are whole and not shown yet, one behind the other as they come."""
+        for number in numbers:
+            files = [self._plan.tiles[i].file for i in self._plan.chunks[number]]
+            curves = [self._done[file]["curve"] for file in files if file in self._done]
+            settled = sum(file in self._done or file in self._failed for file in files)
+            if number in self._shown or not curves or settled < len(files):
+                continue
+            self._shown.add(number)
+            start = self._log.last.get("live/activation/p50", -1) + 1
+            self._log.scalar("live/chunk", number, start)
+            for point in np.linspace(0, len(curves[0]) - 1, min(len(curves[0]), LIVE_POINTS)).round().astype(int):
+                step = curves[0][point][0]
+                self._quantiles("live/activation", [curve[point][1] for curve in curves], start + step)
 
-    def _tenths(self, section: Section) -> int:
-        done = sum(planned.file in self._done for planned in section.tiles)
-        return done * MOSAIC_STEPS // len(section.tiles)
+    def _grow(self) -> None:
+        for section in self._sections:
+            tag, size = f"atlas/{section.name}", len(section.tiles)
+            done = sum(planned.file in self._done for planned in section.tiles)
+            before = self._log.last.get(tag, 0)
+            if done * MOSAIC_STEPS // size > before * MOSAIC_STEPS // size:
+                self._mosaic(section, tag, done)
+                if done == size:
+                    self._curves(section)
 
-    def _quantiles(self, tag: str, values: "np.ndarray[Any, Any]", step: int) -> None:
+    def _quantiles(self, tag: str, values: Sequence[float], step: int, *, again: bool = False) -> None:
         for name, share in QUANTILES.items():
-            self._writer.add_scalar(f"{tag}/{name}", float(np.quantile(values, share)), step)
+            self._log.scalar(f"{tag}/{name}", float(np.quantile(values, share)), step, again=again)
 
     def _curves(self, section: Section) -> None:
         """Quantiles over all tiles of a layer, against the recipe's steps."""
         curves = [self._done[planned.file]["curve"] for planned in section.tiles]
         for points in zip(*curves, strict=True):
-            self._quantiles(f"activation/{section.name}", np.array([value for _, value in points]), points[0][0])
+            tag, values = f"activation/{section.name}", [value for _, value in points]
+            self._quantiles(tag, values, points[0][0], again=True)  # again, where a layer was asked for more features
 
-    def _mosaic(self, section: Section) -> None:
+    def _mosaic(self, section: Section, tag: str, done: int) -> None:
         """All tiles of a layer side by side, as JPEG: a tenth of the PNG's size."""
         columns = int(np.ceil(np.sqrt(len(section.tiles) * 1.5)))
         side = max(8, min(128, MOSAIC_SIDE // columns))
@@ -128,14 +141,7 @@ class TensorBoard:
                 sheet.paste(self._thumbnail(planned.file, side), (i % columns * side, i // columns * side))
         jpeg = io.BytesIO()
         sheet.save(jpeg, "JPEG", quality=88)
-        image = Summary.Image(
-            height=sheet.height, width=sheet.width, colorspace=3, encoded_image_string=jpeg.getvalue()
-        )
-        summary = Summary(value=[Summary.Value(tag=f"atlas/{section.name}", image=image)])
-        done = sum(planned.file in self._done for planned in section.tiles)
-        writer = self._writer.file_writer
-        assert writer is not None
-        writer.add_summary(summary, done)
+        self._log.picture(tag, jpeg.getvalue(), sheet.size, done)
 
     def _thumbnail(self, file: str, side: int) -> Image.Image:
         if file not in self._thumbnails:

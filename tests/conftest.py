@@ -19,6 +19,12 @@ def _one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
+def _one_worker(monkeypatch) -> None:
+    """A command that is run within a test stays in its process, unless the test asks for workers."""
+    monkeypatch.setattr("featlight.cli.workers_of", lambda *words: 1)
+
+
+@pytest.fixture(autouse=True)
 def _own_folder(tmp_path, monkeypatch) -> None:
     """Runs land in a folder of the test's own."""
     monkeypatch.chdir(tmp_path)

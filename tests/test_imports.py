@@ -7,21 +7,27 @@ import featlight
 
 ROOT = Path(featlight.__file__).parent
 FLOORS = [
-    {"errors", "measure", "version", "recipe", "tile", "layer", "speech", "typography"},
-    {"config", "image", "objective", "sheet", "signals", "tiny_inception", "weights"},
-    {"animation", "atlas", "check", "network", "plan", "zoo"},
-    {"fingerprint", "wanted"},
-    {"comparison", "module", "store", "job"},
-    {"commit", "figures", "page", "progress"},
+    {"errors", "hooks", "ledger", "measure", "neighbours", "version", "recipe", "tile", "layer"}
+    | {"speech", "typography", "writer"},
+    {"config", "events", "folding", "image", "objective", "place", "sheet", "signals", "tiny_inception", "weights"},
+    {"animation", "atlas", "check", "launch", "network", "plan", "sprites", "workers", "zoo"},
+    {"compilation", "fingerprint", "wanted"},
+    {"engine"},
+    {"comparison", "layout", "module", "job", "remake"},
+    {"store"},
+    {"areas", "commit", "descent", "leftovers", "page", "presence", "progress"},
+    {"growth", "verify"},
+    {"figures"},
     {"render"},
-    {"finished", "result", "tensorboard"},
+    {"disk", "finished", "result", "tensorboard"},
+    {"view"},
     {"run"},
-    {"api", "estimate"},
+    {"api", "commands", "estimate"},
     {"cli"},
-    {"__init__", "__main__"},
+    {"__init__", "__main__", "gallery"},
 ]
 FLOOR = {name: floor for floor, names in enumerate(FLOORS) for name in names}
-WITHOUT_LIGHTNING = FLOOR.keys() - {"module", "progress", "run", "job"}
+WITHOUT_LIGHTNING = FLOOR.keys() - {"descent", "job", "module", "progress", "workers"}
 
 
 def imports(path):

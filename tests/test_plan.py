@@ -6,7 +6,7 @@ import torch
 from featlight.check import check
 from featlight.errors import UsageError
 from featlight.network import frozen_copy, survey
-from featlight.plan import Plan, auto_batch_size, settings_of
+from featlight.plan import Plan, auto_batch_size, fewest_chunks, settings_of
 from featlight.wanted import wanted_tiles
 from tests.conftest import hand_made
 
@@ -90,15 +90,20 @@ def test_a_plan_reads_back_equal():
     assert Plan.from_json(plan.to_json()) == plan
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 2}', '{"format": 1}', '{"format": 1, "tiles": [1]}'])
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 1}', '{"format": 2}', '{"format": 2, "tiles": [1]}'])
 def test_what_is_no_plan_is_refused(text):
     with pytest.raises(ValueError, match=r"plan|damaged|Expecting"):
         Plan.from_json(text)
 
 
 def test_the_batch_is_a_power_of_two_no_larger_than_it_need_be():
-    assert [auto_batch_size(n, gpu=False) for n in (1, 2, 3, 8, 768)] == [1, 2, 4, 8, 8]
-    assert [auto_batch_size(n, gpu=True) for n in (1, 40, 768)] == [1, 64, 64]
+    def size(tiles, gpu, image_bytes=1, memory=1 << 30):
+        return auto_batch_size(tiles, gpu=gpu, image_bytes=image_bytes, memory=memory)
+
+    assert [size(n, gpu=False) for n in (1, 2, 3, 8, 768)] == [1, 2, 4, 8, 8]
+    assert [size(n, gpu=True) for n in (1, 40, 768)] == [1, 64, 64]
+    assert [size(768, gpu=True, image_bytes=b, memory=800) for b in (9, 10, 100, 101, 1000)] == [32, 32, 4, 2, 1]
+    assert [size(768, gpu=False, image_bytes=b, memory=800) for b in (10, 30, 1000)] == [8, 2, 1]
 
 
 def test_a_digest_hangs_on_the_fingerprint():
@@ -106,3 +111,21 @@ def test_a_digest_hangs_on_the_fingerprint():
     before = plan.digest("")
     plan.fingerprints[""] = json.loads(json.dumps({**plan.fingerprints[""], "seed": 1}))
     assert plan.digest("") != before
+
+
+@pytest.mark.parametrize(
+    ("values", "chunks"),
+    [
+        ({}, None),  # all features
+        ({"features": "0-7"}, 1),
+        ({"features": "0-8"}, 2),
+        ({"features": "0-8", "batch_size": 2}, 5),
+        ({"layer": {"a": "0-7", "b": None}, "features": "0-3"}, 2),
+        ({"layer": {"a": "0-7", "b": "all"}}, None),
+        ({"features": "0-7", "variants": [{"name": "a"}, {"name": "b", "metric": "l2"}]}, 2),
+        ({"features": "0", "region": "prefix", "index": "all"}, None),
+        ({"tiles": [{"name": "a", "terms": [{"layer": "a"}]}]}, 1),
+    ],
+)
+def test_workers_without_chunks_are_not_started(values, chunks):
+    assert fewest_chunks(check(values).settled()) == chunks

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from featlight import commands
 from featlight.cli import main
 
 ROOT = Path(__file__).parents[1]
@@ -26,6 +27,14 @@ def test_every_command_is_understood(command, monkeypatch, capsys):
     assert "model:" in capsys.readouterr().out
 
 
+def test_every_other_command_is_there(capsys):
+    named = set(re.findall(r"(?:featlight|train_viz\.py) ([a-z]+)\b", TEXT)) & {"verify", "view", "tensorboard"}
+    assert named == commands.COMMANDS.keys()
+    for line in re.findall(r"^    featlight (.*)$", TEXT, re.MULTILINE):
+        assert main(shlex.split(line)) == 2  # there is no such run here
+        assert "holds no run" in capsys.readouterr().err
+
+
 def test_the_python_runs():
     (code,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
     names: dict[str, object] = {}
@@ -35,8 +44,12 @@ def test_the_python_runs():
         assert image.width > 300
 
 
-def test_every_file_that_is_named_exists():
-    for link in re.findall(r"\]\(([^)#]+)\)", TEXT):
-        assert (ROOT / link).exists(), link
-    for name in re.findall(r"`((?:featlight|configs)/[\w./]+)`", TEXT):
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name
+)
+def test_every_file_that_is_named_exists(page):
+    text = page.read_text()
+    for link in re.findall(r"\]\(([^)#]+)\)", text):
+        assert link.startswith("https://") or (page.parent / link).exists(), link
+    for name in re.findall(r"`((?:featlight|configs|docs)/[\w./]+)`", text):
         assert (ROOT / name).exists(), name
