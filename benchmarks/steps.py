@@ -1,5 +1,6 @@
 """Ways to make one gradient step, from the article's to featlight's, a measure at a time."""
 
+import copy
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -113,6 +114,7 @@ def lucent(network: nn.Module, layer: str, size: int, steps: int) -> float | Non
         from lucent.optvis import param, render
     except ImportError:
         return None
+    network = copy.deepcopy(network)  # it leaves its hooks on every module
     options = {"thresholds": (steps,), "transforms": [], "show_image": False, "progress": False, "preprocess": False}
     started = time.perf_counter()
     render.render_vis(

@@ -64,10 +64,18 @@ class Survey(Mapping[str, Layer]):
 
 def frozen_copy(network: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
     """A copy in eval mode whose parameters get no gradients, so that the user's network is never touched."""
-    # a tensor that a forward pass has computed, an old weight_norm's say, is copied by value: deepcopy refuses it
-    held = [value for module in network.modules() for value in vars(module).values() if isinstance(value, Tensor)]
+    # a tensor that a forward pass has computed is copied by value, for deepcopy refuses it: an old weight_norm's, or
+    # the output that another tool's hook, lucent's say, has kept
+    owners = [*network.modules(), *(getattr(hook, "__self__", hook) for hook in _hooks(network))]
+    held = [value for owner in owners for value in getattr(owner, "__dict__", {}).values() if isinstance(value, Tensor)]
     memo: dict[int, Any] = {id(value): value.detach().clone() for value in held if not value.is_leaf}
     return copy.deepcopy(network, memo).to(device=device, dtype=dtype).eval().requires_grad_(False)
+
+
+def _hooks(network: nn.Module) -> Iterator[Callable[..., Any]]:
+    for module in network.modules():
+        yield from module._forward_pre_hooks.values()
+        yield from module._forward_hooks.values()
 
 
 def check_independent(network: nn.Module, name: str) -> None:

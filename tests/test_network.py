@@ -218,6 +218,24 @@ def test_old_weight_norm_is_copied(small_recipe):
     assert len(featlight.visualize(network, "0", recipe=small_recipe, progress=False)) == 4
 
 
+class Keeper:
+    """Another tool's hook, which keeps what the layer gave the last time."""
+
+    def __call__(self, module, inputs, output):
+        self.kept = output
+
+
+def test_a_network_with_hooks_that_hold_outputs_is_copied(small_recipe):
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+    ours, theirs = Keeper(), Keeper()
+    network[0].register_forward_hook(ours)
+    network[1].register_forward_hook(theirs.__call__)
+    network(torch.rand(1, 3, 8, 8))
+    before = ours.kept, theirs.kept
+    assert len(featlight.visualize(network, "1", recipe=small_recipe, progress=False)) == 4
+    assert (ours.kept, theirs.kept) == before
+
+
 def test_a_batch_norm_that_mixes_images_is_refused(small_recipe):
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False))
     with pytest.raises(UsageError, match="layer '1' in Sequential: batch norm without running statistics"):
