@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", default="inception_v3", help="with random weights: cost does not hang on them")
     parser.add_argument("--layer", default="Mixed_6b")
     parser.add_argument("--size", type=int, default=299, help="of the images, in pixels")
-    parser.add_argument("--batch-size", type=int, default=0, help="images at a time; 0: 64 on a GPU, 8 on a CPU")
+    parser.add_argument("--batch-size", type=int, default=0, help="images at a time; 0: as a run settles it")
     parser.add_argument("--rounds", type=int, default=4, help="the ways alternate; the shortest of each counts")
     parser.add_argument("--product-steps", type=int, default=4, help="of featlight.visualize, and twice as many")
     parser.add_argument("--precisions", nargs="*", default=PRECISIONS, help="bf16 is slow where a CPU lacks it")
@@ -41,16 +41,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--name", default="", help="of the record; the device's where it is empty")
     words = parser.parse_args(arguments)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    batch = words.batch_size or (64 if device.type == "cuda" else 8)
     network = featlight.load(words.model, "DEFAULT" if words.model == "tiny_inception" else "none")
     with repeatable(torch.get_num_threads()):
-        ways = step_times(network, words, batch, device)
+        ways = step_times(network, words, device)
     values: dict[str, Any] = {
         **record.surroundings(device),
         "model": words.model,
         "layer": words.layer,
         "size": words.size,
-        "batch_size": batch,
         "ways": ways,
         "commands": runs.commands(),
         "layer_sizes": runs.layer_sizes(words.features, words.model, words.layer, words.scale_size or words.size),
@@ -65,9 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def step_times(network: Any, words: argparse.Namespace, batch: int, device: torch.device) -> list[dict[str, Any]]:
+def step_times(network: Any, words: argparse.Namespace, device: torch.device) -> list[dict[str, Any]]:
     """Seconds an image-step of each way, in alternating rounds, and what each reaches of the device."""
-    layer, size = words.layer, words.size
+    layer, size, batch = words.layer, words.size, words.batch_size
     every = steps.ways(network, layer, size, batch, device, words.compile)
     if "bf16" not in words.precisions:
         every = [way for way in every if way.dtype != torch.bfloat16]
@@ -94,8 +92,10 @@ def step_times(network: Any, words: argparse.Namespace, batch: int, device: torc
     for precision in words.precisions:  # the longer run less the shorter one: without what every run costs once
         more = runs_of[precision, 2 * words.product_steps] - runs_of[precision, words.product_steps]
         best[f"featlight.visualize, {precision}"] = more / words.product_steps
-    work = steps.flops(next(way for way in every if way.network_only is not None))
+    work = {way.name: steps.flops(way) for way in every if way.network_only is not None}
+    whole = next(iter(work.values()))
     rates = {dtype: steps.matrix_rate(dtype, device) for dtype in dict.fromkeys(way.dtype for way in every)}
+    batches = {way.name: way.batch for way in every}
     found = []
     for name, taken in best.items():
         dtype = torch.bfloat16 if "bf16" in name else torch.float32
@@ -103,10 +103,11 @@ def step_times(network: Any, words: argparse.Namespace, batch: int, device: torc
         found.append(
             {
                 "way": name,
+                "batch_size": batches.get(name),
                 "seconds_per_image_step": taken,
                 "times_the_article": best["the article's way"] / taken,
                 "share_outside_the_network": outside,
-                "share_of_matrix_rate": work / taken / rates[dtype],
+                "share_of_matrix_rate": work.get(name, whole) / taken / rates[dtype],
             }
         )
     return found
@@ -150,13 +151,13 @@ def whole_layer(network: Any, layer: str, precision: str) -> dict[str, Any]:
 
 
 def _print(values: dict[str, Any]) -> None:
-    print(f"\n{values['layer']} of {values['model']}, {values['size']} px, {values['batch_size']} images at a time")
-    print(f"{'':28}{'ms/image-step':>14}{'x article':>11}{'outside':>9}{'matrix':>8}")
+    print(f"\n{values['layer']} of {values['model']}, {values['size']} px")
+    print(f"{'':28}{'batch':>6}{'ms/image-step':>14}{'x article':>11}{'outside':>9}{'matrix':>8}")
     for way in values["ways"]:
         outside = way["share_outside_the_network"]
         print(
-            f"{way['way']:28}{1000 * way['seconds_per_image_step']:14.1f}{way['times_the_article']:11.2f}"
-            f"{'' if outside is None else f'{outside:.1%}':>9}{way['share_of_matrix_rate']:8.1%}"
+            f"{way['way']:28}{way['batch_size'] or '':>6}{1000 * way['seconds_per_image_step']:14.1f}"
+            f"{way['times_the_article']:11.2f}{'' if outside is None else f'{outside:.1%}':>9}{way['share_of_matrix_rate']:8.1%}"
         )
     for key in ("commands", "layer_sizes", "workers", "precision", "whole_layer"):
         if key in values:

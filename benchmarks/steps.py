@@ -13,11 +13,14 @@ from torchvision.transforms.functional import gaussian_blur
 import featlight
 from featlight.engine import Engine
 from featlight.image import blur, noise
+from featlight.job import memory_of
 from featlight.network import LayerOutputs, frozen_copy, survey
 from featlight.objective import Objective
+from featlight.plan import auto_batch_size
 from featlight.tile import feature_tile
 
 SIGMA, LR = 1.0, 0.01
+FEW = 8  # features that a chunk looks for, all of them in the first branch of a layer that has branches
 
 
 @dataclass
@@ -82,29 +85,53 @@ def of_outputs(name: str, outputs: LayerOutputs, layer: str, size: int, batch: i
     return Way(name, batch, step, network_only, outputs._dtype)
 
 
+def batch_of(engine: Engine, layer: str, device: torch.device) -> int:
+    """Images at a time, as a run over many features settles it."""
+    image, memory = engine.image_memory([layer]), memory_of(device)
+    return auto_batch_size(1 << 20, gpu=device.type == "cuda", image=image, memory=memory)
+
+
 def ways(network: nn.Module, layer: str, size: int, batch: int, device: torch.device, compile: bool) -> list[Way]:
-    """The article's, then each measure on top of those before it."""
+    """The article's, then each measure on top of those before it.
+
+    Args:
+        network: any.
+        layer: of it.
+        size: of the images, in pixels.
+        batch: images at a time; 0 for as many as a run takes.
+        device: of the network.
+        compile: whether to compile graphs, too.
+    """
     frozen = frozen_copy(network, device, torch.float32)
     plain_survey = survey(frozen, size, device)
     frozen.to(memory_format=torch.contiguous_format)
     found = [plain_survey[layer]]
 
-    def engine(dtype: torch.dtype, compiled: bool = False) -> LayerOutputs:
+    def engine(dtype: torch.dtype, compiled: bool = False) -> Engine:
         copy = frozen_copy(network, device, torch.float32)
-        return Engine(copy, [size], dtype=dtype, device=device, compile=compiled).at([layer])
+        return Engine(copy, [size], dtype=dtype, device=device, compile=compiled)
 
-    folded = engine(torch.float32)._network.to(memory_format=torch.contiguous_format)
+    def way(name: str, outputs: LayerOutputs, made: Engine) -> Way:
+        return of_outputs(name, outputs, layer, size, batch or batch_of(made, layer, device), device)
+
+    fp32, bf16 = engine(torch.float32), engine(torch.bfloat16)
+    folded = engine(torch.float32).as_it_is([layer])._network.to(memory_format=torch.contiguous_format)
+    some = {layer: range(FEW)}
     every = [
         article(frozen_copy(network, device, torch.float32), layer, size, device),
-        of_outputs("frozen, in a batch", LayerOutputs(frozen, found, device=device), layer, size, batch, device),
-        of_outputs("+ norms folded", LayerOutputs(folded, found, device=device), layer, size, batch, device),
-        of_outputs("+ channels last", engine(torch.float32), layer, size, batch, device),
+        way("frozen, in a batch", LayerOutputs(frozen, found, device=device), fp32),
+        way("+ norms folded", LayerOutputs(folded, found, device=device), fp32),
+        way("+ channels last", fp32.as_it_is([layer]), fp32),
+        way("+ pools last", fp32.at([layer]), fp32),
+        way("+ one branch", fp32.at([layer], some), fp32),
     ]
     if compile:
-        every.append(of_outputs("+ compiled", engine(torch.float32, True), layer, size, batch, device))
-    every.append(of_outputs("bf16 network", engine(torch.bfloat16), layer, size, batch, device))
+        made = engine(torch.float32, True)
+        every.append(way("+ compiled", made.at([layer]), made))
+    every.append(way("bf16, all of these", bf16.at([layer], some), bf16))
     if compile:
-        every.append(of_outputs("bf16, compiled", engine(torch.bfloat16, True), layer, size, batch, device))
+        made = engine(torch.bfloat16, True)
+        every.append(way("bf16, compiled", made.at([layer]), made))
     return every
 
 
@@ -130,10 +157,11 @@ def lucent(network: nn.Module, layer: str, size: int, steps: int) -> float | Non
 def product(network: nn.Module, layer: str, size: int, batch: int, steps: int, precision: str) -> float:
     """Seconds an image through `featlight.visualize`: Lightning, objective, steps, blur and the last look."""
     recipe = featlight.Recipe([featlight.Octave(size, steps, (LR, LR), (SIGMA, SIGMA))])
+    features = range(max(batch, FEW))
     result = featlight.visualize(
-        network, layer, range(batch), recipe=recipe, precision=precision, batch_size=batch, progress=False
+        network, layer, features, recipe=recipe, precision=precision, batch_size=batch or "auto", progress=False
     )
-    return sum(record["seconds"] for record in result.records) / batch
+    return sum(record["seconds"] for record in result.records) / len(features)
 
 
 def flops(way: Way) -> float:

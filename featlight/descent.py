@@ -91,7 +91,7 @@ def _fit(
             waiting.clear()
 
     module = FeatureVisualizer(
-        job.engine.at,
+        job.engine,
         parts,
         job.first_maps,
         batch_size,

@@ -1,20 +1,55 @@
 """The frozen network as it runs: norms folded, in the run's precision and memory format, cut where a chunk needs it."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from math import prod
 
 import torch
-from torch import nn
+from torch import Tensor, fx, nn
 
+from featlight.errors import UsageError
 from featlight.folding import Fold, find_folds, fold
+from featlight.graph import (
+    Features,
+    count_channels,
+    needed_branches,
+    traced,
+    with_branches,
+    with_pools_last,
+    without_inplace,
+)
 from featlight.image import noise
 from featlight.layer import Layer
 from featlight.network import LayerOutputs, Survey, survey
+from featlight.plan import ImageMemory
+
+# Of the largest value of an output; another tensor is off by far more than rounding
+TOLERANCE, COARSE_TOLERANCE = 1e-3, 0.1
 
 
 def exact_dtype(dtype: torch.dtype) -> torch.dtype:
     """In which a network that is to run in `dtype` is held and folded first: at least float32."""
     return torch.promote_types(dtype, torch.float32)
+
+
+@dataclass
+class _Cut:
+    """The network, cut after the last of some layers.
+
+    Args:
+        layers: by name.
+        plain: as it is.
+        whole: what gives all of the layers: the graph where that is less work.
+        graph: the network's graph, its channels counted; None where it has none, or that gives something else.
+        why: it has no graph.
+    """
+
+    layers: tuple[str, ...]
+    plain: LayerOutputs
+    whole: LayerOutputs
+    graph: fx.GraphModule | None = None
+    why: str = ""
+    narrowed: dict[tuple[tuple[str, tuple[int, int]], ...], LayerOutputs] = field(default_factory=dict)
 
 
 class Engine:
@@ -45,13 +80,19 @@ class Engine:
         self.folds = find_folds(network, sample)
         self._compiled: dict[tuple[str, ...], LayerOutputs] = {}  # compiling takes minutes
         self._made: tuple[tuple[Fold, ...], nn.Module] | None = None
+        self._cut: _Cut | None = None
         running = self._folded(tuple(self.folds))
         self.surveys: dict[int, Survey] = {size: survey(running, size, device, dtype) for size in sizes}
         plain = any(found.format == torch.contiguous_format for found in self.surveys.values())
         self.format = torch.contiguous_format if plain else torch.channels_last
+        self._sample = noise(min(sizes), seed=0)[None].to(device).contiguous(memory_format=self.format)
 
-    def at(self, layers: Sequence[str]) -> LayerOutputs:
+    def at(self, layers: Sequence[str], features: Features | None = None) -> LayerOutputs:
         """The network, cut after the last of these layers; a convolution among them keeps what it gives unfolded.
+
+        Args:
+            layers: by name.
+            features: by layer, those that are looked for: others may be given as 0. None for all of them.
 
         Raises:
             UsageError: it is to be compiled, and cannot be.
@@ -59,20 +100,21 @@ class Engine:
         key = tuple(layers)
         if key in self._compiled:
             return self._compiled[key]
-        network = self._folded(tuple(fold for fold in self.folds if fold.convolution not in layers))
-        found = next(iter(self.surveys.values()))
-        wanted: list[Layer] = [found[name] for name in layers]
-        network.to(memory_format=self.format)
-        outputs = LayerOutputs(network, wanted, self._normalize, self.format, self._device, self._dtype)
+        if self._cut is None or self._cut.layers != key:
+            self._cut = self._make(key)
         if self._compile:
-            from featlight.compilation import compiled  # the tracer is slow to import
+            self._compiled[key] = self._compiled_graph(self._cut)
+            return self._compiled[key]
+        return self._cut.whole if features is None else self._narrowed(self._cut, features)
 
-            sample = noise(min(self.surveys), seed=0)[None].to(self._device).contiguous(memory_format=self.format)
-            self._compiled[key] = outputs = outputs.of(compiled(network, key, outputs, sample))
-        return outputs
+    def as_it_is(self, layers: Sequence[str]) -> LayerOutputs:
+        """The same, but for norms that are folded: nothing is rewritten."""
+        self.at(layers)
+        assert self._cut is not None
+        return self._cut.plain
 
-    def image_bytes(self, layers: Collection[str]) -> int:
-        """What the maps of one image take, with their gradients, as far as these layers need the network to run.
+    def image_memory(self, layers: Collection[str]) -> ImageMemory:
+        """What one image takes, as far as these layers need the network to run.
 
         Counted are the outputs of all modules that hold no others, at the largest size.
         """
@@ -80,11 +122,63 @@ class Engine:
         names = list(survey)
         last = max((names.index(name) for name in layers), default=len(names) - 1)
         parents = {name.rpartition(".")[0] for name in names}
-        maps = sum(prod(survey[name].shape) for name in names[: last + 1] if name not in parents)
-        return 2 * (3 * survey.size**2 + maps) * self._dtype.itemsize
+        maps = [3 * survey.size**2, *(prod(survey[n].shape) for n in names[: last + 1] if n not in parents)]
+        return ImageMemory(2 * sum(maps) * self._dtype.itemsize, max(maps) * self._dtype.itemsize)
 
     def _folded(self, folds: tuple[Fold, ...]) -> nn.Module:
         """The network with these norms folded, the last one kept: most chunks share it."""
         if self._made is None or self._made[0] != folds:
             self._made = folds, fold(self._network, folds).to(self._dtype)
         return self._made[1]
+
+    def _make(self, layers: tuple[str, ...]) -> _Cut:
+        network = self._folded(tuple(fold for fold in self.folds if fold.convolution not in layers))
+        found = next(iter(self.surveys.values()))
+        wanted: list[Layer] = [found[name] for name in layers]
+        network.to(memory_format=self.format)
+        plain = LayerOutputs(network, wanted, self._normalize, self.format, self._device, self._dtype)
+        try:
+            graph = traced(network, layers)
+            if not self._same(_by(graph, plain), plain, layers):  # it overwrites what it gives
+                graph = traced(without_inplace(network), layers)
+            if not self._same(_by(graph, plain), plain, layers):
+                return _Cut(layers, plain, plain, why=f"it gives other values for {' and '.join(layers)}")
+            shorter = with_pools_last(graph)
+            with torch.no_grad():
+                count_channels(shorter or graph, plain.prepared(self._sample))
+        except Exception as error:  # tracing may raise anything, and a network is free not to be a graph
+            why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            return _Cut(layers, plain, plain, why=why)
+        if shorter is None or not self._same(_by(shorter, plain), plain, layers):
+            return _Cut(layers, plain, plain, graph)
+        return _Cut(layers, plain, _by(shorter, plain), shorter)
+
+    def _narrowed(self, cut: _Cut, features: Features) -> LayerOutputs:
+        kept = {} if cut.graph is None else needed_branches(cut.graph, features)
+        if cut.graph is None or not kept:
+            return cut.whole
+        key = tuple(sorted(kept.items()))  # torch.fx forgets no code that it has made: make each but once
+        if key not in cut.narrowed:
+            cut.narrowed[key] = _by(with_branches(cut.graph, kept), cut.plain)
+        return cut.narrowed[key]
+
+    def _compiled_graph(self, cut: _Cut) -> LayerOutputs:
+        if cut.graph is None:
+            raise UsageError(f"compile: on given, but the network is no plain graph ({cut.why}); allowed: auto, off")
+        return _by(cut.graph, cut.plain, compile=True)
+
+    def _same(self, ours: LayerOutputs, theirs: LayerOutputs, layers: Sequence[str]) -> bool:
+        tolerance = TOLERANCE if self._dtype == exact_dtype(self._dtype) else COARSE_TOLERANCE
+        with torch.no_grad():
+            mine, yours = ours(self._sample), theirs(self._sample)
+        return all((mine[name] - yours[name]).abs().amax() <= tolerance * yours[name].abs().amax() for name in layers)
+
+
+def _by(graph: fx.GraphModule, plain: LayerOutputs, *, compile: bool = False) -> LayerOutputs:
+    """The outputs of a cut network, given by its graph."""
+
+    def run(images: Tensor) -> Mapping[str, Tensor]:
+        found: Mapping[str, Tensor] = graph(plain.prepared(images))
+        return found
+
+    return plain.of(torch.compile(run) if compile else run)

@@ -61,7 +61,7 @@ def _kind(chunk: Chunk) -> tuple[str, tuple[str, ...]]:
 
 def _chunk_seconds(job: Job, chunk: Chunk) -> float:
     recipe = chunk.settings.recipe
-    network = job.engine.at(chunk.layers)
+    network = job.engine.at(chunk.layers, chunk.features)
     tiles = [chunk.tiles[0]] * job.plan.batch_size
     objective = Objective(tiles, chunk.settings.metric, chunk.settings.target, job.first_maps[recipe.first_size])
     total = 0.0

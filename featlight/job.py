@@ -22,7 +22,7 @@ from featlight.image import read_image
 from featlight.network import check_independent, frozen_copy, survey
 from featlight.objective import MapSize
 from featlight.place import ALONE, LAUNCHER, Place
-from featlight.plan import Plan, Planned, Settings, auto_batch_size, settings_of
+from featlight.plan import ImageMemory, Plan, Planned, Settings, auto_batch_size, settings_of
 from featlight.recipe import NAMED_STARTS
 from featlight.version import __version__
 from featlight.wanted import wanted_tiles
@@ -140,7 +140,7 @@ def prepare(
     for found in engine.surveys.values():
         for layer in used:
             found.need(layer, source.model)  # at every octave's size, before any step
-    plan = _plan(config, known, settings, wanted, engine.image_bytes(used), threads, device, sha256, init)
+    plan = _plan(config, known, settings, wanted, engine.image_memory(used), threads, device, sha256, init)
     if known is None:
         plan.network = {
             "model": source.model,
@@ -163,7 +163,7 @@ def _plan(
     known: Plan | None,
     settings: list[Settings],
     wanted: list[Planned],
-    image_bytes: int,
+    image: ImageMemory,
     threads: int,
     device: torch.device,
     sha256: str,
@@ -174,7 +174,7 @@ def _plan(
         batch_size = config.batch_size
         if batch_size == "auto":
             gpu = device.type == "cuda"
-            batch_size = auto_batch_size(len(wanted), gpu=gpu, image_bytes=image_bytes, memory=_memory(device))
+            batch_size = auto_batch_size(len(wanted), gpu=gpu, image=image, memory=memory_of(device))
         if config.threads == "auto":  # a core is better used by another worker than by a second thread of this one
             threads = threads or max(1, torch.get_num_threads() // -(-len(wanted) // batch_size))
         else:
@@ -190,7 +190,7 @@ def _plan(
     return plan
 
 
-def _memory(device: torch.device) -> int:
+def memory_of(device: torch.device) -> int:
     """Of a GPU or of this machine, in bytes."""
     if device.type == "cuda":
         total: int = torch.cuda.get_device_properties(device).total_memory

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from featlight.config import Extra
+from featlight.engine import Engine
 from featlight.errors import UsageError
 from featlight.image import blur, resize, starting_images, to_bytes
-from featlight.network import LayerOutputs
 from featlight.objective import MapSize, Objective
 from featlight.plan import Chunk
 from featlight.tile import Tile
@@ -64,7 +64,7 @@ class FeatureVisualizer(L.LightningModule):
     """Gradient descent on pixels; the images are the only trainable parameter.
 
     Args:
-        network_at: cuts the frozen network at some layers; kept outside of this module's own children, so that
+        engine: cuts the frozen network at a chunk's layers; kept outside of this module's own children, so that
             Lightning neither moves, casts nor saves it.
         chunks: the work, in order.
         first_maps: by first image size and layer, the map which the objectives' positions count on.
@@ -81,7 +81,7 @@ class FeatureVisualizer(L.LightningModule):
 
     def __init__(
         self,
-        network_at: Callable[[tuple[str, ...]], LayerOutputs],
+        engine: Engine,
         chunks: Sequence[Chunk],
         first_maps: Mapping[int, Mapping[str, MapSize]],
         batch_size: int,
@@ -93,7 +93,7 @@ class FeatureVisualizer(L.LightningModule):
         before_step: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__()
-        self._network_at = network_at
+        self._engine = engine
         self.chunks = chunks
         self._first_maps = first_maps
         self._batch_size = batch_size
@@ -130,7 +130,7 @@ class FeatureVisualizer(L.LightningModule):
         padding = [chunk.tiles[-1]] * (self._batch_size - len(chunk.tiles))
         tiles = [*chunk.tiles, *padding]
         self._steps = list(recipe.steps())
-        self._network = self._network_at(chunk.layers)
+        self._network = self._engine.at(chunk.layers, chunk.features)
         self._objective = Objective(
             tiles, chunk.settings.metric, chunk.settings.target, self._first_maps[recipe.first_size]
         )
@@ -179,7 +179,7 @@ class FeatureVisualizer(L.LightningModule):
         self._end_octave()
         images = self.images.detach()
         with torch.no_grad():
-            outputs = self._network(images)
+            outputs = self._engine.at(self.chunk.layers)(images)  # whole: vectors hold all features
             last = self._objective(outputs).activation
         norms = self._norms.cpu()
         self._on_chunk(

@@ -5,7 +5,7 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 from featlight.config import AnyIndex, AnyRegion, Config
 from featlight.recipe import Recipe
@@ -13,6 +13,9 @@ from featlight.tile import Metric, Term, Tile
 
 FORMAT = 2
 CPU_BATCH, GPU_BATCH = 8, 64  # images; a chunk that held a whole layer would leave other workers idle
+# The C library gives larger blocks back to the system when they are freed, and gets them again page by page: 8 images
+# with such maps took a quarter longer each than 4
+FEWER, LARGE_BLOCK = 4, 32 << 20  # images, bytes
 EXAMPLES = 6  # tiles of each atlas whose octaves every run keeps
 
 
@@ -71,6 +74,17 @@ class Chunk:
     @property
     def layers(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(term.layer for term in self.tiles[0].terms))
+
+    @property
+    def features(self) -> dict[str, set[int]]:
+        """By layer, those that its tiles look for, but for layers of which some tile takes all."""
+        terms = [term for tile in self.tiles for term in tile.terms]
+        whole = {term.layer for term in terms if term.feature is None}
+        found: dict[str, set[int]] = {}
+        for term in terms:
+            if term.layer not in whole and term.feature is not None:
+                found.setdefault(term.layer, set()).add(term.feature)
+        return found
 
     def parts(self, batch_size: int) -> "list[Chunk]":
         """Itself, or where it holds more tiles than that, the pieces that it falls into."""
@@ -191,19 +205,26 @@ def fewest_chunks(config: Config) -> int | None:
     return -(-tiles * ways // batch_size)
 
 
-def auto_batch_size(tiles: int, *, gpu: bool, image_bytes: int, memory: int) -> int:
+class ImageMemory(NamedTuple):
+    """What one image takes of a network as far as it runs, in bytes."""
+
+    all: int  # itself and all maps, with their gradients
+    largest: int  # the largest map
+
+
+def auto_batch_size(tiles: int, *, gpu: bool, image: ImageMemory, memory: int) -> int:
     """How many images to optimise together; bits hang on it, so it hangs on nothing that changes from day to day.
 
     Args:
         tiles: to be made.
         gpu: whether a GPU makes them.
-        image_bytes: what an image and its maps take, with their gradients.
+        image: what one takes.
         memory: of the device, in bytes, all of it.
 
     Returns:
         A power of two: no more than the device gains from, nor than the tiles rounded up, nor than half of a GPU's
         memory holds, or an eighth of a machine's, which several workers share.
     """
-    largest = GPU_BATCH if gpu else CPU_BATCH
-    fits = max(1, memory // (2 if gpu else 8) // max(image_bytes, 1))
+    largest = GPU_BATCH if gpu else FEWER if CPU_BATCH * image.largest > LARGE_BLOCK else CPU_BATCH
+    fits = max(1, memory // (2 if gpu else 8) // max(image.all, 1))
     return min(largest, 1 << max(tiles - 1, 0).bit_length(), 1 << (fits.bit_length() - 1))

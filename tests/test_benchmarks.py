@@ -16,6 +16,7 @@ CPU = torch.device("cpu")
 def test_the_record_holds_every_way_and_its_surroundings(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(record, "TREE", tmp_path)
     monkeypatch.setattr(steps, "matrix_rate", lambda *words: 1e9)  # a large product, slow where bf16 is not built in
+    monkeypatch.setattr(steps, "product", lambda *words: 0.001 * words[4])  # of so few steps, noise is larger
     monkeypatch.setattr(runs, "commands", lambda: {"help": 1.0})
     monkeypatch.setattr(runs, "layer_sizes", lambda *words: [{"features": 2}])
     words = "--model tiny_inception --layer Mixed_3a --size 24 --batch-size 2 --rounds 1 --product-steps 2 --name here"
@@ -27,7 +28,13 @@ def test_the_record_holds_every_way_and_its_surroundings(monkeypatch, tmp_path, 
     for way in ways.values():
         assert way["times_the_article"] == pytest.approx(article / way["seconds_per_image_step"])
         assert way["share_of_matrix_rate"] > 0
-    assert {"+ norms folded", "+ channels last", "bf16 network", "featlight.visualize, fp32"} < ways.keys()
+    assert {
+        "+ norms folded",
+        "+ channels last",
+        "+ one branch",
+        "bf16, all of these",
+        "featlight.visualize, fp32",
+    } < ways.keys()
     printed = capsys.readouterr().out
     assert all(name in printed for name in ways)
 
@@ -44,6 +51,10 @@ def test_every_way_makes_the_step_that_it_says():
     first = moved.pop("the article's way")
     for name, images in moved.items():
         assert torch.allclose(images, first, atol=2e-2 if "bf16" in name else 1e-5), name
+
+
+def test_the_product_is_timed_an_image():
+    assert 0 < steps.product(hand_made().eval(), "4", 32, 2, 2, "fp32") < 60
 
 
 def test_operations_are_counted_for_one_image():

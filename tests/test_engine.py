@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils.flop_counter import FlopCounterMode
 
-from featlight.compilation import compiled
+import featlight
 from featlight.engine import Engine, exact_dtype
 from featlight.errors import UsageError
 from featlight.network import frozen_copy
@@ -49,8 +51,8 @@ def test_norms_are_folded_before_they_are_rounded(dtype):
 def test_the_maps_of_an_image_are_counted_as_far_as_they_are_needed():
     # 40 px: the input; a convolution, its norm and ReLU of 8 x 19 x 19, then the same of 12 x 19 x 19
     numbers = [3 * 40 * 40, *[8 * 19 * 19] * 3, *[12 * 19 * 19] * 3]
-    assert engine(torch.float32).image_bytes(["2"]) == 2 * 4 * sum(numbers[:4])
-    assert engine(torch.bfloat16).image_bytes(["5", "0"]) == 2 * 2 * sum(numbers)
+    assert engine(torch.float32).image_memory(["2"]) == (2 * 4 * sum(numbers[:4]), 4 * 3 * 40 * 40)
+    assert engine(torch.bfloat16).image_memory(["5", "0"]) == (2 * 2 * sum(numbers), 2 * 3 * 40 * 40)
 
 
 def gradients(outputs, images, layer):
@@ -90,12 +92,15 @@ class Decides(torch.nn.Module):
         return self.conv(x) if x.sum() > 0 else x
 
 
-def test_what_cannot_be_traced_is_said():
-    ours = Engine(frozen_copy(Decides(), CPU, torch.float32), [16], dtype=torch.float32, device=CPU, compile=True)
-    with pytest.raises(
-        UsageError, match=r"^compile: on given, but the network is no plain graph \(TraceError.*auto, off$"
-    ):
+def test_what_cannot_be_traced_is_said_and_runs_as_it_is():
+    frozen = frozen_copy(Decides(), CPU, torch.float32)
+    ours = Engine(frozen, [16], dtype=torch.float32, device=CPU, compile=True)
+    line = r"^compile: on given, but the network is no plain graph \(TraceError.*auto, off$"
+    with pytest.raises(UsageError, match=line):
         ours.at(["conv"])
+    plain = Engine(frozen, [16], dtype=torch.float32, device=CPU)
+    images = torch.rand(2, 3, 16, 16)
+    assert torch.allclose(plain.at(["conv"], {"conv": {0}})(images)["conv"], frozen.conv(images), atol=1e-6)
 
 
 def test_a_graph_that_gives_other_values_is_refused(monkeypatch):
@@ -103,7 +108,140 @@ def test_a_graph_that_gives_other_values_is_refused(monkeypatch):
         def forward(self, x):
             return {"4": torch.ones(1, 12, 15, 15)}
 
-    monkeypatch.setattr("featlight.compilation.create_feature_extractor", lambda network, names: Other())
-    outputs = engine(torch.float32).at(["4"])
-    with pytest.raises(UsageError, match="gives other values"):
-        compiled(outputs._network, ["4"], outputs, torch.rand(1, 3, 32, 32))
+    monkeypatch.setattr("featlight.engine.traced", lambda network, names: Other())
+    plain = engine(torch.float32)
+    assert plain.at(["4"]) is plain.as_it_is(["4"])
+    frozen = frozen_copy(hand_made(), CPU, torch.float32)
+    with pytest.raises(UsageError, match="it gives other values for 4"):
+        Engine(frozen, [32], dtype=torch.float32, device=CPU, compile=True).at(["4"])
+
+
+class Branches(torch.nn.Module):
+    """Three branches of 4, 6 and 2 features, the last behind an average pool, as Inception's modules have them."""
+
+    def __init__(self, pool=None):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first = torch.nn.Conv2d(3, 8, 3, padding=1)
+        self.a, self.b, self.c = (torch.nn.Conv2d(8, n, 1) for n in (4, 6, 2))
+        self.pool = pool
+
+    def forward(self, x):
+        x = torch.relu(self.first(x))
+        pooled = torch.nn.functional.avg_pool2d(x, 3, 1, 1) if self.pool is None else self.pool(x)
+        maps = [torch.relu(self.a(x)), torch.relu(self.b(x)), torch.relu(self.c(pooled))]
+        return torch.cat(maps, 1)
+
+
+def branched(pool=None):
+    """An engine whose layer `0` is a concatenation, and the network."""
+    network = frozen_copy(torch.nn.Sequential(Branches(pool), torch.nn.Identity()), CPU, torch.float64)
+    return Engine(network, [16], dtype=torch.float64, device=CPU), network[0]
+
+
+def counted(outputs, images):
+    """The layer, and the operations that it took."""
+    with FlopCounterMode(display=False) as counter:
+        output = outputs(images)["0"]
+    return output, counter.get_total_flops()
+
+
+@pytest.mark.parametrize(
+    ("features", "zero"),
+    [
+        ({0, 3}, range(4, 12)),
+        ({4, 9}, [*range(4), 10, 11]),
+        ({11}, range(10)),
+        ({3, 4}, range(10, 12)),
+        ({0, 11}, []),  # what lies between is not cut out
+        ({0, 5, 11}, []),
+    ],
+)
+def test_only_the_branches_that_hold_the_features_run(features, zero):
+    ours, network = branched()
+    images = torch.rand(2, 3, 16, 16, dtype=torch.float64)
+    theirs = network(images)
+    kept = [i for i in range(12) if i not in set(zero)]
+    output, flops = counted(ours.at(["0"], {"0": features}), images)
+    assert torch.allclose(output[:, kept], theirs[:, kept], rtol=1e-12)
+    assert not output[:, list(zero)].any()
+    _, all_flops = counted(ours.at(["0"]), images)
+    assert all_flops - flops == 2 * 2 * 16 * 16 * 8 * len(list(zero))  # 2 images, 1 x 1 from 8 channels
+    again = ours.at(["0"], {"0": set(features)})
+    assert again is ours.at(["0"], {"0": features})
+    assert torch.equal(again(images)["0"], output)
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [
+        None,
+        torch.nn.AvgPool2d(3, 1, 1, count_include_pad=False),
+        torch.nn.AvgPool2d(3, 1, 1, ceil_mode=True, divisor_override=5),
+    ],
+)
+def test_a_convolution_goes_before_its_average_pool(pool):
+    """Pooling 2 channels instead of 8, with the bias added last: at the border the pool sees zeros."""
+    ours, network = branched(pool)
+    cut = ours.at(["0"])
+    pooled = []
+    mode = type("Mode", (TorchFunctionMode,), {"__torch_function__": _noting(pooled)})
+    images = torch.rand(2, 3, 16, 16, dtype=torch.float64)
+    with mode():
+        output = cut(images)["0"]
+    assert pooled == [2]
+    assert torch.allclose(output, network(images), rtol=1e-12)
+    found = gradients(cut, images, "0")
+    assert torch.allclose(found, gradients(ours.as_it_is(["0"]), images, "0"), rtol=1e-9, atol=1e-12)
+
+
+def _noting(pooled):
+    def note(self, function, types, arguments=(), options=None):
+        if function is torch.nn.functional.avg_pool2d:
+            pooled.append(arguments[0].shape[1])
+        return function(*arguments, **(options or {}))
+
+    return note
+
+
+def test_a_pool_that_others_see_and_a_convolution_that_widens_stay():
+    class Shared(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.pool, self.narrow, self.wide = (
+                torch.nn.AvgPool2d(3),
+                torch.nn.Conv2d(3, 2, 1),
+                torch.nn.Conv2d(3, 4, 1),
+            )
+            self.end = torch.nn.Identity()
+
+        def forward(self, x):
+            pooled = self.pool(x)
+            return self.end(torch.cat([self.narrow(pooled), pooled, self.wide(self.pool(x))], 1))
+
+    ours = Engine(frozen_copy(Shared(), CPU, torch.float32), [16], dtype=torch.float32, device=CPU)
+    assert ours.at(["end"]) is ours.as_it_is(["end"])
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp64"])
+def test_branches_change_no_bit(precision, small_recipe):
+    """Features of one branch, together or beside one of another branch: the same images."""
+    options = {"layer": "Mixed_4a", "recipe": small_recipe, "batch_size": 4, "precision": precision, "progress": False}
+    tiny = featlight.load()
+    alike = featlight.visualize(tiny, features=[0, 1, 2, 3], **options)
+    mixed = featlight.visualize(tiny, features=[0, 1, 159, 3], **options)
+    for place in (0, 1, 3):
+        assert torch.equal(alike[place], mixed[place])
+
+
+def test_a_layer_that_another_one_needs_stays_whole():
+    """Two layers at once: only the last one's branches are left out."""
+    tiny = featlight.load()
+    ours = Engine(frozen_copy(tiny, CPU, torch.float64), [32], dtype=torch.float64, device=CPU)
+    images = torch.rand(2, 3, 32, 32, dtype=torch.float64)
+    layers = ["Mixed_4a", "Mixed_4b"]
+    found = ours.at(layers, {"Mixed_4a": {0}, "Mixed_4b": {0}})(images)
+    theirs = ours.as_it_is(layers)(images)
+    assert torch.allclose(found["Mixed_4a"], theirs["Mixed_4a"], rtol=1e-9, atol=1e-12)
+    assert torch.allclose(found["Mixed_4b"][:, :32], theirs["Mixed_4b"][:, :32], rtol=1e-9, atol=1e-12)
+    assert not found["Mixed_4b"][:, 32:].any()

@@ -11,7 +11,7 @@ FLOORS = [
     | {"speech", "typography", "writer"},
     {"config", "events", "folding", "image", "objective", "place", "sheet", "signals", "tiny_inception", "weights"},
     {"animation", "atlas", "check", "launch", "network", "plan", "sprites", "workers", "zoo"},
-    {"compilation", "fingerprint", "wanted"},
+    {"fingerprint", "graph", "wanted"},
     {"engine"},
     {"comparison", "layout", "module", "job", "remake"},
     {"store"},

@@ -147,7 +147,7 @@ def test_every_chunk_falls_to_one_worker_whatever_is_done(world, count):
 def test_other_strategies_are_refused_before_they_wrap_anything(config, strategy):
     job = prepare(check({**read(config), "out": None}))
     chunks = [job.plan.chunk(0, job.settings)]
-    module = FeatureVisualizer(job.engine.at, chunks, job.first_maps, job.plan.batch_size, lambda _: None)
+    module = FeatureVisualizer(job.engine, chunks, job.first_maps, job.plan.batch_size, lambda _: None)
     trainer = L.Trainer(
         strategy=strategy, accelerator="cpu", devices=1, logger=False, enable_checkpointing=False, max_epochs=1
     )

@@ -1,0 +1,177 @@
+"""The cut network as a graph, rewritten where less work gives the same.
+
+A 1 x 1 convolution comes before the average pool that it follows (they commute; its bias comes last), so that the pool
+sees fewer channels; and of a layer that is a concatenation only those branches run that hold the features asked for.
+"""
+
+import copy
+from bisect import bisect
+from collections.abc import Collection, Mapping, Sequence
+from itertools import accumulate
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
+from torchvision.models.feature_extraction import create_feature_extractor
+
+Features = Mapping[str, Collection[int]]  # by layer, those that are looked for
+Kept = Mapping[str, tuple[int, int]]  # by layer, the first and the last branch that run
+CHANNELS = "channels"  # in a node's `meta`: of the map that it gives
+
+
+def traced(network: nn.Module, layers: Sequence[str]) -> fx.GraphModule:
+    """The graph of a frozen network from images to the outputs of some layers, by name.
+
+    Raises:
+        Exception: torch.fx cannot trace it; tracing may raise anything.
+    """
+    extractor = create_feature_extractor(network, list(layers), suppress_diff_warning=True)
+    extractor.eval()
+    return fx.GraphModule(extractor, extractor.graph)
+
+
+def without_inplace(network: nn.Module) -> nn.Module:
+    """A copy whose ReLUs and the like write into no tensor that they are given: a layer may give that one."""
+    network = copy.deepcopy(network)
+    for module in network.modules():
+        if getattr(module, "inplace", False):
+            module.inplace = False  # type: ignore[assignment]
+    return network
+
+
+def with_pools_last(graph: fx.GraphModule) -> fx.GraphModule | None:
+    """A copy with each 1 x 1 convolution before the average pool that it alone follows; None where there is none."""
+    graph = fx.GraphModule(graph, _copy(graph))
+    moved = 0
+    for node in list(graph.graph.nodes):
+        convolution = _narrowing_convolution(graph, node)
+        if convolution is None or not _is_average_pool(graph, node.args[0]):
+            continue
+        pool = node.args[0]
+        with graph.graph.inserting_before(pool):
+            weight = graph.graph.get_attr(f"{node.target}.weight")
+            narrow = graph.graph.call_function(torch.conv2d, (pool.args[0], weight))
+        pool.replace_input_with(pool.args[0], narrow)
+        last = pool
+        if convolution.bias is not None:
+            with graph.graph.inserting_after(pool):
+                bias = graph.graph.get_attr(f"{node.target}.bias")
+            with graph.graph.inserting_after(bias):
+                last = graph.graph.call_function(_add_bias, (pool, bias))
+        node.replace_all_uses_with(last)
+        graph.graph.erase_node(node)
+        moved += 1
+    graph.recompile()
+    return graph if moved else None
+
+
+def count_channels(graph: fx.GraphModule, images: Tensor) -> None:
+    """Note of each node that gives a map how many channels it has.
+
+    Args:
+        graph: to look into.
+        images: to run, (N, 3, S, S).
+    """
+    _Channels(graph).run(images)
+
+
+def needed_branches(graph: fx.GraphModule, features: Features) -> Kept:
+    """By layer that is a concatenation, its first and last branch that are needed, where others can be left out.
+
+    Args:
+        graph: its channels counted.
+        features: by layer; a layer that is not named is needed whole.
+    """
+    output, given = _given(graph)
+    found = {}
+    for layer, node in given.items():
+        branches = _branches(node)
+        once = set(node.users) == {output} and list(given.values()).count(node) == 1
+        if layer not in features or branches is None or not once:
+            continue
+        ends = _ends(branches)
+        needed = sorted({bisect(ends, feature) - 1 for feature in features[layer]})
+        if needed[-1] - needed[0] + 1 < len(branches):
+            found[layer] = (needed[0], needed[-1])
+    return found
+
+
+def with_branches(graph: fx.GraphModule, kept: Kept) -> fx.GraphModule:
+    """A copy that runs only these branches of its concatenations, and gives 0 for the others."""
+    graph = fx.GraphModule(graph, _copy(graph))
+    output, given = _given(graph)
+    for layer, (first, last) in kept.items():
+        branches = _branches(given[layer])
+        assert branches is not None
+        ends = _ends(branches)
+        some = branches[first : last + 1]
+        around = (0, 0, 0, 0, ends[first], ends[-1] - ends[last + 1])
+        with graph.graph.inserting_before(output):
+            whole = some[0] if len(some) == 1 else graph.graph.call_function(torch.cat, (some, 1))
+            given[layer] = graph.graph.call_function(F.pad, (whole, around))
+    output.args = (given,)
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+    return graph
+
+
+def _given(graph: fx.GraphModule) -> tuple[fx.Node, dict[str, fx.Node]]:
+    """The node of the output, and what it gives, by layer."""
+    (output,) = graph.graph.find_nodes(op="output")
+    return output, dict(output.args[0])
+
+
+def _ends(branches: Sequence[fx.Node]) -> list[int]:
+    """Where each branch's channels begin in the concatenation, and where the last one's end."""
+    return [0, *accumulate(branch.meta[CHANNELS] for branch in branches)]
+
+
+def _copy(graph: fx.GraphModule) -> fx.Graph:
+    other = fx.Graph()
+    other.output(other.graph_copy(graph.graph, {}))
+    for ours, theirs in zip(other.nodes, graph.graph.nodes, strict=True):
+        ours.meta = dict(theirs.meta)
+    return other
+
+
+def _narrowing_convolution(graph: fx.GraphModule, node: fx.Node) -> nn.Conv2d | None:
+    """The node's module, where it is a plain 1 x 1 convolution to fewer channels."""
+    module = graph.get_submodule(str(node.target)) if node.op == "call_module" else None
+    if type(module) is not nn.Conv2d or not isinstance(module._parameters.get("weight"), Tensor):
+        return None
+    plain = (module.kernel_size, module.stride, module.padding, module.groups) == ((1, 1), (1, 1), (0, 0), 1)
+    return module if plain and module.out_channels < module.in_channels else None
+
+
+def _is_average_pool(graph: fx.GraphModule, node: Any) -> bool:
+    """Whether it is one whose output nobody else takes."""
+    if not isinstance(node, fx.Node) or len(node.users) != 1 or not node.args:
+        return False
+    if node.op == "call_module":
+        return type(graph.get_submodule(str(node.target))) is nn.AvgPool2d
+    return node.op == "call_function" and node.target is F.avg_pool2d
+
+
+def _add_bias(maps: Tensor, bias: Tensor) -> Tensor:
+    return maps + bias[:, None, None]
+
+
+class _Channels(fx.Interpreter):
+    def run_node(self, n: fx.Node) -> Any:
+        result = super().run_node(n)
+        if isinstance(result, Tensor) and result.ndim == 4:
+            n.meta[CHANNELS] = result.shape[1]
+        return result
+
+
+def _branches(node: fx.Node) -> list[fx.Node] | None:
+    """What is concatenated, channel after channel; None where it is something else."""
+    if node.op != "call_function" or node.target is not torch.cat:
+        return None
+    parts = node.args[0]
+    dimension = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
+    if dimension != 1 or not isinstance(parts, list | tuple):
+        return None
+    branches = [part for part in parts if isinstance(part, fx.Node) and CHANNELS in part.meta]
+    return branches if len(branches) == len(parts) > 1 else None
