@@ -154,10 +154,10 @@ def _print(values: dict[str, Any]) -> None:
     print(f"\n{values['layer']} of {values['model']}, {values['size']} px")
     print(f"{'':28}{'batch':>6}{'ms/image-step':>14}{'x article':>11}{'outside':>9}{'matrix':>8}")
     for way in values["ways"]:
-        outside = way["share_outside_the_network"]
+        outside = "" if way["share_outside_the_network"] is None else f"{way['share_outside_the_network']:.1%}"
         print(
             f"{way['way']:28}{way['batch_size'] or '':>6}{1000 * way['seconds_per_image_step']:14.1f}"
-            f"{way['times_the_article']:11.2f}{'' if outside is None else f'{outside:.1%}':>9}{way['share_of_matrix_rate']:8.1%}"
+            f"{way['times_the_article']:11.2f}{outside:>9}{way['share_of_matrix_rate']:8.1%}"
         )
     for key in ("commands", "layer_sizes", "workers", "precision", "whole_layer"):
         if key in values:
