@@ -18,7 +18,7 @@ from featlight.launch import Supervisor, check_gpus, exit_code, listen, same_com
 from featlight.place import ALONE, LAUNCHER, Crew, Place, crew_of, place_of
 from featlight.plan import fewest_chunks
 from featlight.signals import Stop
-from featlight.speech import lacking, say
+from featlight.speech import lacking, link, say
 from featlight.store import PLAN, Record, Store
 from featlight.version import __version__
 
@@ -231,10 +231,10 @@ def _last_lines(store: Store, *, made: int, there: Collection[Record], failed: i
     asked = {record["file"] for record in there}
     for section in sections(plan):
         if asked & {planned.file for planned in section.tiles}:
-            say(f"atlas        {store.root / atlas_of(section)}")
-    say(f"page         {store.root / 'index.html'}")
+            say(f"atlas        {link(store.root / atlas_of(section))}")
+    say(f"page         {link(store.root / 'index.html')}")
     if (store.root / "tensorboard").is_dir():
-        say(f"TensorBoard  tensorboard --logdir {store.root / 'tensorboard'}")
+        say(f"TensorBoard  tensorboard --logdir {link(store.root / 'tensorboard')}")
 
 
 def _render_only(out: Path) -> int:
