@@ -15,7 +15,7 @@ FLOORS = [
     {"engine"},
     {"comparison", "layout", "module", "job", "remake"},
     {"store"},
-    {"areas", "commit", "descent", "leftovers", "page", "presence", "progress"},
+    {"areas", "commit", "descent", "leftovers", "mosaic", "page", "presence", "progress", "projector"},
     {"growth", "verify"},
     {"figures"},
     {"render"},
