@@ -30,8 +30,9 @@ def draw_grid(
     footer: str = "",
     columns: int | None = None,
     tile: int | None = None,
+    width_limit: int | None = None,
 ) -> Image.Image:
-    """Draw one labelled grid, however large it comes out.
+    """Draw one labelled grid, however large it comes out unless its width has a limit.
 
     Args:
         cells: in reading order.
@@ -40,16 +41,22 @@ def draw_grid(
         footer: below the grid and the legend of its marks; cut after three lines.
         columns: cells in a row; by default as many as make the sheet a landscape of about 3:2.
         tile: side of the square that tiles are scaled to, in pixels; by default the tiles' own.
+        width_limit: the picture is no wider, in pixels; tiles are made smaller until it fits. At least 640.
 
     Returns:
         The picture, RGB.
 
     Raises:
-        ValueError: there are no cells.
+        ValueError: there are no cells, or so many that not even a pixel of each fits.
     """
     tile = tile or usual_side(cells)
-    columns = columns or _columns(len(cells), tile)[0]
-    return draw_sheet(lay_out(cells, Words(title, "", subtitle, footer), columns, tile))
+    words = Words(title, "", subtitle, footer)
+    while tile > 0:
+        sheet = lay_out(cells, words, columns or _columns(len(cells), tile)[0], tile)
+        if width_limit is None or sheet.width <= width_limit:
+            return draw_sheet(sheet)
+        tile = min(tile - 1, tile * width_limit // sheet.width)
+    raise ValueError(f"{len(cells)} cells are too many for a width of {width_limit} px")
 
 
 def draw_atlas(

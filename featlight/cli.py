@@ -12,13 +12,13 @@ from typing import Any
 
 from featlight.check import check, read
 from featlight.commands import COMMANDS, Parser, hyphens
-from featlight.config import Config
+from featlight.config import DEFAULT_LAYERS, Config
 from featlight.errors import FeatlightError, Interrupted, UsageError, unknown
 from featlight.launch import Supervisor, check_gpus, exit_code, listen, same_command, stamp, workers_of
 from featlight.place import ALONE, LAUNCHER, Crew, Place, crew_of, place_of
 from featlight.plan import fewest_chunks
 from featlight.signals import Stop
-from featlight.speech import lacking, say
+from featlight.speech import lacking, link, say
 from featlight.store import PLAN, Record, Store
 from featlight.version import __version__
 
@@ -68,7 +68,7 @@ def parser() -> Parser:
         "--dry-run", action="store_true", help="print tiles, chunks, expected disk and time, and make nothing"
     )
     do.add_argument(
-        "--list-layers", action="store_true", help="print each usable layer with its shape and number of features"
+        "--list-layers", action="store_true", help="print each usable layer with number of features, map and kind"
     )
     do.add_argument("--print-config", action="store_true", help="print the resolved config as YAML, and make nothing")
     do.add_argument("--version", action="version", version=f"featlight {__version__}")
@@ -231,10 +231,10 @@ def _last_lines(store: Store, *, made: int, there: Collection[Record], failed: i
     asked = {record["file"] for record in there}
     for section in sections(plan):
         if asked & {planned.file for planned in section.tiles}:
-            say(f"atlas        {store.root / atlas_of(section)}")
-    say(f"page         {store.root / 'index.html'}")
+            say(f"atlas        {link(store.root / atlas_of(section))}")
+    say(f"page         {link(store.root / 'index.html')}")
     if (store.root / "tensorboard").is_dir():
-        say(f"TensorBoard  tensorboard --logdir {store.root / 'tensorboard'}")
+        say(f"TensorBoard  tensorboard --logdir {link(store.root / 'tensorboard')}")
 
 
 def _render_only(out: Path) -> int:
@@ -249,18 +249,17 @@ def _render_only(out: Path) -> int:
 
 
 def _list_layers(config: Config) -> int:
+    from featlight.layer import table
     from featlight.network import list_layers
     from featlight.zoo import load
 
     assert config.recipe is not None
     size = config.recipe.first_size
     layers = list_layers(load(config.model, config.weights, seed=config.seed), size)
-    width = max(len(layer.name) for layer in layers)
-    say(f"{config.model} at {size} x {size} px\n{'layer':{width}}  features  map")
-    for layer in layers:
-        height, across = layer.map_size
-        shape = f"{height} x {across}" if len(layer.shape) == 3 else "flat"
-        say(f"{layer.name:{width}}  {layer.features:8}  {shape}")
+    default = DEFAULT_LAYERS.get(config.model)
+    say(f"{config.model} at {size} x {size} px" + (f"; the default layer is {default}" if default else ""))
+    for line in table(layers):
+        say(line)
     return 0
 
 

@@ -1,17 +1,26 @@
-"""Commands besides the run itself: `featlight verify`. What is heavy is imported when one is sure."""
+"""Commands besides the run itself, `featlight verify` say. What is heavy is imported when one is sure."""
 
 import argparse
+import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from featlight.errors import UsageError, nearest
-from featlight.speech import say
+from featlight.speech import link, say
 
 LINES_SHOWN = 50  # of problems, and of notes
 VERIFY = """
 Exit codes: 0 all is well; 1 something was wrong, repaired or not; 2 usage, or no run; 74 no right to remove.
 Tiles that are not made yet are no damage. Best while no run is at work in the directory.
+"""
+VIEW = """
+Where no browser can be opened, on a cluster say, it tells how to look at the page all the same.
+Exit codes: 0 done; 2 usage, no run, or a run without page.
+"""
+TENSORBOARD = """
+Words after a lone -- are TensorBoard's own: featlight tensorboard --out DIR -- --reload_interval 30
+Exit codes: TensorBoard's own; 2 usage, no run, or a run without log.
 """
 
 
@@ -37,21 +46,32 @@ def hyphens(word: str) -> str:
     return flag.replace("_", "-") + equals + value
 
 
-def _verify(arguments: Sequence[str]) -> int:
+def _parser(name: str, epilog: str) -> Parser:
+    """Of a command on a run."""
     result = Parser(
-        "featlight verify",
-        description=COMMANDS["verify"][0] + ".",
-        epilog=VERIFY,
+        f"featlight {name}",
+        description=COMMANDS[name][0] + ".",
+        epilog=epilog,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     result.add_argument("--out", metavar="DIR", type=Path, help="run directory")
-    result.add_argument(
-        "--repair", action="store_true", help="remove what is bad, so that the run's own command makes it again"
-    )
-    words = result.parse_args([hyphens(word) for word in arguments])
+    return result
+
+
+def _parse(parser: Parser, arguments: Sequence[str]) -> argparse.Namespace:
+    words = parser.parse_args([hyphens(word) for word in arguments])
     if words.out is None:
         raise UsageError("--out: none given; the run's directory is needed")
+    return words
+
+
+def _verify(arguments: Sequence[str]) -> int:
+    parser = _parser("verify", VERIFY)
+    parser.add_argument(
+        "--repair", action="store_true", help="remove what is bad, so that the run's own command makes it again"
+    )
+    words = _parse(parser, arguments)
     from featlight.verify import repair, verify
 
     report = verify(words.out)
@@ -80,7 +100,44 @@ def _count(number: int, noun: str) -> str:
     return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
 
 
+def _view(arguments: Sequence[str]) -> int:
+    words = _parse(_parser("view", VIEW), arguments)
+    from featlight.look import open_page, page_of
+
+    page = page_of(words.out)
+    say(f"page         {link(page)}")
+    if not open_page(page):
+        say(f"no browser can be opened here: copy all of {words.out} to where there is one, and open its {page.name}")
+    return 0
+
+
+def _tensorboard(arguments: Sequence[str]) -> int:
+    parser = _parser("tensorboard", TENSORBOARD)
+    parser.add_argument(
+        "--port", metavar="N", help="port to serve at, 0 for any (default: the first free one from 6006)"
+    )
+    parser.add_argument("--host", metavar="NAME", help="address to serve at (default: for this machine alone)")
+    ours = list(arguments)
+    theirs: list[str] = []
+    if "--" in ours:
+        at = ours.index("--")
+        ours, theirs = ours[:at], ours[at + 1 :]
+    words = _parse(parser, ours)
+    from featlight.look import tensorboard_command
+
+    command = tensorboard_command(words.out, _port(words.port), words.host, theirs)
+    os.execv(command[0], command)  # Ctrl-C, other signals and the exit code are TensorBoard's from here
+
+
+def _port(word: str | None) -> int | None:
+    if word is not None and not (word.isascii() and word.isdecimal() and int(word) <= 65535):
+        raise UsageError(f"--port: {word!r} given; a number from 0 to 65535 is allowed")
+    return None if word is None else int(word)
+
+
 # By name, what each command does, and what takes its words.
 COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
     "verify": ("check every tile of a run against its record, and with --repair remove what is bad", _verify),
+    "view": ("open a run's page in the browser", _view),
+    "tensorboard": ("show a run in TensorBoard", _tensorboard),
 }

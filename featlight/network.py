@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -120,7 +121,8 @@ def _survey(network: nn.Module, images: Tensor, format: torch.memory_format) -> 
             channels_last = list(module.dims) == TO_CHANNELS_LAST  # as in Swin and inside ConvNeXt's blocks
         for name in names[module]:
             before = layers.get(name)
-            layers[name] = _layer(name, output, channels_last, 1 if before is None else before.calls + 1)
+            found = _layer(name, output, channels_last, 1 if before is None else before.calls + 1)
+            layers[name] = replace(found, kind=type(module).__name__)
 
     failure = None
     with forward_hooks([(module, look) for module in names]), torch.no_grad():
@@ -238,7 +240,8 @@ def list_layers(network: nn.Module, size: int = 299) -> list[Layer]:
         size: side of the images, in pixels.
 
     Returns:
-        One `Layer` each, with name, shape (C, H, W) or (C,), and number of features, in the order of their first run.
+        One `Layer` each, with name, shape (C, H, W) or (C,), number of features, and kind (the module's class), in the
+        order of their first run.
 
     Raises:
         UsageError: the network runs no layer at this size.

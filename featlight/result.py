@@ -1,7 +1,10 @@
 """What a run gave, in Python: images, records, and the labelled grid."""
 
+import base64
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +13,15 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
-from featlight.atlas import Cell, draw_grid
+from featlight.atlas import Cell, draw_grid, usual_side
 from featlight.errors import UsageError
 from featlight.image import to_bytes
 from featlight.plan import Planned
 from featlight.store import Record, Store
+
+NOTEBOOK_WIDTH = 1600  # px, of the grid in a notebook
+NOTEBOOK_TILES = 1024  # at most, so that the number under each can still be read
+NOTEBOOK_QUALITY = 90  # of its JPEG; a PNG is three times larger, and the notebook's file holds it
 
 
 @dataclass(frozen=True)
@@ -53,17 +60,44 @@ class Result:
         return torch.stack(images)
 
     def show(self) -> Image.Image:
-        """The labelled grid of all images, as Pillow draws it; in a notebook it shows itself."""
+        """The labelled grid of all images, as Pillow draws it; in a notebook the result shows it by itself."""
+        return draw_grid([self._cell(place) for place in range(len(self))], title=self.title)
 
-        def cell(place: int) -> Cell:
-            record, planned = self.records[place], self.tiles[place]
-            label = " ".join(filter(None, [planned.tile.label, planned.variant]))
-            if record["status"] == "failed":
-                return Cell(label, None, f"failed: {record['reason']}")
-            mark = f"dead: {record['reason']}" if record["status"] == "dead" else None
-            return Cell(label, lambda: Image.fromarray(to_bytes(self[place][None])[0].numpy()), mark)
+    def _cell(self, place: int) -> Cell:
+        record, planned = self.records[place], self.tiles[place]
+        label = " ".join(filter(None, [planned.tile.label, planned.variant]))
+        if record["status"] == "failed":
+            return Cell(label, None, f"failed: {record['reason']}")
+        mark = f"dead: {record['reason']}" if record["status"] == "dead" else None
+        return Cell(label, lambda: Image.fromarray(to_bytes(self[place][None])[0].numpy()), mark)
 
-        return draw_grid([cell(place) for place in range(len(self))], title=self.title)
+    def __repr__(self) -> str:
+        return f"<{self.title}: {self._counts()}>"
+
+    def _counts(self) -> str:
+        states = [record["status"] for record in self.records]
+        tiles = f"{len(self)} tile{'' if len(self) == 1 else 's'}"
+        return f"{tiles}, {states.count('dead')} dead, {states.count('failed')} failed"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the grid, scaled down to its width, and how many tiles are dead or failed.
+
+        Images are read one at a time, so a large result takes a while, but no memory.
+        """
+        counts = escape(self._counts())
+        if not self.tiles:
+            return f"<p>{escape(self.title)}: {counts}</p>"
+        cells = [self._cell(place) for place in range(min(len(self), NOTEBOOK_TILES))]
+        if len(cells) < len(self):
+            counts += f"; here are the first {len(cells)}, and show() draws all"
+        # a few tell the size of all, and need not be read twice
+        side = usual_side(cells[:16])
+        picture = io.BytesIO()
+        grid = draw_grid(cells, title=self.title, tile=side, width_limit=NOTEBOOK_WIDTH)
+        grid.save(picture, "JPEG", quality=NOTEBOOK_QUALITY, subsampling=0)
+        data = base64.b64encode(picture.getvalue()).decode()
+        image = f'<img alt="{escape(self.title)}" style="max-width: 100%" src="data:image/jpeg;base64,{data}">'
+        return f'<figure style="margin: 0">{image}<figcaption>{counts}</figcaption></figure>'
 
 
 def open_run(out: str | Path) -> Result:

@@ -5,6 +5,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+WITHOUT_LINKS = ("dumb", "linux")  # terminals, by TERM, that may print what they do not understand
+
 
 def say(line: str) -> None:
     """Print a line at once."""
@@ -12,6 +14,28 @@ def say(line: str) -> None:
         print(line, flush=True)
     except (OSError, ValueError):  # the reader, `head` say, has gone
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  for the rest of the process
+
+
+def link(path: Path) -> str:
+    """A path that a terminal opens at a click; nothing but its text where nobody can click.
+
+    The address names no host: over SSH, some terminals refuse one that is not theirs, and others take it for a share.
+
+    Args:
+        path: of a file or a folder.
+
+    Source: OSC 8, "Hyperlinks in terminal emulators", https://gist.github.com/egmontkob/eb114294efbcd5adb1944c9f3cb5feda
+    """
+    if not _is_terminal() or os.environ.get("TERM", "dumb") in WITHOUT_LINKS:
+        return str(path)
+    return f"\x1b]8;;{path.absolute().as_uri()}\x1b\\{path}\x1b]8;;\x1b\\"
+
+
+def _is_terminal() -> bool:
+    try:
+        return sys.stdout is not None and sys.stdout.isatty()
+    except ValueError:  # closed
+        return False
 
 
 def lacking(files: Sequence[str], total: int) -> str:

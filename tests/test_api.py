@@ -1,13 +1,21 @@
+import base64
+import io
 import os
+import re
 import signal
+import weakref
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 import featlight
 from featlight.module import FeatureVisualizer
+from featlight.plan import Planned
+from featlight.result import Result
+from featlight.tile import feature_tile
 from tests.conftest import hand_made
 
 
@@ -105,6 +113,55 @@ def test_a_start_of_ones_own(small_recipe):
 def test_the_grid_shows_itself(small_recipe):
     result = visualize(small_recipe, "4", [0, 1, 2])
     assert isinstance(result.show(), Image.Image)
+    assert repr(result) == "<Sequential 4: 3 tiles, 0 dead, 0 failed>"
+
+
+def notebook_picture(html):
+    (data,) = re.findall(r'<img alt="[^"<>]*" style="[^"]*" src="data:image/jpeg;base64,([\w+/=]+)">', html)
+    return Image.open(io.BytesIO(base64.b64decode(data)))
+
+
+def test_a_notebook_shows_the_grid(small_recipe):
+    result = visualize(small_recipe, "4", [0, 1, 2])
+    html = result._repr_html_()
+    assert "3 tiles, 0 dead, 0 failed</figcaption>" in html
+    with notebook_picture(html) as ours:
+        theirs = result.show()
+        assert ours.size == theirs.size
+        difference = np.abs(np.asarray(ours, dtype=float) - np.asarray(theirs, dtype=float))
+    assert difference.mean() < 2  # of 255: a JPEG of good quality
+    assert np.quantile(difference, 0.999) < 24
+
+
+def made_up(count, read, layer="layer", status="ok", **more):
+    tiles = [Planned("", feature_tile(layer, i)) for i in range(count)]
+    return Result(tiles, [{"status": status, "reason": None, **more}] * count, f"net {layer}", read)
+
+
+def test_a_notebook_reads_large_results_one_image_at_a_time_and_shows_no_more_than_can_be_read():
+    alive, most, reads = weakref.WeakSet(), [0], [0]
+
+    def read(place):
+        image = torch.rand(3, 40, 40)
+        alive.add(image)
+        most[0], reads[0] = max(most[0], len(alive)), reads[0] + 1
+        return image
+
+    html = made_up(3000, read)._repr_html_()
+    assert most[0] <= 2
+    assert reads[0] < 1100
+    assert "3000 tiles, 0 dead, 0 failed; here are the first 1024, and show() draws all</figcaption>" in html
+    with notebook_picture(html) as picture:
+        assert 1400 < picture.width <= 1600
+
+
+def test_a_notebook_is_told_in_text_that_cannot_be_markup():
+    html = made_up(1, lambda _: torch.rand(3, 40, 40), '"><script>')._repr_html_()
+    assert "<script" not in html
+    assert 'alt="net &quot;&gt;&lt;script&gt;"' in html
+    failed = made_up(2, None, status="failed", reason="not finite")
+    assert "2 tiles, 0 dead, 2 failed" in failed._repr_html_()
+    assert made_up(0, None, "<b>")._repr_html_() == "<p>net &lt;b&gt;: 0 tiles, 0 dead, 0 failed</p>"
 
 
 @pytest.mark.parametrize(

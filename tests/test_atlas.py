@@ -106,6 +106,20 @@ def test_other_sizes_are_scaled_to_the_usual_one() -> None:
     assert shape.getbbox() == (0, 32, 128, 96)
 
 
+@pytest.mark.parametrize(("count", "limit"), [(1, 640), (6, 640), (40, 1000), (200, 1000), (2000, 1600)])
+def test_a_width_that_is_given_is_used_and_not_passed(count: int, limit: int) -> None:
+    side = 380
+    picture = draw_grid(cells(count, side), title="a layer", width_limit=limit)
+    assert picture.width <= limit
+    assert picture.width > 0.9 * limit or count < 12  # fewer fill a page of another shape
+    assert len(boxes(picture)) == count
+
+
+def test_a_width_that_suffices_changes_nothing() -> None:
+    drawn = draw_grid(cells(6), title="a layer")
+    assert draw_grid(cells(6), title="a layer", width_limit=1600).tobytes() == drawn.tobytes()
+
+
 def test_tiny_tiles_are_enlarged_by_whole_pixels() -> None:
     tile = Image.effect_noise((24, 24), 90).convert("RGB")
     layer = [Cell("noise", lambda: tile), *cells(20, side=24)[1:]]

@@ -19,7 +19,7 @@ FLOORS = [
     {"growth", "verify"},
     {"figures"},
     {"render"},
-    {"disk", "finished", "result", "tensorboard"},
+    {"disk", "finished", "look", "result", "tensorboard"},
     {"view"},
     {"run"},
     {"api", "commands", "estimate"},

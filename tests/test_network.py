@@ -8,6 +8,7 @@ from torch import nn
 
 import featlight
 from featlight.errors import UsageError
+from featlight.layer import Layer, table
 from featlight.network import LayerOutputs, frozen_copy, list_layers, survey
 from tests.conftest import hand_made
 
@@ -21,13 +22,30 @@ def outputs_of(network, *names, size=32):
 
 
 def test_layers_are_listed_with_their_maps():
-    assert [(layer.name, layer.shape, layer.features) for layer in list_layers(hand_made(), size=32)] == [
-        ("0", (8, 15, 15), 8),
-        ("1", (8, 15, 15), 8),
-        ("2", (8, 15, 15), 8),
-        ("3", (12, 15, 15), 12),
-        ("4", (12, 15, 15), 12),
-        ("5", (12, 15, 15), 12),
+    listed = list_layers(hand_made(), size=32)
+    assert [(layer.name, layer.shape, layer.features, layer.kind) for layer in listed] == [
+        ("0", (8, 15, 15), 8, "Conv2d"),
+        ("1", (8, 15, 15), 8, "BatchNorm2d"),
+        ("2", (8, 15, 15), 8, "ReLU"),
+        ("3", (12, 15, 15), 12, "Conv2d"),
+        ("4", (12, 15, 15), 12, "BatchNorm2d"),
+        ("5", (12, 15, 15), 12, "ReLU"),
+    ]
+
+
+def test_layers_stand_in_a_table():
+    network = nn.Sequential(hand_made(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, 1000))
+    assert table(list_layers(network, size=32))[5:] == [
+        "0.4          12  15 x 15  BatchNorm2d",
+        "0.5          12  15 x 15  ReLU",
+        "0            12  15 x 15  Sequential",
+        "1            12    1 x 1  AdaptiveAvgPool2d",
+        "2            12     flat  Flatten",
+        "3          1000     flat  Linear",
+    ]
+    assert table([Layer("a.very.long.name", (3, 100, 7), 1, kind="Conv2d")]) == [
+        "layer             features      map  kind",
+        "a.very.long.name         3  100 x 7  Conv2d",
     ]
 
 

@@ -478,8 +478,9 @@ def test_what_is_printed_on_request(capsys):
     assert (printed["batch_size"], printed["model"]) == (4, "tiny_inception")
     assert main(["--list-layers"]) == 0
     table = capsys.readouterr().out.splitlines()
-    assert table[0].startswith("tiny_inception at ")
-    assert any(line.split()[:2] == ["Mixed_4a", "160"] for line in table)
+    assert table[0] == "tiny_inception at 80 x 80 px; the default layer is Mixed_5a"
+    assert table[1].split() == ["layer", "features", "map", "kind"]
+    assert any(line.split(maxsplit=2) == ["Mixed_4a", "160", "10 x 10  Mixed"] for line in table)
     with pytest.raises(SystemExit) as caught:
         main(["--version"])
     assert caught.value.code == 0

@@ -1,0 +1,48 @@
+"""The example notebook, executed from its first cell to its last.
+
+python -m tests.notebook        # writes docs/example.ipynb again, with what comes out
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+
+ROOT = Path(__file__).parents[1]
+EXAMPLE = ROOT / "docs" / "example.ipynb"
+
+
+def execute(folder: Path) -> NotebookNode:
+    """The notebook with what its cells give now.
+
+    Args:
+        folder: where it runs, and what it writes lands.
+
+    Raises:
+        nbclient.exceptions.CellExecutionError: a cell raised something.
+    """
+    notebook = nbformat.read(EXAMPLE, as_version=4)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "IPYTHONDIR": str(folder / ".ipython"),  # nobody's own history and start-up files
+        "OMP_NUM_THREADS": "1",  # the same bits whatever the number of cores; no fight over them in a test
+    }
+    # no timing: the cells' metadata would hold dates
+    client = NotebookClient(notebook, timeout=300, record_timing=False, resources={"metadata": {"path": str(folder)}})
+    client.execute(env=environment)
+    return notebook
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        notebook = execute(Path(folder))
+    del notebook.metadata["language_info"]  # which Python it was
+    nbformat.write(notebook, EXAMPLE)
+
+
+if __name__ == "__main__":
+    main()
