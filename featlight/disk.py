@@ -10,6 +10,7 @@ from featlight.module import OCTAVE_PICTURE
 from featlight.neighbours import neighbours_kept
 from featlight.plan import Plan
 from featlight.render import sections
+from featlight.speech import in_words
 from featlight.sprites import sprite_side
 from featlight.store import Record
 
@@ -96,13 +97,3 @@ def check_room(folder: Path, needed: int) -> None:
             f"{folder}: no room: about {in_words(needed)} needed, {in_words(free)} free; "
             "make room, and the same command goes on, or give another --out"
         )
-
-
-def in_words(count: int) -> str:
-    """Bytes as people read them."""
-    value, unit = float(count), "B"
-    for larger in ("KiB", "MiB", "GiB", "TiB", "PiB"):
-        if value < 1024:
-            break
-        value, unit = value / 1024, larger
-    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
