@@ -1,4 +1,4 @@
-"""Commands besides the run itself: `featlight verify`. What is heavy is imported when one is sure."""
+"""Commands besides the run itself, as `featlight verify`. What is heavy is imported when one is sure."""
 
 import argparse
 from collections.abc import Callable, Iterable, Sequence
@@ -12,6 +12,21 @@ LINES_SHOWN = 50  # of problems, and of notes
 VERIFY = """
 Exit codes: 0 all is well; 1 something was wrong, repaired or not; 2 usage, or no run; 74 no right to remove.
 Tiles that are not made yet are no damage. Best while no run is at work in the directory.
+"""
+
+WRITTEN = ("poster", "zip", "webp", "card")
+# By flag, which of these make use of it
+USED_BY = {
+    "layer": ("poster",),
+    "paper": ("poster",),
+    "dpi": ("poster",),
+    "tiles": ("zip",),
+    "quality": ("webp", "zip"),
+}
+EXPORT = """
+Give one or more of --poster, --zip, --webp and --card. What is there is overwritten, but nothing inside the run
+directory. A run half made can be exported. Where its page is not up to date, --zip has it made again first.
+Exit codes: 0 done; 1 a tile is damaged; 2 usage, or no run; 74 no room or no right to write.
 """
 
 
@@ -67,6 +82,52 @@ def _verify(arguments: Sequence[str]) -> int:
     return 1 if report.problems else 0
 
 
+def _export(arguments: Sequence[str]) -> int:
+    result = Parser(
+        "featlight export",
+        description=COMMANDS["export"][0] + ".",
+        epilog=EXPORT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    result.add_argument("--out", metavar="DIR", type=Path, help="run directory")
+    result.add_argument("--poster", metavar="FILE", type=Path, help="one page of a whole layer: a .pdf or a .png")
+    result.add_argument("--layer", metavar="NAME", help="of the poster (default: the run's only one)")
+    result.add_argument("--paper", metavar="A4|A3|A2|A1|A0", type=str.upper, help="of the poster (default: A2)")
+    result.add_argument("--dpi", metavar="N", type=int, help="of the poster, pixels per inch (default: 300)")
+    result.add_argument("--zip", metavar="FILE", type=Path, help="the page with all that it shows, for any static host")
+    result.add_argument("--tiles", choices=("png", "webp"), help="format of the zip's tiles (default: png)")
+    result.add_argument("--webp", metavar="FOLDER", type=Path, help="the tiles as WebP files")
+    result.add_argument(
+        "--quality", metavar="1-100|lossless", type=_quality, help="of WebP tiles, also the zip's (default: 90)"
+    )
+    result.add_argument("--card", metavar="FILE", type=Path, help="the data set's card, a .md in Hugging Face's form")
+    words = result.parse_args([hyphens(word) for word in arguments])
+    if words.out is None:
+        raise UsageError("--out: none given; the run's directory is needed")
+    given = {name: value for name, value in vars(words).items() if value is not None and name != "out"}
+    if not given.keys() & WRITTEN:
+        raise UsageError(f"nothing to export; name one or more of --{', --'.join(WRITTEN)}")
+    for name, uses in USED_BY.items():
+        if name in given and not given.keys() & uses:
+            raise UsageError(f"--{name}: of no use without --{' or --'.join(uses)}")
+    if "quality" in given and "webp" not in given and words.tiles != "webp":
+        raise UsageError("--quality: PNGs are lossless; --tiles webp makes the zip's tiles smaller")
+    from featlight.export import Wish, export
+
+    for line in export(words.out, Wish(**given)):
+        say(line)
+    return 0
+
+
+def _quality(word: str) -> int | str:
+    if word == "lossless":
+        return word
+    if not word.isdecimal() or not 1 <= int(word) <= 100:
+        raise argparse.ArgumentTypeError(f"{word!r} given; 1 to 100, or lossless, are allowed")
+    return int(word)
+
+
 def _some(lines: Iterable[str]) -> None:
     """The first lines, and how many more there are."""
     every = list(lines)
@@ -82,5 +143,6 @@ def _count(number: int, noun: str) -> str:
 
 # By name, what each command does, and what takes its words.
 COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
+    "export": ("write what leaves a run: a poster, a site in a zip, WebP tiles, a data set's card", _export),
     "verify": ("check every tile of a run against its record, and with --repair remove what is bad", _verify),
 }
