@@ -3,12 +3,13 @@
 import io
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import ceil, sqrt
 
 from PIL import Image
 
 from featlight.atlas import encode_png
-from featlight.sheet import LABELLED, Cell, Sheet, Words, caption_of, gap_of, place_foot, place_head
+from featlight.sheet import LABELLED, Cell, Sheet, Words, caption_of, place_foot, place_head
 
 PAPERS = {"A4": (210, 297), "A3": (297, 420), "A2": (420, 594), "A1": (594, 841), "A0": (841, 1189)}  # mm
 DPI = range(50, 601)
@@ -55,13 +56,15 @@ def _fill(cells: Sequence[Cell], words: Words, width: int, height: int, dpi: int
     rows = ceil(len(cells) / columns)
     label = _label(tile, small, dpi)
     under = caption_of(cells, tile, label)
-    across = tile + gap_of(tile) + _spread(inner - columns * (tile + gap_of(tile)) + gap_of(tile), columns, tile)
+    across = tile + _gap(tile)
+    across += _spread(inner - columns * across + _gap(tile), columns, tile)
     down = tile + under.height + under.below
     down += _spread(room - rows * down + under.below, rows, tile)
     left = margin + (inner - (columns - 1) * across - tile) // 2
     grid = (rows - 1) * down + tile + under.height
     above = (room - grid) // 2  # what is left where even spreading does not fill the page
     foot, _ = place_foot(cells, words.footer, margin, top + grid + 2 * above, inner, small)
+    aside = left - margin if left - margin < columns else 0  # what rounding left: words begin where tiles do
     return Sheet(
         cells=cells,
         columns=columns,
@@ -72,7 +75,7 @@ def _fill(cells: Sequence[Cell], words: Words, width: int, height: int, dpi: int
         down=down,
         label=label,
         label_lines=under.lines,
-        runs=[*head, *foot],
+        runs=[replace(run, x=run.x + aside) for run in (*head, *foot)],
         width=width,
         height=height,
     )
@@ -86,7 +89,7 @@ def _largest(cells: Sequence[Cell], inner: int, room: int, small: int, dpi: int)
         tile = min(inner // columns, room // rows)
         while tile >= max(best[0], SMALLEST):
             under = caption_of(cells, tile, _label(tile, small, dpi))
-            wide = columns * (tile + gap_of(tile)) - gap_of(tile)
+            wide = columns * (tile + _gap(tile)) - _gap(tile)
             if wide <= inner and rows * (tile + under.height + under.below) - under.below <= room:
                 best = max(best, (tile, len(cells) / (columns * rows), columns))
                 break
@@ -99,6 +102,11 @@ def _label(tile: int, small: int, dpi: int) -> int:
     if tile < LABELLED:
         return 0
     return min(max(min(round(tile / 9), round(1.2 * small)), round(READABLE / POINTS * dpi)), tile // 4)
+
+
+def _gap(tile: int) -> int:
+    """The least distance between two tiles of a row, given their side; wide enough to be seen on paper."""
+    return max(1, round(tile / 24))
 
 
 def _spread(spare: int, count: int, tile: int) -> int:
