@@ -64,14 +64,12 @@ def _files(stock: Stock, quality: Quality | None) -> Iterator[tuple[str, bytes]]
         if name == DATA and quality is not None:
             content = data_script(read_data(store.root) | {"suffix": suffix})
         yield name, content
-    for planned in plan.tiles:
-        if planned.file not in stock.there:
-            continue
+    for file in stock.there:
         if quality is None:
-            yield from _own(store, [planned.file])
+            yield from _own(store, [file])
         else:
-            image = PurePosixPath(planned.file).with_suffix(suffix).as_posix()
-            yield image, encode_webp(store.root / planned.file, quality)
+            yield PurePosixPath(file).with_suffix(suffix).as_posix(), encode_webp(store.root / file, quality)
+    for planned in plan.tiles:  # also of a tile that is gone
         strip = store.extra_paths(planned, plan, ["octaves"])
         yield from _own(store, [path.relative_to(store.root).as_posix() for path in strip])
 
