@@ -86,7 +86,12 @@ def provenance(result: ChunkResult, place: int, plan: Plan) -> dict[str, str]:
 
 
 def commit(
-    result: ChunkResult, plan: Plan, store: Store, kept: Container[str], extras: Sequence[Extra]
+    result: ChunkResult,
+    plan: Plan,
+    store: Store,
+    kept: Container[str],
+    extras: Sequence[Extra],
+    examples: Container[str] = (),
 ) -> list[Record]:
     """Write what a chunk gave, but for the tiles that are there already.
 
@@ -96,6 +101,7 @@ def commit(
         store: where to write.
         kept: files of the tiles that are there.
         extras: what to keep of each tile besides its picture.
+        examples: files of the tiles whose octaves are kept in any case.
 
     Returns:
         The records of the tiles that were written or have failed.
@@ -118,9 +124,10 @@ def commit(
             if "maps" in extras:
                 maps = {str(term): found[place].clone() for term, found in enumerate(result.maps)}
                 store.write(store.map_path(record["file"]), save(maps))
-            for number, octave in enumerate(result.octaves, 1):
-                small = encode_png(Image.fromarray(octave[place].numpy()), {})
-                store.write(store.octave_path(record["file"], number), small)
+            if "octaves" in extras or record["file"] in examples:
+                for number, octave in enumerate(result.octaves, 1):
+                    small = encode_png(Image.fromarray(octave[place].numpy()), {})
+                    store.write(store.octave_path(record["file"], number), small)
             png = encode_png(Image.fromarray(result.pictures[place].numpy()), provenance(result, place, plan))
         store.commit(png, record)
         written.append(record)

@@ -8,7 +8,8 @@ from featlight.config import Extra
 from featlight.errors import StorageError
 from featlight.module import OCTAVE_PICTURE
 from featlight.neighbours import neighbours_kept
-from featlight.plan import Plan
+from featlight.plan import EXAMPLES, Plan
+from featlight.projector import MOST_POINTS, square
 from featlight.render import sections
 from featlight.speech import in_words
 from featlight.sprites import sprite_side
@@ -22,6 +23,8 @@ SPRITE_SHARE = 0.6  # bytes a pixel, of the viewer's JPEG sprites
 VIEWER = 75_000  # bytes of the viewer itself
 WORDS = 3072  # bytes of a tile's record, and of its lines in the plan and the viewer
 EVENTS = 4096  # bytes of a chunk's numbers in TensorBoard
+CURVES = 32_768  # bytes of a layer's curves there, and of the words around its pictures
+POINT = 5.2  # bytes of a number in its projector
 SHEET_PIXELS = 8192**2 / 1.55  # a larger atlas is cut into pages, with an overview beside them
 OVERVIEW_PIXELS = 4096**2 / 1.55
 ENOUGH = 8  # tiles that are there already, to go by them
@@ -43,6 +46,7 @@ def expected_bytes(plan: Plan, there: Mapping[str, Record], missing: Collection[
         return 0
     pngs = {variant: _tile_bytes(plan, there, variant) for variant in plan.fingerprints}
     total = float(VIEWER)
+    examples = {file for files in plan.examples().values() for file in files}
     for section in sections(plan):
         mine = [planned for planned in section.tiles if planned.file in missing]
         if not mine:
@@ -55,9 +59,12 @@ def expected_bytes(plan: Plan, there: Mapping[str, Record], missing: Collection[
         each += SPRITE_SHARE * sprite_side(len(section.tiles)) ** 2 + 4 * neighbours_kept(len(section.tiles))
         if "floats" in extras:
             each += 3 * pixels * (8 if way["precision"] == "fp64" else 4)
-        if "octaves" in extras:
-            each += 3 * OCTAVE_PICTURE**2 * PNG_SHARE * len(octave_sizes)
+        points = min(MOST_POINTS, len(section.tiles))
+        each += (POINT * features + SPRITE_SHARE * square(points)[1] ** 2) * points / len(section.tiles)
         total += each * len(mine)
+        followed = mine if "octaves" in extras else [p for p in mine if p.file in examples]
+        total += 3 * OCTAVE_PICTURE**2 * PNG_SHARE * len(octave_sizes) * len(followed)
+        total += OCTAVE_PICTURE**2 * MOSAIC_SHARE * len(octave_sizes) * min(EXAMPLES, len(mine)) + CURVES
         if len(section.tiles) * pixels > SHEET_PIXELS:
             total += 3 * OVERVIEW_PIXELS * png / (3 * pixels)
         chunks = -(-len(mine) // plan.batch_size)

@@ -29,7 +29,7 @@ class EventLog:
 
     def __init__(self, folder: Path) -> None:
         self.last: dict[str, int] = {}  # the greatest step of each tag
-        self.values: dict[str, list[float]] = {}  # of each tag that has scalars, in the order of writing
+        self.steps: dict[str, set[int]] = {}  # all steps of each tag
         folder.mkdir(parents=True, exist_ok=True)
         for path in sorted(folder.glob("events.out.tfevents.*")):
             for event in _events(path):
@@ -40,11 +40,11 @@ class EventLog:
         self._buffer = io.BytesIO()
         self._records = RecordWriter(self._buffer)
         self._records.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
-        self.flush()
+        self._head = len(self._buffer.getvalue())
 
-    def scalar(self, tag: str, value: float, step: int, *, again: bool = False) -> None:
-        """A number, unless the tag has come as far as this step; `again` starts a tag's curve anew."""
-        self._add(Summary.Value(tag=tag, simple_value=value), step, again=again)
+    def scalar(self, tag: str, value: float, step: int) -> None:
+        """A number, unless the tag has one at this step."""
+        self._add(Summary.Value(tag=tag, simple_value=value), step)
 
     def text(self, tag: str, markdown: str, step: int) -> None:
         data = SummaryMetadata(plugin_data=SummaryMetadata.PluginData(plugin_name="text"))
@@ -67,22 +67,27 @@ class EventLog:
     def flush(self) -> None:
         """Put on disk what was added, in one piece: a process that dies leaves all of it or nothing."""
         content = self._buffer.getvalue()
-        self._buffer.seek(0)
-        self._buffer.truncate()
-        if content:
+        if len(content) > self._head:
+            self._buffer.seek(0)
+            self._buffer.truncate()
+            self._head = 0
             with self.path.open("ab", buffering=0) as file:
                 file.write(content)
 
-    def _add(self, value: Summary.Value, step: int, *, again: bool = False) -> None:
-        if again or step > self.last.get(value.tag, -1):
+    def summary(self, summary: Summary, step: int) -> None:
+        """What a plugin's own helper has made."""
+        for value in summary.value:
+            self._add(value, step)
+
+    def _add(self, value: Summary.Value, step: int) -> None:
+        if step not in self.steps.get(value.tag, ()):
             self._note(value, step)
             event = Event(wall_time=time.time(), step=step, summary=Summary(value=[value]))
             self._records.write(event.SerializeToString())
 
     def _note(self, value: Summary.Value, step: int) -> None:
         self.last[value.tag] = max(step, self.last.get(value.tag, -1))
-        if value.HasField("simple_value"):
-            self.values.setdefault(value.tag, []).append(value.simple_value)
+        self.steps.setdefault(value.tag, set()).add(step)
 
 
 def _events(path: Path) -> Iterator[Event]:

@@ -32,7 +32,7 @@ class ChunkResult:
     gradient_norm: Tensor  # (B,), the mean over the steps of the pixel gradient's L2 norm
     alive: Tensor  # (B,), whether any step had a gradient
     vectors: Tensor  # (B, C), the mean activation of every feature of the first layer
-    octaves: list[Tensor]  # (B, 96, 96, 3), uint8, each octave's end, where they are wanted
+    octaves: list[Tensor]  # (B, 96, 96, 3), uint8, on the CPU, each octave's end
     maps: list[Tensor]  # (B, H, W), on the CPU, of each term's feature in the images, where they are wanted
     seconds: float
     batch_size: int  # images that were optimised together: fewer than planned where memory ran out
@@ -211,8 +211,7 @@ class FeatureVisualizer(L.LightningModule):
         self.trainer.optimizers = [self.configure_optimizers()]
 
     def _end_octave(self) -> None:
-        if "octaves" in self._extras:
-            self._octaves.append(to_bytes(resize(self.images.detach(), OCTAVE_PICTURE, antialias=True)))
+        self._octaves.append(to_bytes(resize(self.images.detach(), OCTAVE_PICTURE, antialias=True)))
 
 
 def gradient_size(gradient: Tensor) -> tuple[Tensor, Tensor]:

@@ -63,6 +63,11 @@ class Group:
     cells: Sequence[Cell]
     vectors: "np.ndarray[Any, Any] | None"
 
+    @property
+    def assets(self) -> str:
+        """Where its sheets and scripts are, from the run directory, without number and suffix."""
+        return f"assets/tiles/{self.name}/"
+
 
 def write_viewer(
     store: Store, plan: Plan, groups: Sequence[Group], figures: Sequence[str], records: Mapping[str, Record], state: str
@@ -83,14 +88,13 @@ def write_viewer(
     shown = []
     for group in groups:
         sheets = []
-        stem = f"assets/tiles/{group.name}/"
         digests = [records.get(p.file, {}).get("sha256") for p in group.tiles]
-        for name, jpeg in sprite_sheets(group.cells, digests, stem, store.root):
+        for name, jpeg in sprite_sheets(group.cells, digests, group.assets, store.root):
             if jpeg is not None:
                 store.write_output(name, jpeg)
             store.note_output(name)
             sheets.append(name)
-        details = _write_details(store, plan, group, records, stem)
+        details = _write_details(store, plan, group, records)
         shown.append(_columns(group, records) | {"sheets": sheets, "details": details})
     store.write_output(DATA, data_script(_about(plan, figures) | {"groups": shown}))
     page = (code / "index.html").read_text(encoding="utf-8")
@@ -153,7 +157,7 @@ def _columns(group: Group, records: Mapping[str, Record]) -> dict[str, Any]:
     }
 
 
-def _write_details(store: Store, plan: Plan, group: Group, records: Mapping[str, Record], stem: str) -> list[str]:
+def _write_details(store: Store, plan: Plan, group: Group, records: Mapping[str, Record]) -> list[str]:
     """The scripts that hold what one tile at a time needs; returns their paths."""
     rows, cosines = (None, None) if group.vectors is None else nearest_tiles(group.vectors)
     octaves = range(1, len(plan.fingerprints[group.variant]["recipe"]["octaves"]) + 1)
@@ -178,7 +182,7 @@ def _write_details(store: Store, plan: Plan, group: Group, records: Mapping[str,
                 entry["neighbours"] = _packed(rows[i][there].astype("<u2" if len(rows) <= 0xFFFF else "<u4"))
                 entry["cosines"] = _packed(np.rint(cosines[i][there] * 127).astype("i1"))
             entries.append(entry)
-        name = f"{stem}{start // PER_SHEET:02d}.js"
+        name = f"{group.assets}{start // PER_SHEET:02d}.js"
         store.write_output(name, _script("details", {"group": group.name, "start": start, "tiles": entries}))
         written.append(name)
     return written

@@ -13,6 +13,7 @@ from featlight.tile import Metric, Term, Tile
 
 FORMAT = 2
 CPU_BATCH, GPU_BATCH = 8, 64  # images; a chunk that held a whole layer would leave other workers idle
+EXAMPLES = 6  # tiles of each atlas whose octaves every run keeps
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,11 @@ class Planned:
     def file(self) -> str:
         """The tile's path in the run directory; it names the tile among the run's records."""
         return f"tiles/{self.tile.file(self.variant)}.png"
+
+    @property
+    def group(self) -> tuple[str, str]:
+        """What the tiles of one atlas share: the variant, and the layer, "" for a named tile."""
+        return self.variant, "" if self.tile.is_named else self.tile.terms[0].layer
 
 
 @dataclass(frozen=True)
@@ -130,6 +136,15 @@ class Plan:
             for number in range(rank, len(self.chunks), world)
             if any(self.tiles[i].file in missing for i in self.chunks[number])
         ]
+
+    def examples(self) -> dict[tuple[str, str], list[str]]:
+        """By atlas, the files of its first few tiles, whose way through the octaves TensorBoard shows."""
+        found: dict[tuple[str, str], list[str]] = {}
+        for planned in self.tiles:
+            first = found.setdefault(planned.group, [])
+            if len(first) < EXAMPLES:
+                first.append(planned.file)
+        return found
 
     def digest(self, variant: str) -> str:
         """The fingerprint that a record carries, short."""

@@ -1,6 +1,7 @@
 """What people look at, made from what is on disk: atlases, the viewer, the vectors. No network needed."""
 
 import io
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -10,12 +11,15 @@ import numpy as np
 from PIL import Image
 
 from featlight.atlas import Cell, draw_atlas, encode_png
-from featlight.errors import FeatlightError, UsageError
+from featlight.errors import FeatlightError, StorageError, UsageError
 from featlight.page import DATA, FORMAT, Group, write_viewer
 from featlight.plan import Plan, Planned
+from featlight.projector import Points, write_projector
 from featlight.sheet import Words
 from featlight.store import Record, Store
 from featlight.tile import file_name
+
+log = logging.getLogger("featlight")
 
 
 @dataclass(frozen=True)
@@ -41,8 +45,7 @@ def sections(plan: Plan) -> list[Section]:
     """The atlases that a plan's tiles make, features in ascending order."""
     groups: dict[tuple[str, str], list[Planned]] = {}
     for planned in plan.tiles:
-        layer = "" if planned.tile.is_named else planned.tile.terms[0].layer
-        groups.setdefault((planned.variant, layer), []).append(planned)
+        groups.setdefault(planned.group, []).append(planned)
     return [
         Section(variant, layer, sorted(tiles, key=lambda planned: planned.tile.name) if layer else tiles)
         for (variant, layer), tiles in groups.items()
@@ -84,8 +87,18 @@ def render(store: Store, plan: Plan) -> None:
 
         by_file = {p.file: cell for group in groups for p, cell in zip(group.tiles, group.cells, strict=True)}
         figures = draw_figure(store, plan, by_file, records)
-    # the viewer last: what its page says of the state vouches for all of these
+    # the viewer after them: what its page says of the state vouches for all of these
     write_viewer(store, plan, groups, figures, records, _state(plan, records))
+    try:
+        write_projector(store, [_points(group, records) for group in groups if group.vectors is not None])
+    except StorageError as error:  # TensorBoard is never a reason to fail
+        log.warning("TensorBoard: %s", error)
+
+
+def _points(group: Group, records: Mapping[str, Record]) -> Points:
+    assert group.vectors is not None
+    own = [records.get(planned.file, {}) for planned in group.tiles]
+    return Points(group.name, group.assets, [planned.tile.label for planned in group.tiles], own, group.vectors)
 
 
 def _draw_sheets(store: Store, plan: Plan, section: Section, cells: Sequence[Cell]) -> list[str]:

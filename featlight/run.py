@@ -126,13 +126,14 @@ def make_tiles(
     if place.world > 1:
         say(_share(job, numbers))
     check_room(store.root, expected_bytes(plan, there, missing, extras))
+    examples = {file for files in plan.examples().values() for file in files}
 
     def work(look: Callable[[], object], callbacks: Sequence[Progress] = ()) -> None:
         if not numbers:
             return
 
         def finish(result: ChunkResult) -> None:
-            commit(result, plan, store, there.keys(), extras)
+            commit(result, plan, store, there.keys(), extras, examples)
             look()
 
         with Writer() as writer:

@@ -40,12 +40,26 @@ def sprite_sheets(
     """
     side = sprite_side(len(cells))
     for number, start in enumerate(range(0, len(cells), PER_SHEET)):
-        name = f"{stem}{number:02d}.jpg"
+        name = _sheet(stem, number)
         digest = sha256(repr((side, QUALITY, digests[start : start + PER_SHEET])).encode()).hexdigest()
         if _comment(root / name) == digest:
             yield name, None
         else:
             yield name, _encode(_draw(cells[start : start + PER_SHEET], side), digest)
+
+
+def small_tiles(root: Path, stem: str, count: int) -> Iterator[Image.Image]:
+    """The small tiles of a layer of so many, as its sheets on disk show them, in order."""
+    side = sprite_side(count)
+    for number, start in enumerate(range(0, count, PER_SHEET)):
+        with Image.open(root / _sheet(stem, number), formats=("JPEG",)) as sheet:
+            for i in range(min(PER_SHEET, count - start)):
+                left, top = i % COLUMNS * side, i // COLUMNS * side
+                yield sheet.crop((left, top, left + side, top + side))
+
+
+def _sheet(stem: str, number: int) -> str:
+    return f"{stem}{number:02d}.jpg"
 
 
 def _draw(cells: Sequence[Cell], side: int) -> Image.Image:

@@ -1,25 +1,29 @@
 """A run in TensorBoard: a view of the records and tiles, and never a reason for a run to die."""
 
 import functools
-import io
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from itertools import accumulate
 from typing import Any, ParamSpec
 
 import numpy as np
 from PIL import Image
+from torch.utils.tensorboard import summary
 
 from featlight.events import EventLog
-from featlight.plan import Plan
+from featlight.mosaic import Mosaic, draw_evolution, jpeg
+from featlight.plan import Plan, Planned
 from featlight.render import Section, sections
 from featlight.store import Record, Store
 
 log = logging.getLogger("featlight")
 
 MOSAIC_STEPS = 10  # TensorBoard keeps that many images of a tag
-MOSAIC_SIDE = 2048  # px
 LIVE_POINTS = 20  # of each chunk's curve
 QUANTILES = {"p05": 0.05, "p50": 0.5, "p95": 0.95}
+STATISTICS = ("total_variation", "high_frequency_share")
+HPARAMS = ("model", "metric", "target", "region", "normalize", "init", "seed", "precision", "batch_size", "threads")
+RESULTS = ("result/activation_before", "result/activation_after", "progress/dead_share", "progress/tiles_per_s")
 P = ParamSpec("P")
 
 
@@ -44,21 +48,27 @@ def _harmless(method: Callable[P, None]) -> Callable[P, None]:
 class TensorBoard:
     """Writes what a run shows while it runs, from the records of all its workers; one worker alone has one.
 
+    Nothing that it writes hangs on who made a tile: curves of chunks stand in the plan's order, all else counts tiles.
+
     Args:
         store: of the run; events go to its folder `tensorboard`.
         plan: of the run.
         made: the records of the tiles that are there at the start.
+        missing: files of the tiles that are to be made.
     """
 
-    def __init__(self, store: Store, plan: Plan, made: Mapping[str, Record]) -> None:
+    def __init__(self, store: Store, plan: Plan, made: Mapping[str, Record], missing: Collection[str] = ()) -> None:
         self.broken = False
         self._store, self._plan = store, plan
         self._sections = sections(plan)
-        self._thumbnails: dict[str, Image.Image] = {}
+        self._mosaics = {s.name: Mosaic([planned.file for planned in s.tiles], store.root) for s in self._sections}
+        self._examples = plan.examples()
         self._done = dict(made)
         self._failed: set[str] = set()
-        self._chunk_of = {plan.tiles[i].file: n for n, members in enumerate(plan.chunks) for i in members}
-        self._shown: set[int] = set()
+        self._awaited = set(missing)
+        steps = [len(_sizes(plan, plan.tiles[members[0]].variant)) for members in plan.chunks]
+        self._starts = [0, *accumulate(steps)]  # of each chunk, on the axis of the live curves
+        self._next = 0  # chunk to be shown
 
     @_harmless
     def start(self, config: str) -> None:
@@ -66,8 +76,13 @@ class TensorBoard:
         self._log = EventLog(self._store.root / "tensorboard")
         self._store.note_output(str(self._log.path.relative_to(self._store.root)))
         self._log.text("run/config", f"```yaml\n{config}\n```", len(self._done))
-        self._shown = {int(number) for number in self._log.values.get("live/chunk", ())}
-        self._live(range(len(self._plan.chunks)))
+        if "custom_scalars__config__" not in self._log.last:
+            self._log.summary(summary.custom_scalars(_charts(self._sections)), 0)  # type: ignore[no-untyped-call]
+        if "_hparams_/session_start_info" not in self._log.last:
+            values, results = _hparams(self._plan), dict.fromkeys(RESULTS, 0.0)
+            for part in summary.hparams(values, results)[:2]:  # type: ignore[no-untyped-call]
+                self._log.summary(part, 0)
+        self._live()
         self._log.flush()
 
     @_harmless
@@ -76,35 +91,45 @@ class TensorBoard:
         self._done.update({record["file"]: record for record in records if record["status"] != "failed"})
         failed = {record["file"] for record in records if record["status"] == "failed"}
         self._failed = (self._failed | failed) - self._done.keys()
+        self._awaited -= self._done.keys() | self._failed
         done = len(self._done)
         dead = sum(record["status"] == "dead" for record in self._done.values())
         self._log.scalar("progress/tiles_done", done, done)
         self._log.scalar("progress/tiles_per_s", rate, done)
         self._log.scalar("progress/dead_share", dead / max(done, 1), done)
         self._log.scalar("progress/failed", len(self._failed), done)
-        self._live(sorted({self._chunk_of[record["file"]] for record in records}))
+        self._live()
         self._grow()
         self._log.flush()
 
     @_harmless
-    def finish(self, summary: Mapping[str, Any]) -> None:
-        """The last word, as a table."""
-        rows = "\n".join(f"| {key} | {value} |" for key, value in summary.items())
+    def finish(self, words: Mapping[str, Any]) -> None:
+        """The last word, as a table, and what is left to show."""
+        rows = "\n".join(f"| {key} | {value} |" for key, value in words.items())
         self._log.text("run/summary", f"| | |\n|---|---|\n{rows}", len(self._done))
+        if self._done:
+            for tag, key in zip(RESULTS[:2], ("activation_start", "activation_end"), strict=True):
+                self._log.scalar(tag, float(np.median([r[key] for r in self._done.values()])), len(self._done))
+        if "_hparams_/session_end_info" not in self._log.last:
+            self._log.summary(summary.hparams({}, {})[2], 0)  # type: ignore[no-untyped-call]
+        self._awaited.clear()  # nobody makes them any more: what comes after them shall not wait
+        self._live()
         self._grow()
         self._log.flush()
 
-    def _live(self, numbers: Sequence[int]) -> None:
-        """The curves of those chunks that are whole and not shown yet, one behind the other as they come."""
-        for number in numbers:
-            files = [self._plan.tiles[i].file for i in self._plan.chunks[number]]
-            curves = [self._done[file]["curve"] for file in files if file in self._done]
-            settled = sum(file in self._done or file in self._failed for file in files)
-            if number in self._shown or not curves or settled < len(files):
+    def _live(self) -> None:
+        """The curves of chunks, one behind the other in the plan's order, as far as no tile on the way is awaited."""
+        while self._next < len(self._plan.chunks):
+            files = [self._plan.tiles[i].file for i in self._plan.chunks[self._next]]
+            if not self._awaited.isdisjoint(files):
+                return
+            start, here = self._starts[self._next], [self._done[file] for file in files if file in self._done]
+            self._next += 1
+            if not here:
                 continue
-            self._shown.add(number)
-            start = self._log.last.get("live/activation/p50", -1) + 1
-            self._log.scalar("live/chunk", number, start)
+            self._log.scalar("health/failed", sum(file in self._failed for file in files), start)
+            self._quantiles("health/grad_norm", [record["gradient_norm"] for record in here], start)
+            curves = [record["curve"] for record in here]
             for point in np.linspace(0, len(curves[0]) - 1, min(len(curves[0]), LIVE_POINTS)).round().astype(int):
                 step = curves[0][point][0]
                 self._quantiles("live/activation", [curve[point][1] for curve in curves], start + step)
@@ -112,39 +137,88 @@ class TensorBoard:
     def _grow(self) -> None:
         for section in self._sections:
             tag, size = f"atlas/{section.name}", len(section.tiles)
-            done = sum(planned.file in self._done for planned in section.tiles)
+            there = [self._done[planned.file] for planned in section.tiles if planned.file in self._done]
             before = self._log.last.get(tag, 0)
-            if done * MOSAIC_STEPS // size > before * MOSAIC_STEPS // size:
-                self._mosaic(section, tag, done)
-                if done == size:
+            if len(there) * MOSAIC_STEPS // size > before * MOSAIC_STEPS // size:
+                self._picture(tag, self._mosaics[section.name].draw(self._done), len(there))
+                for name in STATISTICS:
+                    middle = float(np.median([record[name] for record in there]))
+                    self._log.scalar(f"image/{section.name}/{name}", middle, len(there))
+                if len(there) == size:
                     self._curves(section)
+                    self._evolution(section)
 
-    def _quantiles(self, tag: str, values: Sequence[float], step: int, *, again: bool = False) -> None:
+    def _picture(self, tag: str, picture: Image.Image, step: int) -> None:
+        self._log.picture(tag, jpeg(picture), picture.size, step)
+
+    def _quantiles(self, tag: str, values: Sequence[float], step: int) -> None:
         for name, share in QUANTILES.items():
-            self._log.scalar(f"{tag}/{name}", float(np.quantile(values, share)), step, again=again)
+            self._log.scalar(f"{tag}/{name}", float(np.quantile(values, share)), step)
 
     def _curves(self, section: Section) -> None:
-        """Quantiles over all tiles of a layer, against the recipe's steps."""
+        """Quantiles over all tiles of a layer, against the recipe's steps, and the images' size, which tells octaves.
+
+        A layer that was asked for more features has other quantiles: they get a tag of their own.
+        """
+        tag = f"activation/{section.name}"
+        if f"{tag}/p50" in self._log.last:
+            tag = f"{tag}-{len(section.tiles)}"
         curves = [self._done[planned.file]["curve"] for planned in section.tiles]
+        sizes = _sizes(self._plan, section.variant)
         for points in zip(*curves, strict=True):
-            tag, values = f"activation/{section.name}", [value for _, value in points]
-            self._quantiles(tag, values, points[0][0], again=True)  # again, where a layer was asked for more features
+            step = points[0][0]
+            self._quantiles(tag, [value for _, value in points], step)
+            self._log.scalar(f"{tag}/size", sizes[step], step)
 
-    def _mosaic(self, section: Section, tag: str, done: int) -> None:
-        """All tiles of a layer side by side, as JPEG: a tenth of the PNG's size."""
-        columns = int(np.ceil(np.sqrt(len(section.tiles) * 1.5)))
-        side = max(8, min(128, MOSAIC_SIDE // columns))
-        rows = -(-len(section.tiles) // columns)
-        sheet = Image.new("RGB", (columns * side, rows * side), "white")
-        for i, planned in enumerate(section.tiles):
-            if planned.file in self._done:
-                sheet.paste(self._thumbnail(planned.file, side), (i % columns * side, i // columns * side))
-        jpeg = io.BytesIO()
-        sheet.save(jpeg, "JPEG", quality=88)
-        self._log.picture(tag, jpeg.getvalue(), sheet.size, done)
+    def _evolution(self, section: Section) -> None:
+        """A few tiles on their way through the octaves, where a run has kept that of all of them."""
+        octaves = self._plan.fingerprints[section.variant]["recipe"]["octaves"]
+        tiles = {planned.file: planned for planned in section.tiles}
+        shown = [tiles[file] for file in self._examples[section.tiles[0].group]]
+        ends = {planned.tile.label: list(self._octave_ends(planned, len(octaves))) for planned in shown}
+        if all(path.is_file() for paths in ends.values() for path in paths):
+            title = f"{section.title}, octave by octave"
+            picture = draw_evolution(ends, [octave["size"] for octave in octaves], title)
+            self._picture(f"evolution/{section.name}", picture, len(section.tiles))
 
-    def _thumbnail(self, file: str, side: int) -> Image.Image:
-        if file not in self._thumbnails:
-            with Image.open(self._store.root / file, formats=("PNG",)) as image:
-                self._thumbnails[file] = image.convert("RGB").resize((side, side), Image.Resampling.LANCZOS)
-        return self._thumbnails[file]
+    def _octave_ends(self, planned: Planned, octaves: int) -> Iterator[Any]:
+        return (self._store.octave_path(planned.file, number) for number in range(1, octaves + 1))
+
+
+def _sizes(plan: Plan, variant: str) -> list[int]:
+    """The side of the images before each step, in pixels, and after the last one."""
+    octaves = plan.fingerprints[variant]["recipe"]["octaves"]
+    return [octave["size"] for octave in octaves for _ in range(octave["steps"])] + [octaves[-1]["size"]]
+
+
+def _charts(layers: Sequence[Section]) -> dict[str, dict[str, list[Any]]]:
+    """Custom scalars: a band between quantiles for each layer, and below it the images' size, which tells octaves."""
+
+    def band(tag: str) -> list[Any]:
+        return ["Margin", [f"{tag}/p50", f"{tag}/p05", f"{tag}/p95"]]
+
+    found: dict[str, dict[str, list[Any]]] = {"live": {"activation, chunk after chunk": band("live/activation")}}
+    for section in layers:
+        tag = f"activation/{section.name}"
+        found[section.title] = {
+            "activation: median, 5 % to 95 % of the tiles": band(tag),
+            "image size in pixels": ["Multiline", [f"{tag}/size"]],
+        }
+    return found
+
+
+def _hparams(plan: Plan) -> dict[str, Any]:
+    """What a run was made with; where variants differ, all of their ways."""
+    ways = list(plan.fingerprints.values())
+    rows = [{key: str(way[key]) for key in HPARAMS} | _recipe_words(way["recipe"]) for way in ways]
+    layers = ", ".join(dict.fromkeys(term.layer for planned in plan.tiles for term in planned.tile.terms))
+    return {key: ", ".join(dict.fromkeys(row[key] for row in rows)) for key in rows[0]} | {"layer": layers}
+
+
+def _recipe_words(recipe: Mapping[str, Any]) -> dict[str, str]:
+    octaves = recipe["octaves"]
+    return {
+        "sizes": " ".join(str(octave["size"]) for octave in octaves),
+        "steps": " ".join(str(octave["steps"]) for octave in octaves),
+        "gradient": recipe["gradient"],
+    }

@@ -50,7 +50,7 @@ class View:
         self._looked = 0.0
         self._lock = threading.Lock()  # the descent glances while the writer looks
         self.progress = Progress(len(missing), quiet=quiet, look=self._glance)
-        self.board = TensorBoard(store, plan, made)
+        self.board = TensorBoard(store, plan, made, missing)
 
     def look(self) -> bool:
         """Take in the records that are new; whether there were any. Safe from several threads."""

@@ -1,6 +1,8 @@
 """What several tests share: small networks that move, and one CPU thread, so that tests do not fight over cores."""
 
+import os
 from collections.abc import Callable, Iterator
+from unittest import mock
 
 import pytest
 import torch
@@ -22,6 +24,13 @@ def _one_thread() -> Iterator[None]:
 def _one_worker(monkeypatch) -> None:
     """A command that is run within a test stays in its process, unless the test asks for workers."""
     monkeypatch.setattr("featlight.cli.workers_of", lambda *words: 1)
+
+
+@pytest.fixture(autouse=True)
+def _own_environment() -> Iterator[None]:
+    """Lightning's launchers write NODE_RANK and the like, which would place a later test's run on another machine."""
+    with mock.patch.dict(os.environ):
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -15,7 +15,7 @@ FLOORS = [
     {"engine"},
     {"comparison", "layout", "module", "job", "remake"},
     {"store"},
-    {"areas", "commit", "descent", "leftovers", "page", "presence", "progress", "stock"},
+    {"areas", "commit", "descent", "leftovers", "mosaic", "page", "presence", "progress", "projector", "stock"},
     {"growth", "verify"},
     {"figures"},
     {"render"},

@@ -15,7 +15,6 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import featlight
 from featlight.cli import main
@@ -267,26 +266,6 @@ def test_a_failed_tile_is_said_and_tried_again(capsys):
     Path("cured").touch()
     assert run("sick.yaml") == 0
     assert "3 tiles: 1 made, 2 kept, 0 dead, 0 failed" in capsys.readouterr().out
-
-
-def test_tensorboard_shows_the_run(config):
-    assert run(config) == 0
-    events = EventAccumulator("run/tensorboard", size_guidance={"images": 0, "scalars": 0}).Reload()
-    tags = events.Tags()
-    assert set(tags["tensors"]) == {"run/config/text_summary", "run/summary/text_summary"}
-    summary = events.Tensors("run/summary/text_summary")[0].tensor_proto.string_val[0].decode()
-    assert "| tiles | 6 |" in summary
-    curves = {tag: events.Scalars(tag) for tag in tags["scalars"]}
-    middle = [value.value for value in curves["activation/Mixed_4a/p50"]]
-    steps = [value.step for value in curves["activation/Mixed_4a/p50"]]
-    assert steps == [0, 1, 2, 3, 4, 5]
-    columns = np.array([[value for _, value in record["curve"]] for record in records()])
-    assert middle == pytest.approx(np.median(columns, axis=0), rel=1e-5)
-    assert [value.value for value in curves["progress/tiles_done"]] == [4, 6]
-    images = events.Images("atlas/Mixed_4a")
-    assert [image.step for image in images] == [4, 6]
-    assert images[-1].encoded_image_string[:2] == b"\xff\xd8"  # JPEG
-    assert len(tags["scalars"]) + len(tags["images"]) < 60
 
 
 def test_a_broken_tensorboard_is_one_warning(config, monkeypatch, caplog):

@@ -233,7 +233,7 @@ def test_the_first_follows_the_others_until_all_is_drawn(config, monkeypatch):
     assert tiles() == tiles("whole")
     events = EventAccumulator("run/tensorboard", size_guidance={"scalars": 0}).Reload()
     assert [value.value for value in events.Scalars("progress/tiles_done")] == [4, 6]
-    assert [value.value for value in events.Scalars("live/chunk")] == [0, 1]
+    assert [value.step for value in events.Scalars("health/failed")] == [0, 6]  # the chunks, in the plan's order
 
 
 def test_a_fresh_start_is_one_workers_business(config, capsys, monkeypatch):
@@ -292,7 +292,7 @@ def test_a_resume_adds_no_doubles_to_tensorboard_and_nothing_is_left_out(config,
     assert run(config, "--features", "0-11") == 0
     steps = events_of()
     assert all(len(set(of)) == len(of) for of in steps.values())
-    assert len(steps["live/chunk"]) == 3
+    assert steps["health/failed"] == [0, 6, 12]
     assert steps["live/activation/p50"] == list(range(18))  # six of each of three chunks, in their order
     assert steps["atlas/Mixed_4a"][-1] == 12
     assert steps["activation/Mixed_4a/p50"] == list(range(6))
@@ -303,7 +303,7 @@ def test_a_full_disk_for_tensorboard_is_one_warning(config, monkeypatch, caplog,
     flush = EventLog.flush
 
     def full(self):
-        if self.values:
+        if self.last:
             self.path = Path("/dev/full")
         flush(self)
 
