@@ -92,18 +92,20 @@ def draw_atlas(
         yield f"-p{number:02d}", draw_sheet(page)
 
 
-def encode_png(image: Image.Image, text: Mapping[str, str]) -> bytes:
+def encode_png(image: Image.Image, text: Mapping[str, str], dpi: int | None = None) -> bytes:
     """Encode without loss; the same picture and text give the same bytes.
 
     Args:
         image: the picture.
         text: keywords (Latin-1, at most 79 characters) and what to keep under them in the file.
+        dpi: pixels per inch, for what is to be printed.
     """
     info = PngImagePlugin.PngInfo()
     for keyword in sorted(text):
         info.add_text(keyword, text[keyword])
     buffer = io.BytesIO()
-    image.save(buffer, "PNG", pnginfo=info, compress_level=4)
+    resolution = {} if dpi is None else {"dpi": (dpi, dpi)}
+    image.save(buffer, "PNG", pnginfo=info, compress_level=4, **resolution)
     return buffer.getvalue()
 
 

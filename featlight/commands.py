@@ -23,6 +23,21 @@ Words after a lone -- are TensorBoard's own: featlight tensorboard --out DIR -- 
 Exit codes: TensorBoard's own; 2 usage, no run, or a run without log.
 """
 
+WRITTEN = ("poster", "zip", "webp", "card")
+# By flag, which of these make use of it
+USED_BY = {
+    "layer": ("poster",),
+    "paper": ("poster",),
+    "dpi": ("poster",),
+    "tiles": ("zip",),
+    "quality": ("webp", "zip"),
+}
+EXPORT = """
+Give one or more of --poster, --zip, --webp and --card. What is there is overwritten, but nothing inside the run
+directory. A run half made can be exported. Where its page is not up to date, --zip has it made again first.
+Exit codes: 0 done; 1 a tile is damaged; 2 usage, or no run; 74 no room or no right to write.
+"""
+
 
 class Parser(argparse.ArgumentParser):
     """Errors in one line, with the nearest flag."""
@@ -135,9 +150,47 @@ def _port(word: str | None) -> int | None:
     return None if word is None else int(word)
 
 
+def _export(arguments: Sequence[str]) -> int:
+    parser = _parser("export", EXPORT)
+    parser.add_argument("--poster", metavar="FILE", type=Path, help="one page of a whole layer: a .pdf or a .png")
+    parser.add_argument("--layer", metavar="NAME", help="of the poster (default: the run's only one)")
+    parser.add_argument("--paper", metavar="A4|A3|A2|A1|A0", type=str.upper, help="of the poster (default: A2)")
+    parser.add_argument("--dpi", metavar="N", type=int, help="of the poster, pixels per inch (default: 300)")
+    parser.add_argument("--zip", metavar="FILE", type=Path, help="the page with all that it shows, for any static host")
+    parser.add_argument("--tiles", choices=("png", "webp"), help="format of the zip's tiles (default: png)")
+    parser.add_argument("--webp", metavar="FOLDER", type=Path, help="the tiles as WebP files")
+    parser.add_argument(
+        "--quality", metavar="1-100|lossless", type=_quality, help="of WebP tiles, also the zip's (default: 90)"
+    )
+    parser.add_argument("--card", metavar="FILE", type=Path, help="the data set's card, a .md in Hugging Face's form")
+    words = _parse(parser, arguments)
+    given = {name: value for name, value in vars(words).items() if value is not None and name != "out"}
+    if not given.keys() & WRITTEN:
+        raise UsageError(f"nothing to export; name one or more of --{', --'.join(WRITTEN)}")
+    for name, uses in USED_BY.items():
+        if name in given and not given.keys() & uses:
+            raise UsageError(f"--{name}: of no use without --{' or --'.join(uses)}")
+    if "quality" in given and "webp" not in given and words.tiles != "webp":
+        raise UsageError("--quality: PNGs are lossless; --tiles webp makes the zip's tiles smaller")
+    from featlight.export import Wish, export
+
+    for line in export(words.out, Wish(**given)):
+        say(line)
+    return 0
+
+
+def _quality(word: str) -> int | str:
+    if word == "lossless":
+        return word
+    if not word.isdecimal() or not 1 <= int(word) <= 100:
+        raise argparse.ArgumentTypeError(f"{word!r} given; 1 to 100, or lossless, are allowed")
+    return int(word)
+
+
 # By name, what each command does, and what takes its words.
 COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
     "verify": ("check every tile of a run against its record, and with --repair remove what is bad", _verify),
     "view": ("open a run's page in the browser", _view),
     "tensorboard": ("show a run in TensorBoard", _tensorboard),
+    "export": ("write what leaves a run: a poster, a site in a zip, WebP tiles, a data set's card", _export),
 }

@@ -11,6 +11,7 @@ from featlight.neighbours import neighbours_kept
 from featlight.plan import EXAMPLES, Plan
 from featlight.projector import MOST_POINTS, square
 from featlight.render import sections
+from featlight.speech import in_words
 from featlight.sprites import sprite_side
 from featlight.store import Record
 
@@ -103,13 +104,3 @@ def check_room(folder: Path, needed: int) -> None:
             f"{folder}: no room: about {in_words(needed)} needed, {in_words(free)} free; "
             "make room, and the same command goes on, or give another --out"
         )
-
-
-def in_words(count: int) -> str:
-    """Bytes as people read them."""
-    value, unit = float(count), "B"
-    for larger in ("KiB", "MiB", "GiB", "TiB", "PiB"):
-        if value < 1024:
-            break
-        value, unit = value / 1024, larger
-    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"

@@ -7,11 +7,12 @@ import torch
 
 from featlight.config import Config
 from featlight.descent import repeatable
-from featlight.disk import expected_bytes, free_bytes, in_words
+from featlight.disk import expected_bytes, free_bytes
 from featlight.image import blur, starting_images, to_bytes
 from featlight.job import Job, prepare
 from featlight.objective import Objective
 from featlight.plan import Chunk
+from featlight.speech import in_words
 from featlight.store import Store
 
 TIMED_STEPS = 2

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
@@ -23,7 +23,8 @@ from featlight.sheet import Cell
 from featlight.sprites import COLUMNS, PER_SHEET, sprite_sheets, sprite_side
 from featlight.store import Record, Store
 
-FORMAT = 1  # of the viewer's files; a run that was drawn with another one is drawn again
+DATA = "assets/data.js"
+FORMAT = 2  # of the viewer's files; a run that was drawn with another one is drawn again
 # in the order in which they need each other
 SCRIPTS = tuple(
     f"{name}.js"
@@ -95,11 +96,26 @@ def write_viewer(
             sheets.append(name)
         details = _write_details(store, plan, group, records)
         shown.append(_columns(group, records) | {"sheets": sheets, "details": details})
-    store.write_output("assets/data.js", _script("run", _about(plan, figures) | {"groups": shown}))
+    store.write_output(DATA, data_script(_about(plan, figures) | {"groups": shown}))
     page = (code / "index.html").read_text(encoding="utf-8")
     for word, value in _words(plan, groups, figures, state).items():
         page = page.replace(f"{{{{{word}}}}}", value)
     store.write_output("index.html", page.encode())
+
+
+def data_script(data: Mapping[str, Any]) -> bytes:
+    """What the page needs at once, as a script; with `suffix`, of tiles' files that are no PNGs, as in ".webp"."""
+    return _script("run", data)
+
+
+def read_data(root: Path) -> dict[str, Any]:
+    """What `data_script` has written in a run directory; nothing where it is not there, or not whole."""
+    try:
+        text = (root / DATA).read_text(encoding="ascii")
+        data: dict[str, Any] = json.loads(text[text.index("(") + 1 : text.rindex(")")])
+    except (OSError, ValueError):
+        return {}
+    return data
 
 
 def _about(plan: Plan, figures: Sequence[str]) -> dict[str, Any]:
@@ -200,14 +216,17 @@ def _words(
         "state": state,
         "model": html.escape(plan.network["model"]),
         "about": html.escape(f"{weights} · {counts} · {plan.created}"),
-        "loud": f'<p class="loud" role="note">{html.escape(weights)}</p>' if _random(plan) else "",
+        "loud": f'<p class="loud" role="note">{html.escape(weights)}</p>' if is_random(plan) else "",
         "pictures": "\n".join(
             f'<li><a href="{quote(path)}">{html.escape(path)}</a></li>'
             for path in [*(sheet for group in groups for sheet in group.atlas), *figures]
         ),
-        "scripts": "\n".join(f'<script src="assets/{name}" defer></script>' for name in (*SCRIPTS, "data.js")),
+        "scripts": "\n".join(
+            f'<script src="assets/{name}" defer></script>' for name in (*SCRIPTS, PurePosixPath(DATA).name)
+        ),
     }
 
 
-def _random(plan: Plan) -> bool:
+def is_random(plan: Plan) -> bool:
+    """Whether the network was never trained, which every output says loudly."""
     return str(plan.network["weights"]).startswith("RANDOM WEIGHTS")

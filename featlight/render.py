@@ -12,9 +12,10 @@ from PIL import Image
 
 from featlight.atlas import Cell, draw_atlas, encode_png
 from featlight.errors import FeatlightError, StorageError, UsageError
-from featlight.page import FORMAT, Group, write_viewer
+from featlight.page import DATA, FORMAT, Group, write_viewer
 from featlight.plan import Plan, Planned
 from featlight.projector import Points, write_projector
+from featlight.sheet import Words
 from featlight.store import Record, Store
 from featlight.tile import file_name
 
@@ -102,10 +103,10 @@ def _points(group: Group, records: Mapping[str, Record]) -> Points:
 
 def _draw_sheets(store: Store, plan: Plan, section: Section, cells: Sequence[Cell]) -> list[str]:
     """Draw an atlas; returns the paths of its sheets."""
-    title = f"{plan.network['model']} {section.title}"
-    text = {"Title": title, "Software": f"featlight {plan.versions['featlight']}"}
+    words = heading(plan, section)
+    text = {"Title": words.title, "Software": f"featlight {plan.versions['featlight']}"}
     written = []
-    for suffix, picture in draw_atlas(cells, title=title, subtitle=_subtitle(plan, section)):
+    for suffix, picture in draw_atlas(cells, title=words.title, subtitle=words.subtitle):
         name = atlas_of(section).replace(".png", f"{suffix}.png")
         store.write_output(name, encode_png(picture, text))
         written.append(name)
@@ -129,7 +130,7 @@ def render_again(out: Path) -> Plan:
 
 def is_rendered(store: Store, plan: Plan) -> bool:
     """Whether every atlas and the viewer are there and show the tiles as they are."""
-    names = [*(atlas_of(section) for section in sections(plan)), "assets/data.js"]
+    names = [*(atlas_of(section) for section in sections(plan)), DATA]
     if not all((store.root / name).is_file() for name in names):
         return False
     try:
@@ -167,8 +168,10 @@ def cell(root: Path, planned: Planned, record: Record | None) -> Cell:
     )
 
 
-def _subtitle(plan: Plan, section: Section) -> str:
-    return f"{plan.network['weights']} · {_ways(plan, section)} · {plan.created}"
+def heading(plan: Plan, section: Section) -> Words:
+    """What stands above its tiles: network and layer, and how they were made."""
+    title = f"{plan.network['model']} {section.title}"
+    return Words(title, "", f"{plan.network['weights']} · {_ways(plan, section)} · {plan.created}", "")
 
 
 def _ways(plan: Plan, section: Section) -> str:

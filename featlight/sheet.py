@@ -14,6 +14,7 @@ PANEL: Color = (244, 244, 242)
 INK: Color = (24, 24, 27)
 GRAY: Color = (104, 104, 110)
 HAIRLINE: Color = (196, 196, 200)
+LABELLED = 28  # px; smaller tiles have no room for labels
 MARKS: dict[str, Color] = {"dead": (150, 98, 20), "failed": (178, 42, 36), "missing": (62, 100, 140)}
 
 
@@ -86,21 +87,17 @@ def lay_out(cells: Sequence[Cell], words: Words, columns: int, tile: int) -> She
         columns: cells in a row.
         tile: side of a tile, in pixels.
     """
-    labelled = tile >= 28
-    gap = max(2 if labelled else 1, round(tile / 64))
+    gap = gap_of(tile)
     inner = max(columns * (tile + gap) - gap, 520)
     small = max(14, round(inner / 95))  # a sheet is shown scaled to a slide, so its type grows with it
     margin = 16 + round(inner / 48)
-    label = max(9, min(small, round(tile / 9))) if labelled else 0
-    longest = plain(max((cell.label for cell in cells), key=len))
-    label_lines = 2 if measure(longest, label or 1) > _label_width(tile, label) else 1
-    caption = round(0.3 * label) + label_lines * leading(label)
-    between = round(0.55 * label) if labelled else gap
+    label = max(9, min(small, round(tile / 9))) if tile >= LABELLED else 0
+    under = caption_of(cells, tile, label)
 
     head, top = place_head(words, margin, inner, small)
-    down = tile + caption + between
+    down = tile + under.height + under.below
     foot, bottom = place_foot(
-        cells, words.footer, margin, top + ceil(len(cells) / columns) * down - between, inner, small
+        cells, words.footer, margin, top + ceil(len(cells) / columns) * down - under.below, inner, small
     )
     return Sheet(
         cells=cells,
@@ -111,20 +108,42 @@ def lay_out(cells: Sequence[Cell], words: Words, columns: int, tile: int) -> She
         across=tile + gap,
         down=down,
         label=label,
-        label_lines=label_lines,
+        label_lines=under.lines,
         runs=[*head, *foot],
         width=inner + 2 * margin,
         height=bottom + margin,
     )
 
 
+@dataclass(frozen=True)
+class Caption:
+    """What stands under tiles, in pixels."""
+
+    lines: int  # of a label, at most
+    height: int
+    below: int  # from there to the next row of tiles
+
+
+def caption_of(cells: Sequence[Cell], tile: int, label: int) -> Caption:
+    """The room that labels of a font size take under tiles of a side; 0 for no labels."""
+    longest = plain(max((cell.label for cell in cells), key=len))
+    lines = 2 if measure(longest, label or 1) > _label_width(tile, label) else 1
+    below = round(0.55 * label) if label else gap_of(tile)
+    return Caption(lines, round(0.3 * label) + lines * leading(label), below)
+
+
+def gap_of(tile: int) -> int:
+    """The least distance between two tiles of a row, given their side; pixels."""
+    return max(2 if tile >= LABELLED else 1, round(tile / 64))
+
+
 def _label_width(tile: int, label: int) -> float:
     return tile - 0.4 * label
 
 
-def place_head(words: Words, margin: int, inner: int, small: int) -> tuple[list[Run], int]:
-    """Title, note and subtitle; and where the grid begins."""
-    large = round(1.75 * small)
+def place_head(words: Words, margin: int, inner: int, small: int, larger: float = 1.75) -> tuple[list[Run], int]:
+    """Title, so many times as large as the other type, note and subtitle; and where the grid begins."""
+    large = round(larger * small)
     runs: list[Run] = []
     y = margin - round(0.2 * large)  # a line begins above its letters
     for line in wrap(words.title, large, inner, 2):

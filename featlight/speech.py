@@ -47,3 +47,13 @@ def lacking(files: Sequence[str], total: int) -> str:
     """
     named = ", ".join(files[:3]) + (", ..." if len(files) > 3 else "")
     return f"{len(files)} of {total} tiles are missing ({named}): a worker ended early; the same command makes them"
+
+
+def in_words(count: int) -> str:
+    """Bytes as people read them."""
+    value, unit = float(count), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB", "PiB"):
+        if value < 1024:
+            break
+        value, unit = value / 1024, larger
+    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from featlight.config import Extra
 from featlight.errors import StorageError, UsageError
@@ -124,20 +124,8 @@ class Store(Layout):
         Raises:
             StorageError: no room, or no right to write.
         """
-        with _storage(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary = path.with_name(f".{path.name}.{_OURS}.tmp")
-            try:
-                with temporary.open("wb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-                temporary.replace(path)
-            except BaseException:
-                with contextlib.suppress(OSError):
-                    temporary.unlink(missing_ok=True)
-                raise
-            _sync_directory(path.parent)
+        with replacing(path) as file:
+            file.write(content)
 
     def write_output(self, name: str, content: bytes) -> None:
         """A file that is made from tiles and records, noted as the run's own."""
@@ -238,6 +226,29 @@ class Store(Layout):
             file.write(b" " * length)
             file.flush()
             os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write that takes its place all at once when it is whole.
+
+    Raises:
+        StorageError: no room, or no right to write.
+    """
+    with _storage(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{_OURS}.tmp")
+        try:
+            with temporary.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
+        _sync_directory(path.parent)
 
 
 def _ends_line(file: Any) -> bool:

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from featlight.cli import main
-from featlight.disk import POINT, VIEWER, check_room, expected_bytes, free_bytes, in_words
+from featlight.disk import POINT, VIEWER, check_room, expected_bytes, free_bytes
 from featlight.errors import StorageError
 from featlight.plan import EXAMPLES, Plan, Planned
+from featlight.speech import in_words
 from featlight.store import Store
 from featlight.tile import feature_tile
 

@@ -21,6 +21,7 @@ from featlight.tile import feature_tile
 from featlight.verify import repair, verify
 
 PLANNED = [Planned("", feature_tile("a", i)) for i in range(4)]
+NAMES = ", ".join(COMMANDS)
 NOBODY = 99_999_999  # no system counts its processes that far
 PNG = encode_png(Image.new("RGB", (4, 4)), {"Title": "a", "Software": "featlight 0"})
 
@@ -279,10 +280,7 @@ def test_many_problems_are_cut_to_a_count(store, capsys):
     ("words", "line"),
     [
         (["verfy", "--out", "run"], "no command 'verfy'; nearest: 'verify'"),
-        (
-            ["--seed", "1", "verify"],
-            f"'verify' stands where only flags may; a command ({', '.join(COMMANDS)}) comes first",
-        ),
+        (["--seed", "1", "verify"], f"'verify' stands where only flags may; a command ({NAMES}) comes first"),
         (["verify"], "--out: none given; the run's directory is needed"),
         (["verify", "--outt", "run"], "no flag '--outt'; nearest: '--out'"),
         (["verify", "--out", "nowhere"], "--out: nowhere holds no run"),

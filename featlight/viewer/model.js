@@ -17,7 +17,8 @@
  * @property {?number} gradient norm at the first step
  *
  * @typedef {Object} Group      of one layer and variant, as `page.py` writes it, with `tiles: Tile[]` and the sheets' `addresses`
- * @typedef {Object} Run        as `page.py` writes it, with `base: URL of its folder` and `tiles: Map<key, Tile>`
+ * @typedef {Object} Run        as `page.py` writes it, with `base: URL of its folder`, `tiles: Map<key, Tile>`
+ *                             and `suffix` of the tiles' files, ".png" where the data say none
  *
  * @typedef {Object} Query      what to show
  * @property {string} group     a group's name; "" for all
@@ -45,7 +46,7 @@ window.Featlight = window.Featlight || {};
 
   /** What `assets/data.js` calls. */
   Featlight.run = (data) => {
-    const run = { ...data, base: baseOfScript(), tiles: new Map(), details: new Map() };
+    const run = { suffix: ".png", ...data, base: baseOfScript(), tiles: new Map(), details: new Map() };
     for (const group of run.groups) {
       const folder = group.folder.replace(/^tiles\//, "");
       group.addresses = group.sheets.map((path) => new URL(path, run.base).href);
@@ -174,7 +175,7 @@ window.Featlight = window.Featlight || {};
 
   /** Where a tile's own picture is. */
   function address(tile) {
-    return new URL(`tiles/${tile.key}.png`, tile.run.base).href;
+    return new URL(`tiles/${tile.key}${tile.run.suffix}`, tile.run.base).href;
   }
 
   Featlight.model = { runs, loadRun, isRelative, details, neighbours, select, address };

@@ -1,0 +1,40 @@
+"""Tiles as WebP files: a fraction of the bytes, and the same words inside on how each was made."""
+
+import io
+from pathlib import Path
+from typing import Literal
+
+from PIL import ExifTags, Image, PngImagePlugin
+
+from featlight.errors import FeatlightError
+
+Quality = int | Literal["lossless"]
+METHOD = 4  # of libwebp's seven, from the fastest to the smallest
+
+
+def encode_webp(path: Path, quality: Quality) -> bytes:
+    """A tile's PNG as a WebP; its provenance comes along in the EXIF tags ImageDescription and Software.
+
+    Args:
+        path: of the PNG.
+        quality: from 1 to 100, or "lossless" for the very pixels.
+
+    Raises:
+        FeatlightError: the PNG cannot be read.
+    """
+    try:
+        with Image.open(path, formats=("PNG",)) as image:
+            pixels = image.convert("RGB")
+            text = image.text if isinstance(image, PngImagePlugin.PngImageFile) else {}
+    except (OSError, SyntaxError) as error:
+        raise FeatlightError(f"{path}: damaged ({error}); delete it, and the run's command makes it again") from None
+    exif = Image.Exif()
+    for tag, keyword in ((ExifTags.Base.ImageDescription, "featlight"), (ExifTags.Base.Software, "Software")):
+        if keyword in text:
+            exif[tag] = text[keyword]
+    buffer = io.BytesIO()
+    if quality == "lossless":
+        pixels.save(buffer, "WEBP", lossless=True, method=METHOD, exif=exif)
+    else:
+        pixels.save(buffer, "WEBP", quality=quality, method=METHOD, exif=exif)
+    return buffer.getvalue()
