@@ -47,13 +47,13 @@ def article(network: nn.Module, layer: str, size: int, device: torch.device) -> 
     for parameter in network.parameters():
         parameter.requires_grad_(True)
     found = survey(network, size, device)
+    network.to(memory_format=torch.contiguous_format)  # as torchvision gives it; the survey has laid it out otherwise
     cut = LayerOutputs(network, [found[layer]], device=device)
     image = noise(size, 999)[None].to(device)  # (1, 3, S, S)
 
     def step() -> None:
         nonlocal image
         image = image.detach().requires_grad_(True)
-        network.zero_grad(set_to_none=False)
         loss = (200.0 - cut(image)[layer][0, 0]).sum()
         loss.backward()  # type: ignore[no-untyped-call]
         assert image.grad is not None
@@ -122,7 +122,7 @@ def ways(network: nn.Module, layer: str, size: int, batch: int, device: torch.de
         way("frozen, in a batch", LayerOutputs(frozen, found, device=device), fp32),
         way("+ norms folded", LayerOutputs(folded, found, device=device), fp32),
         way("+ channels last", fp32.as_it_is([layer]), fp32),
-        way("+ pools last", fp32.at([layer]), fp32),
+        way("+ pools moved", fp32.at([layer]), fp32),
         way("+ one branch", fp32.at([layer], some), fp32),
     ]
     if compile:

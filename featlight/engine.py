@@ -13,9 +13,9 @@ from featlight.graph import (
     Features,
     count_channels,
     needed_branches,
+    shortened,
     traced,
     with_branches,
-    with_pools_last,
     without_inplace,
 )
 from featlight.image import noise
@@ -143,7 +143,7 @@ class Engine:
                 graph = traced(without_inplace(network), layers)
             if not self._same(_by(graph, plain), plain, layers):
                 return _Cut(layers, plain, plain, why=f"it gives other values for {' and '.join(layers)}")
-            shorter = with_pools_last(graph)
+            shorter = shortened(graph)
             with torch.no_grad():
                 count_channels(shorter or graph, plain.prepared(self._sample))
         except Exception as error:  # tracing may raise anything, and a network is free not to be a graph

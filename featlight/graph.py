@@ -1,14 +1,15 @@
 """The cut network as a graph, rewritten where less work gives the same.
 
 A 1 x 1 convolution comes before the average pool that it follows (they commute; its bias comes last), so that the pool
-sees fewer channels; and of a layer that is a concatenation only those branches run that hold the features asked for.
+sees fewer channels. A ReLU comes behind the maximum pool that follows it, where maps are smaller. Of a layer that is a
+concatenation only those branches run that hold the features asked for.
 """
 
 import copy
 from bisect import bisect
 from collections.abc import Collection, Mapping, Sequence
 from itertools import accumulate
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -40,30 +41,53 @@ def without_inplace(network: nn.Module) -> nn.Module:
     return network
 
 
-def with_pools_last(graph: fx.GraphModule) -> fx.GraphModule | None:
-    """A copy with each 1 x 1 convolution before the average pool that it alone follows; None where there is none."""
+def shortened(graph: fx.GraphModule) -> fx.GraphModule | None:
+    """A copy in which pools come where they cost and save most; None where nothing is to be moved."""
     graph = fx.GraphModule(graph, _copy(graph))
     moved = 0
     for node in list(graph.graph.nodes):
-        convolution = _narrowing_convolution(graph, node)
-        if convolution is None or not _is_average_pool(graph, node.args[0]):
-            continue
-        pool = node.args[0]
-        with graph.graph.inserting_before(pool):
-            weight = graph.graph.get_attr(f"{node.target}.weight")
-            narrow = graph.graph.call_function(torch.conv2d, (pool.args[0], weight))
-        pool.replace_input_with(pool.args[0], narrow)
-        last = pool
-        if convolution.bias is not None:
-            with graph.graph.inserting_after(pool):
-                bias = graph.graph.get_attr(f"{node.target}.bias")
-            with graph.graph.inserting_after(bias):
-                last = graph.graph.call_function(_add_bias, (pool, bias))
-        node.replace_all_uses_with(last)
-        graph.graph.erase_node(node)
-        moved += 1
+        moved += _narrow_before_pool(graph, node) or _pool_before_relu(graph, node)
     graph.recompile()
     return graph if moved else None
+
+
+def _narrow_before_pool(graph: fx.GraphModule, node: fx.Node) -> bool:
+    """Put a 1 x 1 convolution before the average pool that it alone follows, where it leaves fewer channels."""
+    convolution = _narrowing_convolution(graph, node)
+    if convolution is None or not _is_alone(node.args[0]) or not _is(graph, node.args[0], F.avg_pool2d, nn.AvgPool2d):
+        return False
+    pool = node.args[0]
+    with graph.graph.inserting_before(pool):
+        weight = graph.graph.get_attr(f"{node.target}.weight")
+        narrow = graph.graph.call_function(torch.conv2d, (pool.args[0], weight))
+    pool.args = (narrow, *pool.args[1:])
+    last = pool
+    if convolution.bias is not None:
+        with graph.graph.inserting_after(pool):
+            bias = graph.graph.get_attr(f"{node.target}.bias")
+        with graph.graph.inserting_after(bias):
+            last = graph.graph.call_function(_add_bias, (pool, bias))
+    node.replace_all_uses_with(last)
+    graph.graph.erase_node(node)
+    return True
+
+
+def _pool_before_relu(graph: fx.GraphModule, node: fx.Node) -> bool:
+    """Put a ReLU behind the maximum pool that alone takes it: the same values and gradients, to the bit."""
+    pool = graph.get_submodule(str(node.target)) if node.op == "call_module" else None
+    relu = node.args[0] if node.args else None
+    if type(pool) is not nn.MaxPool2d or pool.return_indices or not _is_alone(relu):
+        return False
+    if not _is(graph, relu, F.relu, nn.ReLU) or not _is_alone(relu.args[0]):
+        return False
+    users = list(node.users)
+    node.replace_input_with(relu, relu.args[0])
+    with graph.graph.inserting_after(node):
+        behind = graph.graph.node_copy(relu, lambda _: node)
+    for user in users:
+        user.replace_input_with(node, behind)
+    graph.graph.erase_node(relu)
+    return True
 
 
 def count_channels(graph: fx.GraphModule, images: Tensor) -> None:
@@ -144,13 +168,15 @@ def _narrowing_convolution(graph: fx.GraphModule, node: fx.Node) -> nn.Conv2d | 
     return module if plain and module.out_channels < module.in_channels else None
 
 
-def _is_average_pool(graph: fx.GraphModule, node: Any) -> bool:
-    """Whether it is one whose output nobody else takes."""
-    if not isinstance(node, fx.Node) or len(node.users) != 1 or not node.args:
-        return False
+def _is_alone(node: Any) -> TypeGuard[fx.Node]:
+    """Whether it is a node whose output one other alone takes."""
+    return isinstance(node, fx.Node) and len(node.users) == 1
+
+
+def _is(graph: fx.GraphModule, node: fx.Node, function: Any, module: type[nn.Module]) -> bool:
     if node.op == "call_module":
-        return type(graph.get_submodule(str(node.target))) is nn.AvgPool2d
-    return node.op == "call_function" and node.target is F.avg_pool2d
+        return type(graph.get_submodule(str(node.target))) is module
+    return node.op == "call_function" and node.target is function
 
 
 def _add_bias(maps: Tensor, bias: Tensor) -> Tensor:

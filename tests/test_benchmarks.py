@@ -53,6 +53,15 @@ def test_every_way_makes_the_step_that_it_says():
         assert torch.allclose(images, first, atol=2e-2 if "bf16" in name else 1e-5), name
 
 
+def test_the_articles_way_has_its_own_layout():
+    """Featlight's channels last would make it faster than it is."""
+    network = hand_made().eval()
+    steps.article(network, "4", 32, CPU).step()
+    weight = network[3].weight
+    assert weight.is_contiguous()
+    assert weight.grad is not None
+
+
 def test_the_product_is_timed_an_image():
     assert 0 < steps.product(hand_made().eval(), "4", 32, 2, 2, "fp32") < 60
 

@@ -204,6 +204,34 @@ def _noting(pooled):
     return note
 
 
+class Pooled(torch.nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.relu = torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(inplace=True)
+        self.pool, self.last = torch.nn.MaxPool2d(3, 2), torch.nn.Conv2d(4, 5, 3)
+        self.function = function
+
+    def forward(self, x):
+        x = self.first(x)
+        return self.last(self.pool(torch.nn.functional.relu(x, inplace=True) if self.function else self.relu(x)))
+
+
+@pytest.mark.parametrize("function", [True, False])
+def test_a_relu_goes_behind_its_maximum_pool_to_the_bit(function):
+    network = frozen_copy(Pooled(function), CPU, torch.float32)
+    ours = Engine(network, [24], dtype=torch.float32, device=CPU)
+    cut = ours.at(["last"])
+    graph = [(node.op, str(node.target)) for node in ours._cut.graph.graph.nodes]
+    names = [target for op, target in graph if op in ("call_module", "call_function")]
+    assert names[:2] == ["first", "pool"]
+    assert "relu" in names[2]
+    images = torch.rand(2, 3, 24, 24) - 0.5
+    assert torch.equal(cut(images)["last"], ours.as_it_is(["last"])(images)["last"])
+    assert torch.equal(gradients(cut, images, "last"), gradients(ours.as_it_is(["last"]), images, "last"))
+    assert ours.at(["first"]) is ours.as_it_is(["first"])  # nothing is moved where it is looked for
+
+
 def test_a_pool_that_others_see_and_a_convolution_that_widens_stay():
     class Shared(torch.nn.Module):
         def __init__(self):
