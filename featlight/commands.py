@@ -141,6 +141,9 @@ def _tensorboard(arguments: Sequence[str]) -> int:
     from featlight.look import tensorboard_command
 
     command = tensorboard_command(words.out, _port(words.port), words.host, theirs)
+    from featlight.tensorboard import catch_up
+
+    catch_up(words.out)
     os.execv(command[0], command)  # Ctrl-C, other signals and the exit code are TensorBoard's from here
 
 

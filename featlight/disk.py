@@ -6,9 +6,8 @@ from pathlib import Path
 
 from featlight.config import Extra
 from featlight.errors import StorageError
-from featlight.module import OCTAVE_PICTURE
 from featlight.neighbours import neighbours_kept
-from featlight.plan import EXAMPLES, Plan
+from featlight.plan import EXAMPLES, OCTAVE_PICTURE, Plan
 from featlight.projector import MOST_POINTS, square
 from featlight.render import sections
 from featlight.speech import in_words

@@ -14,11 +14,9 @@ from featlight.engine import Engine
 from featlight.errors import UsageError
 from featlight.image import blur, resize, starting_images, to_bytes
 from featlight.objective import MapSize, Objective
-from featlight.plan import Chunk
+from featlight.plan import OCTAVE_PICTURE, Chunk
 from featlight.tile import Tile
 from featlight.workers import IndependentWorkers
-
-OCTAVE_PICTURE = 96  # px, of the small pictures that show each octave's end
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from featlight.comparison import Row, draw_rows
-from featlight.module import OCTAVE_PICTURE
+from featlight.plan import OCTAVE_PICTURE
 from featlight.sheet import Cell
 
 LARGEST_TILE, SIDE = 128, 2048  # px, of a tile and of a mosaic at most

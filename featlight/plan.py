@@ -17,6 +17,7 @@ CPU_BATCH, GPU_BATCH = 8, 64  # images; a chunk that held a whole layer would le
 # with such maps took a quarter longer each than 4
 FEWER, LARGE_BLOCK = 4, 32 << 20  # images, bytes
 EXAMPLES = 6  # tiles of each atlas whose octaves every run keeps
+OCTAVE_PICTURE = 96  # px, side of the small pictures that show each octave's end
 
 
 @dataclass(frozen=True)

@@ -211,9 +211,11 @@ def _header(job: Job) -> str:
     layers = ", ".join(dict.fromkeys(term.layer for planned in job.wanted for term in planned.tile.terms))
     plan = job.plan
     threads = "1 CPU thread" if plan.threads == 1 else f"{plan.threads} CPU threads"
+    graphs = "compiled" if job.config.compile == "on" else "not compiled"
     return (
         f"{plan.network['model']} ({plan.network['weights']}), {layers}: {len(job.wanted)} tiles, "
-        f"{plan.batch_size} at a time, on {job.device.type} with {threads}, into {job.config.out}"
+        f"{plan.batch_size} at a time, {job.config.precision}, {graphs}, on {job.device.type} with {threads}, "
+        f"into {job.config.out}"
     )
 
 

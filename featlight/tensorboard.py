@@ -4,15 +4,16 @@ import functools
 import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import accumulate
+from pathlib import Path
 from typing import Any, ParamSpec
 
 import numpy as np
 from PIL import Image
-from torch.utils.tensorboard import summary
 
 from featlight.events import EventLog
 from featlight.mosaic import Mosaic, draw_evolution, jpeg
 from featlight.plan import Plan, Planned
+from featlight.presence import Presence
 from featlight.render import Section, sections
 from featlight.store import Record, Store
 
@@ -73,6 +74,8 @@ class TensorBoard:
     @_harmless
     def start(self, config: str) -> None:
         """Open the log, write the resolved configuration (YAML), and what a run that was killed has left out."""
+        from torch.utils.tensorboard import summary  # torch takes seconds to import
+
         self._log = EventLog(self._store.root / "tensorboard")
         self._store.note_output(str(self._log.path.relative_to(self._store.root)))
         self._log.text("run/config", f"```yaml\n{config}\n```", len(self._done))
@@ -83,6 +86,7 @@ class TensorBoard:
             for part in summary.hparams(values, results)[:2]:  # type: ignore[no-untyped-call]
                 self._log.summary(part, 0)
         self._live()
+        self._grow()
         self._log.flush()
 
     @_harmless
@@ -95,7 +99,8 @@ class TensorBoard:
         done = len(self._done)
         dead = sum(record["status"] == "dead" for record in self._done.values())
         self._log.scalar("progress/tiles_done", done, done)
-        self._log.scalar("progress/tiles_per_s", rate, done)
+        if rate:
+            self._log.scalar("progress/tiles_per_s", rate, done)
         self._log.scalar("progress/dead_share", dead / max(done, 1), done)
         self._log.scalar("progress/failed", len(self._failed), done)
         self._live()
@@ -110,6 +115,8 @@ class TensorBoard:
         if self._done:
             for tag, key in zip(RESULTS[:2], ("activation_start", "activation_end"), strict=True):
                 self._log.scalar(tag, float(np.median([r[key] for r in self._done.values()])), len(self._done))
+        from torch.utils.tensorboard import summary
+
         if "_hparams_/session_end_info" not in self._log.last:
             self._log.summary(summary.hparams({}, {})[2], 0)  # type: ignore[no-untyped-call]
         self._awaited.clear()  # nobody makes them any more: what comes after them shall not wait
@@ -183,6 +190,25 @@ class TensorBoard:
 
     def _octave_ends(self, planned: Planned, octaves: int) -> Iterator[Any]:
         return (self._store.octave_path(planned.file, number) for number in range(1, octaves + 1))
+
+
+def catch_up(out: Path) -> None:
+    """Add what a run's log lacks, its first worker having died, say; unless the run is at work, which adds it itself.
+
+    Args:
+        out: the run directory.
+    """
+    store = Store(out)
+    plan = store.plan()
+    if plan is None or Presence(out).other() is not None:
+        return
+    made = store.made(plan, plan.tiles)
+    log = EventLog(out / "tensorboard")
+    chunks = {record["chunk"] for record in made.values()}
+    if len(log.steps.get("health/failed", ())) < len(chunks) or log.last.get("progress/tiles_done", 0) < len(made):
+        board = TensorBoard(store, plan, made)
+        board.start((out / "config.yaml").read_text(encoding="utf-8"))
+        board.add([], 0.0)
 
 
 def _sizes(plan: Plan, variant: str) -> list[int]:

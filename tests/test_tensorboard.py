@@ -21,6 +21,7 @@ from featlight.place import Place
 from featlight.render import render
 from featlight.run import make
 from featlight.sprites import small_tiles
+from featlight.tensorboard import catch_up
 from tests.made_up import color, made_up_run
 from tests.test_run import CONFIG, records
 
@@ -159,6 +160,28 @@ def test_a_chunk_that_nobody_makes_any_more_holds_nothing_back(config, monkeypat
     assert curve(events(), "health/failed").keys() == {0, 12}  # the second worker's chunk lies between
     assert main(["--config", str(config), "--features", "0-11"]) == 0
     assert curve(events(), "health/failed").keys() == {0, 6, 12}
+
+
+def test_a_log_whose_worker_has_died_is_caught_up_before_it_is_shown(config, monkeypatch):
+    assert main(["--config", str(config), "--features", "0-11", "--out", "whole"]) == 0
+    settled = check({**read(config), "features": "0-11", "out": "run"}).settled()
+    make(settled, place=Place(1, 2))
+    monkeypatch.setattr("featlight.view.PATIENCE", 0.1)
+    with monkeypatch.context() as patch:
+        patch.setattr("featlight.view.TensorBoard.add", lambda *_: None)  # dead before it has written anything
+        patch.setattr("featlight.view.TensorBoard.finish", lambda *_: None)
+        patch.setattr("featlight.view.TensorBoard._live", lambda *_: None)
+        patch.setattr("featlight.view.TensorBoard._grow", lambda *_: None)
+        make(settled, place=Place(0, 2))
+    assert "live/activation/p50" not in events().Tags()["scalars"]
+    catch_up(Path("run"))
+    for tag in ("live/activation/p50", "activation/Mixed_4a/p95", "health/grad_norm/p05"):
+        assert curve(events(), tag) == curve(events("whole"), tag)
+    assert curve(events(), "progress/tiles_done") == {12: 12}
+    assert events().Images("evolution/Mixed_4a")
+    logs = sorted(Path("run/tensorboard").glob("events*"))
+    catch_up(Path("run"))
+    assert sorted(Path("run/tensorboard").glob("events*")) == logs
 
 
 def config_of(out):
