@@ -73,7 +73,8 @@ def _write(store: Store, points: Points, chosen: Sequence[int]) -> str:
     for i in chosen:
         record = points.records[i]
         before, after = (f"{record[key]:.4g}" for key in ("activation_start", "activation_end"))
-        table.append("\t".join([points.labels[i], record["status"], before, after]))
+        # TensorBoard shows the first column that is no number, unless it is asked for another one
+        table.append("\t".join([f"{points.name} {points.labels[i]}", record["status"], before, after]))
     store.write_output(f"{folder}/tiles.tsv", ("\n".join(table) + "\n").encode())
     columns, side = square(len(chosen))
     store.write_output(f"{folder}/sprite.jpg", _sprite(store.root, points, set(chosen), columns, side))

@@ -218,7 +218,7 @@ def _sizes(plan: Plan, variant: str) -> list[int]:
 
 
 def _charts(layers: Sequence[Section]) -> dict[str, dict[str, list[Any]]]:
-    """Custom scalars: a band between quantiles for each layer, and below it the images' size, which tells octaves."""
+    """Custom scalars: a band between quantiles for each layer, and the images' size, which tells octaves."""
 
     def band(tag: str) -> list[Any]:
         return ["Margin", [f"{tag}/p50", f"{tag}/p05", f"{tag}/p95"]]

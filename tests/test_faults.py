@@ -190,7 +190,7 @@ def test_a_run_that_cannot_fit_does_not_start(clean, monkeypatch, capsys):
     goes_on(clean)
 
 
-@pytest.mark.parametrize(("most", "tiles_there"), [(1000, 0), (3500, TILES)])
+@pytest.mark.parametrize(("most", "tiles_there"), [(1000, 0), (20_000, TILES)])
 def test_a_file_that_cannot_grow_is_exit_74(clean, capsys, most, tiles_there):
     """The system itself refuses: first the plan, then, with the tiles made, the atlas."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
