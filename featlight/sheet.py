@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageStat
 
 from featlight.typography import Color, leading, measure, plain, shorten, wrap, write
 
@@ -14,6 +14,7 @@ PANEL: Color = (244, 244, 242)
 INK: Color = (24, 24, 27)
 GRAY: Color = (104, 104, 110)
 HAIRLINE: Color = (196, 196, 200)
+WHITE = 249  # of 255; a tile of so light a mean would be taken for an empty place, and gets a frame
 LABELLED = 28  # px; smaller tiles have no room for labels
 MARKS: dict[str, Color] = {"dead": (150, 98, 20), "failed": (178, 42, 36), "missing": (62, 100, 140)}
 
@@ -231,7 +232,11 @@ def _tile(cell: Cell, side: int) -> Image.Image:
         return _panel(None, cell.kind, side)
     with cell.open() as image:
         square = _square(image, side)
-    return _panel(square, cell.kind, side) if cell.mark else square
+    if cell.mark:
+        return _panel(square, cell.kind, side)
+    if min(ImageStat.Stat(square).mean) > WHITE:
+        _frame(square)
+    return square
 
 
 def _square(image: Image.Image, side: int) -> Image.Image:
@@ -257,9 +262,13 @@ def _panel(image: Image.Image | None, kind: str, side: int) -> Image.Image:
     if image is not None:
         panel = Image.blend(panel, image.convert("L").convert("RGB"), 0.22)
     panel.paste(MARKS.get(kind, HAIRLINE), mask=_pattern(kind, side))
-    frame = (0, 0, side - 1, side - 1)
-    ImageDraw.Draw(panel).rectangle(frame, outline=HAIRLINE, width=max(1, round(side / 190)))
+    _frame(panel)
     return panel
+
+
+def _frame(square: Image.Image) -> None:
+    side = square.width
+    ImageDraw.Draw(square).rectangle((0, 0, side - 1, side - 1), outline=HAIRLINE, width=max(1, round(side / 190)))
 
 
 @lru_cache(maxsize=16)

@@ -97,5 +97,5 @@ class View:
             if gone or (silent and others_gone is None):
                 return
             stop.check()
-            self.progress.show("waiting for the other workers")
+            self.progress.show("waiting for the other workers" if self.pending else "drawing")
             time.sleep(POLL)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageChops, ImageStat
 
 from featlight.atlas import Cell, draw_atlas, draw_grid, encode_png
-from featlight.sheet import Words, lay_out
+from featlight.sheet import HAIRLINE, Words, draw_sheet, lay_out
 from featlight.typography import GLYPHS, measure, plain, shorten, wrap
 
 WHITE = (255, 255, 255)
@@ -82,6 +82,16 @@ def test_a_tile_is_drawn_pixel_for_pixel() -> None:
     left, top, _, _ = boxes(picture)[color(1)]
     pitch = 96 + 2
     assert ImageChops.difference(picture.crop((left - pitch, top, left - 2, top + 96)), tile).getbbox() is None
+
+
+def test_a_white_tile_is_framed() -> None:
+    """On white paper it would be taken for a place that is empty."""
+    whites = [Cell(str(i), lambda i=i: Image.new("RGB", (64, 64), (255 - i, 255, 255))) for i in (0, 40)]
+    sheet = lay_out(whites, Words("", "", "", ""), 2, 64)
+    picture = draw_sheet(sheet)
+    tiles = [picture.crop((x, sheet.top, x + 64, sheet.top + 64)) for x in (sheet.left, sheet.left + sheet.across)]
+    assert [tile.getpixel((0, 9)) for tile in tiles] == [HAIRLINE, (215, 255, 255)]
+    assert tiles[0].getpixel((1, 9)) == WHITE
 
 
 def test_each_label_is_drawn_under_its_tile() -> None:

@@ -74,6 +74,7 @@ def test_the_graph_gives_what_the_network_gives(monkeypatch, layers):
         assert torch.allclose(gradients(graph, images, layer), gradients(plain, images, layer), rtol=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is:DeprecationWarning")  # of torch 2.11's own compiler
 def test_a_compiled_network_gives_the_same_gradients():
     frozen = frozen_copy(hand_made()[:3], CPU, torch.float32)
     ours = Engine(frozen, [16], dtype=torch.float32, device=CPU, compile=True)
