@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities.memory import is_oom_error
 from torch import Tensor
 
 from featlight.errors import FeatlightError, Interrupted
@@ -66,7 +67,8 @@ def descend(
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    words = ("ALLOC_FAILED", "bad_alloc")  # of cuBLAS and cuDNN, and of C++; the others Lightning knows
+    return isinstance(error, MemoryError) or is_oom_error(error) or any(word in str(error) for word in words)
 
 
 def _fit(

@@ -100,18 +100,15 @@ class Engine:
         key = tuple(layers)
         if key in self._compiled:
             return self._compiled[key]
-        if self._cut is None or self._cut.layers != key:
-            self._cut = self._make(key)
+        cut = self._cut_at(key)
         if self._compile:
-            self._compiled[key] = self._compiled_graph(self._cut)
+            self._compiled[key] = self._compiled_graph(cut)
             return self._compiled[key]
-        return self._cut.whole if features is None else self._narrowed(self._cut, features)
+        return cut.whole if features is None else self._narrowed(cut, features)
 
     def as_it_is(self, layers: Sequence[str]) -> LayerOutputs:
         """The same, but for norms that are folded: nothing is rewritten."""
-        self.at(layers)
-        assert self._cut is not None
-        return self._cut.plain
+        return self._cut_at(tuple(layers)).plain
 
     def image_memory(self, layers: Collection[str]) -> ImageMemory:
         """What one image takes, as far as these layers need the network to run.
@@ -130,6 +127,12 @@ class Engine:
         if self._made is None or self._made[0] != folds:
             self._made = folds, fold(self._network, folds).to(self._dtype)
         return self._made[1]
+
+    def _cut_at(self, layers: tuple[str, ...]) -> _Cut:
+        """The last one is kept: most chunks share it."""
+        if self._cut is None or self._cut.layers != layers:
+            self._cut = self._make(layers)
+        return self._cut
 
     def _make(self, layers: tuple[str, ...]) -> _Cut:
         network = self._folded(tuple(fold for fold in self.folds if fold.convolution not in layers))
@@ -159,7 +162,8 @@ class Engine:
             return cut.whole
         key = tuple(sorted(kept.items()))  # torch.fx forgets no code that it has made: make each but once
         if key not in cut.narrowed:
-            cut.narrowed[key] = _by(with_branches(cut.graph, kept), cut.plain)
+            narrowed = _by(with_branches(cut.graph, kept), cut.plain)
+            cut.narrowed[key] = narrowed if self._same(narrowed, cut.whole, cut.layers, features) else cut.whole
         return cut.narrowed[key]
 
     def _compiled_graph(self, cut: _Cut) -> LayerOutputs:
@@ -167,11 +171,19 @@ class Engine:
             raise UsageError(f"compile: on given, but the network is no plain graph ({cut.why}); allowed: auto, off")
         return _by(cut.graph, cut.plain, compile=True)
 
-    def _same(self, ours: LayerOutputs, theirs: LayerOutputs, layers: Sequence[str]) -> bool:
+    def _same(
+        self, ours: LayerOutputs, theirs: LayerOutputs, layers: Sequence[str], features: Features | None = None
+    ) -> bool:
+        """Whether they give the same but for rounding; where features are named, of these."""
         tolerance = TOLERANCE if self._dtype == exact_dtype(self._dtype) else COARSE_TOLERANCE
         with torch.no_grad():
             mine, yours = ours(self._sample), theirs(self._sample)
-        return all((mine[name] - yours[name]).abs().amax() <= tolerance * yours[name].abs().amax() for name in layers)
+        for layer in layers:
+            looked_for = list((features or {}).get(layer, range(yours[layer].shape[1])))
+            difference = (mine[layer] - yours[layer])[:, looked_for].abs().amax()
+            if not difference <= tolerance * yours[layer].abs().amax():
+                return False
+        return True
 
 
 def _by(graph: fx.GraphModule, plain: LayerOutputs, *, compile: bool = False) -> LayerOutputs:

@@ -8,10 +8,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from google.protobuf.message import DecodeError
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
+from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 
@@ -35,7 +37,7 @@ class EventLog:
             for event in _events(path):
                 for value in event.summary.value:
                     self._note(value, event.step)
-        stamp = f"{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{time.time_ns() % 10**9}"
+        stamp = f"{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{time.time_ns() % 10**9:09d}"
         self.path = folder / f"events.out.tfevents.{stamp}"
         self._buffer = io.BytesIO()
         self._records = RecordWriter(self._buffer)
@@ -71,8 +73,14 @@ class EventLog:
             self._buffer.seek(0)
             self._buffer.truncate()
             self._head = 0
-            with self.path.open("ab", buffering=0) as file:
-                file.write(content)
+            with self.path.open("ab") as file:
+                start = file.tell()
+                try:
+                    file.write(content)
+                    file.flush()
+                except OSError:
+                    file.truncate(start)  # what comes after half an event would not be read
+                    raise
 
     def summary(self, summary: Summary, step: int) -> None:
         """What a plugin's own helper has made."""
@@ -97,9 +105,11 @@ def _events(path: Path) -> Iterator[Event]:
     """
     with path.open("rb") as file:
         while len(header := file.read(12)) == 12:
-            (length,) = struct.unpack("<Q", header[:8])
-            data = file.read(length)
-            if len(data) < length:
+            length, check = struct.unpack("<QI", header)
+            if check != masked_crc32c(header[:8]) or len(data := file.read(length)) < length:
                 return
             file.read(4)
-            yield Event.FromString(data)
+            try:
+                yield Event.FromString(data)
+            except DecodeError:
+                return

@@ -27,7 +27,10 @@ def traced(network: nn.Module, layers: Sequence[str]) -> fx.GraphModule:
     Raises:
         Exception: torch.fx cannot trace it; tracing may raise anything.
     """
-    extractor = create_feature_extractor(network, list(layers), suppress_diff_warning=True)
+    try:
+        extractor = create_feature_extractor(network, list(layers), suppress_diff_warning=True)
+    finally:
+        network.eval()  # torchvision traces in train mode too, and leaves it so where it fails
     extractor.eval()
     return fx.GraphModule(extractor, extractor.graph)
 
@@ -53,10 +56,11 @@ def shortened(graph: fx.GraphModule) -> fx.GraphModule | None:
 
 def _narrow_before_pool(graph: fx.GraphModule, node: fx.Node) -> bool:
     """Put a 1 x 1 convolution before the average pool that it alone follows, where it leaves fewer channels."""
-    convolution = _narrowing_convolution(graph, node)
-    if convolution is None or not _is_alone(node.args[0]) or not _is(graph, node.args[0], F.avg_pool2d, nn.AvgPool2d):
+    convolution, pool = _narrowing_convolution(graph, node), _input(node)
+    if convolution is None or not _is_alone(pool) or not _is(graph, pool, F.avg_pool2d, nn.AvgPool2d):
         return False
-    pool = node.args[0]
+    if not isinstance(_input(pool), fx.Node):
+        return False
     with graph.graph.inserting_before(pool):
         weight = graph.graph.get_attr(f"{node.target}.weight")
         narrow = graph.graph.call_function(torch.conv2d, (pool.args[0], weight))
@@ -75,13 +79,13 @@ def _narrow_before_pool(graph: fx.GraphModule, node: fx.Node) -> bool:
 def _pool_before_relu(graph: fx.GraphModule, node: fx.Node) -> bool:
     """Put a ReLU behind the maximum pool that alone takes it: the same values and gradients, to the bit."""
     pool = graph.get_submodule(str(node.target)) if node.op == "call_module" else None
-    relu = node.args[0] if node.args else None
+    relu = _input(node)
     if type(pool) is not nn.MaxPool2d or pool.return_indices or not _is_alone(relu):
         return False
-    if not _is(graph, relu, F.relu, nn.ReLU) or not _is_alone(relu.args[0]):
+    if not _is(graph, relu, F.relu, nn.ReLU) or not _is_alone(_input(relu)):
         return False
     users = list(node.users)
-    node.replace_input_with(relu, relu.args[0])
+    node.args = (relu.args[0], *node.args[1:])
     with graph.graph.inserting_after(node):
         behind = graph.graph.node_copy(relu, lambda _: node)
     for user in users:
@@ -168,6 +172,11 @@ def _narrowing_convolution(graph: fx.GraphModule, node: fx.Node) -> nn.Conv2d | 
     return module if plain and module.out_channels < module.in_channels else None
 
 
+def _input(node: fx.Node) -> Any:
+    """What a node takes first, where it stands without a keyword."""
+    return node.args[0] if node.args else None
+
+
 def _is_alone(node: Any) -> TypeGuard[fx.Node]:
     """Whether it is a node whose output one other alone takes."""
     return isinstance(node, fx.Node) and len(node.users) == 1
@@ -195,7 +204,7 @@ def _branches(node: fx.Node) -> list[fx.Node] | None:
     """What is concatenated, channel after channel; None where it is something else."""
     if node.op != "call_function" or node.target is not torch.cat:
         return None
-    parts = node.args[0]
+    parts = node.args[0] if node.args else node.kwargs.get("tensors")
     dimension = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", 0)
     if dimension != 1 or not isinstance(parts, list | tuple):
         return None

@@ -14,6 +14,7 @@ from featlight.commit import commit
 from featlight.config import Config
 from featlight.descent import descend
 from featlight.disk import check_room, expected_bytes
+from featlight.errors import FeatlightError
 from featlight.job import Job, prepare
 from featlight.ledger import Ledger
 from featlight.module import ChunkResult
@@ -133,7 +134,12 @@ def make_tiles(
             return
 
         def finish(result: ChunkResult) -> None:
-            commit(result, plan, store, there.keys(), extras, examples)
+            try:
+                commit(result, plan, store, there.keys(), extras, examples)
+            except MemoryError as error:  # another batch size would not help
+                raise FeatlightError(
+                    f"no memory to write {result.chunk.tiles[0].name} and its chunk ({error})"
+                ) from None
             look()
 
         with Writer() as writer:

@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -74,13 +75,12 @@ class TensorBoard:
     @_harmless
     def start(self, config: str) -> None:
         """Open the log, write the resolved configuration (YAML), and what a run that was killed has left out."""
-        from torch.utils.tensorboard import summary  # torch takes seconds to import
+        from torch.utils.tensorboard import summary
 
         self._log = EventLog(self._store.root / "tensorboard")
         self._store.note_output(str(self._log.path.relative_to(self._store.root)))
         self._log.text("run/config", f"```yaml\n{config}\n```", len(self._done))
-        if "custom_scalars__config__" not in self._log.last:
-            self._log.summary(summary.custom_scalars(_charts(self._sections)), 0)  # type: ignore[no-untyped-call]
+        self._layout()
         if "_hparams_/session_start_info" not in self._log.last:
             values, results = _hparams(self._plan), dict.fromkeys(RESULTS, 0.0)
             for part in summary.hparams(values, results)[:2]:  # type: ignore[no-untyped-call]
@@ -96,13 +96,13 @@ class TensorBoard:
         failed = {record["file"] for record in records if record["status"] == "failed"}
         self._failed = (self._failed | failed) - self._done.keys()
         self._awaited -= self._done.keys() | self._failed
-        done = len(self._done)
+        done, tried = len(self._done), len(self._done) + len(self._failed)
         dead = sum(record["status"] == "dead" for record in self._done.values())
-        self._log.scalar("progress/tiles_done", done, done)
+        self._log.scalar("progress/tiles_done", done, tried)
         if rate:
-            self._log.scalar("progress/tiles_per_s", rate, done)
-        self._log.scalar("progress/dead_share", dead / max(done, 1), done)
-        self._log.scalar("progress/failed", len(self._failed), done)
+            self._log.scalar("progress/tiles_per_s", rate, tried)
+        self._log.scalar("progress/dead_share", dead / max(done, 1), tried)
+        self._log.scalar("progress/failed", len(self._failed), tried)
         self._live()
         self._grow()
         self._log.flush()
@@ -111,7 +111,9 @@ class TensorBoard:
     def finish(self, words: Mapping[str, Any]) -> None:
         """The last word, as a table, and what is left to show."""
         rows = "\n".join(f"| {key} | {value} |" for key, value in words.items())
-        self._log.text("run/summary", f"| | |\n|---|---|\n{rows}", len(self._done))
+        # the last word is the newest, where nothing was made since, too
+        step = max(len(self._done), self._log.last.get("run/summary/text_summary", -1) + 1)
+        self._log.text("run/summary", f"| | |\n|---|---|\n{rows}", step)
         if self._done:
             for tag, key in zip(RESULTS[:2], ("activation_start", "activation_end"), strict=True):
                 self._log.scalar(tag, float(np.median([r[key] for r in self._done.values()])), len(self._done))
@@ -151,9 +153,11 @@ class TensorBoard:
                 for name in STATISTICS:
                     middle = float(np.median([record[name] for record in there]))
                     self._log.scalar(f"image/{section.name}/{name}", middle, len(there))
-                if len(there) == size:
-                    self._curves(section)
-                    self._evolution(section)
+            failed = sum(planned.file in self._failed for planned in section.tiles)
+            shown = self._log.steps.get(f"activation/{section.name}/tiles", ())
+            if there and len(there) + failed == size and len(there) not in shown:
+                self._curves(section, there)
+                self._evolution(section)
 
     def _picture(self, tag: str, picture: Image.Image, step: int) -> None:
         self._log.picture(tag, jpeg(picture), picture.size, step)
@@ -162,20 +166,29 @@ class TensorBoard:
         for name, share in QUANTILES.items():
             self._log.scalar(f"{tag}/{name}", float(np.quantile(values, share)), step)
 
-    def _curves(self, section: Section) -> None:
+    def _curves(self, section: Section, there: Sequence[Record]) -> None:
         """Quantiles over all tiles of a layer, against the recipe's steps, and the images' size, which tells octaves.
 
         A layer that was asked for more features has other quantiles: they get a tag of their own.
         """
         tag = f"activation/{section.name}"
+        self._log.scalar(f"{tag}/tiles", len(there), len(there))
         if f"{tag}/p50" in self._log.last:
-            tag = f"{tag}-{len(section.tiles)}"
-        curves = [self._done[planned.file]["curve"] for planned in section.tiles]
+            tag = f"{tag}-{len(there)}"
+        curves = [record["curve"] for record in there]
         sizes = _sizes(self._plan, section.variant)
         for points in zip(*curves, strict=True):
             step = points[0][0]
             self._quantiles(tag, [value for _, value in points], step)
             self._log.scalar(f"{tag}/size", sizes[step], step)
+        self._layout()
+
+    def _layout(self) -> None:
+        """The charts of Custom Scalars, anew where there are more of them."""
+        from torch.utils.tensorboard import summary  # torch takes seconds to import
+
+        charts = _charts(self._sections, self._log.last)
+        self._log.summary(summary.custom_scalars(charts), sum(map(len, charts.values())))  # type: ignore[no-untyped-call]
 
     def _evolution(self, section: Section) -> None:
         """A few tiles on their way through the octaves, where a run has kept that of all of them."""
@@ -195,20 +208,26 @@ class TensorBoard:
 def catch_up(out: Path) -> None:
     """Add what a run's log lacks, its first worker having died, say; unless the run is at work, which adds it itself.
 
+    What stands in its way is one warning: the log is shown as it is.
+
     Args:
         out: the run directory.
     """
-    store = Store(out)
-    plan = store.plan()
-    if plan is None or Presence(out).other() is not None:
-        return
-    made = store.made(plan, plan.tiles)
-    log = EventLog(out / "tensorboard")
-    chunks = {record["chunk"] for record in made.values()}
-    if len(log.steps.get("health/failed", ())) < len(chunks) or log.last.get("progress/tiles_done", 0) < len(made):
-        board = TensorBoard(store, plan, made)
-        board.start((out / "config.yaml").read_text(encoding="utf-8"))
-        board.add([], 0.0)
+    try:
+        store = Store(out)
+        plan = store.plan()
+        if plan is None or Presence(out).other() is not None:
+            return
+        made = store.made(plan, plan.tiles)
+        events = EventLog(out / "tensorboard")
+        chunks = {record["chunk"] for record in made.values()}
+        whole = len(events.steps.get("health/failed", ())) >= len(chunks)
+        if not whole or events.last.get("progress/tiles_done", 0) < len(made):
+            board = TensorBoard(store, plan, made)
+            board.start((out / "config.yaml").read_text(encoding="utf-8"))
+            board.add([], 0.0)
+    except Exception as error:  # a view must not fail for what it could show besides
+        log.warning("TensorBoard: %s; its log is shown as it is", error)
 
 
 def _sizes(plan: Plan, variant: str) -> list[int]:
@@ -217,8 +236,8 @@ def _sizes(plan: Plan, variant: str) -> list[int]:
     return [octave["size"] for octave in octaves for _ in range(octave["steps"])] + [octaves[-1]["size"]]
 
 
-def _charts(layers: Sequence[Section]) -> dict[str, dict[str, list[Any]]]:
-    """Custom scalars: a band between quantiles for each layer, and the images' size, which tells octaves."""
+def _charts(layers: Sequence[Section], tags: Collection[str]) -> dict[str, dict[str, list[Any]]]:
+    """Custom scalars: a band between quantiles for each layer, each time that it was done, and the images' size."""
 
     def band(tag: str) -> list[Any]:
         return ["Margin", [f"{tag}/p50", f"{tag}/p05", f"{tag}/p95"]]
@@ -230,6 +249,9 @@ def _charts(layers: Sequence[Section]) -> dict[str, dict[str, list[Any]]]:
             "activation: median, 5 % to 95 % of the tiles": band(tag),
             "image size in pixels": ["Multiline", [f"{tag}/size"]],
         }
+        for other in sorted(tags):
+            if grown := re.fullmatch(rf"({re.escape(tag)}-(\d+))/p50", other):
+                found[section.title][f"activation, {grown[2]} tiles"] = band(grown[1])
     return found
 
 

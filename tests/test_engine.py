@@ -104,6 +104,52 @@ def test_what_cannot_be_traced_is_said_and_runs_as_it_is():
     assert torch.allclose(plain.at(["conv"], {"conv": {0}})(images)["conv"], frozen.conv(images), atol=1e-6)
 
 
+class Draws(torch.nn.Module):
+    """No plain graph, and what it gives in train mode hangs on chance and on the batch."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.end = torch.nn.Conv2d(3, 4, 3), torch.nn.Conv2d(4, 3, 3)
+        self.norm, self.drop = torch.nn.BatchNorm2d(4), torch.nn.Dropout(0.5)
+
+    def forward(self, x):
+        x = torch.relu(self.conv(x))
+        return self.end(self.drop(self.norm(x))) if x.sum() > -1 else x
+
+
+def test_a_network_that_cannot_be_traced_stays_in_eval_mode():
+    """Tracing, where it fails, leaves train mode behind, in which the images of a batch change each other."""
+    frozen = frozen_copy(Draws(), CPU, torch.float32)
+    ours = Engine(frozen, [16], dtype=torch.float32, device=CPU)
+    cut = ours.at(["end"], {"end": {0}})
+    images = torch.rand(2, 3, 16, 16)
+    assert torch.equal(cut(images)["end"], cut(images)["end"])
+    assert torch.allclose(cut(images)["end"], frozen(images), atol=1e-6)
+    assert torch.allclose(cut(images[:1])["end"], cut(images)["end"][:1], atol=1e-6)
+    assert not [name for name, module in ours._made[1].named_modules() if module.training]
+
+
+class Keywords(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.pool = torch.nn.Conv2d(3, 2, 1), torch.nn.Conv2d(3, 2, 1), torch.nn.MaxPool2d(2)
+
+    def forward(self, x):
+        relu = torch.nn.functional.relu(input=self.b(input=x))
+        return torch.cat(tensors=[self.pool(self.a(x)), self.pool(relu)], dim=1)
+
+
+def test_words_may_have_keywords():
+    ours = Engine(
+        frozen_copy(torch.nn.Sequential(Keywords()), CPU, torch.float64), [8], dtype=torch.float64, device=CPU
+    )
+    images = torch.rand(2, 3, 8, 8, dtype=torch.float64)
+    found = ours.at(["0"], {"0": {3}})(images)["0"]
+    assert torch.allclose(found[:, 2:], ours.as_it_is(["0"])(images)["0"][:, 2:])
+    assert not found[:, :2].any()
+
+
 def test_a_graph_that_gives_other_values_is_refused(monkeypatch):
     class Other(torch.nn.Module):
         def forward(self, x):

@@ -429,7 +429,12 @@ class Narrow(nn.Module):
 
 
 @pytest.mark.parametrize(
-    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+    ],
 )
 def test_out_of_memory_halves_the_batch_and_goes_on(small_recipe, caplog, error):
     options = {"layer": "body.4", "features": range(7), "recipe": small_recipe, "progress": False}
@@ -447,6 +452,17 @@ def test_no_memory_for_one_image_is_said(small_recipe):
     network = Narrow(0, torch.OutOfMemoryError("CUDA out of memory"))
     with pytest.raises(FeatlightError, match=r"^no memory for one image of body\.4"):
         featlight.visualize(network, "body.4", [0], recipe=small_recipe, batch_size=2, progress=False)
+
+
+def test_no_memory_to_write_is_no_matter_of_the_batch(clean, monkeypatch, capsys):
+    def none_left(*args, **kwargs):
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(featlight.run, "commit", none_left)
+        assert run() == 1
+    assert "no memory to write 2/00000 and its chunk" in capsys.readouterr().err
+    goes_on(clean)
 
 
 def test_another_runtime_error_is_nobodys_memory(small_recipe):

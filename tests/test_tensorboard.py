@@ -1,6 +1,7 @@
 """What TensorBoard is given, read back: curves, pictures, words, and the projector's files."""
 
 import io
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +18,13 @@ import featlight
 from featlight import projector
 from featlight.check import check, read
 from featlight.cli import main
+from featlight.events import EventLog
 from featlight.place import Place
 from featlight.render import render
 from featlight.run import make
 from featlight.sprites import small_tiles
-from featlight.tensorboard import catch_up
+from featlight.store import Store
+from featlight.tensorboard import TensorBoard, catch_up
 from tests.made_up import color, made_up_run
 from tests.test_run import CONFIG, records
 
@@ -182,6 +185,71 @@ def test_a_log_whose_worker_has_died_is_caught_up_before_it_is_shown(config, mon
     logs = sorted(Path("run/tensorboard").glob("events*"))
     catch_up(Path("run"))
     assert sorted(Path("run/tensorboard").glob("events*")) == logs
+
+
+def test_failures_are_counted_where_nothing_else_was_made(config):
+    settled = check({**read(config), "features": "0-11", "out": "run"}).settled()
+    make(settled)
+    store = Store(Path("run"))
+    plan = store.plan()
+    made = store.made(plan, plan.tiles[:4])
+    board = TensorBoard(store, plan, made, [planned.file for planned in plan.tiles[4:]])
+    Path("run/tensorboard").rename("aside")
+    board.start("")
+    for part in (plan.tiles[4:8], plan.tiles[8:]):
+        board.add([{**store.records()[planned.file], "status": "failed"} for planned in part], 1.0)
+    board.finish({})
+    log = events()
+    assert curve(log, "progress/failed") == {8: 4, 12: 8}
+    assert curve(log, "progress/tiles_done") == {8: 4, 12: 4}
+    assert curve(log, "activation/Mixed_4a/tiles") == {4: 4}  # what has failed is not waited for
+
+
+def test_a_layer_that_is_added_has_a_chart(config):
+    assert main(["--config", str(config)]) == 0
+    assert main(["--config", str(config), "--features", "0-9"]) == 0
+    assert main(["--config", str(config), "--layer", "Mixed_3a"]) == 0
+    charts = Layout.FromString(events().Tensors("custom_scalars__config__")[-1].tensor_proto.string_val[0])
+    assert [category.title for category in charts.category] == ["live", "Mixed_4a", "Mixed_3a"]
+    assert charts.category[1].chart[2].title == "activation, 10 tiles"
+
+
+@pytest.mark.parametrize("harm", ["torn", "garbage", "config"])
+def test_a_damaged_log_is_shown_as_it_is(config, harm, caplog):
+    assert main(["--config", str(config)]) == 0
+    (path,) = Path("run/tensorboard").glob("events*")
+    content = path.read_bytes()
+    if harm == "config":
+        path.unlink()
+        Path("run/config.yaml").unlink()
+    else:
+        path.write_bytes(content[:500] + (b"" if harm == "torn" else b"\xff" * 400))
+    catch_up(Path("run"))
+    assert caplog.text.count("its log is shown as it is") == (harm == "config")
+    if harm != "config":
+        assert curve(events_after(path), "progress/tiles_done") == {6: 6}
+
+
+def events_after(path):
+    """What was added to a log beside a damaged file."""
+    path.unlink()
+    return events()
+
+
+def test_a_log_that_does_not_fit_is_cut_where_it_was_whole():
+    log = EventLog(Path("log"))
+    log.scalar("a", 1.0, 0)
+    log.flush()
+    whole = log.path.read_bytes()
+    log.text("b", "x" * 20_000, 0)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 4000, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            log.flush()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert log.path.read_bytes() == whole
 
 
 def config_of(out):
