@@ -6,12 +6,14 @@ import pytest
 import torch
 
 import featlight
-from featlight.network import LayerOutputs, frozen_copy, survey
+from featlight.engine import Engine
+from featlight.network import frozen_copy
 from featlight.objective import Objective
 from featlight.tile import feature_tile
 from tests.conftest import awake
 from tests.literal import layer_function, trajectory
 
+CPU = torch.device("cpu")
 # network, layer, first size, features: whole modules, single convolutions, and batch norms that something overwrites
 CASES = [
     ("hand_made", "4", 32, [0, 5, 11]),  # an in-place ReLU follows
@@ -63,25 +65,39 @@ def test_rms_descent_equals_the_literal_loops(network_of, feature):
     assert (ours.images[0] - final[0]).abs().max() < 1e-6 * final.std()
 
 
-@pytest.mark.parametrize(("name", "layer", "size", "features"), CASES)
-def test_float32_gradients_agree_along_the_literal_trajectory(network_of, name, layer, size, features):
-    network = network_of(name)
-    feature = features[-1]
-    frozen = frozen_copy(network, torch.device("cpu"), torch.float32)
-    found = survey(frozen, size)
-    outputs = LayerOutputs(frozen, [found[layer]])
-    neighbours = [feature_tile(layer, 0), feature_tile(layer, feature), feature_tile(layer, 1)]
-    objective = Objective(neighbours, "l1", 200.0, {layer: found[layer].map_size})
-    largest = []
+def gradient_differences(network, layer, size, feature, dtype):
+    """Along the literal float32 trajectory, each step's gradient as a run takes it, less the literal one, over its std.
+
+    The network is a run's own: norms folded, channels last, its graph rewritten, in the run's precision.
+    """
+    engine = Engine(frozen_copy(network, CPU, torch.float32), [size], dtype=dtype, device=CPU)
+    chunk = [0, feature, 1]
+    outputs = engine.at([layer], {layer: set(chunk)})
+    maps = {layer: engine.surveys[size][layer].map_size}
+    objective = Objective([feature_tile(layer, number) for number in chunk], "l1", 200.0, maps)
     for x, theirs in trajectory(layer_function(network, layer), feature, octaves(size, 1.0), torch.float32):
         if theirs is None:
             break
-        batch = x.expand(3, -1, -1, -1).clone().requires_grad_(True)
+        batch = x.expand(3, -1, -1, -1).clone(memory_format=outputs.format).requires_grad_(True)
         objective(outputs(batch)).loss.sum().backward()
-        difference = batch.grad[1] - theirs[0]
-        largest.append((difference.abs().max() / theirs.std()).item())
-        assert difference.square().mean().sqrt() < 0.05 * theirs.std()
-    assert sorted(largest)[len(largest) // 2] < 1e-4
+        yield (batch.grad[1] - theirs[0]) / theirs.std()
+
+
+@pytest.mark.parametrize(("name", "layer", "size", "features"), CASES)
+def test_float32_gradients_agree_along_the_literal_trajectory(network_of, name, layer, size, features):
+    found = list(gradient_differences(network_of(name), layer, size, features[-1], torch.float32))
+    largest = sorted(difference.abs().max().item() for difference in found)
+    assert largest[len(largest) // 2] < 1e-4
+    assert all(difference.square().mean().sqrt() < 0.05 for difference in found)
+
+
+@pytest.mark.parametrize(("name", "layer", "size", "features"), CASES)
+def test_bf16_gradients_agree_as_far_as_was_measured(network_of, name, layer, size, features):
+    found = list(gradient_differences(network_of(name), layer, size, features[-1], torch.bfloat16))
+    rms = sorted(difference.square().mean().sqrt().item() for difference in found)
+    # measured: 0.002 to 0.20 in the median, 0.62 at the most, where a ReLU or a pool has chosen otherwise
+    assert rms[len(rms) // 2] < 0.3
+    assert rms[-1] < 1
 
 
 def test_normalized_images_go_through_what_the_weights_were_trained_with():
