@@ -20,8 +20,6 @@ from featlight.tile import Term
 
 SHEET_TILE = 128  # px; a map of 17 x 17 makes a sheet of some 2300
 
-Numbers = dict[str, dict[str, float]]  # by file and column
-
 
 class Growth(NamedTuple):
     """The prefixes of one feature in one variant, in reading order."""

@@ -63,7 +63,7 @@ class TensorBoard:
         self.broken = False
         self._store, self._plan = store, plan
         self._sections = sections(plan)
-        self._mosaics = {s.name: Mosaic([planned.file for planned in s.tiles], store.root) for s in self._sections}
+        self._mosaics: dict[str, Mosaic] = {}  # of the layers that are growing: each holds some 8 MB
         self._examples = plan.examples()
         self._done = dict(made)
         self._failed: set[str] = set()
@@ -75,7 +75,7 @@ class TensorBoard:
     @_harmless
     def start(self, config: str) -> None:
         """Open the log, write the resolved configuration (YAML), and what a run that was killed has left out."""
-        from torch.utils.tensorboard import summary
+        from torch.utils.tensorboard import summary  # torch takes seconds to import
 
         self._log = EventLog(self._store.root / "tensorboard")
         self._store.note_output(str(self._log.path.relative_to(self._store.root)))
@@ -149,7 +149,11 @@ class TensorBoard:
             there = [self._done[planned.file] for planned in section.tiles if planned.file in self._done]
             before = self._log.last.get(tag, 0)
             if len(there) * MOSAIC_STEPS // size > before * MOSAIC_STEPS // size:
+                if section.name not in self._mosaics:
+                    self._mosaics[section.name] = Mosaic([planned.file for planned in section.tiles], self._store.root)
                 self._picture(tag, self._mosaics[section.name].draw(self._done), len(there))
+                if len(there) == size:
+                    del self._mosaics[section.name]
                 for name in STATISTICS:
                     middle = float(np.median([record[name] for record in there]))
                     self._log.scalar(f"image/{section.name}/{name}", middle, len(there))
@@ -185,7 +189,7 @@ class TensorBoard:
 
     def _layout(self) -> None:
         """The charts of Custom Scalars, anew where there are more of them."""
-        from torch.utils.tensorboard import summary  # torch takes seconds to import
+        from torch.utils.tensorboard import summary
 
         charts = _charts(self._sections, self._log.last)
         self._log.summary(summary.custom_scalars(charts), sum(map(len, charts.values())))  # type: ignore[no-untyped-call]

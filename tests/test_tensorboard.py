@@ -93,6 +93,21 @@ def test_the_pictures_are_the_tiles(config):
     assert len(list(Path("run/octaves/Mixed_4a").iterdir())) == 6 * 2
 
 
+def test_no_more_mosaics_are_held_than_grow(config):
+    """A run over a hundred layers must not hold a sheet for each."""
+    assert main(["--config", str(config), "--layer", "Mixed_3a", "Mixed_4a"]) == 0
+    store = Store(Path("run"))
+    plan = store.plan()
+    made = store.made(plan, plan.tiles)
+    Path("run/tensorboard").rename("aside")
+    board = TensorBoard(store, plan, dict(list(made.items())[:10]), list(made)[10:])
+    board.start("")
+    assert set(board._mosaics) == {"Mixed_4a"}  # Mixed_3a is whole
+    board.add(list(made.values())[10:], 1.0)
+    assert not board._mosaics
+    assert {"atlas/Mixed_3a", "atlas/Mixed_4a"} <= set(events().Tags()["images"])
+
+
 def test_the_words_are_there(config):
     assert main(["--config", str(config)]) == 0
     log = events()
