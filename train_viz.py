@@ -2,7 +2,7 @@
 
 import sys
 
-from featlight.cli import main
+from featlight.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -11,13 +11,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.transforms.functional import gaussian_blur
 
 import featlight
-from featlight.engine import Engine
-from featlight.image import blur, noise
-from featlight.job import memory_of
-from featlight.network import LayerOutputs, frozen_copy, survey
-from featlight.objective import Objective
-from featlight.plan import auto_batch_size
-from featlight.tile import feature_tile
+from featlight.config.tile import feature_tile
+from featlight.engine.setup import memory_of
+from featlight.models.extractor import LayerOutputs
+from featlight.models.layers import frozen_copy, survey
+from featlight.models.prepared import PreparedNetwork
+from featlight.objectives.objective import Objective
+from featlight.param.image import blur, noise
+from featlight.plan.batching import auto_batch_size
 
 SIGMA, LR = 1.0, 0.01
 FEW = 8  # features that a chunk looks for, all of them in the first branch of a layer that has branches
@@ -85,7 +86,7 @@ def of_outputs(name: str, outputs: LayerOutputs, layer: str, size: int, batch: i
     return Way(name, batch, step, network_only, outputs._dtype)
 
 
-def batch_of(engine: Engine, layer: str, device: torch.device) -> int:
+def batch_of(engine: PreparedNetwork, layer: str, device: torch.device) -> int:
     """Images at a time, as a run over many features settles it."""
     image, memory = engine.image_memory([layer]), memory_of(device)
     return auto_batch_size(1 << 20, gpu=device.type == "cuda", image=image, memory=memory)
@@ -107,11 +108,11 @@ def ways(network: nn.Module, layer: str, size: int, batch: int, device: torch.de
     frozen.to(memory_format=torch.contiguous_format)
     found = [plain_survey[layer]]
 
-    def engine(dtype: torch.dtype, compiled: bool = False) -> Engine:
+    def engine(dtype: torch.dtype, compiled: bool = False) -> PreparedNetwork:
         copy = frozen_copy(network, device, torch.float32)
-        return Engine(copy, [size], dtype=dtype, device=device, compile=compiled)
+        return PreparedNetwork(copy, [size], dtype=dtype, device=device, compile=compiled)
 
-    def way(name: str, outputs: LayerOutputs, made: Engine) -> Way:
+    def way(name: str, outputs: LayerOutputs, made: PreparedNetwork) -> Way:
         return of_outputs(name, outputs, layer, size, batch or batch_of(made, layer, device), device)
 
     fp32, bf16 = engine(torch.float32), engine(torch.bfloat16)

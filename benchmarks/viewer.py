@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-from featlight.render import render
+from featlight.report.build import render
 from tests.made_up import made_up_run
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")

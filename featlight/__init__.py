@@ -3,16 +3,16 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from featlight.recipe import ARTICLE, Octave, Recipe
-from featlight.tile import Term, Tile
+from featlight.config.recipe import ARTICLE, Octave, Recipe
+from featlight.config.tile import Term, Tile
 from featlight.version import __version__
 
 if TYPE_CHECKING:
     from featlight.api import visualize
-    from featlight.network import list_layers
+    from featlight.models.layers import list_layers
+    from featlight.models.registry import load
     from featlight.result import Result
     from featlight.result import open_run as open
-    from featlight.zoo import load
 
 __all__ = [
     "ARTICLE",
@@ -31,8 +31,8 @@ __all__ = [
 # What needs torch comes when it is asked for, so that the command line answers a slip at once.
 _LATER = {
     "visualize": ("api", "visualize"),
-    "list_layers": ("network", "list_layers"),
-    "load": ("zoo", "load"),
+    "list_layers": ("models.layers", "list_layers"),
+    "load": ("models.registry", "load"),
     "open": ("result", "open_run"),
     "Result": ("result", "Result"),
 }

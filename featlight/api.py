@@ -11,22 +11,22 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from featlight.check import check
-from featlight.commit import records_of
-from featlight.config import DEFAULT_LAYERS, default_recipe
-from featlight.descent import descend
+from featlight.config.recipe import Recipe
+from featlight.config.schema import DEFAULT_LAYERS, default_recipe
+from featlight.config.tile import Index, Metric, Tile
+from featlight.config.validation import check
+from featlight.distributed.signals import Stop
+from featlight.engine.module import ChunkResult
+from featlight.engine.progress import Progress
+from featlight.engine.setup import Job, prepare
+from featlight.engine.trainer import descend
 from featlight.errors import Interrupted, UsageError
-from featlight.image import check_starts
-from featlight.job import Job, prepare
-from featlight.module import ChunkResult
-from featlight.progress import Progress
-from featlight.recipe import Recipe
+from featlight.models.registry import source_of
+from featlight.param.image import check_starts
 from featlight.result import Result
-from featlight.run import make_tiles, settle
-from featlight.signals import Stop
-from featlight.store import Record, Store
-from featlight.tile import Index, Metric, Tile
-from featlight.zoo import source_of
+from featlight.run.commit import records_of
+from featlight.run.worker import make_tiles, settle
+from featlight.store.store import Record, Store
 
 
 @torch.inference_mode(False)

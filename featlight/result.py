@@ -13,11 +13,11 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
-from featlight.atlas import Cell, draw_grid, usual_side
+from featlight.drawing.atlas import Cell, draw_grid, usual_side
 from featlight.errors import UsageError
-from featlight.image import to_bytes
-from featlight.plan import Planned
-from featlight.store import Record, Store
+from featlight.param.image import to_bytes
+from featlight.plan.plan import Planned
+from featlight.store.store import Record, Store
 
 NOTEBOOK_WIDTH = 1600  # px, of the grid in a notebook
 NOTEBOOK_TILES = 1024  # at most, so that the number under each can still be read

@@ -24,9 +24,9 @@ from pathlib import Path
 import torch
 import yaml
 
-from featlight.cli import main as command
+from featlight.cli.main import main as command
+from tests import ROOT
 
-ROOT = Path(__file__).parents[1]
 CONFIG = {
     "layer": ["Mixed_3a"],
     "features": "0-31",
@@ -91,8 +91,14 @@ def fork(config: Path, out: Path, rank: int, workers: int) -> int:
         sink = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):
             os.dup2(sink, stream)
-        places = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": workers, "LOCAL_WORLD_SIZE": workers, "GROUP_RANK": 0}
-        os.environ.update({name: str(value) for name, value in places.items()}, TORCHELASTIC_RUN_ID="storm")
+        workers = {
+            "RANK": rank,
+            "LOCAL_RANK": rank,
+            "WORLD_SIZE": workers,
+            "LOCAL_WORLD_SIZE": workers,
+            "GROUP_RANK": 0,
+        }
+        os.environ.update({name: str(value) for name, value in workers.items()}, TORCHELASTIC_RUN_ID="storm")
         code = command(["--config", str(config), "--out", str(out)])
     finally:
         os._exit(code)
@@ -164,7 +170,7 @@ def check(out: Path, clean: dict[str, bytes], report: Report) -> None:
 
 def storm(kills: int, seed: int, root: Path) -> Report:
     """Kill until that many processes are dead, then bring every directory to its end and look at it."""
-    importlib.import_module("featlight.run")  # and with it all that a worker imports
+    importlib.import_module("featlight.run.worker")  # and with it all that a worker imports
     chance, report = random.Random(seed), Report()
     config = root / "storm.yaml"
     config.write_text(yaml.safe_dump(CONFIG))

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from featlight.fingerprint import recipe_json
-from featlight.plan import Plan, Planned
-from featlight.recipe import Octave, Recipe
-from featlight.store import Store
-from featlight.tile import Tile, feature_tile
+from featlight.config.recipe import Octave, Recipe
+from featlight.config.tile import Tile, feature_tile
+from featlight.plan.fingerprint import recipe_json
+from featlight.plan.plan import Plan, Planned
+from featlight.store.store import Store
 
 RECIPE = Recipe((Octave(32, 4, (0.4, 0.3), (1.2, 0.6)), Octave(40, 3, (0.3, 0.1))), gradient="rms")
 STEPS = RECIPE.total_steps

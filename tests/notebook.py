@@ -1,5 +1,6 @@
 """The example notebook, executed from its first cell to its last.
 
+from tests import ROOT
 python -m tests.notebook        # writes docs/example.ipynb again, with what comes out
 """
 
@@ -11,7 +12,8 @@ import nbformat
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
-ROOT = Path(__file__).parents[1]
+from tests import ROOT
+
 EXAMPLE = ROOT / "docs" / "example.ipynb"
 
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-import featlight.render
-from featlight.render import render
-from featlight.tile import Term, Tile
+import featlight.report.build
+from featlight.config.tile import Term, Tile
+from featlight.report.build import render
 from tests.browser.window import DEAD, FAILED, MISSING, VECTORS
 from tests.made_up import flat, made_up_run
 
@@ -44,7 +44,9 @@ def many(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("many") / "run"
     store = made_up_run(root, {"wide": 10_000}, dead=range(0, 10_000, 8))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(featlight.render, "_draw_sheets", lambda *_: ["atlas/wide.png"])  # a minute's work, for nothing
+        patch.setattr(
+            featlight.report.build, "_draw_sheets", lambda *_: ["atlas/wide.png"]
+        )  # a minute's work, for nothing
         render(store, store.plan())
     return root
 

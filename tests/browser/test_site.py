@@ -6,7 +6,7 @@ import zipfile
 import pytest
 from PIL import Image
 
-from featlight.cli import main
+from featlight.cli.main import main
 from tests.browser.window import count, near, opened, pixel, settle
 from tests.made_up import color
 

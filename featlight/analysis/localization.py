@@ -1,0 +1,117 @@
+"""Where in a tile something is: the area that its objective has changed, and where its features are active."""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from safetensors.torch import load_file
+from torch import Tensor
+
+from featlight.analysis.image_metrics import Area, activity_overlap, affected_area
+from featlight.config.recipe import NAMED_STARTS, Octave, Recipe
+from featlight.config.tile import Tile, feature_tile
+from featlight.param.image import blur, resize, starting_images, to_bytes
+from featlight.plan.plan import Plan, Planned
+from featlight.store.store import Store
+
+HEAT_GRID = 32  # cells a side: an outline around single pixels would show nothing
+
+Feature = tuple[str, int | None]  # layer and number; None for all of them
+
+
+class Marked(NamedTuple):
+    heats: list[list[list[float]]]  # as `draw_heat` takes them
+    numbers: dict[str, float]  # by column of the figure's table
+
+
+def pixels(store: Store, file: str) -> Tensor:
+    """A tile as it is shown, (1, 3, S, S), float64 in [0, 1]."""
+    with Image.open(store.root / file, formats=("PNG",)) as image:
+        return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)[None].double() / 255
+
+
+def undisturbed(plan: Plan, planned: Planned) -> Tensor | None:
+    """What a tile would show without its objective: its start, taken through the same octaves and blurs.
+
+    Returns:
+        (1, 3, S, S), float64 in [0, 1], in steps of 1/255; None where the start was an image, which no plan holds.
+    """
+    way = plan.fingerprints[planned.variant]
+    if way["init"] not in NAMED_STARTS:
+        return None
+    tile = planned.tile if way["init"] == "noise-per-feature" else None  # all other starts are the same for all
+    return _undisturbed(recipe_of(way), way["init"], way["seed"], tile)
+
+
+def recipe_of(way: Mapping[str, Any]) -> Recipe:
+    """The recipe of a plan's fingerprint."""
+    return Recipe(tuple(Octave(**octave) for octave in way["recipe"]["octaves"]), way["recipe"]["gradient"])
+
+
+@lru_cache(maxsize=4)
+def _undisturbed(recipe: Recipe, init: str, seed: int, tile: Tile | None) -> Tensor:
+    image = starting_images(init, recipe.first_size, seed, [tile or feature_tile("any", 0)])  # (1, 3, S, S)
+    for step in recipe.steps():
+        image = resize(image, step.size)
+        if step.sigma is not None:
+            image = blur(image, step.sigma)
+    return to_bytes(image).permute(0, 3, 1, 2).double() / 255
+
+
+def changed_area(store: Store, plan: Plan, planned: Planned) -> Area | None:
+    """The area that a tile's objective has changed; None where its start is not known."""
+    start = undisturbed(plan, planned)
+    return None if start is None else affected_area(pixels(store, planned.file), start)
+
+
+def changed(store: Store, plan: Plan, planned: Planned) -> Marked | None:
+    """The same as an outline, its share of the tile and the box around its middle, in pixels."""
+    area = changed_area(store, plan, planned)
+    if area is None:
+        return None
+    sides = zip(("top", "left", "bottom", "right"), area.box[0].tolist(), strict=True)
+    return Marked([heat_of(area.mask)], {"area": area.share.item(), **dict(sides)})
+
+
+def heat_of(mask: Tensor) -> list[list[float]]:
+    """A mask (1, S, S) as a map to outline: how much of each cell of a coarse grid it holds."""
+    grid = F.adaptive_avg_pool2d(mask.float(), min(HEAT_GRID, mask.shape[-1]))[0]
+    heat: list[list[float]] = grid.tolist()
+    return heat
+
+
+def active(store: Store, planned: Planned, features: Sequence[Feature]) -> Marked | None:
+    """Where each feature of a tile's terms is active in its image, over half of its own maximum.
+
+    Args:
+        store: of the run, which has kept the maps.
+        planned: the tile.
+        features: of the whole figure; a heat for each, empty where the tile has no such term.
+
+    Returns:
+        None where the maps are not there.
+    """
+    path = store.map_path(planned.file)
+    if not path.is_file():
+        return None
+    maps = load_file(path)  # (H, W) each
+    found = {(t.layer, t.feature): maps[str(number)][None].double() for number, t in enumerate(planned.tile.terms)}
+    heats, numbers = [], {}
+    for feature in features:
+        map_ = found.get(feature, torch.zeros(1, 1, 1))  # (1, H, W)
+        peak = map_.amax().clamp(min=1e-30)
+        heats.append((map_[0] / peak).tolist())
+        if feature in found:
+            numbers[f"active {label(feature)}"] = activity_overlap(map_, map_).first.item()
+    if len(found) == 2:
+        numbers["active both"] = activity_overlap(*found.values()).both.item()
+    return Marked(heats, numbers)
+
+
+def label(feature: Feature) -> str:
+    """`Mixed_6a 199`, as captions and columns say it."""
+    return f"{feature[0]} {'all' if feature[1] is None else feature[1]}"

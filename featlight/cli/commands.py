@@ -1,0 +1,199 @@
+"""Commands besides the run itself, `featlight verify` say. What is heavy is imported when one is sure."""
+
+import argparse
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from featlight.console import link, say
+from featlight.errors import UsageError, nearest
+
+LINES_SHOWN = 50  # of problems, and of notes
+VERIFY = """
+Exit codes: 0 all is well; 1 something was wrong, repaired or not; 2 usage, or no run; 74 no right to remove.
+Tiles that are not made yet are no damage. Best while no run is at work in the directory.
+"""
+VIEW = """
+Where no browser can be opened, on a cluster say, it tells how to look at the page all the same.
+Exit codes: 0 done; 2 usage, no run, or a run without page.
+"""
+TENSORBOARD = """
+Heading after a lone -- are TensorBoard's own: featlight tensorboard --out DIR -- --reload_interval 30
+Exit codes: TensorBoard's own; 2 usage, no run, or a run without log.
+"""
+
+WRITTEN = ("poster", "zip", "webp", "card")
+# By flag, which of these make use of it
+USED_BY = {
+    "layer": ("poster",),
+    "paper": ("poster",),
+    "dpi": ("poster",),
+    "tiles": ("zip",),
+    "quality": ("webp", "zip"),
+}
+EXPORT = """
+Give one or more of --poster, --zip, --webp and --card. What is there is overwritten, but nothing inside the run
+directory. A run half made can be exported. Where its page is not up to date, --zip has it made again first.
+Exit codes: 0 done; 1 a tile is damaged; 2 usage, or no run; 74 no room or no right to write.
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """Errors in one line, with the nearest flag."""
+
+    def error(self, message: str) -> NoReturn:
+        given = message.removeprefix("unrecognized arguments: ").split()
+        if given and message.startswith("unrecognized") and given[0].startswith("-"):
+            flag = given[0].partition("=")[0]
+            near = nearest(flag, [option for action in self._actions for option in action.option_strings])
+            message = f"no flag {flag!r}" + (f"; nearest: {near!r}" if near else "; --help lists them")
+        elif given and message.startswith("unrecognized"):
+            message = f"{given[0]!r} stands where only flags may; a command ({', '.join(COMMANDS)}) comes first"
+        raise UsageError(message)
+
+
+def hyphens(word: str) -> str:
+    """`--batch_size` is `--batch-size`."""
+    if not word.startswith("--"):
+        return word
+    flag, equals, value = word.partition("=")
+    return flag.replace("_", "-") + equals + value
+
+
+def _parser(name: str, epilog: str) -> Parser:
+    """Of a command on a run."""
+    result = Parser(
+        f"featlight {name}",
+        description=COMMANDS[name][0] + ".",
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    result.add_argument("--out", metavar="DIR", type=Path, help="run directory")
+    return result
+
+
+def _parse(parser: Parser, arguments: Sequence[str]) -> argparse.Namespace:
+    words = parser.parse_args([hyphens(word) for word in arguments])
+    if words.out is None:
+        raise UsageError("--out: none given; the run's directory is needed")
+    return words
+
+
+def _verify(arguments: Sequence[str]) -> int:
+    parser = _parser("verify", VERIFY)
+    parser.add_argument(
+        "--repair", action="store_true", help="remove what is bad, so that the run's own command makes it again"
+    )
+    words = _parse(parser, arguments)
+    from featlight.store.verify import repair, verify
+
+    report = verify(words.out)
+    _some(f"{problem.path}: {problem.what}" for problem in report.problems)
+    _some(f"note: {note}" for note in report.notes)
+    say(
+        f"{report.tiles} tile{'' if report.tiles == 1 else 's'}: {len(report.whole)} whole, {report.harmed} harmed, "
+        f"{report.failed} failed, {report.unmade} not made yet; {_count(len(report.problems), 'problem')}"
+    )
+    if words.repair and report.problems:
+        files, lines = repair(words.out, report)
+        say(f"removed {_count(files, 'file')}, blanked {_count(lines, 'line')}; the run's own command makes it whole")
+    return 1 if report.problems else 0
+
+
+def _some(lines: Iterable[str]) -> None:
+    """The first lines, and how many more there are."""
+    every = list(lines)
+    for line in every[:LINES_SHOWN]:
+        say(line)
+    if len(every) > LINES_SHOWN:
+        say(f"... and {len(every) - LINES_SHOWN} more like these")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number or 'no'} {noun}{'' if number == 1 else 's'}"
+
+
+def _view(arguments: Sequence[str]) -> int:
+    words = _parse(_parser("view", VIEW), arguments)
+    from featlight.cli.show import open_page, page_of
+
+    page = page_of(words.out)
+    say(f"page         {link(page)}")
+    if not open_page(page):
+        say(f"no browser can be opened here: copy all of {words.out} to where there is one, and open its {page.name}")
+    return 0
+
+
+def _tensorboard(arguments: Sequence[str]) -> int:
+    parser = _parser("tensorboard", TENSORBOARD)
+    parser.add_argument(
+        "--port", metavar="N", help="port to serve at, 0 for any (default: the first free one from 6006)"
+    )
+    parser.add_argument("--host", metavar="NAME", help="address to serve at (default: for this machine alone)")
+    ours = list(arguments)
+    theirs: list[str] = []
+    if "--" in ours:
+        at = ours.index("--")
+        ours, theirs = ours[:at], ours[at + 1 :]
+    words = _parse(parser, ours)
+    from featlight.cli.show import tensorboard_command
+
+    command = tensorboard_command(words.out, _port(words.port), words.host, theirs)
+    from featlight.report.tensorboard.writer import catch_up
+
+    catch_up(words.out)
+    os.execv(command[0], command)  # Ctrl-C, other signals and the exit code are TensorBoard's from here
+
+
+def _port(word: str | None) -> int | None:
+    if word is not None and not (word.isascii() and word.isdecimal() and int(word) <= 65535):
+        raise UsageError(f"--port: {word!r} given; a number from 0 to 65535 is allowed")
+    return None if word is None else int(word)
+
+
+def _export(arguments: Sequence[str]) -> int:
+    parser = _parser("export", EXPORT)
+    parser.add_argument("--poster", metavar="FILE", type=Path, help="one page of a whole layer: a .pdf or a .png")
+    parser.add_argument("--layer", metavar="NAME", help="of the poster (default: the run's only one)")
+    parser.add_argument("--paper", metavar="A4|A3|A2|A1|A0", type=str.upper, help="of the poster (default: A2)")
+    parser.add_argument("--dpi", metavar="N", type=int, help="of the poster, pixels per inch (default: 300)")
+    parser.add_argument("--zip", metavar="FILE", type=Path, help="the page with all that it shows, for any static host")
+    parser.add_argument("--tiles", choices=("png", "webp"), help="format of the zip's tiles (default: png)")
+    parser.add_argument("--webp", metavar="FOLDER", type=Path, help="the tiles as WebP files")
+    parser.add_argument(
+        "--quality", metavar="1-100|lossless", type=_quality, help="of WebP tiles, also the zip's (default: 90)"
+    )
+    parser.add_argument("--card", metavar="FILE", type=Path, help="the data set's card, a .md in Hugging Face's form")
+    words = _parse(parser, arguments)
+    given = {name: value for name, value in vars(words).items() if value is not None and name != "out"}
+    if not given.keys() & WRITTEN:
+        raise UsageError(f"nothing to export; name one or more of --{', --'.join(WRITTEN)}")
+    for name, uses in USED_BY.items():
+        if name in given and not given.keys() & uses:
+            raise UsageError(f"--{name}: of no use without --{' or --'.join(uses)}")
+    if "quality" in given and "webp" not in given and words.tiles != "webp":
+        raise UsageError("--quality: PNGs are lossless; --tiles webp makes the zip's tiles smaller")
+    from featlight.export.export import ExportOptions, export
+
+    for line in export(words.out, ExportOptions(**given)):
+        say(line)
+    return 0
+
+
+def _quality(word: str) -> int | str:
+    if word == "lossless":
+        return word
+    if not word.isdecimal() or not 1 <= int(word) <= 100:
+        raise argparse.ArgumentTypeError(f"{word!r} given; 1 to 100, or lossless, are allowed")
+    return int(word)
+
+
+# By name, what each command does, and what takes its words.
+COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
+    "verify": ("check every tile of a run against its record, and with --repair remove what is bad", _verify),
+    "view": ("open a run's page in the browser", _view),
+    "tensorboard": ("show a run in TensorBoard", _tensorboard),
+    "export": ("write what leaves a run: a poster, a site in a zip, WebP tiles, a data set's card", _export),
+}

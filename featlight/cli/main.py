@@ -1,0 +1,280 @@
+"""The command line: words to a config, errors to exit codes. What is heavy is imported when a run is sure."""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from featlight.cli.commands import COMMANDS, Parser, hyphens
+from featlight.config.schema import DEFAULT_LAYERS, Config
+from featlight.config.validation import check, read
+from featlight.console import lacking, link, say
+from featlight.distributed.env import ALONE, LAUNCHER, Launch, Worker, launch_from_env, worker_from_env
+from featlight.distributed.launcher import Supervisor, check_gpus, exit_code, listen, same_command, stamp, workers_of
+from featlight.distributed.signals import Stop
+from featlight.errors import FeatlightError, Interrupted, UsageError, unknown
+from featlight.plan.batching import fewest_chunks
+from featlight.store.store import PLAN, Record, Store
+from featlight.version import __version__
+
+TABLES = ("tiles", "variants", "figure", "recipe")  # keys of the config file alone
+EPILOG = """
+Without a config, the embedded network's default layer is made, in a minute or two on two CPU cores.
+The same command again goes on where it was stopped, and makes only what is missing.
+Under srun and torchrun, each process is a worker.
+Exit codes: 0 done; 1 some tiles failed; 2 usage or config; 3 weights; 74 no room or no right to write;
+75 stopped early, the same command goes on.
+
+Commands, instead of a run (featlight COMMAND --help):
+"""
+
+
+def parser() -> Parser:
+    """Every key of the config that is no table is a flag; its help is the key's."""
+    result = Parser(
+        "featlight",
+        description="Make the image that excites each feature of a layer most, and a labelled atlas of them.",
+        epilog=EPILOG + "\n".join(f"  {name:12} {words}" for name, (words, _) in COMMANDS.items()),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    result.add_argument(
+        "--config", metavar="FILE", type=Path, help="YAML file with any of the keys below; a flag beats it"
+    )
+    for name, field in Config.model_fields.items():
+        if name in TABLES:
+            continue
+        flag, default = f"--{name.replace('_', '-')}", field.default
+        text = f"{field.description} (default: {default if default is not None else 'none given'})".replace("%", "%%")
+        if isinstance(default, bool):
+            result.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
+        elif name == "layer":
+            result.add_argument(flag, metavar="NAME", nargs="+", action="extend", help=text)
+        else:
+            result.add_argument(flag, metavar=name.upper(), help=text)
+    do = result.add_argument_group("instead of a run, or of an ordinary one")
+    do.add_argument(
+        "--fresh", action="store_true", help="delete the run in the directory first: only files that its records name"
+    )
+    do.add_argument(
+        "--render-only", action="store_true", help="build the atlases and the page again from the tiles that are there"
+    )
+    do.add_argument(
+        "--dry-run", action="store_true", help="print tiles, chunks, expected disk and time, and make nothing"
+    )
+    do.add_argument(
+        "--list-layers", action="store_true", help="print each usable layer with number of features, map and kind"
+    )
+    do.add_argument("--print-config", action="store_true", help="print the resolved config as YAML, and make nothing")
+    do.add_argument("--version", action="version", version=f"featlight {__version__}")
+    return result
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: the words after the command; None for the process's own.
+
+    Returns:
+        The exit code.
+    """
+    logging.basicConfig(format="featlight: %(message)s", level=logging.WARNING)
+    # torch's threads spin while they wait for each other, far too long where another program has one of the cores
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        if words and not words[0].startswith("-"):
+            if words[0] not in COMMANDS:
+                raise UsageError(unknown("command", words[0], COMMANDS))
+            return COMMANDS[words[0]][1](words[1:])
+        with Stop().listening() as stop:
+            command = same_command() if arguments is None else [sys.executable, "-m", "featlight", *words]
+            return _run(words, stop, command)
+    except FeatlightError as error:
+        _complain(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        _complain(Interrupted("stopped; the same command goes on from here"))
+        return Interrupted.exit_code
+
+
+def _complain(error: FeatlightError) -> None:
+    """One line; among workers that a cluster has started, the first speaks for all of what all of them meet."""
+    try:
+        worker = worker_from_env(os.environ)
+    except UsageError:
+        worker = ALONE
+    who = ""
+    if worker.rank > 0 and worker.launcher != LAUNCHER:
+        if isinstance(error, UsageError | Interrupted):
+            return
+        who = f"worker {worker.rank + 1}: "
+    with suppress(OSError, ValueError):  # nobody reads it any more
+        print(f"featlight: {who}{error}", file=sys.stderr)
+
+
+def _run(arguments: Sequence[str], stop: Stop, command: Sequence[str]) -> int:
+    words = parser().parse_args([hyphens(word) for word in arguments])
+    config = _config(words)
+    if words.print_config:
+        say(config.to_yaml().rstrip())
+        return 0
+    if words.list_layers:
+        return _list_layers(config)
+    if words.dry_run:
+        return _dry_run(config, fresh=words.fresh)
+    assert config.out is not None
+    if words.render_only:
+        return _render_only(Path(config.out))
+    return _make(config, stop, command, fresh=words.fresh)
+
+
+def _config(words: argparse.Namespace) -> Config:
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    if words.config is not None:
+        values = read(words.config)
+        sources = {key: f"{words.config}: {key}" for key in values}
+    for name in Config.model_fields:
+        given = getattr(words, name, None)
+        if given is not None:
+            values[name] = given
+            sources[name] = f"--{name.replace('_', '-')}"
+            if name == "layer":
+                values.pop("tiles", None)  # a flag beats the file
+    if words.features is not None and isinstance(values.get("layer"), dict):
+        values["layer"] = list(values["layer"])  # likewise, also its features by layer
+    return check(values, sources).settled(None if words.config is None else words.config.stem)
+
+
+def _launch(config: Config) -> Launch:
+    auto = partial(workers_of, config.accelerator, fewest_chunks(config))
+    return launch_from_env(config.devices, config.num_nodes, os.environ, auto)
+
+
+def _make(config: Config, stop: Stop, command: Sequence[str], *, fresh: bool) -> int:
+    """Make a run, or this worker's share of it; start the workers where there are to be several."""
+    assert config.out is not None
+    first = worker_from_env(os.environ).rank == 0
+    store = Store(Path(config.out))
+    record_log = store.record_log()  # now, before other workers can have made anything
+    if not fresh and _is_finished(config, store, speak=first):
+        return 0
+    launch = _launch(config)
+    worker = launch.worker
+    if fresh and worker.world_size > 1 and worker.launcher != LAUNCHER:
+        raise UsageError(
+            f"--fresh: {worker.world_size} workers would delete each other's work; "
+            "give another --out, or delete the run"
+        )
+    if launch.local > 1:
+        check_gpus(config.accelerator, launch.local)
+        return _supervise(config, stop, command, launch.workers, fresh=fresh)
+    alone = listen(stop) if worker.launcher == LAUNCHER else None
+    from featlight.run.worker import make
+
+    outcome = make(
+        config,
+        worker=worker,
+        fresh=fresh and worker.rank == 0,
+        stop=stop,
+        record_log=record_log,
+        others_gone=alone,
+    )
+    if worker.rank == 0:
+        records, rate = outcome.records.values(), outcome.tiles_per_second
+        _last_lines(store, made=outcome.made, there=records, failed=len(outcome.failed), rate=rate)
+        if outcome.missing:
+            raise Interrupted(lacking(outcome.missing, outcome.wanted))
+    return 1 if outcome.failed else Interrupted.exit_code if outcome.missing else 0
+
+
+def _is_finished(config: Config, store: Store, *, speak: bool = True) -> bool:
+    from featlight.run.resume import finished
+
+    there = finished(config, store)
+    if there is not None and speak:
+        _last_lines(store, made=0, there=there.values(), failed=0, rate=0.0)
+    return there is not None
+
+
+def _supervise(config: Config, stop: Stop, command: Sequence[str], workers: Sequence[Worker], *, fresh: bool) -> int:
+    assert config.out is not None
+    store = Store(Path(config.out))
+    plan = store.root / PLAN
+    before = stamp(plan)
+    supervisor = Supervisor(command, workers, stop)
+    supervisor.run(
+        hold=lambda: fresh and stamp(plan) in (None, before)
+    )  # the first deletes what the others must not see
+    code = exit_code(supervisor.codes, workers[0].rank)
+    if code == Interrupted.exit_code and supervisor.codes[workers[0].rank] != code and stop.asked_by is None:
+        if _is_finished(config, store):  # all but the first have made it so
+            return 0
+        there = store.plan()
+        files = [] if there is None else [planned.file for planned in there.tiles]
+        made = {} if there is None else store.made(there, there.tiles)
+        raise Interrupted(lacking([file for file in files if file not in made], len(files)))
+    return code
+
+
+def _last_lines(store: Store, *, made: int, there: Collection[Record], failed: int, rate: float) -> None:
+    """What was made, and where to look."""
+    from featlight.report.sections import atlas_of, sections
+
+    dead = sum(record["status"] == "dead" for record in there)
+    speed = f"; {rate:.2f} tiles/s" if made else ""
+    tiles = f"{len(there) + failed} tile{'' if len(there) + failed == 1 else 's'}"
+    say(f"{tiles}: {made} made, {len(there) - made} kept, {dead} dead, {failed} failed{speed}")
+    plan = store.plan()
+    assert plan is not None
+    if plan.network["asked"] == "none":
+        say(f"note         {plan.network['weights']}: what these features show was never learned")
+    asked = {record["file"] for record in there}
+    for section in sections(plan):
+        if asked & {planned.file for planned in section.tiles}:
+            say(f"atlas        {link(store.root / atlas_of(section))}")
+    say(f"page         {link(store.root / 'index.html')}")
+    if (store.root / "tensorboard").is_dir():
+        say(f"TensorBoard  tensorboard --logdir {link(store.root / 'tensorboard')}")
+
+
+def _render_only(out: Path) -> int:
+    from featlight.report.build import render_again
+
+    plan = render_again(out)
+    store = Store(out)
+    there = store.made(plan, plan.tiles)
+    failed = sum(record["status"] == "failed" for record in store.records().values())
+    _last_lines(store, made=0, there=there.values(), failed=failed, rate=0.0)
+    return 0
+
+
+def _list_layers(config: Config) -> int:
+    from featlight.models.layer_info import table
+    from featlight.models.layers import list_layers
+    from featlight.models.registry import load
+
+    assert config.recipe is not None
+    size = config.recipe.first_size
+    layers = list_layers(load(config.model, config.weights, seed=config.seed), size)
+    default = DEFAULT_LAYERS.get(config.model)
+    say(f"{config.model} at {size} x {size} px" + (f"; the default layer is {default}" if default else ""))
+    for line in table(layers):
+        say(line)
+    return 0
+
+
+def _dry_run(config: Config, *, fresh: bool) -> int:
+    from featlight.run.estimate import estimate
+
+    launch = _launch(config)
+    for key, value in estimate(config, workers=launch.worker.world_size * launch.local, fresh=fresh).items():
+        say(f"{key:12} {value}")
+    return 0

@@ -1,0 +1,160 @@
+"""From a user's words to a config: what does not fit is said in one line, with the nearest name."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from featlight.config.recipe import Octave, Recipe
+from featlight.config.schema import Config, Figure, Variant
+from featlight.config.tile import Term, Tile, file_name
+from featlight.errors import UsageError, unknown
+
+
+def _names(table: type[Any]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(table))
+
+
+# The keys that may stand inside each table, for the nearest name of one that may not.
+_TABLES: dict[str, tuple[str, ...]] = {
+    "": tuple(Config.model_fields),
+    "recipe": _names(Recipe),
+    "octaves": _names(Octave),
+    "tiles": _names(Tile),
+    "terms": _names(Term),
+    "variants": tuple(Variant.model_fields),
+    "figure": tuple(Figure.model_fields),
+}
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The keys of a YAML config file.
+
+    Raises:
+        UsageError: there is no such file, or it is not a YAML table.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"--config {path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise UsageError(f"{path}: a table of `key: value` lines is needed, {type(values).__name__} given")
+    for key in values:
+        if not isinstance(key, str):
+            raise UsageError(f"{path}: no key {key!r}; keys are words")
+    return values
+
+
+def check(values: Mapping[str, Any], sources: Mapping[str, str] | None = None) -> Config:
+    """The config that the values describe.
+
+    Args:
+        values: by key.
+        sources: where each key stands, as the user wrote it (`--seed`, `my.yaml: seed`).
+
+    Raises:
+        UsageError: the first value that does not fit: its key, what was given, what is allowed.
+    """
+    try:
+        config = Config.model_validate(dict(values))
+    except ValidationError as error:
+        # a misspelt key also leaves its right name missing: say the first
+        first = min(error.errors(), key=lambda slip: slip["type"] not in _UNKNOWN_KEY)
+        raise UsageError(_one_line(first, sources or {})) from None
+    _check_whole(config, sources or {})
+    return config
+
+
+def _check_whole(config: Config, sources: Mapping[str, str]) -> None:
+    """What no single key can tell."""
+
+    def refuse(key: str, message: str) -> None:
+        raise UsageError(f"{sources.get(key, key)}: {message}")
+
+    for key in ("layer", "tiles", "variants"):
+        if getattr(config, key) is not None and not getattr(config, key):
+            refuse(key, "none given; at least one is needed")
+    if config.tiles is not None:
+        if config.layer is not None:
+            refuse("tiles", "named tiles and `layer` exclude each other")
+        for key, default in (("features", "all"), ("region", "map"), ("index", None)):
+            if getattr(config, key) != default:
+                refuse(key, "named tiles choose their own")
+    for key, names in (
+        ("tiles", [tile.name for tile in config.tiles or ()]),
+        ("variants", [variant.name for variant in config.variants or ()]),
+    ):
+        for name in names:
+            if names.count(name) > 1:
+                refuse(key, f"the name {name!r} is given twice")
+            if name != file_name(name):
+                refuse(key, f"name {name!r} given; letters, digits, '.', '_' and '-' are allowed")
+    kind = None if config.figure is None else config.figure.kind
+    for needy, key in (("octaves", "keep_octaves"), ("activity", "keep_maps")):
+        if kind == needy and not getattr(config, key):
+            refuse("figure", f"kind {kind} needs {key}: true")
+    features = {(term.layer, term.feature) for tile in config.tiles or () for term in tile.terms}
+    if kind == "activity" and not 1 <= len(features) <= 3:
+        refuse("figure", "kind activity needs named tiles of one to three features: more cannot be told apart")
+    own = {"region": config.region, "index": config.index}
+    for way in [own | variant.overrides() for variant in config.variants or ()] or [own]:
+        region, index = way["region"], way["index"]
+        needs = {
+            "map": "no index",
+            "all": "no index",
+            "row": "a row",
+            "neuron": "row,column",
+            "prefix": "a number",
+        }
+        if index == "all":
+            fits = region in ("row", "neuron", "prefix")
+        else:
+            fits = {"row": int, "prefix": int, "neuron": tuple}.get(region, type(None)) is type(index)
+        if config.tiles is None and not fits:
+            refuse("index", f"{index!r} given; region {region} takes {needs[region]}")
+
+
+_UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
+
+
+def _one_line(error: Any, sources: Mapping[str, str]) -> str:
+    """What is wrong with which key, from one of pydantic's errors."""
+    key, *inner = error["loc"]
+    unknown_key = error["type"] in _UNKNOWN_KEY
+    # what else stands in there are pydantic's words for the branches of a union
+    place = [key, *(part for part in inner if isinstance(part, int) or part in _INNER or key == "layer")]
+    if unknown_key and place[-1] != error["loc"][-1]:
+        place.append(error["loc"][-1])
+    path = sources.get(key, key) + "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in place[1:])
+    if unknown_key:
+        words = [part for part in place[:-1] if isinstance(part, str)]
+        table = words[-1] if words else ""
+        source, _, _ = path.rpartition(".") if len(place) > 1 else path.rpartition(": ")
+        return (f"{source}: " if source else "") + unknown("key", str(place[-1]), _TABLES.get(table, ()))
+    given = error["input"]
+    shown = repr(given) if len(repr(given)) <= 60 else repr(given)[:57] + "..."
+    match error["type"]:
+        case "value_error":
+            message = str(error["ctx"]["error"])
+            return f"{path}.{message}" if message.split(":")[0] in _INNER else f"{path}: {_with_given(message, shown)}"
+        case "literal_error":
+            return (
+                f"{path}: {shown} given; allowed: {error['ctx']['expected'].replace(' or ', ', ').replace(chr(39), '')}"
+            )
+        case "missing":
+            return f"{path}: missing"
+    return f"{path}: {shown} given; it {error['msg'].removeprefix('Input ')}"
+
+
+_INNER = {key for table, keys in _TABLES.items() if table for key in keys}
+
+
+def _with_given(message: str, shown: str) -> str:
+    return message if "given" in message else f"{shown} given; {message}"

@@ -1,0 +1,59 @@
+"""Lines for people. Where nobody can read them any more, the run goes on in silence."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+WITHOUT_LINKS = ("dumb", "linux")  # terminals, by TERM, that may print what they do not understand
+
+
+def say(line: str) -> None:
+    """Print a line at once."""
+    try:
+        print(line, flush=True)
+    except (OSError, ValueError):  # the reader, `head` say, has gone
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  for the rest of the process
+
+
+def link(path: Path) -> str:
+    """A path that a terminal opens at a click; nothing but its text where nobody can click.
+
+    The address names no host: over SSH, some terminals refuse one that is not theirs, and others take it for a share.
+
+    Args:
+        path: of a file or a folder.
+
+    Source: OSC 8, "Hyperlinks in terminal emulators", https://gist.github.com/egmontkob/eb114294efbcd5adb1944c9f3cb5feda
+    """
+    if not _is_terminal() or os.environ.get("TERM", "dumb") in WITHOUT_LINKS:
+        return str(path)
+    return f"\x1b]8;;{path.absolute().as_uri()}\x1b\\{path}\x1b]8;;\x1b\\"
+
+
+def _is_terminal() -> bool:
+    try:
+        return sys.stdout is not None and sys.stdout.isatty()
+    except ValueError:  # closed
+        return False
+
+
+def lacking(files: Sequence[str], total: int) -> str:
+    """What a run still lacks, and what to do.
+
+    Args:
+        files: of the missing tiles.
+        total: number of tiles that were asked for.
+    """
+    named = ", ".join(files[:3]) + (", ..." if len(files) > 3 else "")
+    return f"{len(files)} of {total} tiles are missing ({named}): a worker ended early; the same command makes them"
+
+
+def format_bytes(count: int) -> str:
+    """Bytes as people read them."""
+    value, unit = float(count), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB", "PiB"):
+        if value < 1024:
+            break
+        value, unit = value / 1024, larger
+    return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"

@@ -1,0 +1,1 @@
+"""Rank, world size and launcher; workers of one machine; signals."""

@@ -1,0 +1,1 @@
+"""Pictures made of tiles: sheets, atlases, rows, animations."""

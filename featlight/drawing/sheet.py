@@ -1,0 +1,291 @@
+"""One sheet of labelled tiles: first everything is placed, then it is drawn, a tile at a time."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from math import ceil
+
+from PIL import Image, ImageDraw, ImageStat
+
+from featlight.drawing.text import Color, leading, measure, plain, shorten, wrap, write
+
+PAPER: Color = (255, 255, 255)
+PANEL: Color = (244, 244, 242)
+INK: Color = (24, 24, 27)
+GRAY: Color = (104, 104, 110)
+HAIRLINE: Color = (196, 196, 200)
+WHITE = 249  # of 255; a tile of so light a mean would be taken for an empty place, and gets a frame
+LABELLED = 28  # px; smaller tiles have no room for labels
+MARKS: dict[str, Color] = {"dead": (150, 98, 20), "failed": (178, 42, 36), "missing": (62, 100, 140)}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One place in the grid.
+
+    Args:
+        label: what stands under it, as in "654", "both" or "654 row 8".
+        open: opens the tile, each time it is called; None where there is nothing to show.
+        mark: why it is marked, as in "dead: no gradient"; the word before the colon is its kind.
+    """
+
+    label: str
+    open: Callable[[], Image.Image] | None
+    mark: str | None = None
+
+    @property
+    def kind(self) -> str:
+        return (self.mark or "").partition(":")[0].strip()
+
+
+@dataclass(frozen=True)
+class Heading:
+    """What a sheet says around its grid."""
+
+    title: str  # large, at the top left
+    note: str  # goes on after the title, lighter: "page 1 of 3, features 0-255"
+    subtitle: str  # below the title, smaller
+    footer: str  # at the bottom, below the legend
+
+
+@dataclass(frozen=True)
+class Run:
+    """A line of text, its top left corner in pixels; with `swatch`, behind a small panel of that mark."""
+
+    x: int
+    y: int
+    text: str
+    size: int
+    color: Color = GRAY
+    strong: bool = False
+    swatch: str | None = None
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Where everything stands, in pixels."""
+
+    cells: Sequence[Cell]
+    columns: int
+    tile: int  # side
+    left: int  # of the first tile
+    top: int
+    across: int  # from one tile to the next
+    down: int  # from one row of tiles to the next
+    label: int  # font size; 0 where tiles are too small for labels
+    label_lines: int
+    runs: Sequence[Run]  # all text but the labels
+    width: int
+    height: int
+
+
+def lay_out(cells: Sequence[Cell], words: Heading, columns: int, tile: int) -> Sheet:
+    """Worker everything; no tile is opened.
+
+    Args:
+        cells: in reading order.
+        words: for the head and the foot.
+        columns: cells in a row.
+        tile: side of a tile, in pixels.
+    """
+    gap = gap_of(tile)
+    inner = max(columns * (tile + gap) - gap, 520)
+    small = max(14, round(inner / 95))  # a sheet is shown scaled to a slide, so its type grows with it
+    margin = 16 + round(inner / 48)
+    label = max(9, min(small, round(tile / 9))) if tile >= LABELLED else 0
+    under = caption_of(cells, tile, label)
+
+    head, top = place_head(words, margin, inner, small)
+    down = tile + under.height + under.below
+    foot, bottom = place_foot(
+        cells, words.footer, margin, top + ceil(len(cells) / columns) * down - under.below, inner, small
+    )
+    return Sheet(
+        cells=cells,
+        columns=columns,
+        tile=tile,
+        left=margin,
+        top=top,
+        across=tile + gap,
+        down=down,
+        label=label,
+        label_lines=under.lines,
+        runs=[*head, *foot],
+        width=inner + 2 * margin,
+        height=bottom + margin,
+    )
+
+
+@dataclass(frozen=True)
+class Caption:
+    """What stands under tiles, in pixels."""
+
+    lines: int  # of a label, at most
+    height: int
+    below: int  # from there to the next row of tiles
+
+
+def caption_of(cells: Sequence[Cell], tile: int, label: int) -> Caption:
+    """The room that labels of a font size take under tiles of a side; 0 for no labels."""
+    longest = plain(max((cell.label for cell in cells), key=len))
+    lines = 2 if measure(longest, label or 1) > _label_width(tile, label) else 1
+    below = round(0.55 * label) if label else gap_of(tile)
+    return Caption(lines, round(0.3 * label) + lines * leading(label), below)
+
+
+def gap_of(tile: int) -> int:
+    """The least distance between two tiles of a row, given their side; pixels."""
+    return max(2 if tile >= LABELLED else 1, round(tile / 64))
+
+
+def _label_width(tile: int, label: int) -> float:
+    return tile - 0.4 * label
+
+
+def place_head(words: Heading, margin: int, inner: int, small: int, larger: float = 1.75) -> tuple[list[Run], int]:
+    """Title, so many times as large as the other type, note and subtitle; and where the grid begins."""
+    large = round(larger * small)
+    runs: list[Run] = []
+    y = margin - round(0.2 * large)  # a line begins above its letters
+    for line in wrap(words.title, large, inner, 2):
+        runs.append(Run(margin, y, line, large, INK, strong=True))
+        y += leading(large)
+    if words.note:
+        note = shorten(words.note, large, inner)
+        beside = round(margin + measure(runs[-1].text, large) + 0.7 * large) if runs else margin + inner
+        if beside + measure(note, large) <= margin + inner:
+            runs.append(Run(beside, runs[-1].y, note, large))
+        else:
+            runs.append(Run(margin, y, note, large))
+            y += leading(large)
+    for line in wrap(words.subtitle, small, inner, 3):
+        runs.append(Run(margin, y + round(0.15 * small), line, small))
+        y += leading(small)
+    return runs, y + small if runs else margin
+
+
+def place_foot(
+    cells: Sequence[Cell], footer: str, margin: int, y: int, inner: int, small: int
+) -> tuple[list[Run], int]:
+    """The legend of the marks that occur, then the footer; and where they end."""
+    marks = [cell.mark for cell in cells if cell.mark]
+    if len(set(marks)) > 6:  # too many reasons to list
+        marks = [cell.kind for cell in cells if cell.mark]
+    runs: list[Run] = []
+    indent = round(1.6 * small)
+    x = margin
+    line = y + small
+    for mark in sorted(set(marks)):
+        tally = f" ({marks.count(mark)} of {len(cells)})"
+        text = shorten(mark, small, inner - indent - measure(tally, small)) + tally
+        if x > margin and x + indent + measure(text, small) > margin + inner:
+            x, line = margin, line + round(1.1 * leading(small))
+        runs.append(Run(x, line, text, small, swatch=Cell("", None, mark).kind))
+        x += indent + round(measure(text, small) + 2 * small)
+        y = line + leading(small)
+    line = y + round(0.5 * small if runs else small)
+    for text in wrap(footer, small, inner, 3):
+        runs.append(Run(margin, line, text, small))
+        y = line = line + leading(small)
+    return runs, y
+
+
+def draw_sheet(sheet: Sheet) -> Image.Image:
+    """Draw what was placed, RGB."""
+    picture = Image.new("RGB", (sheet.width, sheet.height), PAPER)
+    draw = ImageDraw.Draw(picture)
+    for run in sheet.runs:
+        x = run.x
+        if run.swatch is not None:
+            picture.paste(_panel(None, run.swatch, run.size), (x, run.y + round(0.12 * run.size)))
+            x += round(1.6 * run.size)
+        write(draw, x, run.y, run.text, run.size, run.color, strong=run.strong)
+    for i, cell in enumerate(sheet.cells):
+        x = sheet.left + i % sheet.columns * sheet.across
+        y = sheet.top + i // sheet.columns * sheet.down
+        picture.paste(_tile(cell, sheet.tile), (x, y))
+        if sheet.label:
+            _caption(draw, cell, sheet, x, y + sheet.tile + round(0.3 * sheet.label))
+    return picture
+
+
+def _caption(draw: ImageDraw.ImageDraw, cell: Cell, sheet: Sheet, x: int, y: int) -> None:
+    """The label, at the tile's left edge, and the kind of its mark where there is room."""
+    size = sheet.label
+    for i, line in enumerate(caption(cell, size, _label_width(sheet.tile, size), sheet.label_lines)):
+        write(draw, x, y + i * leading(size), line, size, caption_color(cell))
+
+
+def caption(cell: Cell, size: int, width: float, most: int) -> list[str]:
+    """The lines of a cell's label, with the kind of its mark where there is room; sizes in pixels."""
+    marked = f"{cell.label} {cell.kind}" if cell.kind else cell.label
+    lines = wrap(marked, size, width, most)
+    return lines if " ".join(lines) == plain(marked) else wrap(cell.label, size, width, most)
+
+
+def caption_color(cell: Cell) -> Color:
+    return MARKS.get(cell.kind, INK) if cell.mark else GRAY
+
+
+def _tile(cell: Cell, side: int) -> Image.Image:
+    if cell.open is None:
+        return _panel(None, cell.kind, side)
+    with cell.open() as image:
+        square = _square(image, side)
+    if cell.mark:
+        return _panel(square, cell.kind, side)
+    if min(ImageStat.Stat(square).mean) > WHITE:
+        _frame(square)
+    return square
+
+
+def _square(image: Image.Image, side: int) -> Image.Image:
+    """Scale to the square, all of it visible: pixels repeated where that comes out even, else smoothly."""
+    image = image.convert("RGB")
+    scale = side / max(image.size)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    if scale < 1:
+        image = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
+    elif scale > 1:
+        even = scale == int(scale)
+        image = image.resize(size, Image.Resampling.NEAREST if even else Image.Resampling.BICUBIC)
+    if image.size == (side, side):
+        return image
+    square = Image.new("RGB", (side, side), PANEL)
+    square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+    return square
+
+
+def _panel(image: Image.Image | None, kind: str, side: int) -> Image.Image:
+    """A pale square with the pattern of the mark, over a faint gray ghost of the tile if there is one."""
+    panel = Image.new("RGB", (side, side), PANEL)
+    if image is not None:
+        panel = Image.blend(panel, image.convert("L").convert("RGB"), 0.22)
+    panel.paste(MARKS.get(kind, HAIRLINE), mask=_pattern(kind, side))
+    _frame(panel)
+    return panel
+
+
+def _frame(square: Image.Image) -> None:
+    side = square.width
+    ImageDraw.Draw(square).rectangle((0, 0, side - 1, side - 1), outline=HAIRLINE, width=max(1, round(side / 190)))
+
+
+@lru_cache(maxsize=16)
+def _pattern(kind: str, side: int) -> Image.Image:
+    """The ink of a mark: dead is hatched, failed crossed out, missing a ring; drawn large, then smoothed."""
+    large = 4 * side
+    mask = Image.new("L", (large, large))
+    draw = ImageDraw.Draw(mask)
+    width = max(4, large // 100)
+    if kind == "dead":
+        step = large // min(9, max(3, side // 16))
+        for start in range(step // 2 - large, large, step):
+            draw.line((start, large, start + large, 0), fill=150, width=width)
+    near, far = large // 4, large - large // 4
+    if kind == "failed":
+        draw.line((near, near, far, far), fill=230, width=2 * width)
+        draw.line((near, far, far, near), fill=230, width=2 * width)
+    if kind == "missing":
+        draw.ellipse((near, near, far, far), outline=230, width=2 * width)
+    return mask.resize((side, side), Image.Resampling.BOX)

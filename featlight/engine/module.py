@@ -1,0 +1,229 @@
+"""The batch of images as a Lightning module: `Trainer.fit` runs one epoch a chunk, one batch a gradient step."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+from featlight.config.schema import Extra
+from featlight.config.tile import Tile
+from featlight.engine.strategy import IndependentWorkers
+from featlight.errors import UsageError
+from featlight.models.prepared import PreparedNetwork
+from featlight.objectives.objective import Objective
+from featlight.objectives.regions import MapSize
+from featlight.param.image import blur, resize, starting_images, to_bytes
+from featlight.plan.plan import OCTAVE_PICTURE, Chunk
+
+
+@dataclass(frozen=True)
+class ChunkResult:
+    """What the descent of one chunk gave; B images, its tiles first, then padding."""
+
+    chunk: Chunk
+    images: Tensor  # (B, 3, S, S), on the CPU, unclipped
+    pictures: Tensor  # (B, S, S, 3), uint8, on the CPU: what is shown of them
+    activation: Tensor  # (steps + 1, B), on the CPU: before each step, and of the images as they are given
+    gradient_norm: Tensor  # (B,), the mean over the steps of the pixel gradient's L2 norm
+    alive: Tensor  # (B,), whether any step had a gradient
+    vectors: Tensor  # (B, C), the mean activation of every feature of the first layer
+    octaves: list[Tensor]  # (B, 96, 96, 3), uint8, on the CPU, each octave's end
+    maps: list[Tensor]  # (B, H, W), on the CPU, of each term's feature in the images, where they are wanted
+    seconds: float
+    batch_size: int  # images that were optimised together: fewer than planned where memory ran out
+
+
+def joined(parts: Sequence[ChunkResult], chunk: Chunk) -> ChunkResult:
+    """The result of a whole chunk from those of its parts, padding left out."""
+
+    def join(dimension: int, of: Callable[[ChunkResult], Tensor]) -> Tensor:
+        return torch.cat([of(part).narrow(dimension, 0, len(part.chunk.tiles)) for part in parts], dimension)
+
+    first = parts[0]
+    return ChunkResult(
+        chunk=chunk,
+        images=join(0, lambda part: part.images),
+        pictures=join(0, lambda part: part.pictures),
+        activation=join(1, lambda part: part.activation),
+        gradient_norm=join(0, lambda part: part.gradient_norm),
+        alive=join(0, lambda part: part.alive),
+        vectors=join(0, lambda part: part.vectors),
+        octaves=[join(0, lambda part, i=i: part.octaves[i]) for i in range(len(first.octaves))],  # type: ignore[misc]
+        maps=[join(0, lambda part, i=i: part.maps[i]) for i in range(len(first.maps))],  # type: ignore[misc]
+        seconds=sum(part.seconds for part in parts),
+        batch_size=min(part.batch_size for part in parts),
+    )
+
+
+class FeatureVisualizer(L.LightningModule):
+    """Gradient descent on pixels; the images are the only trainable parameter.
+
+    Args:
+        engine: cuts the frozen network at a chunk's layers; kept outside of this module's own children, so that
+            Lightning neither moves, casts nor saves it.
+        chunks: the work, in order.
+        first_maps: by first image size and layer, the map which the objectives' positions count on.
+        batch_size: B; shorter chunks are padded with their last tile.
+        on_chunk: called with what each chunk gave.
+        init: instead of each chunk's own start, a tensor for each of its tiles.
+        extras: what to keep of each tile besides its image.
+        double: images in float64, for checking.
+        before_step: called before every step; what it raises ends the run.
+    """
+
+    images: nn.Parameter  # (B, 3, S, S)
+    octave: int  # in hand, from 1
+
+    def __init__(
+        self,
+        engine: PreparedNetwork,
+        chunks: Sequence[Chunk],
+        first_maps: Mapping[int, Mapping[str, MapSize]],
+        batch_size: int,
+        on_chunk: Callable[[ChunkResult], None],
+        *,
+        init: Callable[[Sequence[Tile]], Tensor] | None = None,
+        extras: Sequence[Extra] = (),
+        double: bool = False,
+        before_step: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__()
+        self._engine = engine
+        self.chunks = chunks
+        self._first_maps = first_maps
+        self._batch_size = batch_size
+        self._on_chunk = on_chunk
+        self._init = init
+        self._extras = extras
+        self._image_dtype = torch.float64 if double else torch.float32
+        self._before_step = before_step
+        self.images = nn.Parameter(torch.empty(batch_size, 3, 1, 1))  # Lightning asks for an optimizer before any chunk
+
+    @property
+    def chunk(self) -> Chunk:
+        """The chunk in hand."""
+        return self.chunks[self.trainer.current_epoch]
+
+    def setup(self, stage: str) -> None:
+        if not isinstance(self.trainer.strategy, IndependentWorkers):
+            # another process's images are other features: DDP would broadcast and average them, and exit with 0
+            given = type(self.trainer.strategy).__name__
+            raise UsageError(
+                f"strategy: {given} given; it would mix the images of several workers, or have each make all of them; "
+                f"Trainer(strategy={IndependentWorkers.strategy_name!r}) is needed"
+            )
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD([self.images], lr=0.0)
+
+    def train_dataloader(self) -> range:
+        # a range gets no sampler, which would repeat and split the steps
+        return range(self.chunk.settings.recipe.total_steps)
+
+    def on_train_epoch_start(self) -> None:
+        chunk, recipe = self.chunk, self.chunk.settings.recipe
+        padding = [chunk.tiles[-1]] * (self._batch_size - len(chunk.tiles))
+        tiles = [*chunk.tiles, *padding]
+        self._steps = list(recipe.steps())
+        self._network = self._engine.at(chunk.layers, chunk.features)
+        self._objective = Objective(
+            tiles, chunk.settings.metric, chunk.settings.target, self._first_maps[recipe.first_size]
+        )
+        init = chunk.settings.init if self._init is None else self._init(tiles)
+        start = starting_images(init, recipe.first_size, chunk.settings.seed, tiles)
+        self._set_images(start.to(self.device, self._image_dtype))
+        steps, device = recipe.total_steps, self.device
+        self._activation = torch.zeros(steps, self._batch_size, dtype=self._image_dtype, device=device)
+        self._norms = torch.zeros(steps, self._batch_size, dtype=self._image_dtype, device=device)
+        self._octaves: list[Tensor] = []
+        self.octave = 0
+        self._started = time.perf_counter()
+
+    def on_train_batch_start(self, batch: int, batch_idx: int) -> None:
+        self._before_step()
+        step = self._steps[batch_idx]
+        if step.opens_octave:
+            self.octave += 1
+            if self.octave > 1:
+                self._end_octave()
+                self._set_images(resize(self.images.detach(), step.size))
+        self.trainer.optimizers[0].param_groups[0]["lr"] = step.lr
+
+    def training_step(self, batch: int, batch_idx: int) -> Tensor:
+        scores = self._objective(self._network(self.images))
+        self._activation[batch_idx] = scores.activation
+        return scores.loss.sum()  # a sum: with a mean, the step would hang on the batch size
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        gradient = self.images.grad
+        assert gradient is not None
+        scale, norm = gradient_size(gradient)
+        self._norms[self.trainer.fit_loop.epoch_loop.batch_idx] = norm
+        if self.chunk.settings.recipe.gradient == "rms":
+            self.images.grad = gradient / scale
+
+    def optimizer_step(self, epoch: int, batch_idx: int, *args: Any, **kwargs: Any) -> None:
+        """The gradient step, then the blur: the article's smoothness prior."""
+        super().optimizer_step(epoch, batch_idx, *args, **kwargs)
+        sigma = self._steps[batch_idx].sigma
+        if sigma is not None:
+            with torch.no_grad():
+                self.images.copy_(blur(self.images, sigma))
+
+    def on_train_epoch_end(self) -> None:
+        self._end_octave()
+        images = self.images.detach()
+        with torch.no_grad():
+            outputs = self._engine.at(self.chunk.layers)(images)  # whole: vectors hold all features
+            last = self._objective(outputs).activation
+        norms = self._norms.cpu()
+        self._on_chunk(
+            ChunkResult(
+                chunk=self.chunk,
+                images=images.cpu(),
+                pictures=to_bytes(images.nan_to_num()),
+                activation=torch.cat([self._activation, last[None]]).cpu(),
+                gradient_norm=norms.mean(0),
+                alive=(norms != 0).any(0),
+                vectors=outputs[self.chunk.layers[0]].mean((2, 3)).cpu(),
+                octaves=self._octaves,
+                maps=[found.cpu() for found in self._objective.maps(outputs)] if "maps" in self._extras else [],
+                seconds=time.perf_counter() - self._started,
+                batch_size=self._batch_size,
+            )
+        )
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
+        """Nothing: the truth is on disk, tile by tile."""
+        return {}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        raise RuntimeError("featlight resumes from the run directory, not from a checkpoint")
+
+    def _set_images(self, images: Tensor) -> None:
+        """Images of a new chunk or a new size need a new parameter, and it a new optimizer."""
+        self.images = nn.Parameter(images.contiguous(memory_format=self._network.format))
+        self.trainer.optimizers = [self.configure_optimizers()]
+
+    def _end_octave(self) -> None:
+        self._octaves.append(to_bytes(resize(self.images.detach(), OCTAVE_PICTURE, antialias=True)))
+
+
+def gradient_size(gradient: Tensor) -> tuple[Tensor, Tensor]:
+    """Root mean square, 1 where there is no gradient, and L2 norm of each image's gradient.
+
+    Args:
+        gradient: (N, 3, H, W).
+
+    Returns:
+        (N, 1, 1, 1) and (N,). Both are exact for gradients whose squares would underflow, as in random networks.
+    """
+    peak = gradient.abs().amax((1, 2, 3), keepdim=True)  # (N, 1, 1, 1)
+    safe = torch.where(peak == 0, 1, peak)  # not `peak > 0`: a NaN stays a NaN
+    rms = safe * (gradient / safe).square().mean((1, 2, 3), keepdim=True).sqrt()  # (N, 1, 1, 1)
+    norm = rms.flatten() * gradient[0].numel() ** 0.5  # (N,)
+    return torch.where(rms == 0, 1, rms), norm

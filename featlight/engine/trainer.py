@@ -1,0 +1,172 @@
+"""The descent of a plan's chunks with Lightning, and arithmetic that gives the same bits again."""
+
+import gc
+import logging
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import lightning as L
+import torch
+from lightning.pytorch.utilities.memory import is_oom_error
+from torch import Tensor
+
+from featlight.config.tile import Tile
+from featlight.engine.module import ChunkResult, FeatureVisualizer, joined
+from featlight.engine.setup import Job
+from featlight.engine.strategy import IndependentWorkers, WorkerEnvironment
+from featlight.errors import FeatlightError, Interrupted
+from featlight.plan.plan import Chunk
+
+log = logging.getLogger("featlight")
+
+
+def descend(
+    job: Job,
+    numbers: Sequence[int],
+    on_chunk: Callable[[ChunkResult], None],
+    *,
+    callbacks: Sequence[L.Callback] = (),
+    before_step: Callable[[], None],
+    init: Tensor | None = None,
+) -> None:
+    """Run the descent of some of a plan's chunks with Lightning; where memory runs out, with half as many images.
+
+    Args:
+        job: prepared.
+        numbers: of the chunks.
+        on_chunk: called with what each gave.
+        callbacks: for the trainer.
+        before_step: called before every step; what it raises ends the run.
+        init: starting images for the tiles that the job wants, (3, H, W) or (N, 3, H, W).
+
+    Raises:
+        FeatlightError: there is no memory for a single image.
+    """
+    left = [job.plan.chunk(number, job.settings) for number in numbers]
+    batch_size = job.plan.batch_size
+
+    def done(result: ChunkResult) -> None:
+        left.pop(0)
+        on_chunk(result)
+
+    while left:
+        try:
+            _fit(job, list(left), batch_size, done, callbacks=callbacks, before_step=before_step, init=init)
+            break
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            if batch_size == 1:
+                raise FeatlightError(f"no memory for one image of {left[0].layers[0]} ({error})") from None
+        log.warning("no memory for %d images at a time: going on with half, whose bits differ", batch_size)
+        batch_size //= 2
+        gc.collect()
+        torch.cuda.empty_cache()
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    words = ("ALLOC_FAILED", "bad_alloc")  # of cuBLAS and cuDNN, and of C++; the others Lightning knows
+    return isinstance(error, MemoryError) or is_oom_error(error) or any(word in str(error) for word in words)
+
+
+def _fit(
+    job: Job,
+    chunks: Sequence[Chunk],
+    batch_size: int,
+    on_chunk: Callable[[ChunkResult], None],
+    *,
+    callbacks: Sequence[L.Callback],
+    before_step: Callable[[], None],
+    init: Tensor | None,
+) -> None:
+    parts = [part for chunk in chunks for part in chunk.parts(batch_size)]
+    whole = {chunk.number: chunk for chunk in chunks}
+    waiting: list[ChunkResult] = []
+
+    def on_part(result: ChunkResult) -> None:
+        waiting.append(result)
+        chunk = whole[result.chunk.number]
+        if sum(len(part.chunk.tiles) for part in waiting) == len(chunk.tiles):
+            on_chunk(waiting[0] if len(waiting) == 1 else joined(waiting, chunk))
+            waiting.clear()
+
+    module = FeatureVisualizer(
+        job.engine,
+        parts,
+        job.first_maps,
+        batch_size,
+        on_part,
+        init=None if init is None else _own_starts(job, init),
+        extras=job.config.extras,
+        double=job.config.precision == "fp64",
+        before_step=before_step,
+    )
+    with _quiet_lightning(), repeatable(job.plan.threads):
+        trainer = L.Trainer(
+            strategy=IndependentWorkers.strategy_name,
+            plugins=[WorkerEnvironment(job.worker)],  # whatever the cluster's own variables say
+            accelerator="gpu" if job.device.type == "cuda" else job.device.type,
+            devices=[job.device.index or 0] if job.device.type == "cuda" else 1,
+            default_root_dir=job.config.out or os.devnull,  # under SLURM, Lightning looks there for a checkpoint
+            max_epochs=len(parts),
+            reload_dataloaders_every_n_epochs=1,
+            use_distributed_sampler=False,
+            logger=False,
+            callbacks=list(callbacks),
+            enable_checkpointing=False,  # the truth is on disk, tile by tile
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        try:
+            trainer.fit(module)
+        except SystemExit:  # Lightning's own end on SIGTERM, which would be exit code 0
+            before_step()
+            raise Interrupted("stopped by a signal; the same command goes on from here") from None
+
+
+def _own_starts(job: Job, init: Tensor) -> Callable[[Sequence[Tile]], Tensor]:
+    """Each tile's own starting image, where there is one for each."""
+    if init.ndim == 3:
+        return lambda _: init
+    index = {planned.tile: i for i, planned in enumerate(job.wanted)}
+    return lambda tiles: init[[index[tile] for tile in tiles]]
+
+
+@contextmanager
+def repeatable(threads: int) -> Iterator[None]:
+    """For a while, arithmetic that gives the same bits again: this many CPU threads, and on a GPU no TF32."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = torch.get_num_threads(), matmul.allow_tf32
+    torch.set_num_threads(threads)
+    matmul.allow_tf32 = False
+    try:
+        with (
+            cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
+            torch.random.fork_rng(devices=[]),  # a network that draws, a functional dropout say, leaves the caller's
+            torch.enable_grad(),
+        ):
+            torch.manual_seed(0)
+            yield
+    finally:
+        torch.set_num_threads(before[0])
+        matmul.allow_tf32 = before[1]
+
+
+@contextmanager
+def _quiet_lightning() -> Iterator[None]:
+    """No hardware report and no tips in a user's first minute."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            # lightning 2.6 with torch 2.14 and newer: its own use of torch's pytree
+            warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")
+            warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

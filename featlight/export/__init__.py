@@ -1,0 +1,1 @@
+"""What leaves a run: posters, sites, WebP tiles, dataset cards."""

@@ -1,0 +1,190 @@
+"""A run as a data set: the card that says what its images are, and the table of their numbers."""
+
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+import yaml
+
+from featlight.plan.plan import Plan
+from featlight.report.sections import sections
+from featlight.report.viewer.page import is_random
+from featlight.store.snapshot import Snapshot
+
+TABLE = "metadata.csv"
+TAGS = ["feature-visualization", "activation-maximization", "interpretability", "computer-vision", "featlight"]
+SIZES = (
+    (1_000, "n<1K"),
+    (10_000, "1K<n<10K"),
+    (100_000, "10K<n<100K"),
+    (1_000_000, "100K<n<1M"),
+    (10_000_000, "1M<n<10M"),
+)
+LARGER = "n>10M"
+# By column of the table, what it holds; but for the first one they are a record's own keys.
+COLUMNS = {
+    "file_name": "the image, from the table's folder",
+    "name": "the tile: its layer and feature, or the name that it was given",
+    "layer": "the layer, by its name in the network; of a sum of terms, that of its first",
+    "feature": "number of the feature (channel) in its layer, from 0; empty for all at once",
+    "variant": "which of the ways above it was made in; empty where there is one alone",
+    "status": "`ok`, or `dead`: no gradient at any step",
+    "activation_start": "mean activation of the chosen neurons before the descent",
+    "activation_end": "the same after it",
+    "total_variation": "mean absolute difference between neighbouring pixels, over channels and both directions",
+    "high_frequency_share": "share of the image's spectral energy at a quarter of a cycle per pixel and above",
+    "sha256": "checksum of the lossless PNG that the run made",
+}
+
+
+def table(snapshot: Snapshot, suffix: str) -> str:
+    """`metadata.csv`: a row for each image, in the plan's order; `suffix` is that of the images' files."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for file, record in snapshot.there.items():
+        image = PurePosixPath(file).with_suffix(suffix).as_posix()
+        writer.writerow([image, *(record.get(column) for column in list(COLUMNS)[1:])])
+    return text.getvalue()
+
+
+def card(snapshot: Snapshot, encoding: str) -> str:
+    """The data set's card: Markdown, with the YAML that Hugging Face reads at its head.
+
+    Args:
+        snapshot: of the run.
+        encoding: of the images, in words, as in "lossless PNG".
+    """
+    plan, images = snapshot.plan, len(snapshot.there)
+    titles = [section.title for section in sections(plan)]
+    named = ", ".join(titles[:3]) + (f" and {len(titles) - 3} more" if len(titles) > 3 else "")
+    name = f"Features of {plan.network['model']}: {named}"
+    parts = [
+        f"# {_text(name)}",
+        *_loudly(plan),
+        f"{images:,} images, {encoding}. Each was made to excite one feature (channel) of a layer of a vision "
+        "network, or what its name says: gradient descent on its pixels, from the start named below, drew the "
+        "feature's activations to a large target. Together they show what the features of the network look for.",
+        "## How they were made",
+        *_network(plan),
+        *(block for variant, way in plan.fingerprints.items() for block in _way(variant, way)),
+        "## What is in it",
+        _contents(snapshot),
+        "Missing tiles were not made yet when this was written, failed ones were not finite. Neither has an image.",
+        f"## Columns of `{TABLE}`",
+        _markdown(("column", "what it holds"), [(f"`{column}`", words) for column, words in COLUMNS.items()]),
+        LOADING,
+        LIMITS,
+        *_loudly(plan),
+        f"{CREDIT} {plan.versions['featlight']}.",
+    ]
+    return f"---\n{_front(name, images)}---\n\n" + "\n\n".join(parts) + "\n"
+
+
+LOADING = f"""## How to load it
+
+    from datasets import load_dataset
+    features = load_dataset("path/to/this/folder", split="train")  # each with its image and the columns above
+
+The YAML above has it read `{TABLE}` and `tiles/`, and nothing else of the folder. `plan.json` holds the whole run, and
+each image what made it, as JSON: a PNG in its text under the keyword `featlight`, a WebP in its EXIF tag
+ImageDescription."""
+LIMITS = """## Limits
+
+- These are no photographs: they show what drives a network's activations, not what the world
+  looks like, nor all that a feature responds to. Another start, recipe or seed gives other images of the same feature.
+- Activations are in the layer's own units: they do not compare between layers or networks.
+- A dead feature had no gradient at any step: its image is its start, blurred and enlarged, and says nothing about it.
+- At one batch size, thread count and precision, on one kind of device and one version of torch, a tile is the same to
+  the bit, whatever its neighbours, the order, the interruptions and the number of workers. Between these, rounding
+  differs and the steps amplify it: such images agree to the eye, not to the bit.
+
+## Licence
+
+This card claims none: whoever publishes the images chooses one, and minds the terms of the network's weights."""
+CREDIT = """## Credit
+
+The method is Benjamin Badger's, from his article *Feature Visualization I*. Made with featlight"""
+
+
+def _front(name: str, images: int) -> str:
+    values = {
+        "pretty_name": name,
+        "tags": TAGS,
+        "size_categories": [next((words for most, words in SIZES if images < most), LARGER)],
+        "configs": [{"config_name": "default", "data_files": [TABLE, "tiles/**"]}],
+    }
+    return str(yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110))
+
+
+def _loudly(plan: Plan) -> list[str]:
+    if not is_random(plan):
+        return []
+    weights = _text(plan.network["weights"])
+    return [f"> **{weights}. The network was never trained: what these features show was never learned.**"]
+
+
+def _network(plan: Plan) -> list[str]:
+    network = plan.network
+    rows = [("network", _code(network["model"])), ("weights", _text(network["weights"]))]
+    rows.append(("checksum", f"`{network['sha256']}` (SHA-256 of its structure and all its tensors)"))
+    if network.get("file_sha256"):
+        rows.append(("weights' file", f"`{network['file_sha256']}` (SHA-256)"))
+    rows.append(("begun", plan.created))
+    rows.append(("with", ", ".join(f"{name} {version}" for name, version in plan.versions.items())))
+    return [_markdown(("", ""), rows)]
+
+
+def _way(variant: str, way: Mapping[str, Any]) -> Iterator[str]:
+    """How the tiles of a variant were made: an octave a row, then the objective and the rest."""
+    if variant:
+        yield f"### {_text(variant)}"
+    octaves = way["recipe"]["octaves"]
+    head = ("octave", "size, px", "steps", "learning rate", "blur sigma, px")
+    rows = [(i, o["size"], o["steps"], _pair(o["lr"]), _pair(o["sigma"])) for i, o in enumerate(octaves, 1)]
+    yield _markdown(head, rows)
+    index = "" if way["index"] is None else f" {way['index']}"
+    parts = {
+        "Objective": f"the {way['metric']} distance of the chosen neurons (region `{way['region']}`{index}) to "
+        f"{way['target']:g}",
+        "Gradient": "as it is" if way["recipe"]["gradient"] == "raw" else "each image's over its root mean square",
+        "Start": f"{way['init']}, seed {way['seed']}",
+        "Input": "raw pixels" if way["normalize"] == "none" else "normalized as the weights were trained",
+        "Arithmetic": f"{way['precision']}, {way['batch_size']} images at a time, CPU threads {way['threads']}, "
+        f"compiled graphs {way['compile']}",
+    }
+    yield "\n".join(f"- {key}: {words}." for key, words in parts.items())
+
+
+def _contents(snapshot: Snapshot) -> str:
+    """How many tiles of each layer there are, by what has become of them."""
+    states = ("ok", "dead", "failed", "missing")
+    rows = []
+    for section in sections(snapshot.plan):
+        tally = Counter(snapshot.state(planned.file) for planned in section.tiles)
+        rows.append((_text(section.title), len(section.tiles), *(tally[word] for word in states)))
+    if len(rows) > 1:
+        rows.append(("all", *(sum(column) for column in list(zip(*rows, strict=True))[1:])))
+    return _markdown(("layer", "tiles", *states), rows)
+
+
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in lines)
+
+
+def _pair(values: Sequence[float] | None) -> str:
+    return "none" if values is None else f"{values[0]:g} to {values[1]:g}"
+
+
+def _text(words: str) -> str:
+    """Heading from outside, on one line and with nothing in them that Markdown or HTML would read as its own."""
+    return re.sub(r"([\\`*_{}\[\]<>|#&~])", r"\\\1", " ".join(words.split()))
+
+
+def _code(words: str) -> str:
+    return "`" + " ".join(words.split()).replace("`", "'").replace("|", "\\|") + "`"

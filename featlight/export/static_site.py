@@ -1,0 +1,86 @@
+"""A run as a static site in a zip: the viewer and all that it shows, and the run as a data set."""
+
+import json
+import zipfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+
+from featlight.errors import FeatlightError
+from featlight.export.dataset_card import TABLE, card, table
+from featlight.export.webp import Quality, encode_webp
+from featlight.report.viewer.page import DATA, data_script, read_data
+from featlight.store.snapshot import Snapshot
+from featlight.store.store import PLAN, Store, replacing
+
+SHOWN = ("assets", "atlas", "figures", "vectors")  # folders of what is made from tiles and records
+PICTURES = (".png", ".jpg", ".webp", ".gif")  # compressed already
+EPOCH = (1980, 1, 1, 0, 0, 0)  # the first that a zip can say; no entry's own, so that the same run gives the same bytes
+
+
+def write_site(path: Path, snapshot: Snapshot, quality: Quality | None) -> int:
+    """Write the zip, all at once; one file of the run at a time is held.
+
+    Args:
+        path: of the zip.
+        snapshot: of the run, whose viewer shows just that.
+        quality: of WebP tiles; None for the run's own PNGs.
+
+    Returns:
+        How many files are in it.
+
+    Raises:
+        FeatlightError: a file of the run cannot be read.
+        StorageError: no room, or no right to write.
+    """
+    count = 0
+    with replacing(path) as file, zipfile.ZipFile(file, "w") as site:
+        for name, content in _files(snapshot, quality):
+            entry = zipfile.ZipInfo(name, EPOCH)
+            entry.create_system, entry.external_attr = 3, 0o644 << 16  # the same on every system
+            entry.compress_type = zipfile.ZIP_STORED if name.endswith(PICTURES) else zipfile.ZIP_DEFLATED
+            site.writestr(entry, content)
+            count += 1
+    return count
+
+
+def encoding(quality: Quality | None) -> str:
+    """Of tiles, in words."""
+    if quality is None:
+        return "lossless PNG"
+    return "lossless WebP" if quality == "lossless" else f"WebP at quality {quality}"
+
+
+def _files(snapshot: Snapshot, quality: Quality | None) -> Iterator[tuple[str, bytes]]:
+    """What the run itself names, by its place in the zip; nothing else that may lie in its directory."""
+    store, plan, records = snapshot.store, snapshot.plan, snapshot.records
+    suffix = ".png" if quality is None else ".webp"
+    yield "README.md", card(snapshot, encoding(quality)).encode()
+    yield TABLE, table(snapshot, suffix).encode()
+    yield from _own(store, ["index.html", PLAN, "config.yaml"])
+    lines = [json.dumps(records[planned.file]) + "\n" for planned in plan.tiles if planned.file in records]
+    yield "records/records.jsonl", "".join(lines).encode()  # of all workers
+    outputs = sorted({name for name in store.outputs() if name.partition("/")[0] in SHOWN})
+    for name, content in _own(store, outputs):
+        if name == DATA and quality is not None:
+            content = data_script(read_data(store.root) | {"suffix": suffix})
+        yield name, content
+    for file in snapshot.there:
+        if quality is None:
+            yield from _own(store, [file])
+        else:
+            yield PurePosixPath(file).with_suffix(suffix).as_posix(), encode_webp(store.root / file, quality)
+    for planned in plan.tiles:  # also of a tile that is gone
+        strip = store.extra_paths(planned, plan, ["octaves"])
+        yield from _own(store, [path.relative_to(store.root).as_posix() for path in strip])
+
+
+def _own(store: Store, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+    """Those files that are there, unless a name or a link leads out of the run directory."""
+    root = store.root.resolve()
+    for name in names:
+        path = (store.root / name).resolve()
+        if path.is_file() and path.is_relative_to(root) and ".." not in PurePosixPath(name).parts:
+            try:
+                yield name, path.read_bytes()
+            except OSError as error:
+                raise FeatlightError(f"{path}: {error.strerror}") from None

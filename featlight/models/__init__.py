@@ -1,0 +1,1 @@
+"""Networks: where they come from, what their layers give, and how they run fast."""

@@ -1,0 +1,99 @@
+"""A frozen network as a function from images to the outputs of chosen layers, run only as far as they need."""
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from featlight.models.hooks import forward_hooks
+from featlight.models.layer_info import Layer
+from featlight.models.layers import CPU
+
+
+class LayerOutputs:
+    """A frozen network, cut after the last of the chosen layers.
+
+    Args:
+        network: as `frozen_copy` gives it; it belongs to this object from now on.
+        layers: what to give; a module that is called several times means its last call.
+        normalize: the (mean, std) of the pixels that the network expects, each of three; None for raw pixels.
+        format: of the images that the network is given.
+        device: of the network.
+        dtype: of the network.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        layers: Sequence[Layer],
+        normalize: tuple[Sequence[float], Sequence[float]] | None = None,
+        format: torch.memory_format = torch.contiguous_format,
+        device: torch.device = CPU,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.format = format
+        self._network = network
+        self._layers = {layer.name: layer for layer in layers}
+        self._dtype = dtype
+        modules = dict(network.named_modules(remove_duplicate=False))
+        self._targets = [(modules[layer.name], self._keeper(layer)) for layer in layers]
+        self._outputs: dict[str, Tensor] = {}
+        self._calls: dict[str, int] = {}
+        self._function: Callable[[Tensor], Mapping[str, Tensor]] | None = None
+        self._normalize = None
+        if normalize is not None:
+            mean, std = (torch.tensor(v, device=device, dtype=dtype).view(3, 1, 1) for v in normalize)
+            self._normalize = (mean, std)
+
+    def __call__(self, images: Tensor) -> dict[str, Tensor]:
+        """Each layer's output, (N, C, H, W), in the images' dtype.
+
+        Args:
+            images: (N, 3, S, S), in pixel units.
+        """
+        outputs = self._run(images) if self._function is None else self._function(images)
+        return {name: self._as_map(self._layers[name], output).to(images.dtype) for name, output in outputs.items()}
+
+    def of(self, function: Callable[[Tensor], Mapping[str, Tensor]]) -> "LayerOutputs":
+        """The same outputs, given by another function of images: the network's graph, say."""
+        other = copy.copy(self)
+        other._function = function
+        return other
+
+    def prepared(self, images: Tensor) -> Tensor:
+        """Images as the network is given them."""
+        x = images.to(self._dtype, copy=True)  # a network may write into its input
+        return x if self._normalize is None else (x - self._normalize[0]) / self._normalize[1]
+
+    def _run(self, images: Tensor) -> dict[str, Tensor]:
+        self._outputs, self._calls = {}, dict.fromkeys(self._layers, 0)
+        with forward_hooks(self._targets), suppress(_AllReached):
+            self._network(self.prepared(images))
+        outputs, self._outputs = self._outputs, {}
+        return outputs
+
+    def _keeper(self, layer: Layer) -> Callable[[nn.Module, Any, Tensor], None]:
+        def keep(_: nn.Module, __: Any, output: Tensor) -> None:
+            self._calls[layer.name] += 1
+            if self._calls[layer.name] < layer.calls:
+                return
+            self._outputs[layer.name] = output
+            if len(self._outputs) == len(self._layers):
+                raise _AllReached
+            # what runs next may write into this tensor: an in-place ReLU, `out += identity`
+            self._outputs[layer.name] = output.clone()
+
+        return keep
+
+    @staticmethod
+    def _as_map(layer: Layer, output: Tensor) -> Tensor:
+        if output.ndim == 2:
+            return output[:, :, None, None]
+        return output.permute(0, 3, 1, 2) if layer.channels_last else output
+
+
+class _AllReached(BaseException):
+    """Ends a forward pass early; not an Exception, so that no network catches it."""

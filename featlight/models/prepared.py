@@ -1,0 +1,196 @@
+"""The frozen network as it runs: norms folded, in the run's precision and memory format, cut where a chunk needs it."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from math import prod
+
+import torch
+from torch import Tensor, fx, nn
+
+from featlight.errors import UsageError
+from featlight.models.extractor import LayerOutputs
+from featlight.models.fusion import Fold, find_folds, fold
+from featlight.models.graph import (
+    Features,
+    count_channels,
+    needed_branches,
+    shortened,
+    traced,
+    with_branches,
+    without_inplace,
+)
+from featlight.models.layer_info import ImageMemory, Layer
+from featlight.models.layers import Survey, survey
+from featlight.param.image import noise
+
+# Of the largest value of an output; another tensor is off by far more than rounding
+TOLERANCE, COARSE_TOLERANCE = 1e-3, 0.1
+
+
+def exact_dtype(dtype: torch.dtype) -> torch.dtype:
+    """In which a network that is to run in `dtype` is held and folded first: at least float32."""
+    return torch.promote_types(dtype, torch.float32)
+
+
+@dataclass
+class _Cut:
+    """The network, cut after the last of some layers.
+
+    Args:
+        layers: by name.
+        plain: as it is.
+        whole: what gives all of the layers: the graph where that is less work.
+        graph: the network's graph, its channels counted; None where it has none, or that gives something else.
+        why: it has no graph.
+    """
+
+    layers: tuple[str, ...]
+    plain: LayerOutputs
+    whole: LayerOutputs
+    graph: fx.GraphModule | None = None
+    why: str = ""
+    narrowed: dict[tuple[tuple[str, tuple[int, int]], ...], LayerOutputs] = field(default_factory=dict)
+
+
+class PreparedNetwork:
+    """Makes the cut networks of a run.
+
+    Args:
+        network: as `frozen_copy` gives it, in `exact_dtype`; it belongs to this object from now on.
+        sizes: sides of all images, in pixels.
+        dtype: of the network as it runs.
+        device: of the network.
+        normalize: mean and std of the pixels that the network is to get; None for raw pixels.
+        compile: whether to run compiled graphs.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        sizes: Sequence[int],
+        *,
+        dtype: torch.dtype,
+        device: torch.device,
+        normalize: tuple[Sequence[float], Sequence[float]] | None = None,
+        compile: bool = False,
+    ) -> None:
+        self._network = network
+        self._dtype, self._device, self._normalize, self._compile = dtype, device, normalize, compile
+        sample = noise(min(sizes), seed=0)[None].to(device, exact_dtype(dtype))  # (1, 3, S, S)
+        self.folds = find_folds(network, sample)
+        self._compiled: dict[tuple[str, ...], LayerOutputs] = {}  # compiling takes minutes
+        self._made: tuple[tuple[Fold, ...], nn.Module] | None = None
+        self._cut: _Cut | None = None
+        running = self._folded(tuple(self.folds))
+        self.surveys: dict[int, Survey] = {size: survey(running, size, device, dtype) for size in sizes}
+        plain = any(found.format == torch.contiguous_format for found in self.surveys.values())
+        self.format = torch.contiguous_format if plain else torch.channels_last
+        self._sample = noise(min(sizes), seed=0)[None].to(device).contiguous(memory_format=self.format)
+
+    def at(self, layers: Sequence[str], features: Features | None = None) -> LayerOutputs:
+        """The network, cut after the last of these layers; a convolution among them keeps what it gives unfolded.
+
+        Args:
+            layers: by name.
+            features: by layer, those that are looked for: others may be given as 0. None for all of them.
+
+        Raises:
+            UsageError: it is to be compiled, and cannot be.
+        """
+        key = tuple(layers)
+        if key in self._compiled:
+            return self._compiled[key]
+        cut = self._cut_at(key)
+        if self._compile:
+            self._compiled[key] = self._compiled_graph(cut)
+            return self._compiled[key]
+        return cut.whole if features is None else self._narrowed(cut, features)
+
+    def as_it_is(self, layers: Sequence[str]) -> LayerOutputs:
+        """The same, but for norms that are folded: nothing is rewritten."""
+        return self._cut_at(tuple(layers)).plain
+
+    def image_memory(self, layers: Collection[str]) -> ImageMemory:
+        """What one image takes, as far as these layers need the network to run.
+
+        Counted are the outputs of all modules that hold no others, at the largest size.
+        """
+        survey = self.surveys[max(self.surveys)]
+        names = list(survey)
+        last = max((names.index(name) for name in layers), default=len(names) - 1)
+        parents = {name.rpartition(".")[0] for name in names}
+        maps = [3 * survey.size**2, *(prod(survey[n].shape) for n in names[: last + 1] if n not in parents)]
+        return ImageMemory(2 * sum(maps) * self._dtype.itemsize, max(maps) * self._dtype.itemsize)
+
+    def _folded(self, folds: tuple[Fold, ...]) -> nn.Module:
+        """The network with these norms folded, the last one kept: most chunks share it."""
+        if self._made is None or self._made[0] != folds:
+            self._made = folds, fold(self._network, folds).to(self._dtype)
+        return self._made[1]
+
+    def _cut_at(self, layers: tuple[str, ...]) -> _Cut:
+        """The last one is kept: most chunks share it."""
+        if self._cut is None or self._cut.layers != layers:
+            self._cut = self._make(layers)
+        return self._cut
+
+    def _make(self, layers: tuple[str, ...]) -> _Cut:
+        network = self._folded(tuple(fold for fold in self.folds if fold.convolution not in layers))
+        found = next(iter(self.surveys.values()))
+        wanted: list[Layer] = [found[name] for name in layers]
+        network.to(memory_format=self.format)
+        plain = LayerOutputs(network, wanted, self._normalize, self.format, self._device, self._dtype)
+        try:
+            graph = traced(network, layers)
+            if not self._same(_by(graph, plain), plain, layers):  # it overwrites what it gives
+                graph = traced(without_inplace(network), layers)
+            if not self._same(_by(graph, plain), plain, layers):
+                return _Cut(layers, plain, plain, why=f"it gives other values for {' and '.join(layers)}")
+            shorter = shortened(graph)
+            with torch.no_grad():
+                count_channels(shorter or graph, plain.prepared(self._sample))
+        except Exception as error:  # tracing may raise anything, and a network is free not to be a graph
+            why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            return _Cut(layers, plain, plain, why=why)
+        if shorter is None or not self._same(_by(shorter, plain), plain, layers):
+            return _Cut(layers, plain, plain, graph)
+        return _Cut(layers, plain, _by(shorter, plain), shorter)
+
+    def _narrowed(self, cut: _Cut, features: Features) -> LayerOutputs:
+        kept = {} if cut.graph is None else needed_branches(cut.graph, features)
+        if cut.graph is None or not kept:
+            return cut.whole
+        key = tuple(sorted(kept.items()))  # torch.fx forgets no code that it has made: make each but once
+        if key not in cut.narrowed:
+            narrowed = _by(with_branches(cut.graph, kept), cut.plain)
+            cut.narrowed[key] = narrowed if self._same(narrowed, cut.whole, cut.layers, features) else cut.whole
+        return cut.narrowed[key]
+
+    def _compiled_graph(self, cut: _Cut) -> LayerOutputs:
+        if cut.graph is None:
+            raise UsageError(f"compile: on given, but the network is no plain graph ({cut.why}); allowed: auto, off")
+        return _by(cut.graph, cut.plain, compile=True)
+
+    def _same(
+        self, ours: LayerOutputs, theirs: LayerOutputs, layers: Sequence[str], features: Features | None = None
+    ) -> bool:
+        """Whether they give the same but for rounding; where features are named, of these."""
+        tolerance = TOLERANCE if self._dtype == exact_dtype(self._dtype) else COARSE_TOLERANCE
+        with torch.no_grad():
+            mine, yours = ours(self._sample), theirs(self._sample)
+        for layer in layers:
+            looked_for = list((features or {}).get(layer, range(yours[layer].shape[1])))
+            difference = (mine[layer] - yours[layer])[:, looked_for].abs().amax()
+            if not difference <= tolerance * yours[layer].abs().amax():
+                return False
+        return True
+
+
+def _by(graph: fx.GraphModule, plain: LayerOutputs, *, compile: bool = False) -> LayerOutputs:
+    """The outputs of a cut network, given by its graph."""
+
+    def run(images: Tensor) -> Mapping[str, Tensor]:
+        found: Mapping[str, Tensor] = graph(plain.prepared(images))
+        return found
+
+    return plain.of(torch.compile(run) if compile else run)

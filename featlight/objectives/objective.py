@@ -1,0 +1,94 @@
+"""The objectives of a batch of images: layer outputs to one loss per image, without a loop over images."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from featlight.config.tile import Metric, Tile
+from featlight.objectives.losses import METRIC_FUNCTIONS
+from featlight.objectives.regions import MapSize, region_mask
+
+
+class Scores(NamedTuple):
+    loss: Tensor  # (N,)
+    activation: Tensor  # (N,), the mean of the neurons that each image's objective chooses
+
+
+class Objective:
+    """What each image of a batch is to maximise.
+
+    Args:
+        tiles: one per image, all of one signature (the same layers in the same order).
+        metric: distance between the chosen neurons and the target, applied once per term.
+        target: the activation C that is aimed at.
+        first_maps: each layer's map in the first octave, which the terms' positions count on.
+    """
+
+    def __init__(self, tiles: Sequence[Tile], metric: Metric, target: float, first_maps: Mapping[str, MapSize]) -> None:
+        assert len({tile.signature for tile in tiles}) == 1
+        self._slots = list(zip(*(tile.terms for tile in tiles), strict=True))  # [term][image]
+        self._metric = METRIC_FUNCTIONS[metric]
+        self._target = target
+        self._first_maps = first_maps
+        self._cache: dict[tuple[int, torch.device, MapSize], tuple[Tensor, Tensor, Tensor | None]] = {}
+
+    def __call__(self, outputs: Mapping[str, Tensor]) -> Scores:
+        """The loss and the mean activation of each image.
+
+        Args:
+            outputs: each layer's output, (N, C, H, W).
+        """
+        losses: list[Tensor] = []
+        sums: list[Tensor] = []
+        counts: list[Tensor | int] = []
+        for slot, terms in enumerate(self._slots):
+            output = outputs[terms[0].layer]  # (N, C, H, W)
+            features, weights, mask = self._choice(slot, output)
+            if terms[0].feature is None:
+                z = output
+            else:
+                z = output[torch.arange(len(terms), device=output.device), features].unsqueeze(1)  # (N, 1, H, W)
+            distance = self._target - z
+            if mask is None:
+                counts.append(z[0].numel())
+            else:
+                z, distance = z * mask, torch.where(mask, distance, 0)
+                counts.append(mask.sum((1, 2, 3)) * z.shape[1])
+            losses.append(weights.to(z.dtype) * self._metric(distance))
+            sums.append(z.detach().sum((1, 2, 3)))
+        return Scores(sum(losses[1:], losses[0]), sum(sums[1:], sums[0]) / sum(counts))
+
+    def maps(self, outputs: Mapping[str, Tensor]) -> list[Tensor]:
+        """The whole map of each term's feature, the mean map where it takes all features.
+
+        Args:
+            outputs: each layer's output, (N, C, H, W).
+
+        Returns:
+            (N, H, W) for each term.
+        """
+        found = []
+        for terms in self._slots:
+            output = outputs[terms[0].layer]  # (N, C, H, W)
+            if terms[0].feature is None:
+                found.append(output.mean(1))
+            else:
+                found.append(torch.stack([maps[term.feature or 0] for maps, term in zip(output, terms, strict=True)]))
+        return found
+
+    def _choice(self, slot: int, output: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Features (N,), weights (N,) and region masks (N, 1, H, W), made once per map size and device."""
+        now: MapSize = (output.shape[2], output.shape[3])
+        key = (slot, output.device, now)
+        if key not in self._cache:
+            terms = self._slots[slot]
+            features = torch.tensor([term.feature or 0 for term in terms])
+            weights = torch.tensor([term.weight for term in terms], dtype=torch.float64)
+            mask = None
+            if any(term.region != "map" for term in terms):
+                first = self._first_maps[terms[0].layer]
+                mask = torch.stack([region_mask(term, first, now) for term in terms]).unsqueeze(1).to(output.device)
+            self._cache[key] = (features.to(output.device), weights.to(output.device), mask)
+        return self._cache[key]

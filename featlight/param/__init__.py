@@ -1,0 +1,1 @@
+"""What is optimised, and the image that it stands for."""

@@ -1,0 +1,125 @@
+"""Images in pixel units (0 black, 1 white, unbounded): how they start, are blurred, resized and shown."""
+
+import hashlib
+import warnings
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import functional as TF
+
+from featlight.config.recipe import NAMED_STARTS
+from featlight.config.tile import Tile
+from featlight.errors import UsageError
+
+
+def noise(size: int, seed: int) -> Tensor:
+    """Uniform noise in [0.5, 0.6), drawn in float32 on the CPU whatever the run's device and precision.
+
+    Args:
+        size: side, in pixels.
+        seed: of its own generator.
+
+    Returns:
+        (3, size, size), float32.
+    """
+    generator = torch.Generator("cpu").manual_seed(seed)
+    return torch.rand((3, size, size), generator=generator, dtype=torch.float32, device="cpu") / 10 + 0.5
+
+
+def own_seed(seed: int, tile: Tile) -> int:
+    """A seed for one tile that hangs on the run's seed, its layer and its feature, and on nothing else."""
+    term = tile.terms[0]
+    words = ("named", tile.name) if tile.is_named else (term.layer, str(term.feature))
+    return int.from_bytes(hashlib.sha256("\0".join((str(seed), *words)).encode()).digest()[:7])
+
+
+def starting_images(init: str | Tensor, size: int, seed: int, tiles: list[Tile]) -> Tensor:
+    """Where the descent of each tile starts.
+
+    Args:
+        init: `noise` (the same for all), `noise-per-feature`, `gray`, the path of an image, or a tensor
+            (3, H, W) or (len(tiles), 3, H, W).
+        size: side, in pixels.
+        seed: of the noise.
+        tiles: N of them.
+
+    Returns:
+        (N, 3, size, size), float32, or the tensor's own dtype.
+
+    Raises:
+        UsageError: the image cannot be read, or the tensor has another shape.
+    """
+    n = len(tiles)
+    if isinstance(init, Tensor):
+        check_starts(init, n)
+        return resize(init.expand(n, *init.shape[-3:]), size, antialias=True).clone()  # never the caller's own
+    if init == "noise-per-feature":
+        return torch.stack([noise(size, own_seed(seed, tile)) for tile in tiles])
+    if init == "noise":
+        one = noise(size, seed)
+    elif init == "gray":
+        one = torch.full((3, size, size), 0.5, dtype=torch.float32, device="cpu")
+    else:
+        one = resize(read_image(Path(init))[None], size, antialias=True)[0]
+    return one.expand(n, 3, size, size).clone()  # (N, 3, S, S)
+
+
+def check_starts(init: Tensor, n: int) -> None:
+    """Raise UsageError where a tensor is neither one start, (3, S, S), nor one for each of n tiles, (n, 3, S, S)."""
+    if init.ndim not in (3, 4) or init.shape[-3] != 3 or (init.ndim == 4 and init.shape[0] != n):
+        raise UsageError(f"init: a tensor of {tuple(init.shape)} given; (3, S, S) or ({n}, 3, S, S) is needed")
+
+
+def read_image(path: Path) -> Tensor:
+    """A PNG, JPEG or WebP file as (3, H, W), float32 in [0, 1].
+
+    Raises:
+        UsageError: it is missing, of another format, damaged, or too large to be a photograph.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=("PNG", "JPEG", "WEBP")) as image:
+                pixels: Tensor = TF.pil_to_tensor(image.convert("RGB"))  # (3, H, W)
+                return pixels.float() / 255
+    except (
+        OSError,
+        ValueError,
+        SyntaxError,
+        Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
+    ) as error:
+        allowed = f"{', '.join(NAMED_STARTS)}, or a PNG, JPEG or WebP file, is allowed"
+        raise UsageError(f"init: {str(path)!r} given; {allowed} ({' '.join(str(error).split())})") from None
+
+
+def blur(images: Tensor, sigma: float) -> Tensor:
+    """Gaussian blur with a 3 x 3 kernel, the border reflected.
+
+    Args:
+        images: (N, 3, H, W).
+        sigma: standard deviation, in pixels.
+    """
+    blurred: Tensor = TF.gaussian_blur(images, [3, 3], [sigma, sigma])
+    return blurred
+
+
+def resize(images: Tensor, size: int, *, antialias: bool = False) -> Tensor:
+    """Bilinear resize to size x size pixels; images of that size already are given back as they are.
+
+    Args:
+        images: (N, 3, H, W).
+        size: side, in pixels.
+        antialias: for photographs that shrink; between octaves the article has none.
+    """
+    if images.shape[-2:] == (size, size):
+        return images
+    return F.interpolate(images, (size, size), mode="bilinear", align_corners=False, antialias=antialias)
+
+
+def to_bytes(images: Tensor) -> Tensor:
+    """What is shown of them: clipped to [0, 1], in 256 steps; (N, 3, H, W) to (N, H, W, 3), uint8, on the CPU."""
+    return (images.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu()

@@ -1,0 +1,44 @@
+"""How many images are optimised together, and so how many chunks there are."""
+
+from featlight.config.schema import Config
+from featlight.models.layer_info import ImageMemory
+
+CPU_BATCH, GPU_BATCH = 8, 64  # images; a chunk that held a whole layer would leave other workers idle
+
+
+# The C library gives larger blocks back to the system when they are freed, and gets them again page by page: 8 images
+# with such maps took a quarter longer each than 4
+FEWER, LARGE_BLOCK = 4, 32 << 20  # images, bytes
+
+
+def fewest_chunks(config: Config) -> int | None:
+    """How few chunks a config may make on a CPU, where it says by itself how many tiles it asks for."""
+    ways = len(config.variants or ()) or 1
+    if config.tiles is not None:
+        tiles = len(config.tiles)
+    else:
+        specs = [config.features if spec is None else spec for spec in (config.layer or {}).values()]
+        indices = [config.index, *(variant.index for variant in config.variants or ())]
+        if "all" in specs or "all" in indices:
+            return None
+        tiles = sum(map(len, specs))
+    batch_size = CPU_BATCH if config.batch_size == "auto" else config.batch_size
+    return -(-tiles * ways // batch_size)
+
+
+def auto_batch_size(tiles: int, *, gpu: bool, image: ImageMemory, memory: int) -> int:
+    """How many images to optimise together; bits hang on it, so it hangs on nothing that changes from day to day.
+
+    Args:
+        tiles: to be made.
+        gpu: whether a GPU makes them.
+        image: what one takes.
+        memory: of the device, in bytes, all of it.
+
+    Returns:
+        A power of two: no more than the device gains from, nor than the tiles rounded up, nor than half of a GPU's
+        memory holds, or an eighth of a machine's, which several workers share.
+    """
+    largest = GPU_BATCH if gpu else FEWER if CPU_BATCH * image.largest > LARGE_BLOCK else CPU_BATCH
+    fits = max(1, memory // (2 if gpu else 8) // max(image.all, 1))
+    return min(largest, 1 << max(tiles - 1, 0).bit_length(), 1 << (fits.bit_length() - 1))

@@ -1,0 +1,104 @@
+"""The tiles that a config asks for, checked against what the network has."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
+
+from featlight.config.schema import Config
+from featlight.config.tile import Term, Tile, feature_tile
+from featlight.errors import UsageError
+from featlight.models.layer_info import Layer
+from featlight.plan.plan import Planned, Settings
+
+
+class Layers(Protocol):
+    """A network's layers at one image size: surveyed, or as a plan remembers them."""
+
+    def need(self, name: str, network_name: str) -> Layer: ...
+
+
+class RememberedLayers:
+    """The layers that a plan holds, so that a finished run needs no network."""
+
+    def __init__(self, shapes: Mapping[str, Sequence[int]]) -> None:
+        self._shapes = shapes
+
+    def need(self, name: str, network_name: str) -> Layer:
+        """The layer of that name.
+
+        Raises:
+            KeyError: the plan does not hold it; only the network can tell.
+        """
+        return Layer(name, tuple(self._shapes[name]), calls=1)
+
+
+def wanted_tiles(
+    config: Config, settings: Sequence[Settings], surveys: Mapping[int, Layers], name: str
+) -> list[Planned]:
+    """Every tile that a config asks for, in order.
+
+    Args:
+        config: settled.
+        settings: of it.
+        surveys: of the network, by image size in pixels, one for each recipe's first octave.
+        name: of the network, for messages.
+
+    Raises:
+        UsageError: a layer, feature or position that the network does not have.
+    """
+    wanted = []
+    for way in settings:
+        survey = surveys[way.recipe.first_size]
+        if config.tiles is not None:
+            for tile in config.tiles:
+                for term in tile.terms:
+                    _check_term(term, survey.need(term.layer, name))
+                wanted.append(Planned(way.variant, tile))
+            continue
+        for layer_name, spec in (config.layer or {}).items():
+            layer = survey.need(layer_name, name)
+            features = config.features if spec is None else spec
+            for tile in _layer_tiles(layer, range(layer.features) if features == "all" else features, way):
+                _check_term(tile.terms[0], layer)
+                wanted.append(Planned(way.variant, tile))
+    return wanted
+
+
+def _layer_tiles(layer: Layer, features: Sequence[int], way: Settings) -> Iterator[Tile]:
+    if way.region == "all":
+        yield feature_tile(layer.name, None)
+        return
+    height, width = layer.map_size
+    for feature in features:
+        match way.region, way.index:
+            case "row", "all":
+                yield from (feature_tile(layer.name, feature, "row", row) for row in range(height))
+            case "neuron", "all":
+                positions = ((row, column) for row in range(height) for column in range(width))
+                yield from (feature_tile(layer.name, feature, "neuron", position) for position in positions)
+            case "prefix", "all":
+                yield from (feature_tile(layer.name, feature, "prefix", last) for last in range(height * width))
+            case region, index:
+                assert index != "all"
+                yield feature_tile(layer.name, feature, region, index)
+
+
+def _check_term(term: Term, layer: Layer) -> None:
+    if term.feature is not None and term.feature >= layer.features:
+        raise UsageError(
+            f"features: {term.feature} given; layer {layer.name!r} has {layer.features}, 0 to {layer.features - 1}"
+        )
+    height, width = layer.map_size
+    match term.region, term.index:
+        case "row", int(row):
+            fits = row < height
+        case "neuron", (row, column):
+            fits = row < height and column < width
+        case "prefix", int(last):
+            fits = last < height * width
+        case _:
+            fits = True
+    if not fits:
+        given = list(term.index) if isinstance(term.index, tuple) else term.index
+        raise UsageError(
+            f"index: {given} given; the map of layer {layer.name!r} has {height} rows and {width} columns, from 0"
+        )

@@ -1,0 +1,1 @@
+"""What people look at: atlases, figures, the viewer, TensorBoard."""

@@ -1,0 +1,63 @@
+"""Small pictures of a whole layer: all of its tiles side by side, and a few on their way through the octaves."""
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from featlight.drawing.rows import Row, draw_rows
+from featlight.drawing.sheet import Cell
+from featlight.plan.plan import OCTAVE_PICTURE
+
+LARGEST_TILE, SIDE = 128, 2048  # px, of a tile and of a mosaic at most
+
+
+class Mosaic:
+    """The tiles of one atlas side by side, as they come.
+
+    Args:
+        files: of the tiles, in the order of the atlas.
+        root: the run directory.
+    """
+
+    def __init__(self, files: Sequence[str], root: Path) -> None:
+        self._files, self._root = files, root
+        self._columns = int(np.ceil(np.sqrt(len(files) * 1.5)))
+        self._tile = max(8, min(LARGEST_TILE, SIDE // self._columns))
+        rows = -(-len(files) // self._columns)
+        self._sheet = Image.new("RGB", (self._columns * self._tile, rows * self._tile), "white")
+        self._drawn: set[str] = set()
+
+    def draw(self, there: Mapping[str, object]) -> Image.Image:
+        """The mosaic with the tiles that are there by now; each is opened once."""
+        for i, file in enumerate(self._files):
+            if file in there and file not in self._drawn:
+                with Image.open(self._root / file, formats=("PNG",)) as image:
+                    small = image.convert("RGB").resize((self._tile, self._tile), Image.Resampling.LANCZOS)
+                self._sheet.paste(small, (i % self._columns * self._tile, i // self._columns * self._tile))
+                self._drawn.add(file)
+        return self._sheet
+
+
+def draw_evolution(tiles: Mapping[str, Sequence[Path]], sizes: Sequence[int], title: str) -> Image.Image:
+    """A row for each tile, from the end of its first octave to that of its last.
+
+    Args:
+        tiles: by label, the pictures of the octaves' ends.
+        sizes: of the octaves, in pixels.
+        title: of the picture.
+    """
+    rows = [
+        Row(label, [Cell("", lambda path=path: Image.open(path)) for path in paths])  # type: ignore[misc]
+        for label, paths in tiles.items()
+    ]
+    return draw_rows(rows, title=title, columns=[f"{size} px" for size in sizes], tile=OCTAVE_PICTURE)
+
+
+def jpeg(picture: Image.Image) -> bytes:
+    """A tenth of the PNG's size."""
+    buffer = io.BytesIO()
+    picture.convert("RGB").save(buffer, "JPEG", quality=88)
+    return buffer.getvalue()

@@ -1,0 +1,276 @@
+"""A run in TensorBoard: a view of the records and tiles, and never a reason for a run to die."""
+
+import functools
+import logging
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, ParamSpec
+
+import numpy as np
+from PIL import Image
+
+from featlight.plan.plan import Plan, Planned
+from featlight.report.sections import Section, sections
+from featlight.report.tensorboard.events import EventLog
+from featlight.report.tensorboard.mosaic import Mosaic, draw_evolution, jpeg
+from featlight.store.heartbeat import Heartbeat
+from featlight.store.store import Record, Store
+
+log = logging.getLogger("featlight")
+
+MOSAIC_STEPS = 10  # TensorBoard keeps that many images of a tag
+LIVE_POINTS = 20  # of each chunk's curve
+QUANTILES = {"p05": 0.05, "p50": 0.5, "p95": 0.95}
+STATISTICS = ("total_variation", "high_frequency_share")
+HPARAMS = ("model", "metric", "target", "region", "normalize", "init", "seed", "precision", "batch_size", "threads")
+RESULTS = ("result/activation_before", "result/activation_after", "progress/dead_share", "progress/tiles_per_s")
+P = ParamSpec("P")
+
+
+def _harmless(method: Callable[P, None]) -> Callable[P, None]:
+    """Make a failed event write one warning, and no more writes."""
+
+    @functools.wraps(method)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
+        board = args[0]
+        assert isinstance(board, TensorBoard)
+        if board.broken:
+            return
+        try:
+            method(*args, **kwargs)
+        except Exception as error:  # a view must not end a run, whatever it meets
+            board.broken = True
+            log.warning("TensorBoard: %s; the run goes on without it", error)
+
+    return guarded
+
+
+class TensorBoard:
+    """Writes what a run shows while it runs, from the records of all its workers; one worker alone has one.
+
+    Nothing that it writes hangs on who made a tile: curves of chunks stand in the plan's order, all else counts tiles.
+
+    Args:
+        store: of the run; events go to its folder `tensorboard`.
+        plan: of the run.
+        made: the records of the tiles that are there at the start.
+        missing: files of the tiles that are to be made.
+    """
+
+    def __init__(self, store: Store, plan: Plan, made: Mapping[str, Record], missing: Collection[str] = ()) -> None:
+        self.broken = False
+        self._store, self._plan = store, plan
+        self._sections = sections(plan)
+        self._mosaics: dict[str, Mosaic] = {}  # of the layers that are growing: each holds some 8 MB
+        self._examples = plan.examples()
+        self._done = dict(made)
+        self._failed: set[str] = set()
+        self._awaited = set(missing)
+        steps = [len(_sizes(plan, plan.tiles[members[0]].variant)) for members in plan.chunks]
+        self._starts = [0, *accumulate(steps)]  # of each chunk, on the axis of the live curves
+        self._next = 0  # chunk to be shown
+
+    @_harmless
+    def start(self, config: str) -> None:
+        """Open the log, write the resolved configuration (YAML), and what a run that was killed has left out."""
+        from torch.utils.tensorboard import summary  # torch takes seconds to import
+
+        self._log = EventLog(self._store.root / "tensorboard")
+        self._store.note_output(str(self._log.path.relative_to(self._store.root)))
+        self._log.text("run/config", f"```yaml\n{config}\n```", len(self._done))
+        self._layout()
+        if "_hparams_/session_start_info" not in self._log.last:
+            values, results = _hparams(self._plan), dict.fromkeys(RESULTS, 0.0)
+            for part in summary.hparams(values, results)[:2]:  # type: ignore[no-untyped-call]
+                self._log.summary(part, 0)
+        self._live()
+        self._grow()
+        self._log.flush()
+
+    @_harmless
+    def add(self, records: Sequence[Record], rate: float) -> None:
+        """What has come since: the curves of chunks, the run's progress, the mosaics that have grown by a tenth."""
+        self._done.update({record["file"]: record for record in records if record["status"] != "failed"})
+        failed = {record["file"] for record in records if record["status"] == "failed"}
+        self._failed = (self._failed | failed) - self._done.keys()
+        self._awaited -= self._done.keys() | self._failed
+        done, tried = len(self._done), len(self._done) + len(self._failed)
+        dead = sum(record["status"] == "dead" for record in self._done.values())
+        self._log.scalar("progress/tiles_done", done, tried)
+        if rate:
+            self._log.scalar("progress/tiles_per_s", rate, tried)
+        self._log.scalar("progress/dead_share", dead / max(done, 1), tried)
+        self._log.scalar("progress/failed", len(self._failed), tried)
+        self._live()
+        self._grow()
+        self._log.flush()
+
+    @_harmless
+    def finish(self, words: Mapping[str, Any]) -> None:
+        """The last word, as a table, and what is left to show."""
+        rows = "\n".join(f"| {key} | {value} |" for key, value in words.items())
+        # the last word is the newest, where nothing was made since, too
+        step = max(len(self._done), self._log.last.get("run/summary/text_summary", -1) + 1)
+        self._log.text("run/summary", f"| | |\n|---|---|\n{rows}", step)
+        if self._done:
+            for tag, key in zip(RESULTS[:2], ("activation_start", "activation_end"), strict=True):
+                self._log.scalar(tag, float(np.median([r[key] for r in self._done.values()])), len(self._done))
+        from torch.utils.tensorboard import summary
+
+        if "_hparams_/session_end_info" not in self._log.last:
+            self._log.summary(summary.hparams({}, {})[2], 0)  # type: ignore[no-untyped-call]
+        self._awaited.clear()  # nobody makes them any more: what comes after them shall not wait
+        self._live()
+        self._grow()
+        self._log.flush()
+
+    def _live(self) -> None:
+        """The curves of chunks, one behind the other in the plan's order, as far as no tile on the way is awaited."""
+        while self._next < len(self._plan.chunks):
+            files = [self._plan.tiles[i].file for i in self._plan.chunks[self._next]]
+            if not self._awaited.isdisjoint(files):
+                return
+            start, here = self._starts[self._next], [self._done[file] for file in files if file in self._done]
+            self._next += 1
+            if not here:
+                continue
+            self._log.scalar("health/failed", sum(file in self._failed for file in files), start)
+            self._quantiles("health/grad_norm", [record["gradient_norm"] for record in here], start)
+            curves = [record["curve"] for record in here]
+            for point in np.linspace(0, len(curves[0]) - 1, min(len(curves[0]), LIVE_POINTS)).round().astype(int):
+                step = curves[0][point][0]
+                self._quantiles("live/activation", [curve[point][1] for curve in curves], start + step)
+
+    def _grow(self) -> None:
+        for section in self._sections:
+            tag, size = f"atlas/{section.name}", len(section.tiles)
+            there = [self._done[planned.file] for planned in section.tiles if planned.file in self._done]
+            before = self._log.last.get(tag, 0)
+            if len(there) * MOSAIC_STEPS // size > before * MOSAIC_STEPS // size:
+                if section.name not in self._mosaics:
+                    self._mosaics[section.name] = Mosaic([planned.file for planned in section.tiles], self._store.root)
+                self._picture(tag, self._mosaics[section.name].draw(self._done), len(there))
+                if len(there) == size:
+                    del self._mosaics[section.name]
+                for name in STATISTICS:
+                    middle = float(np.median([record[name] for record in there]))
+                    self._log.scalar(f"image/{section.name}/{name}", middle, len(there))
+            failed = sum(planned.file in self._failed for planned in section.tiles)
+            shown = self._log.steps.get(f"activation/{section.name}/tiles", ())
+            if there and len(there) + failed == size and len(there) not in shown:
+                self._curves(section, there)
+                self._evolution(section)
+
+    def _picture(self, tag: str, picture: Image.Image, step: int) -> None:
+        self._log.picture(tag, jpeg(picture), picture.size, step)
+
+    def _quantiles(self, tag: str, values: Sequence[float], step: int) -> None:
+        for name, share in QUANTILES.items():
+            self._log.scalar(f"{tag}/{name}", float(np.quantile(values, share)), step)
+
+    def _curves(self, section: Section, there: Sequence[Record]) -> None:
+        """Quantiles over all tiles of a layer, against the recipe's steps, and the images' size, which tells octaves.
+
+        A layer that was asked for more features has other quantiles: they get a tag of their own.
+        """
+        tag = f"activation/{section.name}"
+        self._log.scalar(f"{tag}/tiles", len(there), len(there))
+        if f"{tag}/p50" in self._log.last:
+            tag = f"{tag}-{len(there)}"
+        curves = [record["curve"] for record in there]
+        sizes = _sizes(self._plan, section.variant)
+        for points in zip(*curves, strict=True):
+            step = points[0][0]
+            self._quantiles(tag, [value for _, value in points], step)
+            self._log.scalar(f"{tag}/size", sizes[step], step)
+        self._layout()
+
+    def _layout(self) -> None:
+        """The charts of Custom Scalars, anew where there are more of them."""
+        from torch.utils.tensorboard import summary
+
+        charts = _charts(self._sections, self._log.last)
+        self._log.summary(summary.custom_scalars(charts), sum(map(len, charts.values())))  # type: ignore[no-untyped-call]
+
+    def _evolution(self, section: Section) -> None:
+        """A few tiles on their way through the octaves, where a run has kept that of all of them."""
+        octaves = self._plan.fingerprints[section.variant]["recipe"]["octaves"]
+        tiles = {planned.file: planned for planned in section.tiles}
+        shown = [tiles[file] for file in self._examples[section.tiles[0].group]]
+        ends = {planned.tile.label: list(self._octave_ends(planned, len(octaves))) for planned in shown}
+        if all(path.is_file() for paths in ends.values() for path in paths):
+            title = f"{section.title}, octave by octave"
+            picture = draw_evolution(ends, [octave["size"] for octave in octaves], title)
+            self._picture(f"evolution/{section.name}", picture, len(section.tiles))
+
+    def _octave_ends(self, planned: Planned, octaves: int) -> Iterator[Any]:
+        return (self._store.octave_path(planned.file, number) for number in range(1, octaves + 1))
+
+
+def catch_up(out: Path) -> None:
+    """Add what a run's log lacks, its first worker having died, say; unless the run is at work, which adds it itself.
+
+    What stands in its way is one warning: the log is shown as it is.
+
+    Args:
+        out: the run directory.
+    """
+    try:
+        store = Store(out)
+        plan = store.plan()
+        if plan is None or Heartbeat(out).other() is not None:
+            return
+        made = store.made(plan, plan.tiles)
+        events = EventLog(out / "tensorboard")
+        chunks = {record["chunk"] for record in made.values()}
+        whole = len(events.steps.get("health/failed", ())) >= len(chunks)
+        if not whole or events.last.get("progress/tiles_done", 0) < len(made):
+            board = TensorBoard(store, plan, made)
+            board.start((out / "config.yaml").read_text(encoding="utf-8"))
+            board.add([], 0.0)
+    except Exception as error:  # a view must not fail for what it could show besides
+        log.warning("TensorBoard: %s; its log is shown as it is", error)
+
+
+def _sizes(plan: Plan, variant: str) -> list[int]:
+    """The side of the images before each step, in pixels, and after the last one."""
+    octaves = plan.fingerprints[variant]["recipe"]["octaves"]
+    return [octave["size"] for octave in octaves for _ in range(octave["steps"])] + [octaves[-1]["size"]]
+
+
+def _charts(layers: Sequence[Section], tags: Collection[str]) -> dict[str, dict[str, list[Any]]]:
+    """Custom scalars: a band between quantiles for each layer, each time that it was done, and the images' size."""
+
+    def band(tag: str) -> list[Any]:
+        return ["Margin", [f"{tag}/p50", f"{tag}/p05", f"{tag}/p95"]]
+
+    found: dict[str, dict[str, list[Any]]] = {"live": {"activation, chunk after chunk": band("live/activation")}}
+    for section in layers:
+        tag = f"activation/{section.name}"
+        found[section.title] = {
+            "activation: median, 5 % to 95 % of the tiles": band(tag),
+            "image size in pixels": ["Multiline", [f"{tag}/size"]],
+        }
+        for other in sorted(tags):
+            if grown := re.fullmatch(rf"({re.escape(tag)}-(\d+))/p50", other):
+                found[section.title][f"activation, {grown[2]} tiles"] = band(grown[1])
+    return found
+
+
+def _hparams(plan: Plan) -> dict[str, Any]:
+    """What a run was made with; where variants differ, all of their ways."""
+    ways = list(plan.fingerprints.values())
+    rows = [{key: str(way[key]) for key in HPARAMS} | _recipe_words(way["recipe"]) for way in ways]
+    layers = ", ".join(dict.fromkeys(term.layer for planned in plan.tiles for term in planned.tile.terms))
+    return {key: ", ".join(dict.fromkeys(row[key] for row in rows)) for key in rows[0]} | {"layer": layers}
+
+
+def _recipe_words(recipe: Mapping[str, Any]) -> dict[str, str]:
+    octaves = recipe["octaves"]
+    return {
+        "sizes": " ".join(str(octave["size"]) for octave in octaves),
+        "steps": " ".join(str(octave["steps"]) for octave in octaves),
+        "gradient": recipe["gradient"],
+    }

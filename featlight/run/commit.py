@@ -1,0 +1,134 @@
+"""From what a chunk's descent gave to tiles and records on disk."""
+
+import io
+import json
+from collections.abc import Container, Iterator, Sequence
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import save
+from torch import Tensor
+
+from featlight.analysis.image_metrics import high_frequency_share, total_variation
+from featlight.config.schema import Extra
+from featlight.drawing.atlas import encode_png
+from featlight.engine.module import ChunkResult
+from featlight.plan.plan import Plan, Planned
+from featlight.store.store import Record, Store
+from featlight.version import __version__
+
+CURVE_POINTS = 60
+
+
+def records_of(result: ChunkResult, plan: Plan) -> Iterator[tuple[int, Record]]:
+    """One record for each tile of a chunk, padding left out, beside the tile's place in the batch."""
+    chunk = result.chunk
+    shown = result.pictures[: len(chunk.tiles)].permute(0, 3, 1, 2).double() / 255  # (N, 3, S, S)
+    variation, fine = total_variation(shown), high_frequency_share(shown)
+    finite = torch.isfinite(result.images).flatten(1).all(1) & torch.isfinite(result.activation).all(0)
+    for i, tile in enumerate(chunk.tiles):
+        status, reason = "ok", None
+        if not finite[i]:
+            status, reason = "failed", "image or activation is not finite"
+        elif not result.alive[i]:
+            status, reason = "dead", f"no gradient at any of the {len(result.activation) - 1} steps"
+        curve = result.activation[:, i]
+        planned = Planned(chunk.settings.variant, tile)
+        yield (
+            i,
+            {
+                "name": tile.name,
+                "file": planned.file,
+                "layer": tile.terms[0].layer,
+                "feature": tile.terms[0].feature,
+                "variant": chunk.settings.variant,
+                "status": status,
+                "reason": reason,
+                "activation_start": _number(curve[0]),
+                "activation_end": _number(curve[-1]),
+                "gradient_norm": _number(result.gradient_norm[i]),
+                "total_variation": None if status == "failed" else _number(variation[i]),
+                "high_frequency_share": None if status == "failed" else _number(fine[i]),
+                "curve": [[step, _number(curve[step])] for step in _curve_steps(len(curve))],
+                "seconds": round(result.seconds / len(chunk.tiles), 4),
+                "sha256": None,
+                "bytes": None,
+                "chunk": chunk.number,
+                "batch_size": result.batch_size,
+                "fingerprint": plan.digest(chunk.settings.variant),
+            },
+        )
+
+
+def _curve_steps(points: int) -> list[int]:
+    """At most 60 of them, the first and the last among them."""
+    return sorted({round(i) for i in np.linspace(0, points - 1, min(points, CURVE_POINTS))})
+
+
+def _number(value: Tensor) -> float | None:
+    """What JSON can hold: six digits, and nothing for NaN and infinity."""
+    number = float(value)
+    return float(f"{number:.6g}") if np.isfinite(number) else None
+
+
+def provenance(result: ChunkResult, place: int, plan: Plan) -> dict[str, str]:
+    """The text inside a tile's PNG: all that made it, and nothing that varies from run to run."""
+    variant, tile = result.chunk.settings.variant, result.chunk.tiles[place]
+    values: dict[str, Any] = {"terms": [vars(term) for term in tile.terms], **plan.fingerprints[variant]}
+    return {
+        "Title": f"{plan.network['model']} {tile.name}",
+        "Software": f"featlight {__version__}",
+        "featlight": json.dumps(values, sort_keys=True),
+    }
+
+
+def commit(
+    result: ChunkResult,
+    plan: Plan,
+    store: Store,
+    kept: Container[str],
+    extras: Sequence[Extra],
+    examples: Container[str] = (),
+) -> list[Record]:
+    """Write what a chunk gave, but for the tiles that are there already.
+
+    Args:
+        result: of the descent.
+        plan: of the run.
+        store: where to write.
+        kept: files of the tiles that are there.
+        extras: what to keep of each tile besides its picture.
+        examples: files of the tiles whose octaves are kept in any case.
+
+    Returns:
+        The records of the tiles that were written or have failed.
+    """
+    vectors = io.BytesIO()
+    np.save(vectors, result.vectors[: len(result.chunk.tiles)].float().numpy())
+    files = [Planned(result.chunk.settings.variant, tile).file for tile in result.chunk.tiles]
+    store.write(store.vector_path(files), vectors.getvalue())
+    written = []
+    for place, record in records_of(result, plan):
+        if record["file"] in kept:
+            continue
+        png = None
+        if record["status"] != "failed":
+            if "floats" in extras:
+                image = result.images[place].contiguous().clone()
+                content = save({"image": image})
+                store.write(store.float_path(record["file"]), content)
+                record["float_sha256"] = sha256(content).hexdigest()
+            if "maps" in extras:
+                maps = {str(term): found[place].clone() for term, found in enumerate(result.maps)}
+                store.write(store.map_path(record["file"]), save(maps))
+            if "octaves" in extras or record["file"] in examples:
+                for number, octave in enumerate(result.octaves, 1):
+                    small = encode_png(Image.fromarray(octave[place].numpy()), {})
+                    store.write(store.octave_path(record["file"], number), small)
+            png = encode_png(Image.fromarray(result.pictures[place].numpy()), provenance(result, place, plan))
+        store.commit(png, record)
+        written.append(record)
+    return written

@@ -1,0 +1,82 @@
+"""What a run will cost, from a few timed steps; nothing is written."""
+
+import time
+from pathlib import Path
+
+import torch
+
+from featlight.config.schema import Config
+from featlight.console import format_bytes
+from featlight.engine.setup import Job, prepare
+from featlight.engine.trainer import repeatable
+from featlight.objectives.objective import Objective
+from featlight.param.image import blur, starting_images, to_bytes
+from featlight.plan.plan import Chunk
+from featlight.run.disk_space import expected_bytes, free_bytes
+from featlight.store.store import Store
+
+TIMED_STEPS = 2
+
+
+def estimate(config: Config, *, workers: int = 1, fresh: bool = False) -> dict[str, str]:
+    """Tiles, chunks, disk and time of a run, in words.
+
+    Args:
+        config: settled.
+        workers: among all machines; they are taken not to slow each other down.
+        fresh: whether what is there will be deleted first.
+
+    Raises:
+        FeatlightError: as the run itself would.
+    """
+    assert config.out is not None
+    store = Store(Path(config.out))
+    job = prepare(config, None if fresh else store.plan())
+    plan = job.plan
+    there = {} if fresh else store.made(plan, plan.tiles, config.extras)
+    missing = {planned.file for planned in job.wanted} - there.keys()
+    shares = [[plan.chunk(n, job.settings) for n in plan.share(rank, workers, missing)] for rank in range(workers)]
+    chunks = [chunk for share in shares for chunk in share]
+    disk = expected_bytes(plan, there, missing, config.extras)
+    with repeatable(plan.threads):
+        kinds = {_kind(chunk): chunk for chunk in chunks}
+        costs = {kind: _chunk_seconds(job, chunk) for kind, chunk in kinds.items()}
+    seconds = max(sum(costs[_kind(chunk)] for chunk in share) for share in shares)
+    fewest, most = min(map(len, shares)), max(map(len, shares))
+    share = str(most) if fewest == most else f"{fewest} to {most}"
+    return {
+        "network": f"{plan.network['model']}, {plan.network['weights']}",
+        "layers": ", ".join(dict.fromkeys(term.layer for planned in job.wanted for term in planned.tile.terms)),
+        "tiles": f"{len(job.wanted)}, {len(missing)} of them to be made",
+        "chunks": f"{len(chunks)} of up to {plan.batch_size} tiles",
+        "workers": f"{workers}, on {job.device.type}, {plan.threads} threads each; chunks of each: {share}",
+        "disk": f"about {format_bytes(disk)} in {config.out}, where {format_bytes(free_bytes(store.root))} are free",
+        "time": f"about {seconds / 3600:.2f} hours ({seconds:.0f} s), from {TIMED_STEPS} timed steps an octave",
+    }
+
+
+def _kind(chunk: Chunk) -> tuple[str, tuple[str, ...]]:
+    """Chunks of one kind take the same time."""
+    return chunk.settings.variant, chunk.layers
+
+
+def _chunk_seconds(job: Job, chunk: Chunk) -> float:
+    recipe = chunk.settings.recipe
+    network = job.engine.at(chunk.layers, chunk.features)
+    tiles = [chunk.tiles[0]] * job.plan.batch_size
+    objective = Objective(tiles, chunk.settings.metric, chunk.settings.target, job.first_maps[recipe.first_size])
+    total = 0.0
+    for octave in recipe.octaves:
+        images = (
+            starting_images("noise", octave.size, 999, tiles).to(job.device).contiguous(memory_format=network.format)
+        )
+        for step in range(1 + TIMED_STEPS):  # the first one warms up
+            if step == 1:
+                started = time.perf_counter()
+            images.requires_grad_(True)
+            objective(network(images)).loss.sum().backward()  # type: ignore[no-untyped-call]
+            with torch.no_grad():
+                images = blur(images - images.grad, 1.0)  # type: ignore[operator]
+        to_bytes(images)  # waits for the device
+        total += (time.perf_counter() - started) / TIMED_STEPS * octave.steps
+    return total

@@ -1,0 +1,1 @@
+"""A run directory: atomic files, records, and the checks of both."""

@@ -1,0 +1,119 @@
+"""What dying processes leave in a run directory, told apart from what is a user's own."""
+
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from featlight.plan.plan import Plan
+from featlight.store.records import Record
+from featlight.store.store import PLAN, TEMPORARY, Store
+
+YOUNG = 60.0  # seconds; younger files may be in the hands of a run, here or on another machine
+_WORD = r"[A-Za-z0-9_-][A-Za-z0-9._-]*"
+_STEM = r"(?:\d{5,}(?:-row\d+|-n\d+x\d+|-p\d{5,})?|all)"
+_TILE = rf"(?:{_WORD}/)?(?:{_WORD}/{_STEM}|named/{_WORD})"
+# By folder, the names that a run gives its files there, and what stands near the beginning of each of them.
+_OURS = {
+    "tiles": (re.compile(rf"tiles/{_TILE}\.png"), b"Software\0featlight "),
+    "floats": (re.compile(rf"floats/{_TILE}\.safetensors"), b'{"image":'),
+    "maps": (re.compile(rf"maps/{_TILE}\.safetensors"), b'{"0":'),
+    "octaves": (re.compile(rf"octaves/(?:{_WORD}/)?{_WORD}/{_STEM}\.\d+\.png"), b"\x89PNG\r\n"),
+    "vectors": (re.compile(r"vectors/chunks/[0-9a-f]{16}\.npy"), b"\x93NUMPY"),
+}
+_HEAD = 512  # bytes
+_PROBE = re.compile(r"\.probe-\d+\.tmp")
+_DRAFT = re.compile(rf"\.{re.escape(PLAN)}\.\d+\.new")
+
+
+@dataclass
+class Orphans:
+    """Files that neither the plan nor a record names.
+
+    Args:
+        bad: the run's own, and what each is.
+        in_hand: the run's own, so young that somebody may be writing them.
+        strange: nobody knows whose; never to be deleted.
+    """
+
+    bad: list[tuple[Path, str]] = field(default_factory=list)
+    in_hand: list[Path] = field(default_factory=list)
+    strange: list[Path] = field(default_factory=list)
+
+
+def find_orphans(store: Store, plan: Plan, records: Mapping[str, Record]) -> Orphans:
+    """Orphaned files, temporary files of dead writers, and strangers.
+
+    Args:
+        store: of the run directory.
+        plan: of the run.
+        records: by file; what they name is no leftover, whether or not the plan names it too.
+    """
+    known = _known(store, plan, records)
+    folders = {*_OURS, *(Path(name).parts[0] for name in store.outputs() if len(Path(name).parts) > 1)}
+    found = Orphans()
+    for path in _files(store.root, folders):
+        name = path.relative_to(store.root).as_posix()
+        temporary = _is_temporary(name, known)
+        if name in known or (not temporary and Path(name).parts[0] not in _OURS):
+            continue
+        if not temporary and not _is_ours(path, name):
+            found.strange.append(path)
+        elif is_young(path):
+            found.in_hand.append(path)
+        else:
+            found.bad.append((path, "of a writer that died" if temporary else "orphaned: no tile of the plan"))
+    return found
+
+
+def is_young(path: Path) -> bool:
+    """Whether somebody may be writing a file now; one that has gone meanwhile was in somebody's hands."""
+    try:
+        return time.time() - path.stat().st_mtime < YOUNG
+    except OSError:
+        return True
+
+
+def _known(store: Store, plan: Plan, records: Mapping[str, Record]) -> set[str]:
+    files = {planned.file for planned in plan.tiles} | {str(file) for file in records}
+    paths = {path for file in files for path in (store.float_path(file), store.map_path(file))}
+    paths |= {path for planned in plan.tiles for path in store.extra_paths(planned, plan, ["octaves"])}
+    paths |= {store.vector_path(plan.tiles[i].file for i in members) for members in plan.chunks}
+    names = {path.relative_to(store.root).as_posix() for path in paths if path.is_relative_to(store.root)}
+    return names | files | {*store.outputs(), PLAN, "config.yaml"}
+
+
+def _files(root: Path, folders: set[str]) -> Iterator[Path]:
+    """Those of the run directory itself and of some of its folders; links to folders are not followed."""
+    yield from sorted(path for path in root.iterdir() if path.is_file())
+    for folder in sorted(folders):
+        for parent, _, names in os.walk(root / folder):
+            yield from (Path(parent, name) for name in sorted(names))
+
+
+def _is_temporary(name: str, known: set[str]) -> bool:
+    """Whether it is what a writer of the run puts aside before it is whole."""
+    folder, slash, last = name.rpartition("/")
+    match = TEMPORARY.fullmatch(last)
+    if match:
+        target = f"{folder}{slash}{match[1]}"
+        return target in known or _has_our_name(target) or bool(not folder and _DRAFT.fullmatch(target))
+    return not folder and bool(_PROBE.fullmatch(last) or _DRAFT.fullmatch(last))
+
+
+def _has_our_name(name: str) -> bool:
+    folder = name.partition("/")[0]
+    return folder in _OURS and bool(_OURS[folder][0].fullmatch(name))
+
+
+def _is_ours(path: Path, name: str) -> bool:
+    """Whether a run has surely written it: its name and its first bytes are as a run's."""
+    if not _has_our_name(name):
+        return False
+    try:
+        with path.open("rb") as file:
+            return _OURS[name.partition("/")[0]][1] in file.read(_HEAD)
+    except OSError:
+        return False

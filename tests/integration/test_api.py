@@ -1,0 +1,217 @@
+import base64
+import io
+import os
+import re
+import signal
+import weakref
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import featlight
+from featlight.config.tile import feature_tile
+from featlight.engine.module import FeatureVisualizer
+from featlight.plan.plan import Planned
+from featlight.result import Result
+from tests.conftest import hand_made
+
+
+def visualize(small_recipe, *args, network=None, **options):
+    network = hand_made() if network is None else network
+    return featlight.visualize(network, *args, recipe=small_recipe, progress=False, **options)
+
+
+def test_images_in_the_order_asked_for(small_recipe):
+    result = visualize(small_recipe, "4", [5, 0, 9])
+    assert result.images.shape == (3, 3, 40, 40)
+    assert result.images.dtype == torch.float32
+    assert [record["feature"] for record in result.records] == [5, 0, 9]
+    alone = visualize(small_recipe, "4", 9, batch_size=4)
+    batch = visualize(small_recipe, "4", "9,3,2,1", batch_size=4)
+    assert torch.equal(alone.images[0], batch.images[0])
+    assert torch.equal(result[-1], result.images[2])
+    with pytest.raises(IndexError):
+        result[3]
+
+
+def test_the_same_call_gives_the_same_bits_whatever_the_global_seed(small_recipe):
+    torch.manual_seed(1)
+    one = visualize(small_recipe, "4", "0-4").images
+    torch.manual_seed(2)
+    assert torch.equal(one, visualize(small_recipe, "4", "0-4").images)
+    assert not torch.equal(one, visualize(small_recipe, "4", "0-4", seed=1).images)
+
+
+def test_several_layers_and_all_features(small_recipe):
+    result = visualize(small_recipe, {"1": "0-1", "3": [2]})
+    assert [record["name"] for record in result.records] == ["1/00000", "1/00001", "3/00002"]
+    assert len(visualize(small_recipe, ["1", "3"]).records) == 20
+
+
+def test_a_directory_keeps_what_was_made(small_recipe, monkeypatch):
+    network = hand_made()
+    first = visualize(small_recipe, "4", [3, 1], network=network, out="run")
+    in_memory = visualize(small_recipe, "4", [3, 1], network=network, batch_size=2)
+    assert torch.equal(first.images, in_memory.images)
+    more = visualize(small_recipe, "4", [1, 7], network=network, out="run")
+    assert torch.equal(more[0], first[1])
+    opened = featlight.open("run")
+    assert [record["feature"] for record in opened.records] == [3, 1, 7]
+    assert torch.equal(opened.images[:2], first.images)
+    with monkeypatch.context() as patch:
+        patch.setattr(FeatureVisualizer, "training_step", None)
+        again = visualize(small_recipe, "4", [3, 1], network=network, out="run")
+    assert torch.equal(again.images, first.images)
+    assert not list(Path("run").rglob("*.tmp"))
+
+
+def test_another_network_in_the_directory_is_refused(small_recipe):
+    network = hand_made()
+    visualize(small_recipe, "4", [0], network=network, out="run")
+    with torch.no_grad():
+        network[0].bias += 1
+    with pytest.raises(ValueError, match=r"run holds another run \(weights: there"):
+        visualize(small_recipe, "4", [0], network=network, out="run")
+
+
+def test_a_run_without_float_images_is_read_from_its_tiles(small_recipe):
+    images = visualize(small_recipe, "4", [0], out="run").images
+    for path in Path("run/floats").rglob("*.safetensors"):
+        path.unlink()
+    shown = featlight.open("run").images
+    assert (shown - images.clamp(0, 1)).abs().max() <= 0.5 / 255 + 1e-6
+    with pytest.raises(ValueError, match="holds no run"):
+        featlight.open("elsewhere")
+
+
+def test_named_tiles_with_terms_of_two_layers(small_recipe):
+    both = featlight.Tile("both", [featlight.Term("1", 3), featlight.Term("4", 2, weight=0.5, region="row", index=4)])
+    whole = featlight.Tile("whole", [featlight.Term("4")])
+    result = visualize(small_recipe, tiles=[both, whole])
+    assert [record["name"] for record in result.records] == ["both", "whole"]
+    assert result.records[1]["feature"] is None
+
+
+@pytest.mark.parametrize("init", ["noise", "noise-per-feature", "gray"])
+def test_starts_by_name(small_recipe, init):
+    assert visualize(small_recipe, "4", [0, 1], init=init).images.isfinite().all()
+
+
+def test_a_start_of_ones_own(small_recipe):
+    each = torch.rand(3, 3, 32, 32)
+    before = each.clone()
+    result = visualize(small_recipe, "4", [2, 0, 1], init=each, batch_size=2)
+    for place, feature in enumerate([2, 0, 1]):
+        alone = visualize(small_recipe, "4", [feature], init=each[place], batch_size=2)
+        assert torch.equal(result[place], alone[0])
+    assert torch.equal(each, before)
+
+
+def test_the_grid_shows_itself(small_recipe):
+    result = visualize(small_recipe, "4", [0, 1, 2])
+    assert isinstance(result.show(), Image.Image)
+    assert repr(result) == "<Sequential 4: 3 tiles, 0 dead, 0 failed>"
+
+
+def notebook_picture(html):
+    (data,) = re.findall(r'<img alt="[^"<>]*" style="[^"]*" src="data:image/jpeg;base64,([\w+/=]+)">', html)
+    return Image.open(io.BytesIO(base64.b64decode(data)))
+
+
+def test_a_notebook_shows_the_grid(small_recipe):
+    result = visualize(small_recipe, "4", [0, 1, 2])
+    html = result._repr_html_()
+    assert "3 tiles, 0 dead, 0 failed</figcaption>" in html
+    with notebook_picture(html) as ours:
+        theirs = result.show()
+        assert ours.size == theirs.size
+        difference = np.abs(np.asarray(ours, dtype=float) - np.asarray(theirs, dtype=float))
+    assert difference.mean() < 2  # of 255: a JPEG of good quality
+    assert np.quantile(difference, 0.999) < 24
+
+
+def made_up(count, read, layer="layer", status="ok", **more):
+    tiles = [Planned("", feature_tile(layer, i)) for i in range(count)]
+    return Result(tiles, [{"status": status, "reason": None, **more}] * count, f"net {layer}", read)
+
+
+def test_a_notebook_reads_large_results_one_image_at_a_time_and_shows_no_more_than_can_be_read():
+    alive, most, reads = weakref.WeakSet(), [0], [0]
+
+    def read(place):
+        image = torch.rand(3, 40, 40)
+        alive.add(image)
+        most[0], reads[0] = max(most[0], len(alive)), reads[0] + 1
+        return image
+
+    html = made_up(3000, read)._repr_html_()
+    assert most[0] <= 2
+    assert reads[0] < 1100
+    assert "3000 tiles, 0 dead, 0 failed; here are the first 1024, and show() draws all</figcaption>" in html
+    with notebook_picture(html) as picture:
+        assert 1400 < picture.width <= 1600
+
+
+def test_a_notebook_is_told_in_text_that_cannot_be_markup():
+    html = made_up(1, lambda _: torch.rand(3, 40, 40), '"><script>')._repr_html_()
+    assert "<script" not in html
+    assert 'alt="net &quot;&gt;&lt;script&gt;"' in html
+    failed = made_up(2, None, status="failed", reason="not finite")
+    assert "2 tiles, 0 dead, 2 failed" in failed._repr_html_()
+    assert made_up(0, None, "<b>")._repr_html_() == "<p>net &lt;b&gt;: 0 tiles, 0 dead, 0 failed</p>"
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"layer": "9"}, "no layer '9' in Sequential"),
+        ({"layer": "4", "features": [12]}, "features: 12 given; layer '4' has 12"),
+        ({}, "no default"),
+        ({"layer": "4", "metric": "l9"}, "metric: 'l9' given; allowed"),
+        ({"layer": "4", "normalize": "weights"}, "normalize: weights given"),
+        ({"layer": "4", "init": "nosie"}, "init: 'nosie' given"),
+        ({"layer": "4", "batch_size": 0}, "batch_size: 0 given"),
+        ({"layer": "4", "region": "row", "index": 99}, "index: 99 given"),
+    ],
+)
+def test_an_argument_that_does_not_fit_is_a_value_error(small_recipe, options, line):
+    with pytest.raises(ValueError, match=line):
+        visualize(small_recipe, **options)
+
+
+def test_ctrl_c_is_a_keyboard_interrupt_and_the_call_can_be_repeated(small_recipe, monkeypatch):
+    step = FeatureVisualizer.training_step
+
+    def interrupt(self, batch, batch_idx):
+        if self.trainer.current_epoch == 1:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, batch, batch_idx)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FeatureVisualizer, "training_step", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            visualize(small_recipe, "4", "0-3", batch_size=2, out="run")
+    assert len(featlight.open("run")) == 2
+    assert len(visualize(small_recipe, "4", "0-3", batch_size=2, out="run")) == 4
+
+
+def test_bf16_is_the_networks_alone(small_recipe):
+    exact = visualize(small_recipe, "4", "0-3").images
+    coarse = visualize(small_recipe, "4", "0-3", precision="bf16").images
+    assert coarse.dtype == torch.float32
+    assert not torch.equal(exact, coarse)
+    for one, other in zip(exact, coarse, strict=True):
+        assert torch.corrcoef(torch.stack([one.flatten(), other.flatten()]))[0, 1] > 0.9
+
+
+def test_the_embedded_network_has_a_recipe_and_a_layer_of_its_own(monkeypatch):
+    seen = {}
+    monkeypatch.setattr("featlight.api.descend", lambda job, *args, **options: seen.update(job=job))
+    with pytest.raises(KeyError):  # nothing was made
+        featlight.visualize(featlight.load(), features="0", progress=False)
+    config = seen["job"].config
+    assert config.recipe == featlight.config.recipe.TINY_INCEPTION
+    assert list(config.layer) == [featlight.config.schema.DEFAULT_LAYERS["tiny_inception"]]

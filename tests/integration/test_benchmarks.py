@@ -1,0 +1,86 @@
+"""The benchmark's arithmetic and its record; no time is asserted."""
+
+import json
+
+import pytest
+import torch
+
+from benchmarks import atlas, record, runs, steps
+from featlight.models.layers import frozen_copy
+from featlight.models.prepared import PreparedNetwork
+from tests.conftest import hand_made
+
+CPU = torch.device("cpu")
+
+
+def test_the_record_holds_every_way_and_its_surroundings(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(record, "TREE", tmp_path)
+    monkeypatch.setattr(steps, "matrix_rate", lambda *words: 1e9)  # a large product, slow where bf16 is not built in
+    monkeypatch.setattr(steps, "product", lambda *words: 0.001 * words[4])  # of so few steps, noise is larger
+    monkeypatch.setattr(runs, "commands", lambda: {"help": 1.0})
+    monkeypatch.setattr(runs, "layer_sizes", lambda *words: [{"features": 2}])
+    words = "--model tiny_inception --layer Mixed_3a --size 24 --batch-size 2 --rounds 1 --product-steps 2 --name here"
+    assert atlas.main([*words.split(), "--workers", "--precision-features", "0"]) == 0
+    values = json.loads((tmp_path / "benchmarks/results/here.json").read_text())
+    assert values.keys() >= {"date", "commit", "versions", "cpu", "command", "ways", "commands", "layer_sizes"}
+    ways = {way["way"]: way for way in values["ways"]}
+    article = ways["the article's way"]["seconds_per_image_step"]
+    for way in ways.values():
+        assert way["times_the_article"] == pytest.approx(article / way["seconds_per_image_step"])
+        assert way["share_of_matrix_rate"] > 0
+    assert {
+        "+ norms folded",
+        "+ channels last",
+        "+ one branch",
+        "bf16, all of these",
+        "featlight.visualize, fp32",
+    } < ways.keys()
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in ways)
+
+
+def test_every_way_makes_the_step_that_it_says():
+    """Each way's first step on one image is the article's."""
+    network = hand_made().eval()
+    moved = {}
+    for way in steps.ways(network, "4", 32, 1, CPU, compile=False):
+        way.step()
+        held = (cell.cell_contents for cell in way.step.__closure__)
+        images = next(value for value in held if isinstance(value, torch.Tensor))
+        moved[way.name] = images.detach().float()
+    first = moved.pop("the article's way")
+    for name, images in moved.items():
+        assert torch.allclose(images, first, atol=2e-2 if "bf16" in name else 1e-5), name
+
+
+def test_the_articles_way_has_its_own_layout():
+    """Featlight's channels last would make it faster than it is."""
+    network = hand_made().eval()
+    steps.article(network, "4", 32, CPU).step()
+    weight = network[3].weight
+    assert weight.is_contiguous()
+    assert weight.grad is not None
+
+
+def test_the_product_is_timed_an_image():
+    assert 0 < steps.product(hand_made().eval(), "4", 32, 2, 2, "fp32") < 60
+
+
+def test_operations_are_counted_for_one_image():
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, padding=1))
+    outputs = PreparedNetwork(frozen_copy(network, CPU, torch.float32), [16], dtype=torch.float32, device=CPU).at(["0"])
+    way = steps.of_outputs("", outputs, "0", 16, 4, CPU)
+    forward = 2 * 16 * 16 * 8 * 3 * 9
+    assert steps.flops(way) >= 2 * forward  # and the blur, itself a convolution
+
+
+def test_a_command_that_fails_ends_the_benchmark():
+    with pytest.raises(SystemExit, match="exit code 2"):
+        runs.command("--sede", "1")
+
+
+def test_the_peak_memory_is_the_commands_own():
+    held = torch.ones(150_000_000)  # 600 MB of this process
+    taken, peak = runs.command("--help")
+    assert taken > 0
+    assert 5_000_000 < peak < 4 * len(held) / 2

@@ -1,0 +1,68 @@
+"""Every shipped config loads, and makes a feature of each of its layers, and its figure, at a tiny size."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from featlight.cli.main import main
+from featlight.config.recipe import ARTICLE
+from featlight.config.validation import check, read
+from tests import ROOT
+
+CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+
+
+def shrunk(values):
+    """The same config with a feature of each layer, at a size and with steps that a test can afford."""
+    size = {"inception_v3": 80, "tiny_inception": 24}.get(values["model"], 40)
+
+    def recipe(sigma):
+        return {"octaves": [{"size": size, "steps": 2, "lr": [0.1, 0.1], "sigma": sigma}]}
+
+    small = {**values, "threads": 1, "batch_size": 1, "recipe": recipe([1.0, 0.5]), "out": "run"}
+    if values["model"] != "tiny_inception":
+        small["weights"] = "none"
+    if "tiles" in values:
+        for tile in small["tiles"]:
+            for term in tile["terms"]:
+                term |= {"index": [0, 0]} if "index" in term else {}
+    else:
+        small |= {"features": "0", "layer": list(values.get("layer", [])) or None}
+    for variant in values.get("variants", []):
+        variant |= {"recipe": recipe(None)} if "recipe" in variant else {}
+        variant |= {"index": [0, 0]} if isinstance(variant.get("index"), list) else {}
+        variant |= {"init": str(ROOT / variant["init"])} if "/" in variant.get("init", "") else {}
+    return small
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_a_shipped_config_makes_its_tiles_and_figures(path, capsys):
+    assert check(read(path)).settled(path.stem).out == f"runs/{path.stem}"
+    values = shrunk(read(path))
+    Path("tiny.yaml").write_text(yaml.safe_dump(values))
+    assert main(["--config", "tiny.yaml"]) == 0
+    assert ", 0 kept, " in capsys.readouterr().out
+    assert list(Path("run").glob("tiles/**/*.png"))
+    kind = values.get("figure", {}).get("kind")
+    assert Path("run/figures").is_dir() == (kind is not None)
+    if kind is not None:
+        assert Path(f"run/figures/{kind}.csv").read_text().count("\n") > 1
+        assert list(Path("run/figures").glob("*.webp" if kind in ("growth", "octaves") else f"{kind}.png"))
+    if values.get("weights") == "none":
+        assert "RANDOM WEIGHTS" in Path("run/index.html").read_text()
+
+
+def test_every_experiment_of_the_article_has_an_offline_twin():
+    names = {folder: {path.stem for path in CONFIGS if path.parent.name == folder} for folder in ("article", "offline")}
+    of_layers = {"entry", "entry_raw", "early", "middle", "late", "googlenet", "resnet50"}  # one offline: layers
+    assert names["article"] - of_layers | {"layers"} <= names["offline"]
+
+
+@pytest.mark.parametrize("name", ["inception_v3", "googlenet", "resnet50"])
+def test_imagenet_networks_run_the_articles_recipe(name):
+    assert check(read(ROOT / f"configs/{name}.yaml")).settled().recipe == ARTICLE
+
+
+def test_the_quickstart_is_the_default():
+    assert check(read(ROOT / "configs/quickstart.yaml")).settled() == check({}).settled()

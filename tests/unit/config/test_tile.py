@@ -1,0 +1,69 @@
+import pytest
+
+from featlight.config.tile import Term, Tile, feature_tile, file_name, format_features, parse_features
+
+
+@pytest.mark.parametrize(
+    ("given", "features"),
+    [("all", "all"), ("0-3,7", (0, 1, 2, 3, 7)), (5, (5,)), ([2, 0, 2], (2, 0)), (" 1 - 2 , 9", (1, 2, 9))],
+)
+def test_features_are_read_in_order_each_once(given, features):
+    assert parse_features(given) == features
+    assert parse_features(format_features(features)) == features
+
+
+@pytest.mark.parametrize("given", ["", "3-1", "-1", "a", "1,,2", [1.5], None, "0-99999999999"])
+def test_other_words_are_refused(given):
+    with pytest.raises(ValueError, match="0-15,199,201"):
+        parse_features(given)
+
+
+def test_runs_are_written_short():
+    assert format_features((0, 1, 2, 5, 7, 8)) == "0-2,5,7-8"
+
+
+@pytest.mark.parametrize(
+    ("tile", "file", "label"),
+    [
+        (feature_tile("Mixed_6b", 654), "Mixed_6b/00654", "654"),
+        (feature_tile("Mixed_6b", 654, "row", 8), "Mixed_6b/00654-row8", "654 row 8"),
+        (feature_tile("Mixed_6b", 654, "neuron", (9, 10)), "Mixed_6b/00654-n9x10", "654 (9, 10)"),
+        (feature_tile("Mixed_6b", 654, "prefix", 12), "Mixed_6b/00654-p00012", "654 to 12"),
+        (feature_tile("Mixed_6b", None), "Mixed_6b/all", "all"),
+        (Tile("both", (Term("a", 1), Term("b", 2))), "named/both", "both"),
+    ],
+)
+def test_a_tiles_file_and_label(tile, file, label):
+    assert tile.file() == file
+    assert tile.file("L2") == f"L2/{file}"
+    assert tile.label == label
+
+
+@pytest.mark.parametrize("name", ["..", "../x", "a/../b", "", "a b", "x\n", ".hidden"])
+def test_no_name_leaves_the_run_directory(name):
+    safe = file_name(name)
+    assert "/" not in safe
+    assert not safe.startswith(".")
+    with pytest.raises(ValueError, match="name"):
+        Tile(name, (Term("a", 1),))
+
+
+def test_different_unsafe_names_stay_different():
+    assert file_name("a b") != file_name("a_b") != file_name("a/b")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"region": "row"},
+        {"region": "row", "index": (1, 2)},
+        {"region": "neuron", "index": 3},
+        {"region": "prefix", "index": -1},
+        {"region": "map", "index": 0},
+        {"region": "column", "index": 0},
+        {"feature": -1},
+    ],
+)
+def test_an_index_must_fit_its_region(values):
+    with pytest.raises(ValueError, match="given"):
+        Term("a", **{"feature": 0, **values})

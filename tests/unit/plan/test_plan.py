@@ -1,0 +1,135 @@
+import json
+
+import pytest
+import torch
+
+from featlight.config.validation import check
+from featlight.errors import UsageError
+from featlight.models.layer_info import ImageMemory
+from featlight.models.layers import frozen_copy, survey
+from featlight.plan.batching import auto_batch_size, fewest_chunks
+from featlight.plan.plan import Plan, settings_of
+from featlight.plan.selection import wanted_tiles
+from tests.conftest import hand_made
+
+RECIPE = {"octaves": [{"size": 32, "steps": 2, "lr": [0.1, 0.1], "sigma": None}]}
+OTHER = {"octaves": [{"size": 20, "steps": 1, "lr": [0.1, 0.1], "sigma": None}]}
+
+
+def wanted(**values):
+    config = check({"model": "net:net", "recipe": RECIPE, **values}).settled()
+    settings = settings_of(config)
+    network = frozen_copy(hand_made(), torch.device("cpu"), torch.float32)
+    surveys = {way.recipe.first_size: survey(network, way.recipe.first_size) for way in settings}
+    return wanted_tiles(config, settings, surveys, "net")
+
+
+def plan_of(tiles, batch_size=4):
+    plan = Plan("2026-01-01", {}, {"": {"recipe": RECIPE}}, {}, batch_size, 1, {})
+    plan.add(tiles)
+    return plan
+
+
+def files(plan):
+    return [[plan.tiles[i].file for i in chunk] for chunk in plan.chunks]
+
+
+def test_layers_and_features_in_the_order_of_asking():
+    tiles = wanted(layer={"3": "2,0", "5": None}, features="1")
+    assert [tile.file for tile in tiles] == ["tiles/3/00002.png", "tiles/3/00000.png", "tiles/5/00001.png"]
+
+
+def test_all_features():
+    assert len(wanted(layer="3")) == 12
+    assert [tile.file for tile in wanted(layer="3", region="all")] == ["tiles/3/all.png"]
+
+
+@pytest.mark.parametrize(("region", "count"), [("row", 15), ("neuron", 225), ("prefix", 225)])
+def test_all_positions_of_a_region(region, count):
+    tiles = wanted(layer="3", features="4", region=region, index="all")
+    assert len({tile.file for tile in tiles}) == count
+
+
+@pytest.mark.parametrize(
+    ("values", "line"),
+    [
+        ({"layer": "6"}, "no layer '6' in net"),
+        ({"layer": "3", "features": "0,12"}, "features: 12 given; layer '3' has 12, 0 to 11"),
+        ({"layer": "3", "features": "0", "region": "row", "index": 15}, "index: 15 given; the map of layer '3' has 15"),
+        ({"layer": "3", "features": "0", "region": "neuron", "index": [0, 15]}, r"index: \[0, 15\] given"),
+        ({"layer": "3", "features": "0", "region": "prefix", "index": 225}, "index: 225 given"),
+        ({"tiles": [{"name": "a", "terms": [{"layer": "3", "feature": 12}]}]}, "features: 12 given"),
+    ],
+)
+def test_what_the_network_does_not_have_is_refused(values, line):
+    with pytest.raises(UsageError, match=line):
+        wanted(**values)
+
+
+def test_variants_make_the_same_tiles_each_its_own_way():
+    variants = [{"name": "L2", "metric": "l2"}, {"name": "small", "recipe": OTHER, "seed": 1}]
+    config = check({"model": "net:net", "recipe": RECIPE, "variants": variants}).settled()
+    l2, small = settings_of(config)
+    assert (l2.metric, l2.seed, l2.recipe.first_size) == ("l2", 999, 32)
+    assert (small.metric, small.seed, small.recipe.first_size) == ("l1", 1, 20)
+    tiles = wanted(layer="3", features="0-2", variants=variants)
+    assert [tile.file for tile in tiles][2:4] == ["tiles/L2/3/00002.png", "tiles/small/3/00000.png"]
+
+
+def test_chunks_hold_one_layer_and_stay_as_they_are_when_a_run_grows():
+    plan = plan_of(wanted(layer={"3": "0-5", "5": "0"}))
+    assert [len(chunk) for chunk in plan.chunks] == [4, 2, 1]
+    before = files(plan)
+    plan.add(wanted(layer={"3": "0-7", "5": "0-1"}))
+    assert files(plan) == [*before, ["tiles/3/00006.png", "tiles/3/00007.png"], ["tiles/5/00001.png"]]
+    assert len(plan.tiles) == 10
+
+
+def test_a_plan_reads_back_equal():
+    tiles = [{"name": "both", "terms": [{"layer": "3", "feature": 1}, {"layer": "5", "weight": 0.5}]}]
+    plan = plan_of(wanted(tiles=tiles))
+    plan.add(wanted(layer="3", features="1", region="neuron", index=[2, 3]))
+    assert Plan.from_json(plan.to_json()) == plan
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 1}', '{"format": 2}', '{"format": 2, "tiles": [1]}'])
+def test_what_is_no_plan_is_refused(text):
+    with pytest.raises(ValueError, match=r"plan|damaged|Expecting"):
+        Plan.from_json(text)
+
+
+def test_the_batch_is_a_power_of_two_no_larger_than_it_need_be():
+    def size(tiles, gpu, image_bytes=1, memory=1 << 30, largest=1):
+        return auto_batch_size(tiles, gpu=gpu, image=ImageMemory(image_bytes, largest), memory=memory)
+
+    assert [size(n, gpu=False) for n in (1, 2, 3, 8, 768)] == [1, 2, 4, 8, 8]
+    assert [size(n, gpu=True) for n in (1, 40, 768)] == [1, 64, 64]
+    assert [size(768, gpu=True, image_bytes=b, memory=800) for b in (9, 10, 100, 101, 1000)] == [32, 32, 4, 2, 1]
+    assert [size(768, gpu=False, image_bytes=b, memory=800) for b in (10, 30, 1000)] == [8, 2, 1]
+    assert [size(768, gpu=False, largest=b << 20) for b in (4, 5, 50)] == [8, 4, 4]  # blocks of more than 32 MiB
+    assert size(768, gpu=True, largest=50 << 20) == 64
+
+
+def test_a_digest_hangs_on_the_fingerprint():
+    plan = plan_of(wanted(layer="3"))
+    before = plan.digest("")
+    plan.fingerprints[""] = json.loads(json.dumps({**plan.fingerprints[""], "seed": 1}))
+    assert plan.digest("") != before
+
+
+@pytest.mark.parametrize(
+    ("values", "chunks"),
+    [
+        ({}, None),  # all features
+        ({"features": "0-7"}, 1),
+        ({"features": "0-8"}, 2),
+        ({"features": "0-8", "batch_size": 2}, 5),
+        ({"layer": {"a": "0-7", "b": None}, "features": "0-3"}, 2),
+        ({"layer": {"a": "0-7", "b": "all"}}, None),
+        ({"features": "0-7", "variants": [{"name": "a"}, {"name": "b", "metric": "l2"}]}, 2),
+        ({"features": "0", "region": "prefix", "index": "all"}, None),
+        ({"tiles": [{"name": "a", "terms": [{"layer": "a"}]}]}, 1),
+    ],
+)
+def test_workers_without_chunks_are_not_started(values, chunks):
+    assert fewest_chunks(check(values).settled()) == chunks

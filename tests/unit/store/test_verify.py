@@ -1,0 +1,312 @@
+"""What `verify` finds in directories made by hand, and what `--repair` must never touch."""
+
+import errno
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from featlight.cli.commands import COMMANDS
+from featlight.cli.main import main
+from featlight.config.tile import feature_tile
+from featlight.drawing.atlas import encode_png
+from featlight.plan.plan import Plan, Planned
+from featlight.store.store import Store
+from featlight.store.verify import repair, verify
+
+PLANNED = [Planned("", feature_tile("a", i)) for i in range(4)]
+NAMES = ", ".join(COMMANDS)
+NOBODY = 99_999_999  # no system counts its processes that far
+PNG = encode_png(Image.new("RGB", (4, 4)), {"Title": "a", "Software": "featlight 0"})
+
+
+def record(file, **changes):
+    return {"file": file, "name": "", "status": "ok", "fingerprint": plan().digest(""), **changes}
+
+
+def plan(tiles=PLANNED):
+    way = {"recipe": {"octaves": [{"size": 4}, {"size": 4}]}}
+    result = Plan("2026-01-01", {}, {"": way}, {"4": {"a": [5, 4, 4]}}, 2, 1, {})
+    result.add(tiles)
+    return result
+
+
+def make(root, tiles=PLANNED):
+    """A whole run of these tiles, its files an hour old."""
+    store = Store(root)
+    store.write_plan(plan(tiles))
+    for members in plan(tiles).chunks:
+        np.save(path := root / "vectors.npy", np.zeros((len(members), 5), np.float32))
+        store.write(store.vector_path(tiles[i].file for i in members), path.read_bytes())
+        path.unlink()
+    for planned in tiles:
+        store.commit(PNG, record(planned.file))
+    store.write_output("vectors/a.npy", b"")
+    store.write_output("atlas/a.png", b"")
+    age(root)
+    return store
+
+
+def age(root):
+    for path in root.rglob("*"):
+        os.utime(path, (time.time() - 3600,) * 2)
+
+
+def found(store):
+    return {problem.path: problem.what for problem in verify(store.root).problems}
+
+
+@pytest.fixture
+def store(tmp_path):
+    result = make(tmp_path / "run")
+    assert found(result) == {}
+    assert verify(result.root).notes == []
+    return result
+
+
+def everything(root):
+    return {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
+
+
+ORPHANS = {
+    "tiles/a/00009.png": PNG,
+    "tiles/L2/b.c-0123abcd/00001-n3x4.png": PNG[:200],  # truncated, and still known by its beginning
+    "tiles/named/both.png": PNG,
+    "floats/a/00009.safetensors": b'\x40\0\0\0\0\0\0\0{"image":{"dtype":"F32"}}',
+    "octaves/a/00009.2.png": PNG,
+    "vectors/chunks/0123456789abcdef.npy": b"\x93NUMPY\x01\0",
+}
+STRANGERS = {
+    "tiles/a/notes.txt": b"mine",
+    "tiles/a/00009.png.bak": PNG,
+    "tiles/a/00008.png": b"a picture of a user's own, whose name is a tile's",
+    "tiles/a/deep/er/00001.png": PNG,
+    "tiles/named/holiday.png": encode_png(Image.new("RGB", (4, 4)), {"Software": "a camera"}),
+    "floats/a/00007.safetensors": b'\x40\0\0\0\0\0\0\0{"weight":{"dtype":"F32"}}',
+    "octaves/a/1.png": PNG,
+    "vectors/mine.npy": b"\x93NUMPY\x01\0",
+    f"tiles/a/.notes.txt.{NOBODY}.tmp": b"mine",
+}
+ELSEWHERE = {"notes.txt": b"mine", "figures/mine.png": PNG, f".notes.txt.{NOBODY}.tmp": b"mine", "mine/00001.png": PNG}
+TEMPORARY = [
+    f"tiles/a/.00001.png.{NOBODY}.tmp",
+    f"tiles/a/.00009.png.{NOBODY}.tmp",
+    f"floats/a/.00001.safetensors.{NOBODY}.tmp",
+    f"vectors/.a.npy.{NOBODY}.tmp",
+    f"atlas/.a.png.{NOBODY}.tmp",
+    f".plan.json.{NOBODY}.tmp",
+    f".plan.json.{NOBODY}.new",
+    f"..plan.json.{NOBODY}.new.{NOBODY}.tmp",
+    f".config.yaml.{NOBODY}.tmp",
+    f".probe-{NOBODY}.tmp",
+]
+
+
+def test_orphans_go_and_strangers_stay(store):
+    before = everything(store.root)
+    for name, content in {**ORPHANS, **STRANGERS, **ELSEWHERE}.items():
+        path = store.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    age(store.root)
+    report = verify(store.root)
+    assert {problem.path for problem in report.problems} == ORPHANS.keys()
+    assert {note.partition(":")[0] for note in report.notes} == STRANGERS.keys()
+    assert repair(store.root, report) == (len(ORPHANS), 0)
+    assert everything(store.root) == before | STRANGERS.keys() | ELSEWHERE.keys()
+    assert found(store) == {}
+
+
+def test_temporary_files_of_dead_writers_go(store):
+    before = everything(store.root)
+    names = TEMPORARY
+    for name in names:
+        path = store.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"half")
+    assert found(store) == {}, "young ones may be another machine's"
+    assert len(verify(store.root).notes) == len(names)
+    age(store.root)
+    report = verify(store.root)
+    assert {problem.path: problem.what for problem in report.problems} == dict.fromkeys(names, "of a writer that died")
+    repair(store.root, report)
+    assert everything(store.root) == before
+
+
+def test_a_tile_that_is_being_written_is_left(store):
+    path = store.root / PLANNED[0].file
+    (store.root / "records/worker-0.jsonl").write_text("")
+    os.utime(path)
+    report = verify(store.root)
+    assert f"{PLANNED[0].file}: no record vouches for it yet" in report.notes[0]
+    assert {problem.path for problem in report.problems} == {planned.file for planned in PLANNED[1:]}
+    repair(store.root, report)
+    assert path.exists()
+
+
+def test_a_link_is_not_followed_out_of_the_run(store, tmp_path):
+    outside = tmp_path / "elsewhere"
+    (store.root / "tiles/a").rename(outside)
+    (store.root / "tiles/a").symlink_to(outside)
+    (outside / "00001.png").write_bytes(b"harmed")
+    report = verify(store.root)
+    assert [problem.path for problem in report.problems] == [PLANNED[1].file]
+    assert repair(store.root, report) == (0, 1)
+    assert len(list(outside.iterdir())) == 4
+
+
+def test_a_tile_that_is_not_made_is_no_damage(store, capsys):
+    more = plan([*PLANNED, Planned("", feature_tile("a", 4)), Planned("", feature_tile("a", 5))])
+    store.write_plan(more)
+    store.commit(None, record(more.tiles[5].file, status="failed"))
+    assert main(["verify", "--out", str(store.root)]) == 0
+    assert capsys.readouterr().out == "6 tiles: 4 whole, 0 harmed, 1 failed, 1 not made yet; no problems\n"
+
+
+def test_another_workers_records_count(store):
+    more = plan([*PLANNED, Planned("", feature_tile("a", 4))])
+    store.write_plan(more)
+    other = Store(store.root, "worker-1")
+    other.write(other.vector_path([more.tiles[4].file]), vectors(1))
+    other.commit(PNG, record(more.tiles[4].file))
+    assert len(verify(store.root).whole) == 5
+
+
+def vectors(rows):
+    np.save(path := Path("some.npy"), np.zeros((rows, 5), np.float32))
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("harm", [lambda path: path.unlink(), lambda path: path.write_bytes(path.read_bytes()[:-7])])
+def test_harmed_vectors_take_one_tile_with_them(store, harm):
+    path = store.vector_path(planned.file for planned in PLANNED[2:])
+    harm(path)
+    report = verify(store.root)
+    assert [problem.path for problem in report.problems] == [path.relative_to(store.root).as_posix()]
+    repair(store.root, report)
+    assert list(store.made(plan(), PLANNED)) == [PLANNED[i].file for i in (0, 1, 3)]
+    assert not path.exists()
+    assert found(store) == {}
+
+
+def test_an_octave_that_is_cut_short_takes_its_tile_with_it(store):
+    for planned in PLANNED:
+        for number in (1, 2):
+            store.write(store.octave_path(planned.file, number), PNG)
+    assert found(store) == {}
+    path = store.octave_path(PLANNED[1].file, 2)
+    path.write_bytes(PNG[:-3])
+    report = verify(store.root)
+    assert [problem.path for problem in report.problems] == ["octaves/a/00001.2.png"]
+    repair(store.root, report)
+    assert PLANNED[1].file not in store.made(plan(), PLANNED)
+    assert found(store) == {}
+
+
+def test_float_images_that_are_wanted_and_not_made_yet_are_a_note(store):
+    (store.root / "config.yaml").write_text("float_images: true\n")
+    assert verify(store.root).notes == ["4 float images not made yet"]
+    assert found(store) == {}
+
+
+def test_records_outside_the_plan(store):
+    """Whole tiles that another run asked for are kept; records of nothing go, all else stays to the byte."""
+    spare = feature_tile("a", 7)
+    store.commit(PNG, record(Planned("", spare).file))
+    path = store.root / "records/worker-0.jsonl"
+    before = path.read_bytes()
+    with path.open("ab") as file:
+        file.write(json.dumps(record("tiles/a/00008.png", bytes=1, sha256="x")).encode() + b"\n")
+        file.write(b'{"file": "tiles/a/000\n[1]\n')
+    age(store.root)
+    report = verify(store.root)
+    assert [problem.what for problem in report.problems] == [
+        "line 6 is of 'tiles/a/00008.png', which the plan does not name",
+        "line 7 is torn",
+        "line 8 is torn",
+    ]
+    assert report.notes == [
+        "whole tiles that the plan does not name: 1, as tiles/a/00007.png; asking for them takes them up"
+    ]
+    size = path.stat().st_size
+    assert repair(store.root, report) == (0, 3)
+    assert path.read_bytes()[: len(before)] == before
+    assert path.read_bytes()[len(before) :].split() == []
+    assert path.stat().st_size == size
+    assert found(store) == {}
+    assert len(store.records()) == 5
+
+
+def test_what_stands_in_a_tiles_place_is_told(store):
+    path = store.root / PLANNED[0].file
+    path.unlink()
+    path.mkdir()
+    assert found(store) == {PLANNED[0].file: "not a file"}
+    repair(store.root, verify(store.root))
+    assert path.is_dir()
+
+
+def test_what_cannot_be_removed_is_exit_74(store, monkeypatch, capsys):
+    def refused(self, missing_ok=False):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    (store.root / PLANNED[0].file).write_bytes(b"harmed")
+    monkeypatch.setattr(Path, "unlink", refused)
+    assert main(["verify", "--repair", "--out", str(store.root)]) == 74
+    assert capsys.readouterr().err.startswith(f"featlight: {store.root / PLANNED[0].file}: Read-only file system")
+
+
+def test_many_problems_are_cut_to_a_count(store, capsys):
+    (store.root / "records/worker-0.jsonl").write_text("torn\n" * 60)
+    for planned in PLANNED:
+        (store.root / planned.file).unlink()
+    age(store.root)
+    assert main(["verify", "--out", str(store.root)]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 52
+    assert lines[-2:] == [
+        "... and 10 more like these",
+        "4 tiles: 0 whole, 0 harmed, 0 failed, 4 not made yet; 60 problems",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["verfy", "--out", "run"], "no command 'verfy'; nearest: 'verify'"),
+        (["--seed", "1", "verify"], f"'verify' stands where only flags may; a command ({NAMES}) comes first"),
+        (["verify"], "--out: none given; the run's directory is needed"),
+        (["verify", "--outt", "run"], "no flag '--outt'; nearest: '--out'"),
+        (["verify", "--out", "nowhere"], "--out: nowhere holds no run"),
+    ],
+)
+def test_a_slip_is_exit_2_and_one_line(capsys, words, line):
+    assert main(words) == 2
+    assert capsys.readouterr().err == f"featlight: {line}\n"
+
+
+def test_a_damaged_plan_is_exit_2(store, capsys):
+    (store.root / "plan.json").write_text("{")
+    assert main(["verify", "--out", str(store.root)]) == 2
+    assert "plan.json: Expecting" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["--help"], ["verify", "--help"]])
+def test_help_names_the_command(capsys, words):
+    with pytest.raises(SystemExit) as caught:
+        main(words)
+    assert caught.value.code == 0
+    assert "check every tile of a run against its record" in capsys.readouterr().out
+
+
+def test_it_needs_no_torch(store):
+    code = "import sys; from featlight.cli.main import main; main(sys.argv[1:]); print('torch' in sys.modules)"
+    words = ["verify", "--out", str(store.root)]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+    assert done.stdout == "4 tiles: 4 whole, 0 harmed, 0 failed, 0 not made yet; no problems\nFalse\n"

@@ -1,0 +1,119 @@
+"""The pictures and tables of the documents, made by one command from the configs of a source tree.
+
+python -m tools.gallery
+"""
+
+import argparse
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from featlight.cli.main import main as featlight
+from featlight.console import say
+from featlight.drawing.animation import encode_animation
+from featlight.errors import UsageError
+
+TREE = Path(__file__).parents[1]
+WIDTH = 1200  # px, of a still picture at most
+FRAMES, FRAME_WIDTH = 50, 288  # of an animation: at most so many frames, so wide
+SECONDS = 10  # an animation runs
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the quickstart and every offline config, and put their figures, small, and their tables into the documents.
+
+    Returns:
+        The exit code: that of the first run which does not end with 0.
+    """
+    parser = argparse.ArgumentParser("python -m tools.gallery", description=main.__doc__)
+    parser.add_argument("names", nargs="*", help="of the configs to run; all of them where none is named")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the runs are kept")
+    parser.add_argument("--docs", type=Path, default=TREE / "docs", help="where the documents are")
+    words = parser.parse_args(arguments)
+    try:
+        chosen = configs(words.names)
+    except UsageError as error:
+        print(f"featlight: {error}", file=sys.stderr)
+        return error.exit_code
+    for config in chosen:
+        out = words.runs / config.stem
+        say(f"{config.stem}: --config {config}")
+        code = featlight(["--config", str(config), "--out", str(out)])
+        if code:
+            return code
+        figures = sorted(out.glob("figures/*")) or sorted(out.glob("atlas/*.png"))
+        for figure in figures:
+            if figure.suffix != ".gif":
+                say(f"  {document(figure, config.stem, words.docs)}")
+    return 0
+
+
+def configs(names: Sequence[str] = ()) -> list[Path]:
+    """The configs of those names, or all that need no network's weights, in order.
+
+    Raises:
+        UsageError: there is none of that name.
+    """
+    folder = TREE / "configs"
+    known = {path.stem: path for path in (folder / "quickstart.yaml", *sorted(folder.glob("offline/*.yaml")))}
+    for name in names:
+        if name not in known:
+            raise UsageError(f"gallery: {name!r} given; allowed: {', '.join(known)}")
+    return [known[name] for name in names or known]
+
+
+def document(figure: Path, name: str, docs: Path) -> Path:
+    """Put a run's figure into the documents.
+
+    Args:
+        figure: a picture (PNG), an animation (WebP) or a table (CSV) of the run.
+        name: of the config, which begins the file's name.
+        docs: the folder of the documents.
+
+    Returns:
+        Where it is.
+    """
+    kind = figure.stem.split("-")[0]  # `growth` and `added` come from one run
+    stem = f"{name}-added" if kind == "added" else name
+    match figure.suffix:
+        case ".csv":
+            target = docs / "tables" / f"{stem}.csv"
+            _folder(target)
+            shutil.copyfile(figure, target)
+        case ".webp":
+            target = docs / "images" / f"{stem}.webp"
+            _folder(target).write_bytes(_shorter(figure))
+        case _:
+            target = docs / "images" / f"{stem}.jpg"
+            with Image.open(figure) as picture:
+                small = picture.convert("RGB")
+            if small.width > WIDTH:
+                small = small.resize((WIDTH, round(small.height * WIDTH / small.width)), Image.Resampling.LANCZOS)
+            small.save(_folder(target), "JPEG", quality=85, optimize=True)
+    return target
+
+
+def _folder(target: Path) -> Path:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return target
+
+
+def _shorter(path: Path) -> bytes:
+    """The same animation, smaller and with fewer frames, its last one among them."""
+    with Image.open(path) as animation:
+        count: int = animation.n_frames  # type: ignore[attr-defined]
+        step = -(-count // FRAMES)
+        size = (FRAME_WIDTH, round(animation.height * FRAME_WIDTH / animation.width))
+        frames = []
+        for number in range((count - 1) % step, count, step):
+            animation.seek(number)
+            frames.append(animation.convert("RGB").resize(size, Image.Resampling.LANCZOS))
+    milliseconds = min(900, 1000 * SECONDS // len(frames))
+    return encode_animation(frames, milliseconds=milliseconds, format="WEBP", hold_last_ms=1500, quality=70)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
