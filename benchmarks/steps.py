@@ -12,7 +12,7 @@ from torchvision.transforms.functional import gaussian_blur
 
 import featlight
 from featlight.config.tile import feature_tile
-from featlight.engine.setup import memory_of
+from featlight.engine.device import memory_of
 from featlight.models.extractor import LayerOutputs
 from featlight.models.layers import frozen_copy, survey
 from featlight.models.prepared import PreparedNetwork

@@ -3,7 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from featlight.config.recipe import ARTICLE, Octave, Recipe
+from featlight.config.presets import ARTICLE
+from featlight.config.recipe import Octave, Recipe
 from featlight.config.tile import Term, Tile
 from featlight.version import __version__
 

@@ -11,16 +11,17 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from featlight.config.presets import DEFAULT_LAYERS
 from featlight.config.recipe import Recipe
-from featlight.config.schema import DEFAULT_LAYERS, default_recipe
 from featlight.config.tile import Index, Metric, Tile
 from featlight.config.validation import check
 from featlight.distributed.signals import Stop
+from featlight.engine.device import device_named
 from featlight.engine.module import ChunkResult
 from featlight.engine.progress import Progress
 from featlight.engine.setup import Job, prepare
 from featlight.engine.trainer import descend
-from featlight.errors import Interrupted, UsageError
+from featlight.errors import Interrupted
 from featlight.models.registry import source_of
 from featlight.param.image import check_starts
 from featlight.result import Result
@@ -79,7 +80,6 @@ def visualize(
         KeyboardInterrupt: Ctrl-C, at the end of a step.
     """
     source = source_of(network)
-    recipe = recipe or default_recipe(source.model)
     if layer is None and tiles is None:
         layer = DEFAULT_LAYERS.get(source.model)
     values = {
@@ -104,7 +104,7 @@ def visualize(
     config = check(values)
     store = None if out is None else Store(Path(out))
     pixels = init.detach().float() if isinstance(init, Tensor) else None
-    where = None if device == "auto" else _device(device)
+    where = None if device == "auto" else device_named(device)
     prepare_on = partial(prepare, network=network, device=where, init=pixels, threads=torch.get_num_threads())
     job = prepare_on(config, None if store is None else store.plan())
     if pixels is not None:
@@ -122,7 +122,6 @@ def visualize(
             if stop.asked_by is None:
                 raise
             raise KeyboardInterrupt from None
-    assert config.recipe is not None
     blank = torch.full((3, config.recipe.final_size, config.recipe.final_size), torch.nan, device="cpu")
 
     def read(place: int) -> Tensor:
@@ -137,16 +136,6 @@ def visualize(
 
 def _numbers(features: SupportsIndex | Sequence[SupportsIndex]) -> list[int]:
     return [operator.index(f) for f in ([features] if isinstance(features, SupportsIndex) else features)]
-
-
-def _device(name: str | torch.device) -> torch.device:
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UsageError(f"device: {name!r} given; auto, cpu, cuda or cuda:0 is allowed") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UsageError(f"device: {name!s} given, but no CUDA GPU is visible; allowed: auto, cpu")
-    return device
 
 
 def _in_memory(

@@ -128,4 +128,4 @@ def open_run(out: str | Path) -> Result:
             pixels = torch.from_numpy(np.array(image.convert("RGB")))  # (H, W, 3)
         return pixels.permute(2, 0, 1).float() / 255
 
-    return Result(tiles, list(made.values()), f"{plan.network['model']} {Path(out).name}", read)
+    return Result(tiles, list(made.values()), f"{plan.network.model} {Path(out).name}", read)

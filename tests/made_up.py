@@ -9,9 +9,9 @@ import numpy as np
 from PIL import Image
 
 from featlight.config.recipe import Octave, Recipe
+from featlight.config.settings import Settings
 from featlight.config.tile import Tile, feature_tile
-from featlight.plan.fingerprint import recipe_json
-from featlight.plan.plan import Plan, Planned
+from featlight.plan.plan import NetworkInfo, Plan, Planned
 from featlight.store.store import Store
 
 RECIPE = Recipe((Octave(32, 4, (0.4, 0.3), (1.2, 0.6)), Octave(40, 3, (0.3, 0.1))), gradient="rms")
@@ -29,6 +29,38 @@ def flat(number: int) -> Image.Image:
 def activation(number: int) -> float:
     """After the descent: each of 0.5, 1.5, ... 99.5 for some of 100 tiles, in no order of their own."""
     return (number * 37) % 100 + 0.5
+
+
+def made_up_plan(
+    tiles: Sequence[Planned] = (),
+    *,
+    variants: Sequence[str] = ("",),
+    recipe: Recipe = RECIPE,
+    batch_size: int = 4,
+    weights: str = "embedded weights",
+    layers: "Mapping[str, Mapping[str, tuple[int, ...]]] | None" = None,
+    **settings: object,
+) -> Plan:
+    """The plan of a run of the embedded network that nobody made."""
+    settled = {"weights": "0" * 64, "recipe": recipe, "batch_size": batch_size, "threads": 1, "compile": "off"}
+    plan = Plan(
+        created="2026-01-02",
+        network=NetworkInfo(
+            model="tiny_inception",
+            weights=weights,
+            sha256="0" * 64,
+            asked="DEFAULT",
+            file="there",
+            file_sha256="1" * 64,
+        ),
+        batch_size=batch_size,
+        threads=1,
+        versions={"featlight": "0.1.0"},
+        settings={variant: Settings(**{**settled, **settings}) for variant in variants},
+        layers={size: dict(shapes) for size, shapes in (layers or {}).items()},
+    )
+    plan.add(tiles)
+    return plan
 
 
 def made_up_run(
@@ -58,13 +90,8 @@ def made_up_run(
         octaves: whether to keep the ends of the octaves.
         vectors: by layer, (features, width).
     """
-    way = {"model": "tiny_inception", "normalize": "none", "metric": "l1", "target": 200.0, "region": "map"}
-    way |= {"index": None, "recipe": recipe_json(RECIPE), "init": "noise", "seed": 999, "precision": "fp32"}
-    way |= {"batch_size": 4, "threads": 1, "compile": "off", "weights": "0" * 64}
-    network = {"model": "tiny_inception", "weights": weights, "sha256": "0" * 64, "asked": "DEFAULT", "file": "there"}
-    shapes = {"32": {layer: [features, 4, 4] for layer, features in layers.items()}}
-    versions = {"featlight": "0.1.0"}
-    plan = Plan("2026-01-02", network, dict.fromkeys(variants, way), shapes, 4, 1, versions)
+    plan = made_up_plan(variants=variants, weights=weights)
+    plan.layers = {"32": {layer: (features, 4, 4) for layer, features in layers.items()}}
     for variant in variants:
         tiles = [feature_tile(layer, i) for layer, features in layers.items() for i in range(features)]
         plan.add([Planned(variant, tile) for tile in (*tiles, *named)])

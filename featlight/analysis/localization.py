@@ -1,8 +1,8 @@
 """Where in a tile something is: the area that its objective has changed, and where its features are active."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from featlight.analysis.image_metrics import Area, activity_overlap, affected_area
-from featlight.config.recipe import NAMED_STARTS, Octave, Recipe
+from featlight.config.recipe import NAMED_STARTS, Recipe
 from featlight.config.tile import Tile, feature_tile
 from featlight.param.image import blur, resize, starting_images, to_bytes
 from featlight.plan.plan import Plan, Planned
@@ -40,16 +40,11 @@ def undisturbed(plan: Plan, planned: Planned) -> Tensor | None:
     Returns:
         (1, 3, S, S), float64 in [0, 1], in steps of 1/255; None where the start was an image, which no plan holds.
     """
-    way = plan.fingerprints[planned.variant]
-    if way["init"] not in NAMED_STARTS:
+    settings = plan.settings[planned.variant]
+    if settings.init not in NAMED_STARTS:
         return None
-    tile = planned.tile if way["init"] == "noise-per-feature" else None  # all other starts are the same for all
-    return _undisturbed(recipe_of(way), way["init"], way["seed"], tile)
-
-
-def recipe_of(way: Mapping[str, Any]) -> Recipe:
-    """The recipe of a plan's fingerprint."""
-    return Recipe(tuple(Octave(**octave) for octave in way["recipe"]["octaves"]), way["recipe"]["gradient"])
+    tile = planned.tile if settings.init == "noise-per-feature" else None  # all other starts are the same for all
+    return _undisturbed(settings.recipe, settings.init, settings.seed, tile)
 
 
 @lru_cache(maxsize=4)

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from featlight.cli.commands import COMMANDS, Parser, hyphens
-from featlight.config.schema import DEFAULT_LAYERS, Config
+from featlight.config.presets import DEFAULT_LAYERS
+from featlight.config.schema import Config
 from featlight.config.validation import check, read
 from featlight.console import lacking, link, say
 from featlight.distributed.env import ALONE, LAUNCHER, Launch, Worker, launch_from_env, worker_from_env
@@ -234,8 +235,8 @@ def _last_lines(store: Store, *, made: int, there: Collection[Record], failed: i
     say(f"{tiles}: {made} made, {len(there) - made} kept, {dead} dead, {failed} failed{speed}")
     plan = store.plan()
     assert plan is not None
-    if plan.network["asked"] == "none":
-        say(f"note         {plan.network['weights']}: what these features show was never learned")
+    if plan.network.asked == "none":
+        say(f"note         {plan.network.weights}: what these features show was never learned")
     asked = {record["file"] for record in there}
     for section in sections(plan):
         if asked & {planned.file for planned in section.tiles}:
@@ -261,7 +262,6 @@ def _list_layers(config: Config) -> int:
     from featlight.models.layers import list_layers
     from featlight.models.registry import load
 
-    assert config.recipe is not None
     size = config.recipe.first_size
     layers = list_layers(load(config.model, config.weights, seed=config.seed), size)
     default = DEFAULT_LAYERS.get(config.model)

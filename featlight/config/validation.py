@@ -9,7 +9,8 @@ import yaml
 from pydantic import ValidationError
 
 from featlight.config.recipe import Octave, Recipe
-from featlight.config.schema import Config, Figure, Variant
+from featlight.config.schema import Config, Figure
+from featlight.config.settings import Variant
 from featlight.config.tile import Term, Tile, file_name
 from featlight.errors import UsageError, unknown
 
@@ -103,9 +104,8 @@ def _check_whole(config: Config, sources: Mapping[str, str]) -> None:
     features = {(term.layer, term.feature) for tile in config.tiles or () for term in tile.terms}
     if kind == "activity" and not 1 <= len(features) <= 3:
         refuse("figure", "kind activity needs named tiles of one to three features: more cannot be told apart")
-    own = {"region": config.region, "index": config.index}
-    for way in [own | variant.overrides() for variant in config.variants or ()] or [own]:
-        region, index = way["region"], way["index"]
+    for settings in config.settings.values():
+        region, index = settings.region, settings.index
         needs = {
             "map": "no index",
             "all": "no index",

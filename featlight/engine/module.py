@@ -63,7 +63,7 @@ class FeatureVisualizer(L.LightningModule):
     """Gradient descent on pixels; the images are the only trainable parameter.
 
     Args:
-        engine: cuts the frozen network at a chunk's layers; kept outside of this module's own children, so that
+        network: frozen, to be cut at a chunk's layers; kept outside of this module's own children, so that
             Lightning neither moves, casts nor saves it.
         chunks: the work, in order.
         first_maps: by first image size and layer, the map which the objectives' positions count on.
@@ -80,7 +80,7 @@ class FeatureVisualizer(L.LightningModule):
 
     def __init__(
         self,
-        engine: PreparedNetwork,
+        network: PreparedNetwork,
         chunks: Sequence[Chunk],
         first_maps: Mapping[int, Mapping[str, MapSize]],
         batch_size: int,
@@ -92,7 +92,7 @@ class FeatureVisualizer(L.LightningModule):
         before_step: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__()
-        self._engine = engine
+        self._prepared = network
         self.chunks = chunks
         self._first_maps = first_maps
         self._batch_size = batch_size
@@ -129,7 +129,7 @@ class FeatureVisualizer(L.LightningModule):
         padding = [chunk.tiles[-1]] * (self._batch_size - len(chunk.tiles))
         tiles = [*chunk.tiles, *padding]
         self._steps = list(recipe.steps())
-        self._network = self._engine.at(chunk.layers, chunk.features)
+        self._network = self._prepared.at(chunk.layers, chunk.features)
         self._objective = Objective(
             tiles, chunk.settings.metric, chunk.settings.target, self._first_maps[recipe.first_size]
         )
@@ -178,7 +178,7 @@ class FeatureVisualizer(L.LightningModule):
         self._end_octave()
         images = self.images.detach()
         with torch.no_grad():
-            outputs = self._engine.at(self.chunk.layers)(images)  # whole: vectors hold all features
+            outputs = self._prepared.at(self.chunk.layers)(images)  # whole: vectors hold all features
             last = self._objective(outputs).activation
         norms = self._norms.cpu()
         self._on_chunk(

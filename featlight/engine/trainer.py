@@ -93,7 +93,7 @@ def _fit(
             waiting.clear()
 
     module = FeatureVisualizer(
-        job.engine,
+        job.network,
         parts,
         job.first_maps,
         batch_size,

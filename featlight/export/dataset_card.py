@@ -4,15 +4,16 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
 import yaml
 
+from featlight.config.describe import facts, label, octave_rows
+from featlight.config.settings import Settings
 from featlight.plan.plan import Plan
 from featlight.report.sections import sections
-from featlight.report.viewer.page import is_random
 from featlight.store.snapshot import Snapshot
 
 TABLE = "metadata.csv"
@@ -62,7 +63,7 @@ def card(snapshot: Snapshot, encoding: str) -> str:
     plan, images = snapshot.plan, len(snapshot.there)
     titles = [section.title for section in sections(plan)]
     named = ", ".join(titles[:3]) + (f" and {len(titles) - 3} more" if len(titles) > 3 else "")
-    name = f"Features of {plan.network['model']}: {named}"
+    name = f"Features of {plan.network.model}: {named}"
     parts = [
         f"# {_text(name)}",
         *_loudly(plan),
@@ -71,7 +72,7 @@ def card(snapshot: Snapshot, encoding: str) -> str:
         "feature's activations to a large target. Together they show what the features of the network look for.",
         "## How they were made",
         *_network(plan),
-        *(block for variant, way in plan.fingerprints.items() for block in _way(variant, way)),
+        *(block for variant, settings in plan.settings.items() for block in _how(variant, settings)),
         "## What is in it",
         _contents(snapshot),
         "Missing tiles were not made yet when this was written, failed ones were not finite. Neither has an image.",
@@ -122,42 +123,31 @@ def _front(name: str, images: int) -> str:
 
 
 def _loudly(plan: Plan) -> list[str]:
-    if not is_random(plan):
+    if not plan.network.is_random:
         return []
-    weights = _text(plan.network["weights"])
+    weights = _text(plan.network.weights)
     return [f"> **{weights}. The network was never trained: what these features show was never learned.**"]
 
 
 def _network(plan: Plan) -> list[str]:
     network = plan.network
-    rows = [("network", _code(network["model"])), ("weights", _text(network["weights"]))]
-    rows.append(("checksum", f"`{network['sha256']}` (SHA-256 of its structure and all its tensors)"))
-    if network.get("file_sha256"):
-        rows.append(("weights' file", f"`{network['file_sha256']}` (SHA-256)"))
+    rows = [("network", _code(network.model)), ("weights", _text(network.weights))]
+    rows.append(("checksum", f"`{network.sha256}` (SHA-256 of its structure and all its tensors)"))
+    if network.file_sha256:
+        rows.append(("weights' file", f"`{network.file_sha256}` (SHA-256)"))
     rows.append(("begun", plan.created))
     rows.append(("with", ", ".join(f"{name} {version}" for name, version in plan.versions.items())))
     return [_markdown(("", ""), rows)]
 
 
-def _way(variant: str, way: Mapping[str, Any]) -> Iterator[str]:
-    """How the tiles of a variant were made: an octave a row, then the objective and the rest."""
+def _how(variant: str, settings: Settings) -> Iterator[str]:
+    """How the tiles of a variant were made: an octave a row, then every other setting."""
     if variant:
         yield f"### {_text(variant)}"
-    octaves = way["recipe"]["octaves"]
-    head = ("octave", "size, px", "steps", "learning rate", "blur sigma, px")
-    rows = [(i, o["size"], o["steps"], _pair(o["lr"]), _pair(o["sigma"])) for i, o in enumerate(octaves, 1)]
-    yield _markdown(head, rows)
-    index = "" if way["index"] is None else f" {way['index']}"
-    parts = {
-        "Objective": f"the {way['metric']} distance of the chosen neurons (region `{way['region']}`{index}) to "
-        f"{way['target']:g}",
-        "Gradient": "as it is" if way["recipe"]["gradient"] == "raw" else "each image's over its root mean square",
-        "Start": f"{way['init']}, seed {way['seed']}",
-        "Input": "raw pixels" if way["normalize"] == "none" else "normalized as the weights were trained",
-        "Arithmetic": f"{way['precision']}, {way['batch_size']} images at a time, CPU threads {way['threads']}, "
-        f"compiled graphs {way['compile']}",
-    }
-    yield "\n".join(f"- {key}: {words}." for key, words in parts.items())
+    head, *rows = octave_rows(settings.recipe)
+    yield _markdown(("octave", *head), [(str(i), *row) for i, row in enumerate(rows, 1)])
+    said = {key: words for key, words in facts(settings).items() if key not in ("model", "weights", "octaves")}
+    yield "\n".join(f"- {label(key)}: {_text(words)}." for key, words in said.items())
 
 
 def _contents(snapshot: Snapshot) -> str:
@@ -175,10 +165,6 @@ def _contents(snapshot: Snapshot) -> str:
 def _markdown(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in lines)
-
-
-def _pair(values: Sequence[float] | None) -> str:
-    return "none" if values is None else f"{values[0]:g} to {values[1]:g}"
 
 
 def _text(words: str) -> str:

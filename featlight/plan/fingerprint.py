@@ -1,82 +1,54 @@
-"""What the bits of a tile hang on, and the refusal to mix tiles that were made otherwise."""
+"""How images are made, settled for a run, and the refusal to mix tiles that were made otherwise."""
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from featlight.config.recipe import Recipe
-from featlight.config.schema import Config
+from featlight.config.settings import SHARED, Settings
 from featlight.errors import UsageError
-from featlight.plan.plan import Plan, Settings
-
-# What all variants of a run share, as its network is loaded once
-RUN_KEYS = ("model", "weights", "normalize", "precision", "batch_size", "threads", "compile")
+from featlight.plan.plan import Plan
 
 
-def fingerprint(
-    way: Settings, config: Config, plan: Plan, *, weights_sha256: str, init_sha256: str | None
-) -> dict[str, Any]:
-    """All that the bits of a tile hang on, besides the tile itself, by config key.
+def settle(settings: Settings, plan: Plan, *, weights_sha256: str, init_sha256: str | None) -> Settings:
+    """The settings of a variant with nothing left open.
 
     Args:
-        way: in which the tile is made.
-        config: settled.
-        plan: what it has settled stands for the config's `auto`.
+        settings: as asked for.
+        plan: what it has settled stands for `auto`.
         weights_sha256: checksum of the network's state.
         init_sha256: checksum of a natural start's pixels; None for a start by name.
     """
-    return {
-        "model": config.model,
+    values = {
         "weights": weights_sha256,
-        "normalize": config.normalize,
-        "metric": way.metric,
-        "target": way.target,
-        "region": way.region,
-        "index": list(way.index) if isinstance(way.index, tuple) else way.index,
-        "recipe": recipe_json(way.recipe),
-        "init": init_sha256 or way.init,
-        "seed": way.seed,
-        "precision": config.precision,
-        "batch_size": plan.batch_size if config.batch_size == "auto" else config.batch_size,
-        "threads": plan.threads if config.threads == "auto" else config.threads,
-        "compile": "off" if config.compile == "auto" else config.compile,  # on a CPU it was slower, see benchmarks
+        "init": init_sha256 or settings.init,
+        "batch_size": plan.batch_size if settings.batch_size == "auto" else settings.batch_size,
+        "threads": plan.threads if settings.threads == "auto" else settings.threads,
+        "compile": "off" if settings.compile == "auto" else settings.compile,  # on a CPU it was slower, see benchmarks
     }
+    return settings.model_copy(update=values)
 
 
-def figure_of(config: Config) -> dict[str, Any] | None:
-    """The figure that a config asks for, in JSON's own types."""
-    return None if config.figure is None else config.figure.model_dump(mode="json")
-
-
-def recipe_json(recipe: Recipe) -> dict[str, Any]:
-    """A recipe in JSON's own types."""
-    result: dict[str, Any] = json.loads(json.dumps(asdict(recipe)))
-    return result
-
-
-def refuse_other(plan: Plan, variant: str, ours: Mapping[str, Any], out: str | None) -> None:
+def refuse_other(plan: Plan, variant: str, settings: Settings, out: str | None) -> None:
     """Raise UsageError where a plan holds tiles that were made otherwise, with the keys that differ.
 
     Args:
         plan: of the run directory.
         variant: to be made; one that the plan does not know yet must share its run's network and arithmetic.
-        ours: the variant's fingerprint now.
+        settings: of the variant now, settled.
         out: the run directory.
     """
-    if variant in plan.fingerprints:
-        theirs = plan.fingerprints[variant]
-    elif plan.fingerprints:
-        any_other = next(iter(plan.fingerprints.values()))
-        theirs = {**ours, **{key: any_other[key] for key in RUN_KEYS}}
+    ours, keys = settings.fingerprint(), None
+    if variant in plan.settings:
+        theirs = plan.settings[variant].fingerprint()
+    elif plan.settings:
+        theirs, keys = next(iter(plan.settings.values())).fingerprint(), SHARED
     else:
         return
     differing = [
-        f"{key}: there {_short(theirs.get(key))}, now {_short(value)}"
-        for key, value in ours.items()
-        if theirs.get(key) != value
+        f"{key}: there {_short(theirs.get(key))}, now {_short(ours.get(key))}"
+        for key in dict.fromkeys((*ours, *theirs))
+        if (keys is None or key in keys) and theirs.get(key) != ours.get(key)
     ]
     if differing:
         raise UsageError(

@@ -1,45 +1,47 @@
 """What a run makes: its tiles, in chunks that no number of workers changes."""
 
-import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
-from typing import Any
+from typing import Any, Literal
 
-from featlight.config.recipe import Recipe
-from featlight.config.schema import AnyIndex, AnyRegion, Config
-from featlight.config.tile import Metric, Term, Tile
+from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
+
+from featlight.config.schema import Figure
+from featlight.config.settings import Settings, digest
+from featlight.config.tile import Term, Tile, file_name
 
 FORMAT = 2
 EXAMPLES = 6  # tiles of each atlas whose octaves every run keeps
 OCTAVE_PICTURE = 96  # px, side of the small pictures that show each octave's end
 
 
-@dataclass(frozen=True)
-class Settings:
-    """How tiles are made: a run's own way, or one of its variants."""
+class NetworkInfo(BaseModel):
+    """Which network a run looks into.
 
-    variant: str  # "" where the run has none
-    metric: Metric
-    target: float
-    region: AnyRegion
-    index: AnyIndex
-    recipe: Recipe
-    init: str
-    seed: int
+    Args:
+        model: the name that it was loaded by.
+        weights: in words, as in "IMAGENET1K_V1".
+        sha256: of its structure and all its tensors.
+        asked: the weights as the config asked for them.
+        file: that its weights were read from; None where no file holds them.
+        file_sha256: of that file.
+    """
 
+    model_config = ConfigDict(frozen=True)
 
-def settings_of(config: Config) -> list[Settings]:
-    """Every way in which a settled config makes its tiles."""
-    assert config.recipe is not None
-    own = Settings(
-        "", config.metric, config.target, config.region, config.index, config.recipe, config.init, config.seed
-    )
-    ways = []
-    for variant in config.variants or ():
-        ways.append(replace(own, variant=variant.name, **variant.overrides()))
-    return ways or [own]
+    model: str
+    weights: str
+    sha256: str
+    asked: str
+    file: str | None = None
+    file_sha256: str | None = None
+
+    @property
+    def is_random(self) -> bool:
+        """Whether it was never trained, which every output says loudly."""
+        return self.weights.startswith("RANDOM WEIGHTS")
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class Chunk:
     """Tiles that are optimised together: the unit of work, of commit and of resume."""
 
     number: int
+    variant: str
     settings: Settings
     tiles: tuple[Tile, ...]
 
@@ -95,27 +98,46 @@ class Plan:
 
     Args:
         created: date of the run's first start, ISO.
-        network: model, weights in words, checksum, and the weights' file with its own checksum.
-        fingerprints: by variant, all that a tile's bits hang on besides the tile itself.
-        layers: by the first octave's size (px, a string) and name, the shape (C, H, W) or (C,) of an output.
+        network: which one.
         batch_size: images optimised together; shorter chunks are padded.
         threads: CPU threads of each worker.
+        versions: of what the images depend on, by package.
+        settings: by variant, how its tiles are made, settled.
+        layers: by the first octave's size (px) and name, the shape (C, H, W) or (C,) of an output.
         tiles: every tile that was ever asked for, in the order of asking.
         chunks: indices into `tiles`.
-        figure: what to draw besides the atlas, by config key; None for nothing.
+        figure: what to draw besides the atlas; None for nothing.
+        fingerprints: by variant, its settings in JSON's own types; of a plan that was read, as they stood there.
     """
 
     created: str
-    network: dict[str, Any]
-    fingerprints: dict[str, dict[str, Any]]
-    layers: dict[str, dict[str, list[int]]]
+    network: NetworkInfo
     batch_size: int
     threads: int
     versions: dict[str, str]
+    settings: dict[str, Settings] = field(default_factory=dict)
+    layers: dict[str, dict[str, tuple[int, ...]]] = field(default_factory=dict)
     tiles: list[Planned] = field(default_factory=list)
     chunks: list[list[int]] = field(default_factory=list)
-    figure: dict[str, Any] | None = None
-    format: int = FORMAT
+    figure: Figure | None = None
+    fingerprints: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for variant, settings in self.settings.items():
+            self.add_variant(variant, settings)
+
+    def add_variant(self, variant: str, settings: Settings) -> None:
+        """Take up a variant; one that is known stays as it is."""
+        self.settings.setdefault(variant, settings)
+        self.fingerprints.setdefault(variant, settings.fingerprint())
+
+    def digest(self, variant: str) -> str:
+        """The fingerprint that a record carries, short."""
+        return digest(self.fingerprints[variant])
+
+    def shape(self, variant: str, layer: str) -> tuple[int, ...]:
+        """Of a layer's output in a variant's first octave: (C, H, W) or (C,)."""
+        return self.layers[str(self.settings[variant].recipe.first_size)][layer]
 
     def add(self, wanted: Sequence[Planned]) -> None:
         """Append what is not there yet, in chunks of its own, so that the chunks there stay as they are."""
@@ -130,7 +152,8 @@ class Plan:
 
     def chunk(self, number: int, settings: Mapping[str, Settings]) -> Chunk:
         members = [self.tiles[i] for i in self.chunks[number]]
-        return Chunk(number, settings[members[0].variant], tuple(planned.tile for planned in members))
+        variant = members[0].variant
+        return Chunk(number, variant, settings[variant], tuple(planned.tile for planned in members))
 
     def share(self, rank: int, world: int, missing: Collection[str]) -> list[int]:
         """Numbers of the chunks that fall to a worker and lack a tile.
@@ -157,31 +180,79 @@ class Plan:
                 first.append(planned.file)
         return found
 
-    def digest(self, variant: str) -> str:
-        """The fingerprint that a record carries, short."""
-        text = json.dumps(self.fingerprints[variant], sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
-
     def to_json(self) -> str:
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in ("tiles", "format")}
-        tiles = [{"variant": planned.variant, **asdict(planned.tile)} for planned in self.tiles]
-        return json.dumps({"format": self.format, **values, "tiles": tiles}, indent=1) + "\n"
+        values = {
+            "format": FORMAT,
+            "created": self.created,
+            "network": self.network.model_dump(),
+            "fingerprints": self.fingerprints,
+            "layers": self.layers,
+            "batch_size": self.batch_size,
+            "threads": self.threads,
+            "versions": self.versions,
+            "chunks": self.chunks,
+            "figure": None if self.figure is None else self.figure.model_dump(mode="json"),
+            "tiles": [{"variant": planned.variant, **asdict(planned.tile)} for planned in self.tiles],
+        }
+        return json.dumps(values, indent=1) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "Plan":
-        """Read it back.
+        """Read it back, every value checked.
 
         Raises:
-            ValueError: it is no plan, or one of another format.
+            ValueError: it is no plan, one of another format, or damaged.
         """
         values = json.loads(text)
         if not isinstance(values, dict) or values.get("format") != FORMAT:
             raise ValueError(f"not a plan of format {FORMAT}")
         try:
-            tiles = [
-                Planned(entry["variant"], Tile(entry["name"], tuple(Term(**term) for term in entry["terms"])))
-                for entry in values.pop("tiles")
-            ]
-            return cls(tiles=tiles, **values)
-        except (TypeError, KeyError, AttributeError) as error:
-            raise ValueError(f"damaged ({error})") from None
+            file = _PlanFile.model_validate(values)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(map(str, first["loc"]))
+            raise ValueError(f"damaged ({where}: {first['msg']})") from None
+        try:
+            tiles = [Planned(entry.variant, Tile(entry.name, entry.terms)) for entry in file.tiles]
+        except ValueError as error:
+            raise ValueError(f"damaged (tiles: {error})") from None
+        strange = {planned.variant for planned in tiles} - file.fingerprints.keys()
+        if strange or any(variant != "" and variant != file_name(variant) for variant in file.fingerprints):
+            raise ValueError("damaged (variant: a name that is none)")
+        if sorted(i for members in file.chunks for i in members) != list(range(len(tiles))):
+            raise ValueError("damaged (chunks: they do not hold each tile once)")
+        return cls(
+            created=file.created,
+            network=file.network,
+            batch_size=file.batch_size,
+            threads=file.threads,
+            versions=file.versions,
+            settings=file.fingerprints,
+            layers=file.layers,
+            tiles=tiles,
+            chunks=file.chunks,
+            figure=file.figure,
+            fingerprints=values["fingerprints"],
+        )
+
+
+class _Entry(BaseModel):
+    variant: str
+    name: str
+    terms: tuple[Term, ...]
+
+
+class _PlanFile(BaseModel):
+    """`plan.json` as it is read."""
+
+    format: Literal[2]
+    created: str
+    network: NetworkInfo
+    fingerprints: dict[str, Settings]
+    layers: dict[str, dict[str, tuple[PositiveInt, ...]]]
+    batch_size: PositiveInt
+    threads: PositiveInt
+    versions: dict[str, str]
+    tiles: list[_Entry]
+    chunks: list[list[int]]
+    figure: Figure | None = None

@@ -4,10 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from featlight.config.schema import Config
+from featlight.config.settings import Settings
 from featlight.config.tile import Term, Tile, feature_tile
 from featlight.errors import UsageError
 from featlight.models.layer_info import Layer
-from featlight.plan.plan import Planned, Settings
+from featlight.plan.plan import Planned
 
 
 class Layers(Protocol):
@@ -31,14 +32,11 @@ class RememberedLayers:
         return Layer(name, tuple(self._shapes[name]), calls=1)
 
 
-def wanted_tiles(
-    config: Config, settings: Sequence[Settings], surveys: Mapping[int, Layers], name: str
-) -> list[Planned]:
+def wanted_tiles(config: Config, surveys: Mapping[int, Layers], name: str) -> list[Planned]:
     """Every tile that a config asks for, in order.
 
     Args:
         config: settled.
-        settings: of it.
         surveys: of the network, by image size in pixels, one for each recipe's first octave.
         name: of the network, for messages.
 
@@ -46,30 +44,30 @@ def wanted_tiles(
         UsageError: a layer, feature or position that the network does not have.
     """
     wanted = []
-    for way in settings:
-        survey = surveys[way.recipe.first_size]
+    for variant, settings in config.settings.items():
+        survey = surveys[settings.recipe.first_size]
         if config.tiles is not None:
             for tile in config.tiles:
                 for term in tile.terms:
                     _check_term(term, survey.need(term.layer, name))
-                wanted.append(Planned(way.variant, tile))
+                wanted.append(Planned(variant, tile))
             continue
         for layer_name, spec in (config.layer or {}).items():
             layer = survey.need(layer_name, name)
             features = config.features if spec is None else spec
-            for tile in _layer_tiles(layer, range(layer.features) if features == "all" else features, way):
+            for tile in _layer_tiles(layer, range(layer.features) if features == "all" else features, settings):
                 _check_term(tile.terms[0], layer)
-                wanted.append(Planned(way.variant, tile))
+                wanted.append(Planned(variant, tile))
     return wanted
 
 
-def _layer_tiles(layer: Layer, features: Sequence[int], way: Settings) -> Iterator[Tile]:
-    if way.region == "all":
+def _layer_tiles(layer: Layer, features: Sequence[int], settings: Settings) -> Iterator[Tile]:
+    if settings.region == "all":
         yield feature_tile(layer.name, None)
         return
     height, width = layer.map_size
     for feature in features:
-        match way.region, way.index:
+        match settings.region, settings.index:
             case "row", "all":
                 yield from (feature_tile(layer.name, feature, "row", row) for row in range(height))
             case "neuron", "all":

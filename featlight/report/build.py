@@ -11,7 +11,7 @@ import numpy as np
 from featlight.drawing.atlas import Cell, draw_atlas, encode_png
 from featlight.errors import FeatlightError, StorageError, UsageError
 from featlight.plan.plan import Plan
-from featlight.report.sections import Section, _ways, atlas_of, cell, heading, sections
+from featlight.report.sections import Section, atlas_of, cell, heading, sections, subtitle
 from featlight.report.tensorboard.projector import Points, write_projector
 from featlight.report.viewer.page import DATA, FORMAT, Group, write_viewer
 from featlight.store.store import Record, Store
@@ -30,7 +30,7 @@ def render(store: Store, plan: Plan) -> None:
             Group(
                 name=section.name,
                 title=section.title,
-                subtitle=_ways(plan, section),
+                subtitle=subtitle(plan, section),
                 layer=section.layer,
                 variant=section.variant,
                 atlas=_draw_sheets(store, plan, section, cells),

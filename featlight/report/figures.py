@@ -40,7 +40,7 @@ def draw_figure(store: Store, plan: Plan, cells: Mapping[str, Cell], records: Ma
         Paths of what was written, from the run directory.
     """
     assert plan.figure is not None
-    kind = plan.figure["kind"]
+    kind = plan.figure.kind
     numbers: Numbers = {}
     match kind:
         case "growth":
@@ -61,7 +61,7 @@ def _rows(plan: Plan) -> dict[str, list[Planned]]:
         "layer": lambda planned: "" if planned.tile.is_named else planned.tile.terms[0].layer,
         "variant": lambda planned: planned.variant,
         "tile": lambda planned: planned.tile.label,
-    }[plan.figure["rows"]]
+    }[plan.figure.rows]
     rows: dict[str, list[Planned]] = {}
     for planned in plan.tiles:
         rows.setdefault(name(planned), []).append(planned)
@@ -73,9 +73,9 @@ def _grid(
 ) -> list[str]:
     """Rows of tiles; where places are asked for, below each the same tiles with outlines around them."""
     assert plan.figure is not None
-    kind, title = plan.figure["kind"], _title(plan, plan.network["model"])
+    kind, title = plan.figure.kind, _title(plan, plan.network.model)
     rows = _rows(plan)
-    across = "variant" if plan.figure["rows"] == "tile" else "label"
+    across = "variant" if plan.figure.rows == "tile" else "label"
     labels = [[p.variant if across == "variant" else p.tile.label for p in tiles] for tiles in rows.values()]
     alike = all(row == labels[0] for row in labels) and any(labels[0])
     places = _places(store, plan, records)
@@ -88,7 +88,7 @@ def _grid(
     picture = draw_rows(
         drawn,
         title=title,
-        subtitle=f"{plan.network['weights']} · {plan.created}",
+        subtitle=f"{plan.network.weights} · {plan.created}",
         footer=_legend(plan) if kind == "activity" else "",
         columns=labels[0] if alike else None,
     )
@@ -113,7 +113,7 @@ def _legend(plan: Plan) -> str:
 def _places(store: Store, plan: Plan, records: Mapping[str, Record]) -> dict[str, Marked]:
     """By file, for those tiles that are there and that the figure asks the places of."""
     assert plan.figure is not None
-    kind, features, found = plan.figure["kind"], _features(plan)[: len(OUTLINES)], {}
+    kind, features, found = plan.figure.kind, _features(plan)[: len(OUTLINES)], {}
     for planned in plan.tiles:
         if records.get(planned.file, {}).get("status", "failed") == "failed":
             continue
@@ -144,9 +144,7 @@ def _growth(
     written = []
     for growth in growths(plan):
         title = _title(plan, f"{growth.layer} {growth.feature}")
-        written += _animate(
-            store, f"growth-{growth.name}", frames(growth, cells, title=title, mark=plan.figure["mark"])
-        )
+        written += _animate(store, f"growth-{growth.name}", frames(growth, cells, title=title, mark=plan.figure.mark))
         added = added_neurons(store, plan, growth, records)
         if added:
             name = f"figures/added-{growth.name}.png"
@@ -161,7 +159,7 @@ def _octaves(store: Store, plan: Plan) -> list[str]:
     """One animation for each tile, an octave in each frame."""
     written = []
     for planned in plan.tiles:
-        sizes = [octave["size"] for octave in plan.fingerprints[planned.variant]["recipe"]["octaves"]]
+        sizes = [octave.size for octave in plan.settings[planned.variant].recipe.octaves]
         paths = [store.octave_path(planned.file, number) for number in range(1, len(sizes) + 1)]
         if all(path.is_file() for path in paths):
             ends = [Cell("", lambda path=path: Image.open(path)) for path in paths]  # type: ignore[misc]
@@ -216,4 +214,4 @@ def _similarity(first: Tensor, second: Tensor) -> float:
 
 def _title(plan: Plan, otherwise: str) -> str:
     assert plan.figure is not None
-    return plan.figure["title"] or otherwise
+    return plan.figure.title or otherwise

@@ -1,7 +1,7 @@
 """How a feature grows, a neuron at a time: an animation, and where each added neuron's change falls."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from featlight.analysis.image_metrics import change_outside
 from featlight.analysis.localization import changed_area, heat_of, pixels, undisturbed
+from featlight.config.settings import Settings
 from featlight.config.tile import Term
 from featlight.drawing.animation import growth_frames
 from featlight.drawing.atlas import draw_grid
@@ -92,20 +93,23 @@ def added_neurons(store: Store, plan: Plan, growth: Growth, records: Mapping[str
 
 def _alone(plan: Plan, growth: Growth) -> dict[tuple[int, int], Planned]:
     """The growing feature's neurons that the run makes one by one in the same way, by position."""
-    same = ("recipe", "metric", "target", "init", "seed")
-    own = plan.fingerprints[growth.variant]
+    own = _whole_map(plan.settings[growth.variant])
     found = {}
     for planned in plan.tiles:
         term = planned.tile.terms[0]
-        way = plan.fingerprints[planned.variant]
         if (
             (term.layer, term.feature, term.region) == (growth.layer, growth.feature, "neuron")
             and isinstance(term.index, tuple)
             and not planned.tile.is_named
-            and all(way[key] == own[key] for key in same)
+            and _whole_map(plan.settings[planned.variant]) == own
         ):
             found[term.index] = planned
     return found
+
+
+def _whole_map(settings: Settings) -> Settings:
+    """The same settings, whatever region they are of."""
+    return settings.model_copy(update={"region": "map", "index": None})
 
 
 def _is_shown(records: Mapping[str, Record], planned: Planned) -> bool:
@@ -137,6 +141,5 @@ def draw_added(added: list[Added], growth: Growth, *, title: str) -> Image.Image
 
 def _map_size(plan: Plan, variant: str, term: Term) -> tuple[int, int]:
     """The map that positions count on: the first octave's."""
-    size = str(plan.fingerprints[variant]["recipe"]["octaves"][0]["size"])
-    shape: list[Any] = plan.layers[size][term.layer]
+    shape = plan.shape(variant, term.layer)
     return (shape[1], shape[2]) if len(shape) == 3 else (1, 1)

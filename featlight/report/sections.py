@@ -6,6 +6,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from featlight.config.describe import brief
 from featlight.config.tile import file_name
 from featlight.drawing.atlas import Cell
 from featlight.drawing.sheet import Heading
@@ -73,26 +74,12 @@ def cell(root: Path, planned: Planned, record: Record | None) -> Cell:
 
 def heading(plan: Plan, section: Section) -> Heading:
     """What stands above its tiles: network and layer, and how they were made."""
-    title = f"{plan.network['model']} {section.title}"
-    return Heading(title, "", f"{plan.network['weights']} · {_ways(plan, section)} · {plan.created}", "")
+    title = f"{plan.network.model} {section.title}"
+    return Heading(title, "", f"{plan.network.weights} · {subtitle(plan, section)} · {plan.created}", "")
 
 
-def _ways(plan: Plan, section: Section) -> str:
-    """How its tiles were made."""
-    way = plan.fingerprints[section.variant]
-    recipe = way["recipe"]
-    sizes = ", ".join(str(octave["size"]) for octave in recipe["octaves"])
-    steps = sum(octave["steps"] for octave in recipe["octaves"])
-    region = "" if way["region"] == "map" or not section.layer else f" · {way['region']}"
-    return (
-        f"{len(section.tiles)} of {_features(plan, section)} features{region}"
-        f" · {way['metric']} to {way['target']:g} · {steps} steps at {sizes} px · {recipe['gradient']} gradient"
-        f" · start {way['init'][:24]}, seed {way['seed']}"
-    )
-
-
-def _features(plan: Plan, section: Section) -> int:
-    if not section.layer:
-        return len(section.tiles)
-    size = str(plan.fingerprints[section.variant]["recipe"]["octaves"][0]["size"])
-    return plan.layers[size][section.layer][0]
+def subtitle(plan: Plan, section: Section) -> str:
+    """How many of a layer's features its tiles show, and how these were made."""
+    there = len(section.tiles)
+    features = plan.shape(section.variant, section.layer)[0] if section.layer else there
+    return f"{there} of {features} features · {brief(plan.settings[section.variant])}"

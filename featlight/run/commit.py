@@ -36,7 +36,7 @@ def records_of(result: ChunkResult, plan: Plan) -> Iterator[tuple[int, Record]]:
         elif not result.alive[i]:
             status, reason = "dead", f"no gradient at any of the {len(result.activation) - 1} steps"
         curve = result.activation[:, i]
-        planned = Planned(chunk.settings.variant, tile)
+        planned = Planned(chunk.variant, tile)
         yield (
             i,
             {
@@ -44,7 +44,7 @@ def records_of(result: ChunkResult, plan: Plan) -> Iterator[tuple[int, Record]]:
                 "file": planned.file,
                 "layer": tile.terms[0].layer,
                 "feature": tile.terms[0].feature,
-                "variant": chunk.settings.variant,
+                "variant": chunk.variant,
                 "status": status,
                 "reason": reason,
                 "activation_start": _number(curve[0]),
@@ -58,7 +58,7 @@ def records_of(result: ChunkResult, plan: Plan) -> Iterator[tuple[int, Record]]:
                 "bytes": None,
                 "chunk": chunk.number,
                 "batch_size": result.batch_size,
-                "fingerprint": plan.digest(chunk.settings.variant),
+                "fingerprint": plan.digest(chunk.variant),
             },
         )
 
@@ -76,10 +76,10 @@ def _number(value: Tensor) -> float | None:
 
 def provenance(result: ChunkResult, place: int, plan: Plan) -> dict[str, str]:
     """The text inside a tile's PNG: all that made it, and nothing that varies from run to run."""
-    variant, tile = result.chunk.settings.variant, result.chunk.tiles[place]
+    variant, tile = result.chunk.variant, result.chunk.tiles[place]
     values: dict[str, Any] = {"terms": [vars(term) for term in tile.terms], **plan.fingerprints[variant]}
     return {
-        "Title": f"{plan.network['model']} {tile.name}",
+        "Title": f"{plan.network.model} {tile.name}",
         "Software": f"featlight {__version__}",
         "featlight": json.dumps(values, sort_keys=True),
     }
@@ -108,7 +108,7 @@ def commit(
     """
     vectors = io.BytesIO()
     np.save(vectors, result.vectors[: len(result.chunk.tiles)].float().numpy())
-    files = [Planned(result.chunk.settings.variant, tile).file for tile in result.chunk.tiles]
+    files = [Planned(result.chunk.variant, tile).file for tile in result.chunk.tiles]
     store.write(store.vector_path(files), vectors.getvalue())
     written = []
     for place, record in records_of(result, plan):

@@ -43,21 +43,21 @@ def expected_bytes(plan: Plan, there: Mapping[str, Record], missing: Collection[
     """
     if not missing:
         return 0
-    pngs = {variant: _tile_bytes(plan, there, variant) for variant in plan.fingerprints}
+    pngs = {variant: _tile_bytes(plan, there, variant) for variant in plan.settings}
     total = float(VIEWER)
     examples = {file for files in plan.examples().values() for file in files}
     for section in sections(plan):
         mine = [planned for planned in section.tiles if planned.file in missing]
         if not mine:
             continue
-        way = plan.fingerprints[section.variant]
-        octave_sizes = [octave["size"] for octave in way["recipe"]["octaves"]]
+        settings = plan.settings[section.variant]
+        octave_sizes = [octave.size for octave in settings.recipe.octaves]
         png, pixels = pngs[section.variant], octave_sizes[-1] ** 2
-        features = plan.layers[str(octave_sizes[0])][mine[0].tile.terms[0].layer][0]
+        features = plan.shape(section.variant, mine[0].tile.terms[0].layer)[0]
         each = 2 * png + 2 * 4 * features + WORDS  # the atlas and the layer's vectors hold each tile once more
         each += SPRITE_SHARE * sprite_side(len(section.tiles)) ** 2 + 4 * neighbours_kept(len(section.tiles))
         if "floats" in extras:
-            each += 3 * pixels * (8 if way["precision"] == "fp64" else 4)
+            each += 3 * pixels * (8 if settings.precision == "fp64" else 4)
         points = min(MOST_POINTS, len(section.tiles))
         each += (POINT * features + SPRITE_SHARE * square(points)[1] ** 2) * points / len(section.tiles)
         total += each * len(mine)
@@ -79,8 +79,7 @@ def _tile_bytes(plan: Plan, there: Mapping[str, Record], variant: str) -> float:
     ]
     if len(sizes) >= ENOUGH:
         return float(sum(sizes) / len(sizes))
-    size: int = plan.fingerprints[variant]["recipe"]["octaves"][-1]["size"]
-    return float(3 * size**2 * PNG_SHARE)
+    return float(3 * plan.settings[variant].recipe.final_size ** 2 * PNG_SHARE)
 
 
 def free_bytes(folder: Path) -> int:

@@ -45,7 +45,7 @@ def estimate(config: Config, *, workers: int = 1, fresh: bool = False) -> dict[s
     fewest, most = min(map(len, shares)), max(map(len, shares))
     share = str(most) if fewest == most else f"{fewest} to {most}"
     return {
-        "network": f"{plan.network['model']}, {plan.network['weights']}",
+        "network": f"{plan.network.model}, {plan.network.weights}",
         "layers": ", ".join(dict.fromkeys(term.layer for planned in job.wanted for term in planned.tile.terms)),
         "tiles": f"{len(job.wanted)}, {len(missing)} of them to be made",
         "chunks": f"{len(chunks)} of up to {plan.batch_size} tiles",
@@ -57,12 +57,12 @@ def estimate(config: Config, *, workers: int = 1, fresh: bool = False) -> dict[s
 
 def _kind(chunk: Chunk) -> tuple[str, tuple[str, ...]]:
     """Chunks of one kind take the same time."""
-    return chunk.settings.variant, chunk.layers
+    return chunk.variant, chunk.layers
 
 
 def _chunk_seconds(job: Job, chunk: Chunk) -> float:
     recipe = chunk.settings.recipe
-    network = job.engine.at(chunk.layers, chunk.features)
+    network = job.network.at(chunk.layers, chunk.features)
     tiles = [chunk.tiles[0]] * job.plan.batch_size
     objective = Objective(tiles, chunk.settings.metric, chunk.settings.target, job.first_maps[recipe.first_size])
     total = 0.0

@@ -43,7 +43,7 @@ class Monitor:
         quiet: bool,
     ) -> None:
         self._store, self._plan, self._record_log, self._heartbeat = store, plan, record_log, heartbeat
-        self._digests = {plan.digest(variant) for variant in plan.fingerprints}
+        self._digests = {plan.digest(variant) for variant in plan.settings}
         self.pending = set(missing)  # neither made nor failed
         self._failed: set[str] = set()
         self._slowest = 0.0  # seconds of a chunk

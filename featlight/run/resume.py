@@ -4,8 +4,8 @@ from pathlib import Path
 
 from featlight.config.recipe import NAMED_STARTS
 from featlight.config.schema import Config
-from featlight.plan.fingerprint import figure_of, file_sha256, fingerprint, refuse_other
-from featlight.plan.plan import Plan, Planned, settings_of
+from featlight.plan.fingerprint import file_sha256, refuse_other, settle
+from featlight.plan.plan import Plan, Planned
 from featlight.plan.selection import RememberedLayers, wanted_tiles
 from featlight.report.build import is_rendered, render
 from featlight.store.store import Record, Store
@@ -20,14 +20,13 @@ def finished(config: Config, store: Store) -> dict[str, Record] | None:
     plan = store.plan()
     if plan is None or (config.layer is None and config.tiles is None) or not _same_weights(config, plan):
         return None
-    settings = settings_of(config)
-    for way in settings:
-        if way.variant not in plan.fingerprints or way.init not in NAMED_STARTS:
+    for variant, settings in config.settings.items():
+        if variant not in plan.settings or settings.init not in NAMED_STARTS:
             return None
-        ours = fingerprint(way, config, plan, weights_sha256=plan.network["sha256"], init_sha256=None)
-        refuse_other(plan, way.variant, ours, config.out)
+        ours = settle(settings, plan, weights_sha256=plan.network.sha256, init_sha256=None)
+        refuse_other(plan, variant, ours, config.out)
     wanted = _wanted(config, plan)
-    if wanted is None or not set(wanted) <= set(plan.tiles) or plan.figure != figure_of(config):
+    if wanted is None or not set(wanted) <= set(plan.tiles) or plan.figure != config.figure:
         return None
     made = store.made(plan, wanted, config.extras)
     if len(made) < len(wanted):
@@ -40,20 +39,18 @@ def finished(config: Config, store: Store) -> dict[str, Record] | None:
 def _same_weights(config: Config, plan: Plan) -> bool:
     """Whether the plan's checksum surely is that of the weights which the config names."""
     network = plan.network
-    if (network["model"], network["asked"]) != (config.model, config.weights) or ":" in config.model:
+    if (network.model, network.asked) != (config.model, config.weights) or ":" in config.model:
         return False
-    if network["file"] is None:
+    if network.file is None:
         return config.weights == "none"
-    file = Path(network["file"])
-    return file.is_file() and file_sha256(file) == network["file_sha256"]
+    file = Path(network.file)
+    return file.is_file() and file_sha256(file) == network.file_sha256
 
 
 def _wanted(config: Config, plan: Plan) -> list[Planned] | None:
-    settings = settings_of(config)
-    layers = {
-        way.recipe.first_size: RememberedLayers(plan.layers.get(str(way.recipe.first_size), {})) for way in settings
-    }
+    sizes = {settings.recipe.first_size for settings in config.settings.values()}
+    layers = {size: RememberedLayers(plan.layers.get(str(size), {})) for size in sizes}
     try:
-        return wanted_tiles(config, settings, layers, config.model)
+        return wanted_tiles(config, layers, config.model)
     except KeyError:
         return None

@@ -219,7 +219,7 @@ def _header(job: Job) -> str:
     threads = "1 CPU thread" if plan.threads == 1 else f"{plan.threads} CPU threads"
     graphs = "compiled" if job.config.compile == "on" else "not compiled"
     return (
-        f"{plan.network['model']} ({plan.network['weights']}), {layers}: {len(job.wanted)} tiles, "
+        f"{plan.network.model} ({plan.network.weights}), {layers}: {len(job.wanted)} tiles, "
         f"{plan.batch_size} at a time, {job.config.precision}, {graphs}, on {job.device.type} with {threads}, "
         f"into {job.config.out}"
     )
@@ -240,7 +240,7 @@ def _config_text(config: Config, plan: Plan) -> str:
 
 def _summary(outcome: Outcome, plan: Plan) -> dict[str, object]:
     return {
-        "network": f"{plan.network['model']}, {plan.network['weights']}",
+        "network": f"{plan.network.model}, {plan.network.weights}",
         "tiles": outcome.wanted,
         "made in this run": outcome.made,
         "dead": outcome.dead,

@@ -40,7 +40,7 @@ class Layout:
                 case "maps":
                     yield self.map_path(planned.file)
                 case "octaves":
-                    octaves = len(plan.fingerprints[planned.variant]["recipe"]["octaves"])
+                    octaves = len(plan.settings[planned.variant].recipe.octaves)
                     yield from (self.octave_path(planned.file, number) for number in range(1, octaves + 1))
 
     def vector_path(self, files: Iterable[str]) -> Path:

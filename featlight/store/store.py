@@ -79,7 +79,7 @@ class Store(Layout):
             extras: what must be there besides the tile's picture.
         """
         records = self.records()
-        digests = {variant: plan.digest(variant) for variant in plan.fingerprints}
+        digests = {variant: plan.digest(variant) for variant in plan.settings}
         found = {}
         for planned in tiles:
             record = records.get(planned.file)

@@ -153,7 +153,7 @@ class _Run:
 
     @cached_property
     def digests(self) -> dict[str, str]:
-        return {variant: self.plan.digest(variant) for variant in self.plan.fingerprints}
+        return {variant: self.plan.digest(variant) for variant in self.plan.settings}
 
     @cached_property
     def _lines_of(self) -> dict[str, list[Line]]:

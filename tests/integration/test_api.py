@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 import featlight
+from featlight.config.presets import DEFAULT_LAYERS, TINY_INCEPTION
 from featlight.config.tile import feature_tile
 from featlight.engine.module import FeatureVisualizer
 from featlight.plan.plan import Planned
@@ -213,5 +214,5 @@ def test_the_embedded_network_has_a_recipe_and_a_layer_of_its_own(monkeypatch):
     with pytest.raises(KeyError):  # nothing was made
         featlight.visualize(featlight.load(), features="0", progress=False)
     config = seen["job"].config
-    assert config.recipe == featlight.config.recipe.TINY_INCEPTION
-    assert list(config.layer) == [featlight.config.schema.DEFAULT_LAYERS["tiny_inception"]]
+    assert config.recipe == TINY_INCEPTION
+    assert list(config.layer) == [DEFAULT_LAYERS["tiny_inception"]]

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from featlight.cli.main import main
-from featlight.config.recipe import ARTICLE
+from featlight.config.presets import ARTICLE
 from featlight.config.validation import check, read
 from tests import ROOT
 

@@ -22,8 +22,9 @@ from featlight.config.tile import feature_tile
 from featlight.config.validation import check, read
 from featlight.distributed import launcher as launch
 from featlight.distributed.env import ALONE, LAUNCHER, Launch, Worker, launch_from_env, worker_from_env
+from featlight.engine.device import device_of
 from featlight.engine.module import FeatureVisualizer
-from featlight.engine.setup import device_of, prepare
+from featlight.engine.setup import prepare
 from featlight.errors import Interrupted, UsageError
 from featlight.plan.plan import Plan, Planned
 from featlight.report.build import _state
@@ -33,6 +34,7 @@ from featlight.store.records import RecordLog
 from featlight.store.store import Store
 from tests import ROOT
 from tests.integration.test_run import CONFIG, records, run, tiles
+from tests.made_up import made_up_plan
 
 TORCHRUN = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1"}
 SRUN = {"SLURM_PROCID": "2", "SLURM_NTASKS": "4", "SLURM_LOCALID": "0", "SLURM_JOB_NAME": "atlas"}
@@ -126,9 +128,7 @@ def test_a_worker_has_a_gpu_of_its_own(monkeypatch):
 
 
 def planned(count: int, batch_size: int) -> Plan:
-    plan = Plan("2026-01-01", {}, {"": {}}, {}, batch_size, 1, {})
-    plan.add([Planned("", feature_tile("a", i)) for i in range(count)])
-    return plan
+    return made_up_plan([Planned("", feature_tile("a", i)) for i in range(count)], batch_size=batch_size)
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 7])
@@ -149,7 +149,7 @@ def test_every_chunk_falls_to_one_worker_whatever_is_done(world, count):
 def test_other_strategies_are_refused_before_they_wrap_anything(config, strategy):
     job = prepare(check({**read(config), "out": None}))
     chunks = [job.plan.chunk(0, job.settings)]
-    module = FeatureVisualizer(job.engine, chunks, job.first_maps, job.plan.batch_size, lambda _: None)
+    module = FeatureVisualizer(job.network, chunks, job.first_maps, job.plan.batch_size, lambda _: None)
     trainer = L.Trainer(
         strategy=strategy, accelerator="cpu", devices=1, logger=False, enable_checkpointing=False, max_epochs=1
     )

@@ -11,6 +11,7 @@ from typing import Any, ParamSpec
 import numpy as np
 from PIL import Image
 
+from featlight.config.describe import facts
 from featlight.plan.plan import Plan, Planned
 from featlight.report.sections import Section, sections
 from featlight.report.tensorboard.events import EventLog
@@ -24,7 +25,6 @@ MOSAIC_STEPS = 10  # TensorBoard keeps that many images of a tag
 LIVE_POINTS = 20  # of each chunk's curve
 QUANTILES = {"p05": 0.05, "p50": 0.5, "p95": 0.95}
 STATISTICS = ("total_variation", "high_frequency_share")
-HPARAMS = ("model", "metric", "target", "region", "normalize", "init", "seed", "precision", "batch_size", "threads")
 RESULTS = ("result/activation_before", "result/activation_after", "progress/dead_share", "progress/tiles_per_s")
 P = ParamSpec("P")
 
@@ -196,13 +196,13 @@ class TensorBoard:
 
     def _evolution(self, section: Section) -> None:
         """A few tiles on their way through the octaves, where a run has kept that of all of them."""
-        octaves = self._plan.fingerprints[section.variant]["recipe"]["octaves"]
+        octaves = self._plan.settings[section.variant].recipe.octaves
         tiles = {planned.file: planned for planned in section.tiles}
         shown = [tiles[file] for file in self._examples[section.tiles[0].group]]
         ends = {planned.tile.label: list(self._octave_ends(planned, len(octaves))) for planned in shown}
         if all(path.is_file() for paths in ends.values() for path in paths):
             title = f"{section.title}, octave by octave"
-            picture = draw_evolution(ends, [octave["size"] for octave in octaves], title)
+            picture = draw_evolution(ends, [octave.size for octave in octaves], title)
             self._picture(f"evolution/{section.name}", picture, len(section.tiles))
 
     def _octave_ends(self, planned: Planned, octaves: int) -> Iterator[Any]:
@@ -236,8 +236,8 @@ def catch_up(out: Path) -> None:
 
 def _sizes(plan: Plan, variant: str) -> list[int]:
     """The side of the images before each step, in pixels, and after the last one."""
-    octaves = plan.fingerprints[variant]["recipe"]["octaves"]
-    return [octave["size"] for octave in octaves for _ in range(octave["steps"])] + [octaves[-1]["size"]]
+    recipe = plan.settings[variant].recipe
+    return [octave.size for octave in recipe.octaves for _ in range(octave.steps)] + [recipe.final_size]
 
 
 def _charts(layers: Sequence[Section], tags: Collection[str]) -> dict[str, dict[str, list[Any]]]:
@@ -261,16 +261,6 @@ def _charts(layers: Sequence[Section], tags: Collection[str]) -> dict[str, dict[
 
 def _hparams(plan: Plan) -> dict[str, Any]:
     """What a run was made with; where variants differ, all of their ways."""
-    ways = list(plan.fingerprints.values())
-    rows = [{key: str(way[key]) for key in HPARAMS} | _recipe_words(way["recipe"]) for way in ways]
+    rows = [facts(settings) for settings in plan.settings.values()]
     layers = ", ".join(dict.fromkeys(term.layer for planned in plan.tiles for term in planned.tile.terms))
-    return {key: ", ".join(dict.fromkeys(row[key] for row in rows)) for key in rows[0]} | {"layer": layers}
-
-
-def _recipe_words(recipe: Mapping[str, Any]) -> dict[str, str]:
-    octaves = recipe["octaves"]
-    return {
-        "sizes": " ".join(str(octave["size"]) for octave in octaves),
-        "steps": " ".join(str(octave["steps"]) for octave in octaves),
-        "gradient": recipe["gradient"],
-    }
+    return {key: "; ".join(dict.fromkeys(row[key] for row in rows)) for key in rows[0]} | {"layer": layers}

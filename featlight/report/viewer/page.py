@@ -17,6 +17,8 @@ from urllib.parse import quote
 import numpy as np
 
 from featlight.analysis.neighbors import nearest_tiles
+from featlight.config.describe import facts, label, octave_rows
+from featlight.config.settings import SHARED, Settings
 from featlight.drawing.sheet import Cell
 from featlight.drawing.sprite_sheet import COLUMNS, PER_SHEET, sprite_sheets, sprite_side
 from featlight.plan.plan import Plan, Planned
@@ -24,7 +26,7 @@ from featlight.plan.reproduce import command_alone
 from featlight.store.store import Record, Store
 
 DATA = "assets/data.js"
-FORMAT = 2  # of the viewer's files; a run that was drawn with another one is drawn again
+FORMAT = 3  # of the viewer's files; a run that was drawn with another one is drawn again
 # in the order in which they need each other
 SCRIPTS = tuple(
     f"{name}.js"
@@ -122,13 +124,25 @@ def _about(plan: Plan, figures: Sequence[str]) -> dict[str, Any]:
     """What holds for the whole run."""
     return {
         "format": FORMAT,
-        "model": plan.network["model"],
-        "weights": plan.network["weights"],
-        "checksum": plan.network["sha256"],
+        "model": plan.network.model,
+        "weights": plan.network.weights,
+        "checksum": plan.network.sha256,
         "created": plan.created,
         "versions": plan.versions,
-        "fingerprints": plan.fingerprints,
+        "settings": {variant: _settings(settings) for variant, settings in plan.settings.items()},
         "figures": list(figures),
+    }
+
+
+def _settings(settings: Settings) -> dict[str, Any]:
+    """A variant's settings in words, those that it may have for itself and those of the whole run apart."""
+    words = facts(settings)
+    shared = {key: words.pop(key) for key in SHARED}
+    return {
+        "octaves": [{"size": octave.size, "steps": octave.steps} for octave in settings.recipe.octaves],
+        "table": octave_rows(settings.recipe),
+        "own": [(label(key), value) for key, value in words.items() if key != "octaves"],
+        "shared": [(label(key), value) for key, value in shared.items() if key not in ("model", "weights")],
     }
 
 
@@ -160,7 +174,7 @@ def _columns(group: Group, records: Mapping[str, Record]) -> dict[str, Any]:
 def _write_details(store: Store, plan: Plan, group: Group, records: Mapping[str, Record]) -> list[str]:
     """The scripts that hold what one tile at a time needs; returns their paths."""
     rows, cosines = (None, None) if group.vectors is None else nearest_tiles(group.vectors)
-    octaves = range(1, len(plan.fingerprints[group.variant]["recipe"]["octaves"]) + 1)
+    octaves = range(1, len(plan.settings[group.variant].recipe.octaves) + 1)
     written = []
     for start in range(0, len(group.tiles), PER_SHEET):
         part = range(start, min(start + PER_SHEET, len(group.tiles)))
@@ -210,13 +224,13 @@ def _words(
     kinds = [cell.kind for group in groups for cell in group.cells]
     made = len(kinds) - kinds.count("failed") - kinds.count("missing")
     counts = f"{made} of {len(kinds)} tiles, {kinds.count('dead')} dead, {kinds.count('failed')} failed"
-    weights = plan.network["weights"]
+    weights = plan.network.weights
     return {
         "policy": html.escape(POLICY),
         "state": state,
-        "model": html.escape(plan.network["model"]),
+        "model": html.escape(plan.network.model),
         "about": html.escape(f"{weights} · {counts} · {plan.created}"),
-        "loud": f'<p class="loud" role="note">{html.escape(weights)}</p>' if is_random(plan) else "",
+        "loud": f'<p class="loud" role="note">{html.escape(weights)}</p>' if plan.network.is_random else "",
         "pictures": "\n".join(
             f'<li><a href="{quote(path)}">{html.escape(path)}</a></li>'
             for path in [*(sheet for group in groups for sheet in group.atlas), *figures]
@@ -225,8 +239,3 @@ def _words(
             f'<script src="assets/{name}" defer></script>' for name in (*SCRIPTS, PurePosixPath(DATA).name)
         ),
     }
-
-
-def is_random(plan: Plan) -> bool:
-    """Whether the network was never trained, which every output says loudly."""
-    return str(plan.network["weights"]).startswith("RANDOM WEIGHTS")

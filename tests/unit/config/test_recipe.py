@@ -2,7 +2,8 @@ import math
 
 import pytest
 
-from featlight.config.recipe import ARTICLE, Octave, Recipe, anneal
+from featlight.config.presets import ARTICLE
+from featlight.config.recipe import Octave, Recipe, anneal
 
 
 def test_article_has_the_articles_numbers():

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from featlight.config.recipe import ARTICLE, TINY_INCEPTION
+from featlight.config.presets import ARTICLE, TINY_INCEPTION
 from featlight.config.schema import Config
 from featlight.config.validation import check, read
 from featlight.errors import UsageError
@@ -103,8 +103,10 @@ def test_what_is_written_reads_back_equal(values):
 
 
 def test_a_null_in_a_variant_is_the_runs_own():
-    variant = check({"variants": [{"name": "a", "metric": None, "seed": 3, "index": None}]}).variants[0]
-    assert variant.overrides() == {"seed": 3, "index": None}
+    variant = {"name": "a", "metric": None, "recipe": None, "seed": 3, "index": None}
+    own = {"metric": "l2", "region": "row", "index": 1, "recipe": {"octaves": [{"size": 9, "steps": 1, "lr": [0, 0]}]}}
+    settings = check({**own, "variants": [{**variant, "region": "map"}]}).settings["a"]
+    assert (settings.metric, settings.seed, settings.index, settings.recipe.first_size) == ("l2", 3, None, 9)
 
 
 def test_a_run_directorys_name_stays_short():

@@ -256,7 +256,14 @@ def test_the_card_counts_what_is_there(run):
         ["1", "32", "4", "0.4 to 0.3", "1.2 to 0.6"],
         ["2", "40", "3", "0.3 to 0.1", "none"],
     ]
-    for words in ("21 images, lossless PNG", "embedded weights", "0" * 64, "2026-01-02", "seed 999", "l1 distance"):
+    for words in (
+        "21 images, lossless PNG",
+        "embedded weights",
+        "0" * 64,
+        "2026-01-02",
+        "- Seed: 999.",
+        "- Metric: l1.",
+    ):
         assert words in body
     assert "Benjamin Badger" in body
     assert "never trained" not in body

@@ -8,9 +8,10 @@ from featlight.errors import UsageError
 from featlight.models.layer_info import ImageMemory
 from featlight.models.layers import frozen_copy, survey
 from featlight.plan.batching import auto_batch_size, fewest_chunks
-from featlight.plan.plan import Plan, settings_of
+from featlight.plan.plan import Plan
 from featlight.plan.selection import wanted_tiles
 from tests.conftest import hand_made
+from tests.made_up import made_up_plan
 
 RECIPE = {"octaves": [{"size": 32, "steps": 2, "lr": [0.1, 0.1], "sigma": None}]}
 OTHER = {"octaves": [{"size": 20, "steps": 1, "lr": [0.1, 0.1], "sigma": None}]}
@@ -18,16 +19,13 @@ OTHER = {"octaves": [{"size": 20, "steps": 1, "lr": [0.1, 0.1], "sigma": None}]}
 
 def wanted(**values):
     config = check({"model": "net:net", "recipe": RECIPE, **values}).settled()
-    settings = settings_of(config)
     network = frozen_copy(hand_made(), torch.device("cpu"), torch.float32)
-    surveys = {way.recipe.first_size: survey(network, way.recipe.first_size) for way in settings}
-    return wanted_tiles(config, settings, surveys, "net")
+    surveys = {size: survey(network, size) for size in {way.recipe.first_size for way in config.settings.values()}}
+    return wanted_tiles(config, surveys, "net")
 
 
 def plan_of(tiles, batch_size=4):
-    plan = Plan("2026-01-01", {}, {"": {"recipe": RECIPE}}, {}, batch_size, 1, {})
-    plan.add(tiles)
-    return plan
+    return made_up_plan(tiles, batch_size=batch_size)
 
 
 def files(plan):
@@ -69,7 +67,7 @@ def test_what_the_network_does_not_have_is_refused(values, line):
 def test_variants_make_the_same_tiles_each_its_own_way():
     variants = [{"name": "L2", "metric": "l2"}, {"name": "small", "recipe": OTHER, "seed": 1}]
     config = check({"model": "net:net", "recipe": RECIPE, "variants": variants}).settled()
-    l2, small = settings_of(config)
+    l2, small = config.settings.values()
     assert (l2.metric, l2.seed, l2.recipe.first_size) == ("l2", 999, 32)
     assert (small.metric, small.seed, small.recipe.first_size) == ("l1", 1, 20)
     tiles = wanted(layer="3", features="0-2", variants=variants)
@@ -111,10 +109,35 @@ def test_the_batch_is_a_power_of_two_no_larger_than_it_need_be():
 
 
 def test_a_digest_hangs_on_the_fingerprint():
-    plan = plan_of(wanted(layer="3"))
-    before = plan.digest("")
-    plan.fingerprints[""] = json.loads(json.dumps({**plan.fingerprints[""], "seed": 1}))
-    assert plan.digest("") != before
+    digests = {made_up_plan(seed=1).digest(""), made_up_plan(seed=2).digest(""), made_up_plan(seed=2).digest("")}
+    assert len(digests) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ({"chunks": [[0, 9]]}, "chunks: they do not hold each tile once"),
+        ({"chunks": [[0, 1, 1]]}, "chunks: they do not hold each tile once"),
+        ({"batch_size": "many"}, "batch_size: "),
+        ({"network": []}, "network: "),
+        ({"fingerprints": {}}, "variant: a name that is none"),
+        ({"fingerprints": {"../x": {}, "": {}}}, "variant: a name that is none"),
+        ({"tiles": [{"variant": "", "name": "../a", "terms": []}]}, "damaged"),
+    ],
+)
+def test_a_damaged_plan_is_refused(change, line):
+    values = json.loads(plan_of(wanted(layer="3", features="0-1")).to_json())
+    with pytest.raises(ValueError, match=line):
+        Plan.from_json(json.dumps({**values, **change}))
+
+
+def test_a_plan_keeps_the_numbers_as_they_were_written():
+    values = json.loads(made_up_plan().to_json())
+    values["fingerprints"][""]["recipe"]["octaves"][0]["lr"] = [1, 0]  # not 1.0: records name a digest of this text
+    plan = Plan.from_json(json.dumps(values))
+    assert plan.settings[""].recipe.octaves[0].lr == (1.0, 0.0)
+    assert Plan.from_json(plan.to_json()).digest("") == plan.digest("")
+    assert '"lr": [1, 0]' in json.dumps(plan.fingerprints)
 
 
 @pytest.mark.parametrize(

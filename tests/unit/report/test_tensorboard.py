@@ -132,7 +132,7 @@ def test_what_a_run_was_made_with_is_said_once(config):
     content = log.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
     values = HParamsPluginData.FromString(content).session_start_info.hparams
     assert values["metric"].string_value == "l1"
-    assert values["sizes"].string_value == "32 40"
+    assert values["octaves"].string_value == "3 steps at 32 px, 2 steps at 40 px"
     assert values["layer"].string_value == "Mixed_4a"
     experiment = HParamsPluginData.FromString(log.SummaryMetadata("_hparams_/experiment").plugin_data.content)
     metrics = {info.name.tag for info in experiment.experiment.metric_infos}

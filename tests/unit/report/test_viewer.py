@@ -215,13 +215,14 @@ def test_commands(tmp_path):
     row = command_alone(plan, Planned("", feature_tile("Mixed_4a", 2, "row", 3))).splitlines()[-1]
     assert "--layer Mixed_4a --features 2 --region row --index 3 " in row
     assert command_alone(plan, Planned("", feature_tile("Mixed_4a", None))).count("--region all") == 1
-    plan.network |= {"weights": "RANDOM WEIGHTS, seed 5", "file": None}
+    network = plan.network.model_copy(update={"weights": "RANDOM WEIGHTS, seed 5", "file": None})
+    plan.network = network
     assert " --weights none " in command_alone(plan, Planned("", two))
-    plan.network |= {"weights": "as given"}
+    plan.network = network = network.model_copy(update={"weights": "as given"})
     assert command_alone(plan, Planned("", two)) is None
-    plan.network |= {"model": "my.module:build"}
+    plan.network = network.model_copy(update={"model": "my.module:build"})
     assert "--model my.module:build " in command_alone(plan, Planned("", two))
-    plan.fingerprints[""]["init"] = "1" * 64
+    plan.settings[""] = plan.settings[""].model_copy(update={"init": "1" * 64})
     assert command_alone(plan, Planned("", two)) is None
 
 
@@ -238,4 +239,4 @@ def test_the_command_makes_the_tile_to_the_bit(capsys):
     assert main(command.split()[1:]) == 0
     alone = Path("runs/tiny_inception-L2-Mixed_4a-00001/tiles/Mixed_4a/00001.png")
     assert alone.read_bytes() == Path("run/tiles/L2/Mixed_4a/00001.png").read_bytes()
-    assert Store(Path("run")).plan().fingerprints["L2"]["metric"] == "l2"
+    assert Store(Path("run")).plan().settings["L2"].metric == "l2"

@@ -6,19 +6,20 @@ from pathlib import Path
 import pytest
 
 from featlight.cli.main import main
+from featlight.config.recipe import Octave, Recipe
 from featlight.config.tile import feature_tile
 from featlight.console import format_bytes
 from featlight.errors import StorageError
-from featlight.plan.plan import EXAMPLES, Plan, Planned
+from featlight.plan.plan import EXAMPLES, Planned
 from featlight.run.disk_space import POINT, VIEWER, check_room, expected_bytes, free_bytes
 from featlight.store.store import Store
+from tests.made_up import made_up_plan
 
 
 def plan_of(tiles, *, size=100, batch_size=8, precision="fp32"):
-    way = {"recipe": {"octaves": [{"size": 80}, {"size": size}]}, "precision": precision}
-    plan = Plan("2026-01-01", {}, {"": way}, {"80": {"a": [50, 4, 4], "b": [70, 4, 4]}}, batch_size, 1, {})
-    plan.add(tiles)
-    return plan
+    recipe = Recipe((Octave(80, 1, (0.1, 0.1)), Octave(size, 1, (0.1, 0.1))))
+    layers = {"80": {"a": (50, 4, 4), "b": (70, 4, 4)}}
+    return made_up_plan(tiles, recipe=recipe, batch_size=batch_size, precision=precision, layers=layers)
 
 
 def layer(name, count):

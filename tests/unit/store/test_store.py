@@ -7,8 +7,9 @@ import pytest
 
 from featlight.config.tile import feature_tile
 from featlight.errors import StorageError, UsageError
-from featlight.plan.plan import Plan, Planned
+from featlight.plan.plan import Planned
 from featlight.store.store import Store
+from tests.made_up import made_up_plan
 
 TILES = [Planned("", feature_tile("a", i)) for i in range(3)]
 
@@ -25,9 +26,7 @@ def record(i, status="ok"):
 
 
 def plan():
-    values = Plan("2026-01-01", {}, {"": {"recipe": {"octaves": [1, 2]}}}, {}, 4, 1, {})
-    values.add(TILES)
-    return values
+    return made_up_plan(TILES)
 
 
 def test_a_commit_leaves_the_tile_and_one_line(tmp_path):

@@ -14,11 +14,13 @@ from PIL import Image
 
 from featlight.cli.commands import COMMANDS
 from featlight.cli.main import main
+from featlight.config.recipe import Octave, Recipe
 from featlight.config.tile import feature_tile
 from featlight.drawing.atlas import encode_png
-from featlight.plan.plan import Plan, Planned
+from featlight.plan.plan import Planned
 from featlight.store.store import Store
 from featlight.store.verify import repair, verify
+from tests.made_up import made_up_plan
 
 PLANNED = [Planned("", feature_tile("a", i)) for i in range(4)]
 NAMES = ", ".join(COMMANDS)
@@ -31,10 +33,8 @@ def record(file, **changes):
 
 
 def plan(tiles=PLANNED):
-    way = {"recipe": {"octaves": [{"size": 4}, {"size": 4}]}}
-    result = Plan("2026-01-01", {}, {"": way}, {"4": {"a": [5, 4, 4]}}, 2, 1, {})
-    result.add(tiles)
-    return result
+    recipe = Recipe((Octave(4, 1, (0.1, 0.1)), Octave(4, 1, (0.1, 0.1))))
+    return made_up_plan(tiles, recipe=recipe, batch_size=2, layers={"4": {"a": (5, 4, 4)}})
 
 
 def make(root, tiles=PLANNED):

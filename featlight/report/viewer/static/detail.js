@@ -3,7 +3,7 @@
 window.Featlight = window.Featlight || {};
 
 (() => {
-  const { make, number, count, facts } = Featlight.dom;
+  const { make, number, facts } = Featlight.dom;
   const NEAREST = 12;
 
   /**
@@ -74,8 +74,7 @@ window.Featlight = window.Featlight || {};
 
   /** What came with the script of the tile's sheet. */
   function fill(part, tile, found, top, act) {
-    const way = tile.run.fingerprints[tile.group.variant];
-    const { octaves } = way.recipe;
+    const { octaves, own } = tile.run.settings[tile.group.variant];
     if (!found) {
       part.rest.append(make("p.soft", {}, "Its curve and command could not be read."));
       return;
@@ -85,11 +84,7 @@ window.Featlight = window.Featlight || {};
     part.near = make("div");
     part.rest.append(part.near, make("h3", {}, "Recipe"), facts([
       ["Octaves", octaves.map((octave) => `${octave.steps} steps at ${octave.size} px`).join(", ")],
-      ["Distance", `${way.metric} to ${number(way.target)}`],
-      ["Region", way.region === "map" ? null : way.region],
-      ["Gradient", way.recipe.gradient],
-      ["Start", `${way.init.slice(0, 24)}, seed ${way.seed}`],
-      ["Precision", `${way.precision}, ${way.batch_size} at a time, ${count(way.threads, "CPU thread")}`],
+      ...own,
       ["Seconds", number(found.seconds)],
       ["SHA-256", found.sha256],
     ]));

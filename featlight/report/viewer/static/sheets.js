@@ -61,29 +61,22 @@ window.Featlight = window.Featlight || {};
         ["Files", make("span", {}, ["config.yaml", "plan.json"].flatMap((name, i) =>
           [i ? ", " : "", make("a", { href: new URL(name, run.base).href }, name)]))],
       ]),
-      ...Object.entries(run.fingerprints).flatMap(([variant, way]) => recipe(variant, way)),
+      ...Object.entries(run.settings).flatMap(([variant, settings]) => recipe(variant, settings)),
       make("h2", {}, "Beside another run"),
       make("p", {}, "The folder of the other run, as seen from this one’s. Each tile then stands beside its namesake there."),
       form,
     );
   }
 
-  function recipe(variant, way) {
-    const pair = (values) => (values ? values.join(" to ") : "none");
+  function recipe(variant, { table, own, shared }) {
+    const [head, ...rows] = table;
     const cells = (kind, values) => make("tr", {}, values.map((value) => make(kind, kind === "th" ? { scope: "col" } : {}, String(value))));
     return [
       make("h2", {}, variant ? `Recipe of ${variant}` : "Recipe"),
       make("table", {},
-        make("thead", {}, cells("th", ["Size, px", "Steps", "Learning rate", "Blur σ, px"])),
-        make("tbody", {}, way.recipe.octaves.map((o) => cells("td", [o.size, o.steps, pair(o.lr), pair(o.sigma)])))),
-      facts([
-        ["Gradient", way.recipe.gradient],
-        ["Distance", `${way.metric} to ${way.target}`],
-        ["Region", [way.region, way.index].filter((word) => word !== null).join(" ")],
-        ["Start", `${way.init}, seed ${way.seed}`],
-        ["Input", way.normalize === "none" ? "raw pixels" : "as the weights were trained"],
-        ["Precision", `${way.precision}, ${way.batch_size} at a time, ${count(way.threads, "CPU thread")}`],
-      ]),
+        make("thead", {}, cells("th", head)),
+        make("tbody", {}, rows.map((row) => cells("td", row)))),
+      facts([...own, ...shared]),
     ];
   }
 

@@ -1,0 +1,54 @@
+"""Where a worker computes, and how much memory there is."""
+
+import os
+
+import torch
+
+from featlight.distributed.env import ALONE, LAUNCHER, Worker
+from featlight.errors import UsageError
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp64": torch.float64}
+
+
+def device_of(accelerator: str, worker: Worker = ALONE) -> torch.device:
+    """A worker's device: with CUDA a GPU of its own among those that are visible, else the CPU; never MPS unasked.
+
+    Args:
+        accelerator: as in a config.
+        worker: whose device; where only one GPU is visible, whoever started the worker has chosen it.
+
+    Raises:
+        UsageError: a GPU is asked for and there is none, or there are fewer than workers.
+    """
+    gpus = torch.cuda.device_count() if accelerator != "cpu" and torch.cuda.is_available() else 0
+    if accelerator == "gpu" and not gpus:
+        raise UsageError("accelerator: gpu given, but no CUDA GPU is visible; allowed: auto, cpu")
+    if not gpus:
+        return torch.device("cpu")
+    index = 0 if gpus == 1 and worker.launcher != LAUNCHER else worker.local_rank
+    if index >= gpus:
+        raise UsageError(f"devices: a worker {index + 1} on this machine, but {gpus} GPUs are visible; a GPU each")
+    return torch.device("cuda", index)
+
+
+def device_named(name: str | torch.device) -> torch.device:
+    """A device by torch's own name.
+
+    Raises:
+        UsageError: there is none of that name, or no GPU.
+    """
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UsageError(f"device: {name!r} given; auto, cpu, cuda or cuda:0 is allowed") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UsageError(f"device: {name!s} given, but no CUDA GPU is visible; allowed: auto, cpu")
+    return device
+
+
+def memory_of(device: torch.device) -> int:
+    """Of a GPU or of this machine, in bytes."""
+    if device.type == "cuda":
+        total: int = torch.cuda.get_device_properties(device).total_memory
+        return total
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -1,0 +1,63 @@
+"""A run's plan, made or extended by what a config asks for."""
+
+import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from featlight.config.schema import Config
+from featlight.plan.fingerprint import refuse_other, settle
+from featlight.plan.plan import NetworkInfo, Plan, Planned
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a config alone does not tell of a run.
+
+    Args:
+        network: which one.
+        shapes: by image size (px) and layer, the shape of an output: (C, H, W) or (C,).
+        batch_size: what `auto` means for a new plan.
+        threads: likewise, on a CPU.
+        versions: of what the images depend on, by package.
+        init_sha256: by variant, the checksum of its starting image's pixels; None for a start by name.
+    """
+
+    network: NetworkInfo
+    shapes: Mapping[int, Mapping[str, tuple[int, ...]]]
+    batch_size: int
+    threads: int
+    versions: Mapping[str, str]
+    init_sha256: Mapping[str, str | None]
+
+
+def draft(config: Config, known: Plan | None, wanted: Sequence[Planned], facts: Facts) -> Plan:
+    """The plan of a run directory with all that a config asks for.
+
+    Args:
+        config: settled.
+        known: the plan that the directory holds; None where it holds none. It is not changed.
+        wanted: the config's tiles.
+        facts: of the network and this machine.
+
+    Raises:
+        UsageError: the directory holds tiles that were made otherwise.
+    """
+    if known is None:
+        plan = Plan(
+            created=datetime.date.today().isoformat(),
+            network=facts.network,
+            batch_size=facts.batch_size if config.batch_size == "auto" else config.batch_size,
+            threads=facts.threads if config.threads == "auto" else config.threads,
+            versions=dict(facts.versions),
+        )
+    else:
+        plan = Plan.from_json(known.to_json())
+    for variant, settings in config.settings.items():
+        settled = settle(settings, plan, weights_sha256=facts.network.sha256, init_sha256=facts.init_sha256[variant])
+        refuse_other(plan, variant, settled, config.out)
+        plan.add_variant(variant, settled)
+    for size, shapes in facts.shapes.items():
+        plan.layers.setdefault(str(size), {}).update(shapes)
+    plan.add(wanted)
+    plan.figure = config.figure
+    return plan
