@@ -11,13 +11,15 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.transforms.functional import gaussian_blur
 
 import featlight
+from featlight.config.recipe import Step
 from featlight.config.tile import feature_tile
 from featlight.engine.device import memory_of
+from featlight.engine.step import NEW, step
 from featlight.models.extractor import LayerOutputs
 from featlight.models.layers import frozen_copy, survey
 from featlight.models.prepared import PreparedNetwork
 from featlight.objectives.objective import Objective
-from featlight.param.image import blur, noise
+from featlight.param.image import noise
 from featlight.plan.batching import auto_batch_size
 
 SIGMA, LR = 1.0, 0.01
@@ -69,21 +71,17 @@ def of_outputs(name: str, outputs: LayerOutputs, layer: str, size: int, batch: i
     tiles = [feature_tile(layer, feature) for feature in range(batch)]
     objective = Objective(tiles, "l1", 200.0, {})
     start = noise(size, 999).expand(batch, 3, size, size).to(device).clone()
-    images = nn.Parameter(start.contiguous(memory_format=outputs.format))
-    optimizer = torch.optim.SGD([images], LR)
+    images, state = start.contiguous(memory_format=outputs.format), NEW
+    settings = Step(size, LR, SIGMA, "raw", opens_octave=True)
 
     def network_only() -> None:
-        optimizer.zero_grad()
-        outputs(images)[layer].sum().backward()  # type: ignore[no-untyped-call]
+        outputs(images.detach().requires_grad_(True))[layer].sum().backward()  # type: ignore[no-untyped-call]
 
-    def step() -> None:
-        optimizer.zero_grad()
-        objective(outputs(images)).loss.sum().backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        with torch.no_grad():
-            images.copy_(blur(images, SIGMA))
+    def whole_step() -> None:
+        nonlocal images, state
+        images, state, _ = step(images, state, settings, outputs, objective)
 
-    return Way(name, batch, step, network_only, outputs._dtype)
+    return Way(name, batch, whole_step, network_only, outputs._dtype)
 
 
 def batch_of(engine: PreparedNetwork, layer: str, device: torch.device) -> int:

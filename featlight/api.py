@@ -16,8 +16,8 @@ from featlight.config.recipe import Recipe
 from featlight.config.tile import Index, Metric, Tile
 from featlight.config.validation import check
 from featlight.distributed.signals import Stop
+from featlight.engine.chunk_result import ChunkResult
 from featlight.engine.device import device_named
-from featlight.engine.module import ChunkResult
 from featlight.engine.progress import Progress
 from featlight.engine.setup import Job, prepare
 from featlight.engine.trainer import descend

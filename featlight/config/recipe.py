@@ -53,6 +53,7 @@ class Step:
     size: int  # of the image, in pixels
     lr: float
     sigma: float | None  # of the blur after it, in pixels
+    gradient: Gradient
     opens_octave: bool
 
 
@@ -98,7 +99,7 @@ class Recipe:
         for octave in self.octaves:
             for i in range(octave.steps):
                 sigma = None if octave.sigma is None else anneal(octave.sigma, i, octave.steps)
-                yield Step(octave.size, anneal(octave.lr, i, octave.steps), sigma, opens_octave=i == 0)
+                yield Step(octave.size, anneal(octave.lr, i, octave.steps), sigma, self.gradient, opens_octave=i == 0)
 
 
 def anneal(pair: Pair, i: int, n: int) -> float:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
@@ -11,52 +10,36 @@ from torch import Tensor, nn
 
 from featlight.config.schema import Extra
 from featlight.config.tile import Tile
+from featlight.engine.chunk_result import ChunkResult
+from featlight.engine.step import conditioned, descended, smoothed
 from featlight.engine.strategy import IndependentWorkers
 from featlight.errors import UsageError
 from featlight.models.prepared import PreparedNetwork
 from featlight.objectives.objective import Objective
 from featlight.objectives.regions import MapSize
-from featlight.param.image import blur, resize, starting_images, to_bytes
+from featlight.param.image import resize, starting_images, to_bytes
 from featlight.plan.plan import OCTAVE_PICTURE, Chunk
 
 
-@dataclass(frozen=True)
-class ChunkResult:
-    """What the descent of one chunk gave; B images, its tiles first, then padding."""
+class ImageOptimizer(torch.optim.Optimizer):
+    """The pure update of `engine.step` in torch's form, for one batch of images.
 
-    chunk: Chunk
-    images: Tensor  # (B, 3, S, S), on the CPU, unclipped
-    pictures: Tensor  # (B, S, S, 3), uint8, on the CPU: what is shown of them
-    activation: Tensor  # (steps + 1, B), on the CPU: before each step, and of the images as they are given
-    gradient_norm: Tensor  # (B,), the mean over the steps of the pixel gradient's L2 norm
-    alive: Tensor  # (B,), whether any step had a gradient
-    vectors: Tensor  # (B, C), the mean activation of every feature of the first layer
-    octaves: list[Tensor]  # (B, 96, 96, 3), uint8, on the CPU, each octave's end
-    maps: list[Tensor]  # (B, H, W), on the CPU, of each term's feature in the images, where they are wanted
-    seconds: float
-    batch_size: int  # images that were optimised together: fewer than planned where memory ran out
+    Args:
+        params: the images.
+        lr: learning rate; set anew before every step.
+    """
 
+    def __init__(self, params: Sequence[nn.Parameter], lr: float = 0.0) -> None:
+        super().__init__(params, {"lr": lr})
 
-def joined(parts: Sequence[ChunkResult], chunk: Chunk) -> ChunkResult:
-    """The result of a whole chunk from those of its parts, padding left out."""
-
-    def join(dimension: int, of: Callable[[ChunkResult], Tensor]) -> Tensor:
-        return torch.cat([of(part).narrow(dimension, 0, len(part.chunk.tiles)) for part in parts], dimension)
-
-    first = parts[0]
-    return ChunkResult(
-        chunk=chunk,
-        images=join(0, lambda part: part.images),
-        pictures=join(0, lambda part: part.pictures),
-        activation=join(1, lambda part: part.activation),
-        gradient_norm=join(0, lambda part: part.gradient_norm),
-        alive=join(0, lambda part: part.alive),
-        vectors=join(0, lambda part: part.vectors),
-        octaves=[join(0, lambda part, i=i: part.octaves[i]) for i in range(len(first.octaves))],  # type: ignore[misc]
-        maps=[join(0, lambda part, i=i: part.maps[i]) for i in range(len(first.maps))],  # type: ignore[misc]
-        seconds=sum(part.seconds for part in parts),
-        batch_size=min(part.batch_size for part in parts),
-    )
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        loss = None if closure is None else closure()  # Lightning's: forward, backward and the hooks
+        with torch.no_grad():
+            for group in self.param_groups:
+                for images in group["params"]:
+                    moved, self.state[images] = descended(images, images.grad, self.state[images], group["lr"])
+                    images.copy_(moved)
+        return loss
 
 
 class FeatureVisualizer(L.LightningModule):
@@ -118,7 +101,7 @@ class FeatureVisualizer(L.LightningModule):
             )
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD([self.images], lr=0.0)
+        return ImageOptimizer([self.images])
 
     def train_dataloader(self) -> range:
         # a range gets no sampler, which would repeat and split the steps
@@ -156,23 +139,18 @@ class FeatureVisualizer(L.LightningModule):
     def training_step(self, batch: int, batch_idx: int) -> Tensor:
         scores = self._objective(self._network(self.images))
         self._activation[batch_idx] = scores.activation
-        return scores.loss.sum()  # a sum: with a mean, the step would hang on the batch size
+        return scores.loss.sum()  # a sum: a mean would depend on the batch size
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        gradient = self.images.grad
-        assert gradient is not None
-        scale, norm = gradient_size(gradient)
-        self._norms[self.trainer.fit_loop.epoch_loop.batch_idx] = norm
-        if self.chunk.settings.recipe.gradient == "rms":
-            self.images.grad = gradient / scale
+        batch_idx = self.trainer.fit_loop.epoch_loop.batch_idx  # Lightning tells it to no hook here
+        assert self.images.grad is not None
+        self.images.grad, self._norms[batch_idx] = conditioned(self.images.grad, self._steps[batch_idx].gradient)
 
     def optimizer_step(self, epoch: int, batch_idx: int, *args: Any, **kwargs: Any) -> None:
         """The gradient step, then the blur: the article's smoothness prior."""
         super().optimizer_step(epoch, batch_idx, *args, **kwargs)
-        sigma = self._steps[batch_idx].sigma
-        if sigma is not None:
-            with torch.no_grad():
-                self.images.copy_(blur(self.images, sigma))
+        with torch.no_grad():
+            self.images.copy_(smoothed(self.images, self._steps[batch_idx].sigma))
 
     def on_train_epoch_end(self) -> None:
         self._end_octave()
@@ -211,19 +189,3 @@ class FeatureVisualizer(L.LightningModule):
 
     def _end_octave(self) -> None:
         self._octaves.append(to_bytes(resize(self.images.detach(), OCTAVE_PICTURE, antialias=True)))
-
-
-def gradient_size(gradient: Tensor) -> tuple[Tensor, Tensor]:
-    """Root mean square, 1 where there is no gradient, and L2 norm of each image's gradient.
-
-    Args:
-        gradient: (N, 3, H, W).
-
-    Returns:
-        (N, 1, 1, 1) and (N,). Both are exact for gradients whose squares would underflow, as in random networks.
-    """
-    peak = gradient.abs().amax((1, 2, 3), keepdim=True)  # (N, 1, 1, 1)
-    safe = torch.where(peak == 0, 1, peak)  # not `peak > 0`: a NaN stays a NaN
-    rms = safe * (gradient / safe).square().mean((1, 2, 3), keepdim=True).sqrt()  # (N, 1, 1, 1)
-    norm = rms.flatten() * gradient[0].numel() ** 0.5  # (N,)
-    return torch.where(rms == 0, 1, rms), norm

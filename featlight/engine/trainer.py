@@ -13,7 +13,8 @@ from lightning.pytorch.utilities.memory import is_oom_error
 from torch import Tensor
 
 from featlight.config.tile import Tile
-from featlight.engine.module import ChunkResult, FeatureVisualizer, joined
+from featlight.engine.chunk_result import ChunkResult, joined
+from featlight.engine.module import FeatureVisualizer
 from featlight.engine.setup import Job
 from featlight.engine.strategy import IndependentWorkers, WorkerEnvironment
 from featlight.errors import FeatlightError, Interrupted

@@ -15,7 +15,7 @@ from torch import Tensor
 from featlight.analysis.image_metrics import high_frequency_share, total_variation
 from featlight.config.schema import Extra
 from featlight.drawing.atlas import encode_png
-from featlight.engine.module import ChunkResult
+from featlight.engine.chunk_result import ChunkResult
 from featlight.plan.plan import Plan, Planned
 from featlight.store.store import Record, Store
 from featlight.version import __version__

@@ -3,14 +3,13 @@
 import time
 from pathlib import Path
 
-import torch
-
 from featlight.config.schema import Config
 from featlight.console import format_bytes
 from featlight.engine.setup import Job, prepare
+from featlight.engine.step import NEW, step
 from featlight.engine.trainer import repeatable
 from featlight.objectives.objective import Objective
-from featlight.param.image import blur, starting_images, to_bytes
+from featlight.param.image import starting_images, to_bytes
 from featlight.plan.plan import Chunk
 from featlight.run.disk_space import expected_bytes, free_bytes
 from featlight.store.store import Store
@@ -65,18 +64,15 @@ def _chunk_seconds(job: Job, chunk: Chunk) -> float:
     network = job.network.at(chunk.layers, chunk.features)
     tiles = [chunk.tiles[0]] * job.plan.batch_size
     objective = Objective(tiles, chunk.settings.metric, chunk.settings.target, job.first_maps[recipe.first_size])
+    opening = [settings for settings in recipe.steps() if settings.opens_octave]
     total = 0.0
-    for octave in recipe.octaves:
-        images = (
-            starting_images("noise", octave.size, 999, tiles).to(job.device).contiguous(memory_format=network.format)
-        )
-        for step in range(1 + TIMED_STEPS):  # the first one warms up
-            if step == 1:
+    for octave, settings in zip(recipe.octaves, opening, strict=True):
+        images = starting_images("noise", octave.size, 999, tiles).to(job.device)
+        images, state = images.contiguous(memory_format=network.format), NEW
+        for number in range(1 + TIMED_STEPS):  # the first one warms up
+            if number == 1:
                 started = time.perf_counter()
-            images.requires_grad_(True)
-            objective(network(images)).loss.sum().backward()  # type: ignore[no-untyped-call]
-            with torch.no_grad():
-                images = blur(images - images.grad, 1.0)  # type: ignore[operator]
+            images, state, _ = step(images, state, settings, network, objective)
         to_bytes(images)  # waits for the device
         total += (time.perf_counter() - started) / TIMED_STEPS * octave.steps
     return total

@@ -14,7 +14,7 @@ from featlight.config.schema import Config
 from featlight.console import say
 from featlight.distributed.env import ALONE, Worker
 from featlight.distributed.signals import Stop
-from featlight.engine.module import ChunkResult
+from featlight.engine.chunk_result import ChunkResult
 from featlight.engine.progress import Progress
 from featlight.engine.setup import Job, prepare
 from featlight.engine.trainer import descend

@@ -41,7 +41,8 @@ def test_a_fingerprint_is_what_it_was_in_the_first_form():
     text = json.dumps(SETTLED.fingerprint(), sort_keys=True)
     assert text == (
         '{"batch_size": 8, "compile": "off", "index": null, "init": "noise", "metric": "l1", '
-        '"model": "tiny_inception", "normalize": "none", "precision": "fp32", "recipe": {"gradient": "rms", "octaves": ['
+        '"model": "tiny_inception", "normalize": "none", "precision": "fp32", "recipe": '
+        '{"gradient": "rms", "octaves": ['
         '{"lr": [0.08, 0.06], "sigma": [1.2, 0.6], "size": 80, "steps": 24}, '
         '{"lr": [0.06, 0.04], "sigma": [1.0, 0.5], "size": 112, "steps": 20}, '
         '{"lr": [0.03, 0.015], "sigma": [0.8, 0.4], "size": 144, "steps": 12}]}, '

@@ -1,0 +1,48 @@
+"""What the descent of one chunk gave."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from featlight.plan.plan import Chunk
+
+
+@dataclass(frozen=True)
+class ChunkResult:
+    """What the descent of one chunk gave; B images, its tiles first, then padding."""
+
+    chunk: Chunk
+    images: Tensor  # (B, 3, S, S), on the CPU, unclipped
+    pictures: Tensor  # (B, S, S, 3), uint8, on the CPU: what is shown of them
+    activation: Tensor  # (steps + 1, B), on the CPU: before each step, and of the images as they are given
+    gradient_norm: Tensor  # (B,), the mean over the steps of the pixel gradient's L2 norm
+    alive: Tensor  # (B,), whether any step had a gradient
+    vectors: Tensor  # (B, C), the mean activation of every feature of the first layer
+    octaves: list[Tensor]  # (B, 96, 96, 3), uint8, on the CPU, each octave's end
+    maps: list[Tensor]  # (B, H, W), on the CPU, of each term's feature in the images, where they are wanted
+    seconds: float
+    batch_size: int  # images that were optimised together: fewer than planned where memory ran out
+
+
+def joined(parts: Sequence[ChunkResult], chunk: Chunk) -> ChunkResult:
+    """The result of a whole chunk from those of its parts, padding left out."""
+
+    def join(dimension: int, of: Callable[[ChunkResult], Tensor]) -> Tensor:
+        return torch.cat([of(part).narrow(dimension, 0, len(part.chunk.tiles)) for part in parts], dimension)
+
+    first = parts[0]
+    return ChunkResult(
+        chunk=chunk,
+        images=join(0, lambda part: part.images),
+        pictures=join(0, lambda part: part.pictures),
+        activation=join(1, lambda part: part.activation),
+        gradient_norm=join(0, lambda part: part.gradient_norm),
+        alive=join(0, lambda part: part.alive),
+        vectors=join(0, lambda part: part.vectors),
+        octaves=[join(0, lambda part, i=i: part.octaves[i]) for i in range(len(first.octaves))],  # type: ignore[misc]
+        maps=[join(0, lambda part, i=i: part.maps[i]) for i in range(len(first.maps))],  # type: ignore[misc]
+        seconds=sum(part.seconds for part in parts),
+        batch_size=min(part.batch_size for part in parts),
+    )
