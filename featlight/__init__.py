@@ -11,8 +11,9 @@ from featlight.version import __version__
 if TYPE_CHECKING:
     from featlight.api import visualize
     from featlight.models.layers import list_layers
-    from featlight.models.registry import load
-    from featlight.result import Result
+    from featlight.models.registry import list_models, load_model
+    from featlight.models.registry import load_model as load
+    from featlight.result import Result, open_run
     from featlight.result import open_run as open
 
 __all__ = [
@@ -24,8 +25,11 @@ __all__ = [
     "Tile",
     "__version__",
     "list_layers",
+    "list_models",
     "load",
+    "load_model",
     "open",
+    "open_run",
     "visualize",
 ]
 
@@ -33,7 +37,11 @@ __all__ = [
 _LATER = {
     "visualize": ("api", "visualize"),
     "list_layers": ("models.layers", "list_layers"),
-    "load": ("models.registry", "load"),
+    "list_models": ("models.registry", "list_models"),
+    "load_model": ("models.registry", "load_model"),
+    "open_run": ("result", "open_run"),
+    # as they were called first
+    "load": ("models.registry", "load_model"),
     "open": ("result", "open_run"),
     "Result": ("result", "Result"),
 }

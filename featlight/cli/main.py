@@ -260,10 +260,10 @@ def _render_only(out: Path) -> int:
 def _list_layers(config: Config) -> int:
     from featlight.models.layer_info import table
     from featlight.models.layers import list_layers
-    from featlight.models.registry import load
+    from featlight.models.registry import load_model
 
     size = config.recipe.first_size
-    layers = list_layers(load(config.model, config.weights, seed=config.seed), size)
+    layers = list_layers(load_model(config.model, config.weights, seed=config.seed), size)
     default = DEFAULT_LAYERS.get(config.model)
     say(f"{config.model} at {size} x {size} px" + (f"; the default layer is {default}" if default else ""))
     for line in table(layers):

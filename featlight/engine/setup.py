@@ -21,7 +21,7 @@ from featlight.engine.device import DTYPES, device_of, memory_of
 from featlight.errors import UsageError
 from featlight.models.layers import check_independent, frozen_copy, survey
 from featlight.models.prepared import PreparedNetwork, exact_dtype
-from featlight.models.registry import Source, checksum, load, source_of
+from featlight.models.registry import Source, checksum, load_model, source_of
 from featlight.objectives.regions import MapSize
 from featlight.param.image import read_image
 from featlight.plan.batching import auto_batch_size
@@ -100,7 +100,7 @@ def prepare(
         WeightsError: the weights cannot be had.
     """
     device = device_of(config.accelerator, worker) if device is None else device
-    network = load(config.model, config.weights, seed=config.seed) if network is None else network
+    network = load_model(config.model, config.weights, seed=config.seed) if network is None else network
     model = prepare_model(config, network, device)
     wanted = wanted_tiles(config, model.network.surveys, model.source.model)
     layers = {term.layer for planned in wanted for term in planned.tile.terms}

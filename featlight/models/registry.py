@@ -1,26 +1,19 @@
 """Networks by name, in eval mode, with the weights that were asked for."""
 
+import fnmatch
 import hashlib
-import importlib
 import re
-import sys
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
-from featlight.errors import UsageError, WeightsError, unknown
+from featlight.config.presets import EMBEDDED
+from featlight.errors import WeightsError
 from featlight.models import weights as weight_files
-
-EMBEDDED = "tiny_inception"
-# A transformer's positions fit one image size, so no octave could follow. By a name's start, px.
-FIXED_SIZES = {"vit_h_14": 518, "vit_": 224, "maxvit_": 224}
-HAS_AUXILIARY = ("inception_v3", "googlenet")
+from featlight.models.sources import embedded, python_path, torchvision
+from featlight.models.sources.entry import Entry
 
 
 @dataclass(frozen=True)
@@ -42,20 +35,16 @@ class Source:
     file: Path | None = None
 
 
-@dataclass(frozen=True)
-class _Entry:
-    """One network that can be named."""
+def list_models(pattern: str = "*") -> list[str]:
+    """Names that `load_model` takes, besides `package.module:callable`.
 
-    build: Callable[[], nn.Module]  # with random weights, or those that the callable itself gives
-    build_for: Callable[[dict[str, Tensor]], nn.Module]  # to receive these weights
-    find: (
-        Callable[[str], tuple[str, Path]] | None
-    )  # a weights name to its full name and its file, downloaded if need be
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
+    Args:
+        pattern: as a shell's, as in "resnet*".
+    """
+    return fnmatch.filter([*embedded.names(), *torchvision.names()], pattern)
 
 
-def load(model: str = EMBEDDED, weights: str = "DEFAULT", *, seed: int = 999) -> nn.Module:
+def load_model(model: str = EMBEDDED, weights: str = "DEFAULT", *, seed: int = 999) -> nn.Module:
     """A network by name, in eval mode; torchvision's are fed raw pixels (their `transform_input` is off).
 
     Args:
@@ -73,7 +62,7 @@ def load(model: str = EMBEDDED, weights: str = "DEFAULT", *, seed: int = 999) ->
         return _load(_entry(model), model, weights, seed)
 
 
-def _load(entry: _Entry, model: str, weights: str, seed: int) -> nn.Module:
+def _load(entry: Entry, model: str, weights: str, seed: int) -> nn.Module:
     file: Path | None = None
     if weights == "none" or (weights == "DEFAULT" and entry.find is None):
         network = entry.build()
@@ -112,87 +101,7 @@ def checksum(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _entry(model: str) -> _Entry:
+def _entry(model: str) -> Entry:
     if ":" in model:
-        build = _imported(model)
-        return _Entry(build, lambda _: build(), None)
-    if model == EMBEDDED:
-        from featlight.models import tiny_inception
-
-        build = partial(tiny_inception.TinyInception, len(tiny_inception.CLASSES))
-        # trained on raw pixels: what it expects is what it gets
-        return _Entry(build, lambda _: build(), _embedded_weights, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-    return _torchvision(model)
-
-
-def _embedded_weights(name: str) -> tuple[str, Path]:
-    from featlight.models import tiny_inception
-
-    if name != "DEFAULT":
-        raise WeightsError(unknown("weights", name, ["DEFAULT", "none"], f"of {EMBEDDED}"))
-    return "embedded weights", tiny_inception.WEIGHTS_FILE
-
-
-def _torchvision(model: str) -> _Entry:
-    names = torchvision.models.list_models(module=torchvision.models)
-    for start, size in FIXED_SIZES.items():
-        if model in names and model.startswith(start):
-            raise UsageError(f"--model {model}: it takes images of {size} px only, and octaves change the size")
-    if model not in names:
-        usable = [name for name in names if not name.startswith(tuple(FIXED_SIZES))]
-        raise UsageError(f"--model: {unknown('network', model, [EMBEDDED, *usable], 'in torchvision.models')}")
-
-    def build(**options: bool) -> nn.Module:
-        network: nn.Module = torchvision.models.get_model(model, weights=None, **options)
-        return network
-
-    choices = torchvision.models.get_model_weights(model)
-    trained_with = choices.DEFAULT.transforms()
-    mean, std = tuple(trained_with.mean), tuple(trained_with.std)
-
-    def build_for(state: dict[str, Tensor]) -> nn.Module:
-        if model not in HAS_AUXILIARY:
-            return build()
-        return build(aux_logits=any(key.startswith(("AuxLogits.", "aux1.")) for key in state), init_weights=False)
-
-    def build_random() -> nn.Module:
-        return build(aux_logits=False, init_weights=True) if model in HAS_AUXILIARY else build()
-
-    def find(name: str) -> tuple[str, Path]:
-        if name != "DEFAULT" and name not in choices.__members__:
-            raise WeightsError(unknown("weights", name, ["DEFAULT", *choices.__members__, "none"], f"of {model}"))
-        weights = choices[name] if name in choices.__members__ else choices.DEFAULT
-        return weights.name, weight_files.cached(weights.url, f"{model} {weights.name}")
-
-    return _Entry(build_random, build_for, find, mean, std)
-
-
-def _imported(path: str) -> Callable[[], nn.Module]:
-    """The callable that `package.module:callable` names, as one that surely gives a module."""
-    module_name, _, name = path.partition(":")
-    here = str(Path.cwd())
-    try:
-        sys.path.insert(0, here)  # the installed command does not look where the user stands
-        factory: Any = importlib.import_module(module_name)
-        for part in name.split("."):
-            factory = getattr(factory, part)
-    except Exception as error:  # the module is the user's own, and may fail in any way
-        raise UsageError(f"--model {path}: {_reason(error)}") from None
-    finally:
-        sys.path.remove(here)
-
-    def build() -> nn.Module:
-        try:
-            network = factory() if not isinstance(factory, nn.Module) else factory
-        except Exception as error:
-            raise UsageError(f"--model {path}: calling it failed: {_reason(error)}") from None
-        if not isinstance(network, nn.Module):
-            raise UsageError(f"--model {path}: it gives a {type(network).__name__}, not an nn.Module")
-        return network
-
-    return build
-
-
-def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: {text}"
+        return python_path.entry(model)
+    return embedded.entry() if model == EMBEDDED else torchvision.entry(model)

@@ -375,8 +375,8 @@ def test_a_finished_run_of_ten_thousand_tiles_loads_no_network(monkeypatch, caps
     monkeypatch.setattr("featlight.store.records.json.loads", lambda line: parsed.append(line) or loads(line))
     for heavy in (
         "featlight.run.worker.make",
-        "featlight.models.registry.load",
-        "featlight.engine.setup.load",
+        "featlight.models.registry.load_model",
+        "featlight.engine.setup.load_model",
         "subprocess.Popen",
     ):
         monkeypatch.setattr(heavy, None)

@@ -10,8 +10,9 @@ import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
+import featlight
 from featlight.errors import UsageError, WeightsError
-from featlight.models.registry import checksum, load, source_of
+from featlight.models.registry import checksum, load_model, source_of
 
 
 @pytest.fixture
@@ -45,7 +46,7 @@ def test_real_names_load_through_torchvisions_cache(cache, model, caplog):
     state = random_state(model, **options)
     weights, path = put(cache, model, state)
     with caplog.at_level(logging.WARNING, "featlight"):
-        network = load(model)
+        network = load_model(model)
     assert not network.training
     assert all(torch.equal(value, network.state_dict()[name]) for name, value in state.items())
     assert not getattr(network, "transform_input", False)
@@ -68,7 +69,7 @@ def test_densenets_old_names_are_understood(cache):
     }
     assert old.keys() != state.keys()
     put(cache, "densenet121", old)
-    assert checksum(load("densenet121")) == checksum_of(state, "densenet121")
+    assert checksum(load_model("densenet121")) == checksum_of(state, "densenet121")
 
 
 def checksum_of(state, model):
@@ -80,7 +81,7 @@ def checksum_of(state, model):
 def test_missing_weights_name_the_file_the_place_and_the_ways_out(cache):
     started = time.perf_counter()
     with pytest.raises(WeightsError) as caught:
-        load("inception_v3")
+        load_model("inception_v3")
     message = str(caught.value)
     assert caught.value.exit_code == 3
     for part in ("inception_v3_google", str(cache), "unreachable", "--weights FILE", "tiny_inception"):
@@ -93,7 +94,11 @@ def test_missing_weights_name_the_file_the_place_and_the_ways_out(cache):
 def test_random_weights_hang_on_the_seed_alone():
     torch.manual_seed(1)
     before = torch.random.get_rng_state()
-    one, same, other = load("resnet18", "none", seed=3), load("resnet18", "none", seed=3), load("resnet18", "none")
+    one, same, other = (
+        load_model("resnet18", "none", seed=3),
+        load_model("resnet18", "none", seed=3),
+        load_model("resnet18", "none"),
+    )
     assert torch.equal(before, torch.random.get_rng_state())
     assert checksum(one) == checksum(same) != checksum(other)
     assert source_of(one).weights == "RANDOM WEIGHTS, seed 3"
@@ -104,7 +109,7 @@ def test_weights_from_a_file(tmp_path, suffix):
     state = random_state("squeezenet1_1")
     path = tmp_path / f"my.{suffix}"
     save_file(state, path) if suffix == "safetensors" else torch.save({"state_dict": state}, path)
-    network = load("squeezenet1_1", str(path))
+    network = load_model("squeezenet1_1", str(path))
     assert checksum(network) == checksum_of(state, "squeezenet1_1")
     assert source_of(network).weights == path.name
 
@@ -152,7 +157,7 @@ def test_a_bad_weight_file_is_refused_in_one_line(tmp_path, capsys, kind, word):
     path = tmp_path / "bad.pth"
     bad_file(path, kind)
     with pytest.raises(WeightsError, match=word) as caught:
-        load("squeezenet1_1", str(path))
+        load_model("squeezenet1_1", str(path))
     assert "\n" not in str(caught.value)
     assert "code ran" not in capsys.readouterr().out
 
@@ -161,7 +166,7 @@ def test_a_bad_safetensors_file_is_refused(tmp_path):
     path = tmp_path / "bad.safetensors"
     path.write_bytes(b"\x10\0\0\0\0\0\0\0nonsense")
     with pytest.raises(WeightsError, match=r"bad\.safetensors"):
-        load("squeezenet1_1", str(path))
+        load_model("squeezenet1_1", str(path))
 
 
 @pytest.mark.parametrize(
@@ -177,13 +182,13 @@ def test_a_bad_safetensors_file_is_refused(tmp_path):
 )
 def test_an_unknown_network_is_refused_in_one_line(model, line):
     with pytest.raises(UsageError, match=line):
-        load(model, "none")
+        load_model(model, "none")
 
 
 @pytest.mark.parametrize("model", ["resnet18", "tiny_inception"])
 def test_an_unknown_weights_name_is_refused(model):
     with pytest.raises(WeightsError, match="no weights 'IMAGENET' of"):
-        load(model, "IMAGENET")
+        load_model(model, "IMAGENET")
 
 
 def give_text():
@@ -197,9 +202,9 @@ def give_network():
 def test_a_users_own_network_by_path(tmp_path):
     state = give_network().state_dict()
     save_file(state, tmp_path / "own.safetensors")
-    network = load("tests.unit.models.test_registry:give_network", str(tmp_path / "own.safetensors"))
+    network = load_model("tests.unit.models.test_registry:give_network", str(tmp_path / "own.safetensors"))
     assert torch.equal(network.state_dict()["0.weight"], state["0.weight"])
-    assert source_of(load("tests.unit.models.test_registry:give_network")).weights == "as built"
+    assert source_of(load_model("tests.unit.models.test_registry:give_network")).weights == "as built"
 
 
 @pytest.mark.parametrize("name", torchvision.models.list_models(module=torchvision.models))
@@ -207,10 +212,10 @@ def test_every_convolutional_network_of_torchvision_has_its_weights_file(cache, 
     """Its real weights are looked for in the cache under torchvision's own name, unless its size is fixed."""
     if name.startswith(("vit_", "maxvit_")):
         with pytest.raises(UsageError, match="px only"):
-            load(name)
+            load_model(name)
         return
     with pytest.raises(WeightsError) as caught:
-        load(name)
+        load_model(name)
     assert torchvision.models.get_model_weights(name).DEFAULT.url.rpartition("/")[2] in str(caught.value)
 
 
@@ -221,3 +226,14 @@ def test_a_checksum_sees_names_and_values():
     with torch.no_grad():
         two[0].bias[0] += 1e-6
     assert checksum(one) != checksum(two)
+
+
+def test_models_are_listed_by_pattern():
+    assert set(featlight.list_models("resnet1*")) == {"resnet18", "resnet101", "resnet152"}
+    assert featlight.list_models()[0] == "tiny_inception"
+    assert not featlight.list_models("vit_*")  # one image size only
+
+
+def test_the_names_of_old_are_the_same_functions():
+    assert featlight.load is featlight.load_model
+    assert featlight.open is featlight.open_run

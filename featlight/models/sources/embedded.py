@@ -1,0 +1,25 @@
+"""The network that the package carries."""
+
+from functools import partial
+from pathlib import Path
+
+from featlight.config.presets import EMBEDDED
+from featlight.errors import WeightsError, unknown
+from featlight.models import tiny_inception
+from featlight.models.sources.entry import Entry
+
+
+def names() -> list[str]:
+    return [EMBEDDED]
+
+
+def entry() -> Entry:
+    build = partial(tiny_inception.TinyInception, len(tiny_inception.CLASSES))
+    # trained on raw pixels: what it expects is what it gets
+    return Entry(build, lambda _: build(), _weights, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
+
+def _weights(name: str) -> tuple[str, Path]:
+    if name != "DEFAULT":
+        raise WeightsError(unknown("weights", name, ["DEFAULT", "none"], f"of {EMBEDDED}"))
+    return "embedded weights", tiny_inception.WEIGHTS_FILE

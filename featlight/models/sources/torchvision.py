@@ -1,0 +1,58 @@
+"""Networks of torchvision.models by name, with their weights from torchvision's own cache."""
+
+from pathlib import Path
+
+import torchvision
+from torch import Tensor, nn
+
+from featlight.config.presets import EMBEDDED
+from featlight.errors import UsageError, WeightsError, unknown
+from featlight.models import weights as weight_files
+from featlight.models.sources.entry import Entry
+
+# A transformer's positions fit one image size, so no octave could follow. By a name's start, px.
+FIXED_SIZES = {"vit_h_14": 518, "vit_": 224, "maxvit_": 224}
+HAS_AUXILIARY = ("inception_v3", "googlenet")
+
+
+def names() -> list[str]:
+    every = torchvision.models.list_models(module=torchvision.models)
+    return [name for name in every if not name.startswith(tuple(FIXED_SIZES))]
+
+
+def entry(model: str) -> Entry:
+    """A network of torchvision.models by name.
+
+    Raises:
+        UsageError: there is none, or it takes one image size only.
+    """
+    every = torchvision.models.list_models(module=torchvision.models)
+    for start, size in FIXED_SIZES.items():
+        if model in every and model.startswith(start):
+            raise UsageError(f"--model {model}: it takes images of {size} px only, and octaves change the size")
+    if model not in every:
+        raise UsageError(f"--model: {unknown('network', model, [EMBEDDED, *names()], 'in torchvision.models')}")
+
+    def build(**options: bool) -> nn.Module:
+        network: nn.Module = torchvision.models.get_model(model, weights=None, **options)
+        return network
+
+    choices = torchvision.models.get_model_weights(model)
+    trained_with = choices.DEFAULT.transforms()
+    mean, std = tuple(trained_with.mean), tuple(trained_with.std)
+
+    def build_for(state: dict[str, Tensor]) -> nn.Module:
+        if model not in HAS_AUXILIARY:
+            return build()
+        return build(aux_logits=any(key.startswith(("AuxLogits.", "aux1.")) for key in state), init_weights=False)
+
+    def build_random() -> nn.Module:
+        return build(aux_logits=False, init_weights=True) if model in HAS_AUXILIARY else build()
+
+    def find(name: str) -> tuple[str, Path]:
+        if name != "DEFAULT" and name not in choices.__members__:
+            raise WeightsError(unknown("weights", name, ["DEFAULT", *choices.__members__, "none"], f"of {model}"))
+        weights = choices[name] if name in choices.__members__ else choices.DEFAULT
+        return weights.name, weight_files.cached(weights.url, f"{model} {weights.name}")
+
+    return Entry(build_random, build_for, find, mean, std)
