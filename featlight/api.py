@@ -3,12 +3,10 @@
 import operator
 import signal
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, SupportsIndex
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from featlight.config.presets import DEFAULT_LAYERS
@@ -16,18 +14,15 @@ from featlight.config.recipe import Recipe
 from featlight.config.tile import Index, Metric, Tile
 from featlight.config.validation import check
 from featlight.distributed.signals import Stop
-from featlight.engine.chunk_result import ChunkResult
 from featlight.engine.device import device_named
-from featlight.engine.progress import Progress
-from featlight.engine.setup import Job, prepare
-from featlight.engine.trainer import descend
+from featlight.engine.setup import prepare
 from featlight.errors import Interrupted
 from featlight.models.registry import source_of
-from featlight.param.image import check_starts
-from featlight.result import Result
-from featlight.run.commit import records_of
-from featlight.run.worker import make_tiles, settle
-from featlight.store.store import Record, Store
+from featlight.plan.plan import Planned
+from featlight.result import Result, result_of
+from featlight.run.in_memory import make_in_memory
+from featlight.run.worker import make
+from featlight.store.store import Store
 
 
 @torch.inference_mode(False)
@@ -102,60 +97,27 @@ def visualize(
         "float_images": out is not None,
     }
     config = check(values)
-    store = None if out is None else Store(Path(out))
     pixels = init.detach().float() if isinstance(init, Tensor) else None
     where = None if device == "auto" else device_named(device)
-    prepare_on = partial(prepare, network=network, device=where, init=pixels, threads=torch.get_num_threads())
-    job = prepare_on(config, None if store is None else store.plan())
-    if pixels is not None:
-        check_starts(pixels, len(job.wanted))
+    given: dict[str, Any] = {"network": network, "device": where, "init": pixels, "threads": torch.get_num_threads()}
     stop = Stop([signal.SIGINT], ends_process=False)
     with stop.listening():
         try:
-            if store is None:
-                images, records = _in_memory(job, stop, pixels, quiet=not progress)
+            if out is None:
+                job = prepare(config, **given)
+                images, records = make_in_memory(job, stop, pixels, quiet=not progress)
+                made: Sequence[Planned] = job.wanted
             else:
-                job = settle(job, store, prepare_on)
-                make_tiles(job, store, stop=stop, init=pixels, quiet=not progress)
-                images, records = {}, store.records()
+                made = make(config, stop=stop, quiet=not progress, **given).tiles
         except Interrupted:
             if stop.asked_by is None:
                 raise
             raise KeyboardInterrupt from None
-    blank = torch.full((3, config.recipe.final_size, config.recipe.final_size), torch.nan, device="cpu")
-
-    def read(place: int) -> Tensor:
-        file = job.wanted[place].file
-        if store is None:
-            return images[file]
-        return blank if records[file]["status"] == "failed" else load_file(store.float_path(file))["image"]
-
     title = " ".join([source.model, *(config.layer or {})])
-    return Result(job.wanted, [records[planned.file] for planned in job.wanted], title, read)
+    if out is not None:
+        return result_of(Store(Path(out)), made, title)
+    return Result(made, [records[p.file] for p in made], title, lambda place: images[made[place].file])
 
 
 def _numbers(features: SupportsIndex | Sequence[SupportsIndex]) -> list[int]:
     return [operator.index(f) for f in ([features] if isinstance(features, SupportsIndex) else features)]
-
-
-def _in_memory(
-    job: Job, stop: Stop, init: Tensor | None, *, quiet: bool
-) -> tuple[dict[str, Tensor], dict[str, Record]]:
-    """Images and records of a job that has no directory, by file."""
-    images: dict[str, Tensor] = {}
-    records: dict[str, Record] = {}
-    progress = Progress(len(job.wanted), quiet=quiet)
-
-    def on_chunk(result: ChunkResult) -> None:
-        made = list(records_of(result, job.plan))
-        for place, record in made:
-            images[record["file"]] = result.images[place].contiguous()
-            records[record["file"]] = record
-        progress.add([record for _, record in made])
-
-    numbers = range(len(job.plan.chunks))
-    try:
-        descend(job, numbers, on_chunk, callbacks=[progress], before_step=stop.check, init=init)
-    finally:
-        progress.close()
-    return images, records

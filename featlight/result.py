@@ -1,7 +1,6 @@
 """What a run gave, in Python: images, records, and the labelled grid."""
 
 import base64
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -13,11 +12,14 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
-from featlight.drawing.atlas import Cell, draw_grid, usual_side
+from featlight.drawing.atlas import draw_grid, usual_side
+from featlight.drawing.sheet import Cell
 from featlight.errors import UsageError
+from featlight.image_io import encode_jpeg, read_picture
 from featlight.param.image import to_bytes
 from featlight.plan.plan import Planned
-from featlight.store.store import Record, Store
+from featlight.store.records import TileRecord
+from featlight.store.store import Store
 
 NOTEBOOK_WIDTH = 1600  # px, of the grid in a notebook
 NOTEBOOK_TILES = 1024  # at most, so that the number under each can still be read
@@ -36,7 +38,7 @@ class Result:
     """
 
     tiles: Sequence[Planned]
-    records: Sequence[Record]
+    records: Sequence[TileRecord]
     title: str
     read: Callable[[int], Tensor]
 
@@ -92,10 +94,8 @@ class Result:
             counts += f"; here are the first {len(cells)}, and show() draws all"
         # a few tell the size of all, and need not be read twice
         side = usual_side(cells[:16])
-        picture = io.BytesIO()
         grid = draw_grid(cells, title=self.title, tile=side, width_limit=NOTEBOOK_WIDTH)
-        grid.save(picture, "JPEG", quality=NOTEBOOK_QUALITY, subsampling=0)
-        data = base64.b64encode(picture.getvalue()).decode()
+        data = base64.b64encode(encode_jpeg(grid, NOTEBOOK_QUALITY, full_color=True)).decode()
         image = f'<img alt="{escape(self.title)}" style="max-width: 100%" src="data:image/jpeg;base64,{data}">'
         return f'<figure style="margin: 0">{image}<figcaption>{counts}</figcaption></figure>'
 
@@ -114,18 +114,31 @@ def open_run(out: str | Path) -> Result:
         UsageError: there is no run.
     """
     store = Store(Path(out))
-    plan = store.plan()
-    if plan is None:
-        raise UsageError(f"{out} holds no run")
+    plan = store.need_plan()
     made = store.made(plan, plan.tiles)
     tiles = [planned for planned in plan.tiles if planned.file in made]
+    return result_of(store, tiles, f"{plan.network.model} {Path(out).name}")
+
+
+def result_of(store: Store, tiles: Sequence[Planned], title: str) -> Result:
+    """Some tiles of a run directory, those that failed among them as images of NaN.
+
+    Args:
+        store: of the run.
+        tiles: with a record each.
+        title: of the grid.
+    """
+    records, plan = store.records(), store.need_plan()
 
     def read(place: int) -> Tensor:
-        floats = store.float_path(tiles[place].file)
+        planned = tiles[place]
+        floats = store.float_path(planned.file)
+        if records[planned.file]["status"] == "failed":
+            size = plan.settings[planned.variant].recipe.final_size
+            return torch.full((3, size, size), torch.nan, device="cpu")
         if floats.is_file():
             return load_file(floats)["image"]
-        with Image.open(store.root / tiles[place].file, formats=("PNG",)) as image:
-            pixels = torch.from_numpy(np.array(image.convert("RGB")))  # (H, W, 3)
+        pixels = torch.from_numpy(np.array(read_picture(store.root / planned.file)))  # (H, W, 3)
         return pixels.permute(2, 0, 1).float() / 255
 
-    return Result(tiles, list(made.values()), f"{plan.network.model} {Path(out).name}", read)
+    return Result(tiles, [records[planned.file] for planned in tiles], title, read)

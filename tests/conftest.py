@@ -23,7 +23,7 @@ def _one_thread() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _one_worker(monkeypatch) -> None:
     """A command that is run within a test stays in its process, unless the test asks for workers."""
-    monkeypatch.setattr("featlight.cli.main.workers_of", lambda *words: 1)
+    monkeypatch.setattr("featlight.cli.making.workers_of", lambda *words: 1)
 
 
 @pytest.fixture(autouse=True)

@@ -12,6 +12,7 @@ from featlight.config.recipe import Octave, Recipe
 from featlight.config.settings import Settings
 from featlight.config.tile import Tile, feature_tile
 from featlight.plan.plan import NetworkInfo, Plan, Planned
+from featlight.store.atomic import write_file
 from featlight.store.store import Store
 
 RECIPE = Recipe((Octave(32, 4, (0.4, 0.3), (1.2, 0.6)), Octave(40, 3, (0.3, 0.1))), gradient="rms")
@@ -113,7 +114,7 @@ def made_up_run(
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(buffer.getvalue())
             for place in range(1, octaves * len(RECIPE.octaves) + 1):
-                store.write(store.octave_path(planned.file, place), buffer.getvalue())
+                write_file(store.octave_path(planned.file, place), buffer.getvalue())
         lines.append(
             json.dumps(
                 {

@@ -7,13 +7,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
 from featlight.analysis.image_metrics import Area, activity_overlap, affected_area
 from featlight.config.recipe import NAMED_STARTS, Recipe
 from featlight.config.tile import Tile, feature_tile
+from featlight.image_io import read_picture
 from featlight.param.image import blur, resize, starting_images, to_bytes
 from featlight.plan.plan import Plan, Planned
 from featlight.store.store import Store
@@ -30,8 +30,8 @@ class Marked(NamedTuple):
 
 def pixels(store: Store, file: str) -> Tensor:
     """A tile as it is shown, (1, 3, S, S), float64 in [0, 1]."""
-    with Image.open(store.root / file, formats=("PNG",)) as image:
-        return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)[None].double() / 255
+    picture = np.array(read_picture(store.root / file))  # (S, S, 3)
+    return torch.from_numpy(picture).permute(2, 0, 1)[None].double() / 255
 
 
 def undisturbed(plan: Plan, planned: Planned) -> Tensor | None:

@@ -4,23 +4,22 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from featlight.cli.commands import COMMANDS, Parser, hyphens
+from featlight.cli.making import last_lines, launch_of, make_run
 from featlight.config.presets import DEFAULT_LAYERS
 from featlight.config.schema import Config
 from featlight.config.validation import check, read
-from featlight.console import lacking, link, say
-from featlight.distributed.env import ALONE, LAUNCHER, Launch, Worker, launch_from_env, worker_from_env
-from featlight.distributed.launcher import Supervisor, check_gpus, exit_code, listen, same_command, stamp, workers_of
+from featlight.console import say
+from featlight.distributed.env import ALONE, LAUNCHER, worker_from_env
+from featlight.distributed.launcher import same_command
 from featlight.distributed.signals import Stop
 from featlight.errors import FeatlightError, Interrupted, UsageError, unknown
-from featlight.plan.batching import fewest_chunks
-from featlight.store.store import PLAN, Record, Store
+from featlight.store.store import Store
 from featlight.version import __version__
 
 TABLES = ("tiles", "variants", "figure", "recipe")  # keys of the config file alone
@@ -133,7 +132,7 @@ def _run(arguments: Sequence[str], stop: Stop, command: Sequence[str]) -> int:
     assert config.out is not None
     if words.render_only:
         return _render_only(Path(config.out))
-    return _make(config, stop, command, fresh=words.fresh)
+    return make_run(config, stop, command, fresh=words.fresh)
 
 
 def _config(words: argparse.Namespace) -> Config:
@@ -154,98 +153,6 @@ def _config(words: argparse.Namespace) -> Config:
     return check(values, sources).settled(None if words.config is None else words.config.stem)
 
 
-def _launch(config: Config) -> Launch:
-    auto = partial(workers_of, config.accelerator, fewest_chunks(config))
-    return launch_from_env(config.devices, config.num_nodes, os.environ, auto)
-
-
-def _make(config: Config, stop: Stop, command: Sequence[str], *, fresh: bool) -> int:
-    """Make a run, or this worker's share of it; start the workers where there are to be several."""
-    assert config.out is not None
-    first = worker_from_env(os.environ).rank == 0
-    store = Store(Path(config.out))
-    record_log = store.record_log()  # now, before other workers can have made anything
-    if not fresh and _is_finished(config, store, speak=first):
-        return 0
-    launch = _launch(config)
-    worker = launch.worker
-    if fresh and worker.world_size > 1 and worker.launcher != LAUNCHER:
-        raise UsageError(
-            f"--fresh: {worker.world_size} workers would delete each other's work; "
-            "give another --out, or delete the run"
-        )
-    if launch.local > 1:
-        check_gpus(config.accelerator, launch.local)
-        return _supervise(config, stop, command, launch.workers, fresh=fresh)
-    alone = listen(stop) if worker.launcher == LAUNCHER else None
-    from featlight.run.worker import make
-
-    outcome = make(
-        config,
-        worker=worker,
-        fresh=fresh and worker.rank == 0,
-        stop=stop,
-        record_log=record_log,
-        others_gone=alone,
-    )
-    if worker.rank == 0:
-        records, rate = outcome.records.values(), outcome.tiles_per_second
-        _last_lines(store, made=outcome.made, there=records, failed=len(outcome.failed), rate=rate)
-        if outcome.missing:
-            raise Interrupted(lacking(outcome.missing, outcome.wanted))
-    return 1 if outcome.failed else Interrupted.exit_code if outcome.missing else 0
-
-
-def _is_finished(config: Config, store: Store, *, speak: bool = True) -> bool:
-    from featlight.run.resume import finished
-
-    there = finished(config, store)
-    if there is not None and speak:
-        _last_lines(store, made=0, there=there.values(), failed=0, rate=0.0)
-    return there is not None
-
-
-def _supervise(config: Config, stop: Stop, command: Sequence[str], workers: Sequence[Worker], *, fresh: bool) -> int:
-    assert config.out is not None
-    store = Store(Path(config.out))
-    plan = store.root / PLAN
-    before = stamp(plan)
-    supervisor = Supervisor(command, workers, stop)
-    supervisor.run(
-        hold=lambda: fresh and stamp(plan) in (None, before)
-    )  # the first deletes what the others must not see
-    code = exit_code(supervisor.codes, workers[0].rank)
-    if code == Interrupted.exit_code and supervisor.codes[workers[0].rank] != code and stop.asked_by is None:
-        if _is_finished(config, store):  # all but the first have made it so
-            return 0
-        there = store.plan()
-        files = [] if there is None else [planned.file for planned in there.tiles]
-        made = {} if there is None else store.made(there, there.tiles)
-        raise Interrupted(lacking([file for file in files if file not in made], len(files)))
-    return code
-
-
-def _last_lines(store: Store, *, made: int, there: Collection[Record], failed: int, rate: float) -> None:
-    """What was made, and where to look."""
-    from featlight.report.sections import atlas_of, sections
-
-    dead = sum(record["status"] == "dead" for record in there)
-    speed = f"; {rate:.2f} tiles/s" if made else ""
-    tiles = f"{len(there) + failed} tile{'' if len(there) + failed == 1 else 's'}"
-    say(f"{tiles}: {made} made, {len(there) - made} kept, {dead} dead, {failed} failed{speed}")
-    plan = store.plan()
-    assert plan is not None
-    if plan.network.asked == "none":
-        say(f"note         {plan.network.weights}: what these features show was never learned")
-    asked = {record["file"] for record in there}
-    for section in sections(plan):
-        if asked & {planned.file for planned in section.tiles}:
-            say(f"atlas        {link(store.root / atlas_of(section))}")
-    say(f"page         {link(store.root / 'index.html')}")
-    if (store.root / "tensorboard").is_dir():
-        say(f"TensorBoard  tensorboard --logdir {link(store.root / 'tensorboard')}")
-
-
 def _render_only(out: Path) -> int:
     from featlight.report.build import render_again
 
@@ -253,7 +160,7 @@ def _render_only(out: Path) -> int:
     store = Store(out)
     there = store.made(plan, plan.tiles)
     failed = sum(record["status"] == "failed" for record in store.records().values())
-    _last_lines(store, made=0, there=there.values(), failed=failed, rate=0.0)
+    last_lines(store, made=0, there=there.values(), failed=failed, rate=0.0)
     return 0
 
 
@@ -274,7 +181,7 @@ def _list_layers(config: Config) -> int:
 def _dry_run(config: Config, *, fresh: bool) -> int:
     from featlight.run.estimate import estimate
 
-    launch = _launch(config)
+    launch = launch_of(config)
     for key, value in estimate(config, workers=launch.worker.world_size * launch.local, fresh=fresh).items():
         say(f"{key:12} {value}")
     return 0

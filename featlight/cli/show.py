@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from featlight.errors import UsageError
-from featlight.store.store import PLAN
+from featlight.store.paths import PLAN
 
 
 def page_of(out: Path) -> Path:

@@ -6,17 +6,14 @@
 Tiles are opened one at a time and sheets drawn one at a time: memory holds one sheet, whatever the layer.
 """
 
-import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from math import ceil, log, sqrt
 from statistics import median_high
 
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
 from featlight.drawing.sheet import Cell, Heading, Sheet, draw_sheet, lay_out
-
-__all__ = ["Cell", "draw_atlas", "draw_grid", "encode_png"]
 
 LANDSCAPE = 1.55  # width over height: between 3:2 and 16:10
 OVERVIEW_SIDE = 4096
@@ -90,23 +87,6 @@ def draw_atlas(
     yield "", draw_sheet(_overview(cells, words, len(pages), tile, side_limit))
     for number, page in enumerate(pages, 1):
         yield f"-p{number:02d}", draw_sheet(page)
-
-
-def encode_png(image: Image.Image, text: Mapping[str, str], dpi: int | None = None) -> bytes:
-    """Encode without loss; the same picture and text give the same bytes.
-
-    Args:
-        image: the picture.
-        text: keywords (Latin-1, at most 79 characters) and what to keep under them in the file.
-        dpi: pixels per inch, for what is to be printed.
-    """
-    info = PngImagePlugin.PngInfo()
-    for keyword in sorted(text):
-        info.add_text(keyword, text[keyword])
-    buffer = io.BytesIO()
-    resolution = {} if dpi is None else {"dpi": (dpi, dpi)}
-    image.save(buffer, "PNG", pnginfo=info, compress_level=4, **resolution)
-    return buffer.getvalue()
 
 
 def usual_side(cells: Sequence[Cell]) -> int:

@@ -1,6 +1,5 @@
 """Sheets of small tiles that the viewer draws from: JPEGs of a bounded size, kept where no tile has changed."""
 
-import io
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 from PIL import Image
 
 from featlight.drawing.sheet import Cell
+from featlight.image_io import encode_jpeg
 
 COLUMNS = 16
 PER_SHEET = COLUMNS * COLUMNS
@@ -45,7 +45,8 @@ def sprite_sheets(
         if _comment(root / name) == digest:
             yield name, None
         else:
-            yield name, _encode(_draw(cells[start : start + PER_SHEET], side), digest)
+            sheet = _draw(cells[start : start + PER_SHEET], side)
+            yield name, encode_jpeg(sheet, QUALITY, comment=digest, full_color=True)
 
 
 def small_tiles(root: Path, stem: str, count: int) -> Iterator[Image.Image]:
@@ -73,14 +74,8 @@ def _draw(cells: Sequence[Cell], side: int) -> Image.Image:
     return sheet
 
 
-def _encode(sheet: Image.Image, comment: str) -> bytes:
-    buffer = io.BytesIO()
-    sheet.save(buffer, "JPEG", quality=QUALITY, subsampling=0, comment=comment)
-    return buffer.getvalue()
-
-
 def _comment(path: Path) -> str | None:
-    """What `_encode` has noted in a sheet; None where there is no such sheet."""
+    """The comment in a sheet; None where there is no such sheet."""
     try:
         with Image.open(path, formats=("JPEG",)) as image:
             comment = image.info.get("comment", b"")

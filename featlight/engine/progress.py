@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from featlight.console import say
 from featlight.engine.module import FeatureVisualizer
-from featlight.store.store import Record
+from featlight.store.records import TileRecord
 
 BAR_EVERY, LINE_EVERY = 0.1, 5.0  # seconds
 
@@ -42,7 +42,7 @@ class Progress(L.Callback):
         """From the start of the first descent to the last tile."""
         return (self.done - self.early) / max(self._added - self.started, 1e-9)
 
-    def add(self, records: Sequence[Record]) -> None:
+    def add(self, records: Sequence[TileRecord]) -> None:
         """Count tiles."""
         self._added = time.perf_counter()
         self.done += len(records)

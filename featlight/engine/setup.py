@@ -23,7 +23,7 @@ from featlight.models.layers import check_independent, frozen_copy, survey
 from featlight.models.prepared import PreparedNetwork, exact_dtype
 from featlight.models.registry import Source, checksum, load_model, source_of
 from featlight.objectives.regions import MapSize
-from featlight.param.image import read_image
+from featlight.param.image import check_starts, read_image
 from featlight.plan.batching import auto_batch_size
 from featlight.plan.draft import Facts, draft
 from featlight.plan.fingerprint import file_sha256
@@ -103,6 +103,8 @@ def prepare(
     network = load_model(config.model, config.weights, seed=config.seed) if network is None else network
     model = prepare_model(config, network, device)
     wanted = wanted_tiles(config, model.network.surveys, model.source.model)
+    if init is not None:
+        check_starts(init, len(wanted))
     layers = {term.layer for planned in wanted for term in planned.tile.terms}
     for found in model.network.surveys.values():
         for layer in layers:

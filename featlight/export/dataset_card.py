@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 
@@ -14,7 +14,7 @@ from featlight.config.describe import facts, label, octave_rows
 from featlight.config.settings import Settings
 from featlight.plan.plan import Plan
 from featlight.report.sections import sections
-from featlight.store.snapshot import Snapshot
+from featlight.store.snapshot import Snapshot, State
 
 TABLE = "metadata.csv"
 TAGS = ["feature-visualization", "activation-maximization", "interpretability", "computer-vision", "featlight"]
@@ -152,7 +152,7 @@ def _how(variant: str, settings: Settings) -> Iterator[str]:
 
 def _contents(snapshot: Snapshot) -> str:
     """How many tiles of each layer there are, by what has become of them."""
-    states = ("ok", "dead", "failed", "missing")
+    states = get_args(State)
     rows = []
     for section in sections(snapshot.plan):
         tally = Counter(snapshot.state(planned.file) for planned in section.tiles)

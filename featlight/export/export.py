@@ -14,9 +14,8 @@ from featlight.export.static_site import encoding, write_site
 from featlight.export.webp import Quality, encode_webp
 from featlight.report.build import is_rendered, render
 from featlight.report.sections import Section, cell, heading, sections
-from featlight.report.viewer.page import read_data
+from featlight.store.atomic import replacing
 from featlight.store.snapshot import Snapshot, take_snapshot
-from featlight.store.store import replacing
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,8 @@ def export(out: Path, wish: ExportOptions) -> Iterator[str]:
     if wish.poster is not None and section is not None:
         yield _poster(wish.poster, snapshot, section, wish)
     if wish.zip is not None:
-        _show(snapshot)
+        if not is_rendered(snapshot.store, snapshot.plan):
+            render(snapshot.store, snapshot.plan)
         files = write_site(wish.zip, snapshot, wish.site_quality)
         yield f"zip     {wish.zip}: {_size(wish.zip)}, {files} files, tiles as {encoding(wish.site_quality)}"
     if wish.webp is not None:
@@ -132,7 +132,7 @@ def _chosen(snapshot: Snapshot, layer: str | None) -> Section:
 
 def _poster(path: Path, snapshot: Snapshot, section: Section, wish: ExportOptions) -> str:
     words = heading(snapshot.plan, section)
-    cells = [cell(snapshot.store.root, planned, snapshot.records.get(planned.file)) for planned in section.tiles]
+    cells = [cell(snapshot, planned) for planned in section.tiles]
     try:
         sheet = lay_out_poster(cells, words, wish.paper, wish.dpi)
     except ValueError as error:
@@ -144,19 +144,6 @@ def _poster(path: Path, snapshot: Snapshot, section: Section, wish: ExportOption
     side = sheet.tile / wish.dpi * 25.4
     way = "upright" if sheet.height > sheet.width else "across"
     return f"poster  {path}: {_size(path)}, {section.title} on {wish.paper} {way}, tiles of {side:.0f} mm"
-
-
-def _show(snapshot: Snapshot) -> None:
-    """Have the page show what is there, no more and no less."""
-    data = read_data(snapshot.store.root)
-    shown = {
-        f"{group['folder']}/{stem}.png"
-        for group in data.get("groups", [])
-        for stem, status in zip(group["stems"], group["status"], strict=True)
-        if status in ("ok", "dead")
-    }
-    if shown != snapshot.there.keys() or not is_rendered(snapshot.store, snapshot.plan):
-        render(snapshot.store, snapshot.plan)
 
 
 def _write_webps(folder: Path, snapshot: Snapshot, quality: Quality) -> int:

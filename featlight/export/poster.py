@@ -8,8 +8,8 @@ from math import ceil, sqrt
 
 from PIL import Image
 
-from featlight.drawing.atlas import encode_png
 from featlight.drawing.sheet import LABELLED, Cell, Heading, Sheet, caption_of, place_foot, place_head
+from featlight.image_io import encode_png
 
 PAPERS = {"A4": (210, 297), "A3": (297, 420), "A2": (420, 594), "A1": (594, 841), "A0": (841, 1189)}  # mm
 DPI = range(50, 601)

@@ -1,6 +1,5 @@
 """A run as a static site in a zip: the viewer and all that it shows, and the run as a data set."""
 
-import json
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
@@ -8,9 +7,12 @@ from pathlib import Path, PurePosixPath
 from featlight.errors import FeatlightError
 from featlight.export.dataset_card import TABLE, card, table
 from featlight.export.webp import Quality, encode_webp
-from featlight.report.viewer.page import DATA, data_script, read_data
+from featlight.report.viewer.data import TILES, tiles_script
+from featlight.store.atomic import replacing
+from featlight.store.paths import PLAN
+from featlight.store.records import line_of
 from featlight.store.snapshot import Snapshot
-from featlight.store.store import PLAN, Store, replacing
+from featlight.store.store import Store
 
 SHOWN = ("assets", "atlas", "figures", "vectors")  # folders of what is made from tiles and records
 PICTURES = (".png", ".jpg", ".webp", ".gif")  # compressed already
@@ -57,13 +59,11 @@ def _files(snapshot: Snapshot, quality: Quality | None) -> Iterator[tuple[str, b
     yield "README.md", card(snapshot, encoding(quality)).encode()
     yield TABLE, table(snapshot, suffix).encode()
     yield from _own(store, ["index.html", PLAN, "config.yaml"])
-    lines = [json.dumps(records[planned.file]) + "\n" for planned in plan.tiles if planned.file in records]
-    yield "records/records.jsonl", "".join(lines).encode()  # of all workers
+    lines = [line_of(records[planned.file]) + b"\n" for planned in plan.tiles if planned.file in records]
+    yield "records/records.jsonl", b"".join(lines)  # of all workers
     outputs = sorted({name for name in store.outputs() if name.partition("/")[0] in SHOWN})
     for name, content in _own(store, outputs):
-        if name == DATA and quality is not None:
-            content = data_script(read_data(store.root) | {"suffix": suffix})
-        yield name, content
+        yield name, tiles_script(suffix) if name == TILES else content
     for file in snapshot.there:
         if quality is None:
             yield from _own(store, [file])

@@ -4,9 +4,9 @@ import io
 from pathlib import Path
 from typing import Literal
 
-from PIL import ExifTags, Image, PngImagePlugin
+from PIL import ExifTags, Image
 
-from featlight.errors import FeatlightError
+from featlight.image_io import read_picture
 
 Quality = int | Literal["lossless"]
 METHOD = 4  # of libwebp's seven, from the fastest to the smallest
@@ -22,19 +22,14 @@ def encode_webp(path: Path, quality: Quality) -> bytes:
     Raises:
         FeatlightError: the PNG cannot be read.
     """
-    try:
-        with Image.open(path, formats=("PNG",)) as image:
-            pixels = image.convert("RGB")
-            text = image.text if isinstance(image, PngImagePlugin.PngImageFile) else {}
-    except (OSError, SyntaxError) as error:
-        raise FeatlightError(f"{path}: damaged ({error}); delete it, and the run's command makes it again") from None
+    picture = read_picture(path)
     exif = Image.Exif()
     for tag, keyword in ((ExifTags.Base.ImageDescription, "featlight"), (ExifTags.Base.Software, "Software")):
-        if keyword in text:
-            exif[tag] = text[keyword]
+        if keyword in picture.info:
+            exif[tag] = picture.info[keyword]
     buffer = io.BytesIO()
     if quality == "lossless":
-        pixels.save(buffer, "WEBP", lossless=True, method=METHOD, exif=exif)
+        picture.save(buffer, "WEBP", lossless=True, method=METHOD, exif=exif)
     else:
-        pixels.save(buffer, "WEBP", quality=quality, method=METHOD, exif=exif)
+        picture.save(buffer, "WEBP", quality=quality, method=METHOD, exif=exif)
     return buffer.getvalue()

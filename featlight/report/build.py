@@ -1,78 +1,47 @@
-"""What people look at, made from what is on disk: atlases, the viewer, the vectors. No network needed."""
+"""What people look at, made from what is on disk: atlases, figures, the viewer, the vectors. No network needed."""
 
 import io
 import logging
-from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 
-from featlight.drawing.atlas import Cell, draw_atlas, encode_png
-from featlight.errors import FeatlightError, StorageError, UsageError
+from featlight.drawing.atlas import draw_atlas
+from featlight.errors import StorageError
+from featlight.image_io import encode_png
 from featlight.plan.plan import Plan
-from featlight.report.sections import Section, atlas_of, cell, heading, sections, subtitle
-from featlight.report.tensorboard.projector import Points, write_projector
-from featlight.report.viewer.page import DATA, FORMAT, Group, write_viewer
-from featlight.store.store import Record, Store
+from featlight.report.sections import Atlas, atlases, drawn, heading, sections
+from featlight.report.tensorboard.projector import write_projector
+from featlight.report.viewer.data import DATA, FORMAT
+from featlight.report.viewer.page import write_viewer
+from featlight.store.snapshot import Snapshot
+from featlight.store.store import Store
 
 log = logging.getLogger("featlight")
 
 
 def render(store: Store, plan: Plan) -> None:
-    """Make the atlases, the viewer and the vectors of every layer again."""
-    records = store.records()
-    vectors = _vectors(store, plan, records)
-    groups = []
-    for section in sections(plan):
-        cells = [cell(store.root, planned, records.get(planned.file)) for planned in section.tiles]
-        groups.append(
-            Group(
-                name=section.name,
-                title=section.title,
-                subtitle=subtitle(plan, section),
-                layer=section.layer,
-                variant=section.variant,
-                atlas=_draw_sheets(store, plan, section, cells),
-                tiles=section.tiles,
-                cells=cells,
-                vectors=vectors.get(section.name),
-            )
-        )
-    for name, rows in vectors.items():
-        buffer = io.BytesIO()
-        np.save(buffer, rows)
-        store.write_output(f"vectors/{name}.npy", buffer.getvalue())
+    """Make the atlases, the figure, the viewer and the vectors of every layer again."""
+    snapshot = Snapshot.of(store, plan)
+    shown = [drawn(atlas, _draw_sheets(snapshot, atlas)) for atlas in atlases(snapshot)]
+    for atlas in shown:
+        if atlas.vectors is not None:
+            buffer = io.BytesIO()
+            np.save(buffer, atlas.vectors)
+            store.write_output(f"vectors/{atlas.section.name}.npy", buffer.getvalue())
     figures = []
     if plan.figure is not None:
         from featlight.report.figures import draw_figure  # its numbers need torch
 
-        by_file = {p.file: cell for group in groups for p, cell in zip(group.tiles, group.cells, strict=True)}
-        figures = draw_figure(store, plan, by_file, records)
+        by_file = {p.file: cell for atlas in shown for p, cell in zip(atlas.section.tiles, atlas.cells, strict=True)}
+        figures = draw_figure(snapshot, by_file)
     # the viewer after them: what its page says of the state vouches for all of these
-    write_viewer(store, plan, groups, figures, records, _state(plan, records))
+    write_viewer(snapshot, shown, figures, _state(snapshot))
     try:
-        write_projector(store, [_points(group, records) for group in groups if group.vectors is not None])
+        write_projector(store, shown)
     except StorageError as error:  # TensorBoard is never a reason to fail
         log.warning("TensorBoard: %s", error)
-
-
-def _points(group: Group, records: Mapping[str, Record]) -> Points:
-    assert group.vectors is not None
-    own = [records.get(planned.file, {}) for planned in group.tiles]
-    return Points(group.name, group.assets, [planned.tile.label for planned in group.tiles], own, group.vectors)
-
-
-def _draw_sheets(store: Store, plan: Plan, section: Section, cells: Sequence[Cell]) -> list[str]:
-    """Draw an atlas; returns the paths of its sheets."""
-    words = heading(plan, section)
-    text = {"Title": words.title, "Software": f"featlight {plan.versions['featlight']}"}
-    written = []
-    for suffix, picture in draw_atlas(cells, title=words.title, subtitle=words.subtitle):
-        name = atlas_of(section).replace(".png", f"{suffix}.png")
-        store.write_output(name, encode_png(picture, text))
-        written.append(name)
-    return written
 
 
 def render_again(out: Path) -> Plan:
@@ -82,9 +51,7 @@ def render_again(out: Path) -> Plan:
         UsageError: there is no run.
     """
     store = Store(out)
-    plan = store.plan()
-    if plan is None:
-        raise UsageError(f"--render-only: {out} holds no run")
+    plan = store.need_plan("--render-only")
     store.check_writable()
     render(store, plan)
     return plan
@@ -92,41 +59,31 @@ def render_again(out: Path) -> Plan:
 
 def is_rendered(store: Store, plan: Plan) -> bool:
     """Whether every atlas and the viewer are there and show the tiles as they are."""
-    names = [*(atlas_of(section) for section in sections(plan)), DATA]
+    names = [*(section.atlas for section in sections(plan)), DATA]
     if not all((store.root / name).is_file() for name in names):
         return False
     try:
         with (store.root / "index.html").open(encoding="utf-8") as file:
-            return _state(plan, store.records()) in file.read(2000)
-    except OSError:
+            head = file.read(2000)
+    except (OSError, ValueError):
         return False
+    return _state(Snapshot.of(store, plan)) in head
 
 
-def _state(plan: Plan, records: Mapping[str, Record]) -> str:
+def _draw_sheets(snapshot: Snapshot, atlas: Atlas) -> list[str]:
+    """Draw an atlas; returns the paths of its sheets."""
+    words = heading(snapshot.plan, atlas.section)
+    text = {"Title": words.title, "Software": f"featlight {snapshot.plan.versions['featlight']}"}
+    written = []
+    for suffix, picture in draw_atlas(atlas.cells, title=words.title, subtitle=words.subtitle):
+        name = atlas.section.atlas.replace(".png", f"{suffix}.png")
+        snapshot.store.write_output(name, encode_png(picture, text))
+        written.append(name)
+    return written
+
+
+def _state(snapshot: Snapshot) -> str:
     """A digest of all that is shown."""
-    shown = [(p.file, records.get(p.file, {}).get("status"), records.get(p.file, {}).get("sha256")) for p in plan.tiles]
+    plan, records = snapshot.plan, snapshot.records
+    shown = [(p.file, snapshot.state(p.file), p.file in records and records[p.file]["sha256"]) for p in plan.tiles]
     return sha256(repr((shown, plan.figure, FORMAT)).encode()).hexdigest()
-
-
-def _vectors(store: Store, plan: Plan, records: Mapping[str, Record]) -> dict[str, np.ndarray]:
-    """By atlas, a row for each of its tiles: the mean activation of every feature of the layer; NaN where missing."""
-    found: dict[str, np.ndarray] = {}
-    for members in plan.chunks:
-        path = store.vector_path(plan.tiles[i].file for i in members)
-        if path.is_file():
-            try:
-                rows = list(zip(np.load(path, allow_pickle=False), members, strict=True))
-            except (OSError, ValueError, EOFError):
-                reason = "damaged; `featlight verify --repair` removes it, and the same command makes it again"
-                raise FeatlightError(f"{path}: {reason}") from None
-            for row, i in rows:
-                if records.get(plan.tiles[i].file, {}).get("status", "failed") != "failed":
-                    found[plan.tiles[i].file] = row
-    result = {}
-    for section in sections(plan):
-        present: Iterator[np.ndarray] = (found[p.file] for p in section.tiles if p.file in found)
-        first = next(present, None)
-        if first is not None and section.layer:
-            empty = np.full_like(first, np.nan)
-            result[section.name] = np.stack([found.get(p.file, empty) for p in section.tiles])
-    return result

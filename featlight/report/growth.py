@@ -17,7 +17,7 @@ from featlight.drawing.atlas import draw_grid
 from featlight.drawing.outline import draw_heat
 from featlight.drawing.sheet import Cell
 from featlight.plan.plan import Plan, Planned
-from featlight.store.store import Record, Store
+from featlight.store.snapshot import Snapshot
 
 SHEET_TILE = 128  # px; a map of 17 x 17 makes a sheet of some 2300
 
@@ -67,8 +67,9 @@ class Added(NamedTuple):
     outside: float  # share of the squared change that is not in that area
 
 
-def added_neurons(store: Store, plan: Plan, growth: Growth, records: Mapping[str, Record]) -> list[Added]:
+def added_neurons(snapshot: Snapshot, growth: Growth) -> list[Added]:
     """Every step of a growth whose neuron the run has made alone, too, and alive."""
+    store, plan = snapshot.store, snapshot.plan
     alone = _alone(plan, growth)
     before: Tensor | None = undisturbed(plan, growth.tiles[0][1]) if growth.tiles[0][0] == 0 else None
     found = []
@@ -77,12 +78,12 @@ def added_neurons(store: Store, plan: Plan, growth: Growth, records: Mapping[str
         if last != expected:
             before = None
         expected = last + 1
-        if not _is_shown(records, planned):
+        if planned.file not in snapshot.there:
             before = None
             continue
         after = pixels(store, planned.file)
         neuron = alone.get(divmod(last, growth.map_size[1]))
-        if before is not None and neuron is not None and _is_shown(records, neuron):
+        if before is not None and neuron is not None and neuron.file in snapshot.there:
             area = changed_area(store, plan, neuron)
             if area is not None and area.mask.any() and area.mask.shape[-2:] == after.shape[-2:]:
                 share = change_outside(before, after, area.mask).item()
@@ -110,11 +111,6 @@ def _alone(plan: Plan, growth: Growth) -> dict[tuple[int, int], Planned]:
 def _whole_map(settings: Settings) -> Settings:
     """The same settings, whatever region they are of."""
     return settings.model_copy(update={"region": "map", "index": None})
-
-
-def _is_shown(records: Mapping[str, Record], planned: Planned) -> bool:
-    record = records.get(planned.file)
-    return record is not None and record["status"] != "failed"
 
 
 def draw_added(added: list[Added], growth: Growth, *, title: str) -> Image.Image:

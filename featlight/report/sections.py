@@ -1,18 +1,19 @@
-"""The atlases that a plan's tiles make: which tiles stand in each, and what stands above them."""
+"""The atlases of a run: which tiles stand in each, what stands above them, and how they are found on disk."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
+from typing import Any
 
-from PIL import Image
+import numpy as np
 
 from featlight.config.describe import brief
 from featlight.config.tile import file_name
-from featlight.drawing.atlas import Cell
-from featlight.drawing.sheet import Heading
+from featlight.drawing.sheet import Cell, Heading
 from featlight.errors import FeatlightError
+from featlight.image_io import read_picture
 from featlight.plan.plan import Plan, Planned
-from featlight.store.store import Record
+from featlight.store.records import TileRecord
+from featlight.store.snapshot import Snapshot
 
 
 @dataclass(frozen=True)
@@ -25,13 +26,44 @@ class Section:
 
     @property
     def name(self) -> str:
-        """Of its files, without suffix."""
+        """Of its files, without suffix; distinct among the sections of a run."""
         layer = file_name(self.layer) if self.layer else "named"
         return f"{self.variant}/{layer}" if self.variant else layer
 
     @property
     def title(self) -> str:
         return " ".join(filter(None, [self.layer or "named tiles", self.variant]))
+
+    @property
+    def atlas(self) -> str:
+        """Where its atlas is, in the run directory."""
+        return f"atlas/{self.name}.png"
+
+    @property
+    def assets(self) -> str:
+        """Where the viewer's sheets and scripts of it are, in the run directory, without number and suffix."""
+        return f"assets/tiles/{self.name}/"
+
+
+@dataclass(frozen=True)
+class Atlas:
+    """A section with what is there of it.
+
+    Args:
+        section: which.
+        subtitle: how its tiles were made, in a line.
+        cells: of its tiles, as they are drawn.
+        records: of its tiles; None where there is none.
+        vectors: their mean activations, (tiles, features), NaN where missing; None where there are none.
+        sheets: paths of its drawn sheets from the run directory: the whole atlas, then its pages.
+    """
+
+    section: Section
+    subtitle: str
+    cells: Sequence[Cell]
+    records: Sequence[TileRecord | None]
+    vectors: "np.ndarray[Any, Any] | None"
+    sheets: Sequence[str] = ()
 
 
 def sections(plan: Plan) -> list[Section]:
@@ -45,31 +77,46 @@ def sections(plan: Plan) -> list[Section]:
     ]
 
 
-def atlas_of(section: Section) -> str:
-    """Where its atlas is, in the run directory."""
-    return f"atlas/{section.name}.png"
+def atlases(snapshot: Snapshot) -> list[Atlas]:
+    """The atlases of a run as it stands, none of them drawn yet.
+
+    Raises:
+        FeatlightError: vectors are damaged.
+    """
+    rows = _vectors(snapshot)
+    found = []
+    for section in sections(snapshot.plan):
+        present = [rows[planned.file] for planned in section.tiles if planned.file in rows]
+        vectors = None
+        if present and section.layer:
+            empty = np.full_like(present[0], np.nan)
+            vectors = np.stack([rows.get(planned.file, empty) for planned in section.tiles])
+        found.append(
+            Atlas(
+                section,
+                subtitle(snapshot.plan, section),
+                [cell(snapshot, planned) for planned in section.tiles],
+                [snapshot.records.get(planned.file) for planned in section.tiles],
+                vectors,
+            )
+        )
+    return found
 
 
-def cell(root: Path, planned: Planned, record: Record | None) -> Cell:
-    path = root / planned.file
+def drawn(atlas: Atlas, sheets: Sequence[str]) -> Atlas:
+    """The same with the sheets that were drawn of it."""
+    return replace(atlas, sheets=sheets)
 
-    def show() -> Image.Image:
-        try:
-            with Image.open(path, formats=("PNG",)) as image:
-                return image.convert("RGB")
-        except (OSError, SyntaxError) as error:
-            reason = f"damaged ({error}); delete it, and the same command makes it again"
-            raise FeatlightError(f"{path}: {reason}") from None
 
-    if record is None or not path.is_file():
-        if record is not None and record["status"] == "failed":
-            return Cell(planned.tile.label, None, f"failed: {record['reason']}")
+def cell(snapshot: Snapshot, planned: Planned) -> Cell:
+    """A tile in a grid."""
+    record, path = snapshot.records.get(planned.file), snapshot.store.root / planned.file
+    state = snapshot.state(planned.file)
+    if state == "missing":
         return Cell(planned.tile.label, None, "missing: not made yet")
-    if record["status"] == "ok":
-        return Cell(planned.tile.label, show)
-    return Cell(
-        planned.tile.label, show if record["status"] == "dead" else None, f"{record['status']}: {record['reason']}"
-    )
+    assert record is not None
+    mark = None if state == "ok" else f"{state}: {record['reason']}"
+    return Cell(planned.tile.label, None if state == "failed" else lambda: read_picture(path), mark)
 
 
 def heading(plan: Plan, section: Section) -> Heading:
@@ -83,3 +130,21 @@ def subtitle(plan: Plan, section: Section) -> str:
     there = len(section.tiles)
     features = plan.shape(section.variant, section.layer)[0] if section.layer else there
     return f"{there} of {features} features · {brief(plan.settings[section.variant])}"
+
+
+def _vectors(snapshot: Snapshot) -> "dict[str, np.ndarray[Any, Any]]":
+    """By file, the mean activation of every feature of the tile's layer."""
+    store, plan = snapshot.store, snapshot.plan
+    found: dict[str, np.ndarray[Any, Any]] = {}
+    for members in plan.chunks:
+        files = [plan.tiles[i].file for i in members]
+        path = store.vector_path(files)
+        if not path.is_file():
+            continue
+        try:
+            rows = dict(zip(files, np.load(path, allow_pickle=False), strict=True))
+        except (OSError, ValueError, EOFError):
+            reason = "damaged; `featlight verify --repair` removes it, and the same command makes it again"
+            raise FeatlightError(f"{path}: {reason}") from None
+        found |= {file: row for file, row in rows.items() if file in snapshot.there}
+    return found

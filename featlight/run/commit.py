@@ -14,23 +14,26 @@ from torch import Tensor
 
 from featlight.analysis.image_metrics import high_frequency_share, total_variation
 from featlight.config.schema import Extra
-from featlight.drawing.atlas import encode_png
 from featlight.engine.chunk_result import ChunkResult
+from featlight.image_io import encode_png
 from featlight.plan.plan import Plan, Planned
-from featlight.store.store import Record, Store
+from featlight.store.atomic import write_file
+from featlight.store.records import Status, TileRecord
+from featlight.store.store import Store
 from featlight.version import __version__
 
 CURVE_POINTS = 60
 
 
-def records_of(result: ChunkResult, plan: Plan) -> Iterator[tuple[int, Record]]:
+def records_of(result: ChunkResult, plan: Plan) -> Iterator[tuple[int, TileRecord]]:
     """One record for each tile of a chunk, padding left out, beside the tile's place in the batch."""
     chunk = result.chunk
     shown = result.pictures[: len(chunk.tiles)].permute(0, 3, 1, 2).double() / 255  # (N, 3, S, S)
     variation, fine = total_variation(shown), high_frequency_share(shown)
     finite = torch.isfinite(result.images).flatten(1).all(1) & torch.isfinite(result.activation).all(0)
     for i, tile in enumerate(chunk.tiles):
-        status, reason = "ok", None
+        status: Status = "ok"
+        reason = None
         if not finite[i]:
             status, reason = "failed", "image or activation is not finite"
         elif not result.alive[i]:
@@ -52,12 +55,13 @@ def records_of(result: ChunkResult, plan: Plan) -> Iterator[tuple[int, Record]]:
                 "gradient_norm": _number(result.gradient_norm[i]),
                 "total_variation": None if status == "failed" else _number(variation[i]),
                 "high_frequency_share": None if status == "failed" else _number(fine[i]),
-                "curve": [[step, _number(curve[step])] for step in _curve_steps(len(curve))],
+                "curve": [(step, _number(curve[step])) for step in _curve_steps(len(curve))],
                 "seconds": round(result.seconds / len(chunk.tiles), 4),
                 "sha256": None,
                 "bytes": None,
                 "chunk": chunk.number,
                 "batch_size": result.batch_size,
+                "float_sha256": None,
                 "fingerprint": plan.digest(chunk.variant),
             },
         )
@@ -92,7 +96,7 @@ def commit(
     kept: Container[str],
     extras: Sequence[Extra],
     examples: Container[str] = (),
-) -> list[Record]:
+) -> list[TileRecord]:
     """Write what a chunk gave, but for the tiles that are there already.
 
     Args:
@@ -109,7 +113,7 @@ def commit(
     vectors = io.BytesIO()
     np.save(vectors, result.vectors[: len(result.chunk.tiles)].float().numpy())
     files = [Planned(result.chunk.variant, tile).file for tile in result.chunk.tiles]
-    store.write(store.vector_path(files), vectors.getvalue())
+    write_file(store.vector_path(files), vectors.getvalue())
     written = []
     for place, record in records_of(result, plan):
         if record["file"] in kept:
@@ -119,15 +123,15 @@ def commit(
             if "floats" in extras:
                 image = result.images[place].contiguous().clone()
                 content = save({"image": image})
-                store.write(store.float_path(record["file"]), content)
+                write_file(store.float_path(record["file"]), content)
                 record["float_sha256"] = sha256(content).hexdigest()
             if "maps" in extras:
                 maps = {str(term): found[place].clone() for term, found in enumerate(result.maps)}
-                store.write(store.map_path(record["file"]), save(maps))
+                write_file(store.map_path(record["file"]), save(maps))
             if "octaves" in extras or record["file"] in examples:
                 for number, octave in enumerate(result.octaves, 1):
                     small = encode_png(Image.fromarray(octave[place].numpy()), {})
-                    store.write(store.octave_path(record["file"], number), small)
+                    write_file(store.octave_path(record["file"], number), small)
             png = encode_png(Image.fromarray(result.pictures[place].numpy()), provenance(result, place, plan))
         store.commit(png, record)
         written.append(record)

@@ -12,7 +12,7 @@ from featlight.errors import StorageError
 from featlight.plan.plan import EXAMPLES, OCTAVE_PICTURE, Plan
 from featlight.report.sections import sections
 from featlight.report.tensorboard.projector import MOST_POINTS, square
-from featlight.store.store import Record
+from featlight.store.records import TileRecord
 
 # Measured on the embedded network's 192 tiles of 144 px; README, "Limits", says how far others were from it.
 PNG_SHARE = 0.6  # of the raw bytes, of tiles and of the atlas made from them
@@ -29,7 +29,9 @@ OVERVIEW_PIXELS = 4096**2 / 1.55
 ENOUGH = 8  # tiles that are there already, to go by them
 
 
-def expected_bytes(plan: Plan, there: Mapping[str, Record], missing: Collection[str], extras: Collection[Extra]) -> int:
+def expected_bytes(
+    plan: Plan, there: Mapping[str, TileRecord], missing: Collection[str], extras: Collection[Extra]
+) -> int:
     """What the missing tiles of a run will take: themselves, their records and vectors, atlas, page, TensorBoard.
 
     A tile's bytes hang on what it shows: where enough of a variant's tiles are there, they are gone by. Figures are
@@ -72,10 +74,12 @@ def expected_bytes(plan: Plan, there: Mapping[str, Record], missing: Collection[
     return round(total)
 
 
-def _tile_bytes(plan: Plan, there: Mapping[str, Record], variant: str) -> float:
+def _tile_bytes(plan: Plan, there: Mapping[str, TileRecord], variant: str) -> float:
     """Of a tile's PNG in a variant, on average."""
     sizes = [
-        there[planned.file]["bytes"] for planned in plan.tiles if planned.variant == variant and planned.file in there
+        there[planned.file]["bytes"] or 0
+        for planned in plan.tiles
+        if planned.variant == variant and planned.file in there
     ]
     if len(sizes) >= ENOUGH:
         return float(sum(sizes) / len(sizes))

@@ -1,17 +1,21 @@
 """The first worker's view of all workers, from the records on disk: progress, TensorBoard, and when all is done."""
 
+import logging
 import threading
 import time
-from collections.abc import Collection
+from contextlib import ExitStack
+from types import TracebackType
 
 from featlight.distributed.signals import Stop
 from featlight.engine.progress import Progress
-from featlight.plan.plan import Plan
-from featlight.report.build import is_rendered
+from featlight.report.build import is_rendered, render
 from featlight.report.tensorboard.writer import TensorBoard
+from featlight.run.outcome import Outcome, outcome_of, summary
+from featlight.run.share import Share
 from featlight.store.heartbeat import Heartbeat
 from featlight.store.records import RecordLog
-from featlight.store.store import Record, Store
+
+log = logging.getLogger("featlight")
 
 POLL = 0.5  # seconds
 PATIENCE = 60.0  # seconds without a new record, after which the other workers are taken to have ended
@@ -19,38 +23,48 @@ LOOK_EVERY = 1.0  # seconds, while a chunk is in hand
 
 
 class Monitor:
-    """What the other workers and this one have made since it began.
+    """What all workers have made since a run began; entered for as long as it is watched.
 
     Args:
-        store: of the run.
-        plan: of the run.
+        share: of the first worker.
         record_log: as it stood when the run began.
-        made: the records of the tiles that were there then.
-        missing: files of the tiles that were to be made.
-        heartbeat: kept alive while looking.
         quiet: whether to say nothing.
     """
 
-    def __init__(
-        self,
-        store: Store,
-        plan: Plan,
-        record_log: RecordLog,
-        made: dict[str, Record],
-        missing: Collection[str],
-        heartbeat: Heartbeat,
-        *,
-        quiet: bool,
-    ) -> None:
-        self._store, self._plan, self._record_log, self._heartbeat = store, plan, record_log, heartbeat
-        self._digests = {plan.digest(variant) for variant in plan.settings}
-        self.pending = set(missing)  # neither made nor failed
+    def __init__(self, share: Share, record_log: RecordLog, *, quiet: bool) -> None:
+        self._share, self._record_log = share, record_log
+        self._job, self._store, self._plan = share.job, share.store, share.job.plan
+        self._digests = {self._plan.digest(variant) for variant in self._plan.settings}
+        before = {file: record for file, record in share.there.items() if record_log.has_made(file)}
+        self._asked = {planned.file for planned in self._job.wanted}
+        self._new = self._asked - before.keys()  # with what others have made since this process began
+        self.pending = set(self._new)  # neither made nor failed
         self._failed: set[str] = set()
         self._slowest = 0.0  # seconds of a chunk
         self._looked = 0.0
         self._lock = threading.Lock()  # the descent glances while the writer looks
-        self.progress = Progress(len(missing), quiet=quiet, look=self._glance)
-        self.board = TensorBoard(store, plan, made, missing)
+        self._heartbeat = Heartbeat(self._store.root)
+        self._exit = ExitStack()
+        self.board = TensorBoard(self._store, self._plan, before, self._new)
+        self.progress = Progress(len(self._new), quiet=quiet, look=self._glance)
+
+    def __enter__(self) -> "Monitor":
+        other = self._heartbeat.other()
+        if other is not None:
+            where = self._store.root
+            log.warning("%s seems to be at work in %s too: both make the same tiles, only time is lost", other, where)
+        self._exit.enter_context(self._heartbeat)
+        self._exit.callback(self.progress.close)
+        if self._new:
+            self.board.start(self._job.config.to_yaml())
+        self.look()
+        self.progress.early = self.progress.done
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._exit.close()
 
     def look(self) -> bool:
         """Take in the records that are new; whether there were any. Safe from several threads."""
@@ -63,9 +77,9 @@ class Monitor:
         new = []
         for record in self._record_log.refresh():
             file, failed = record["file"], record["status"] == "failed"
-            if record.get("fingerprint") not in self._digests or file not in self.pending | self._failed:
+            if record["fingerprint"] not in self._digests or file not in self.pending | self._failed:
                 continue
-            self._slowest = max(self._slowest, record.get("seconds", 0.0) * self._plan.batch_size)
+            self._slowest = max(self._slowest, (record["seconds"] or 0.0) * self._plan.batch_size)
             if file in self.pending:
                 new.append(record)
             self.pending.discard(file)
@@ -86,6 +100,9 @@ class Monitor:
             stop: asked all the while.
             others_gone: set once the other workers have ended; None where nobody can tell.
         """
+        self._draws = not self.pending or self._job.worker.world_size == 1  # it has made the last tile itself
+        if self._draws:
+            return
         last = time.monotonic()
         while True:
             gone = others_gone is not None and others_gone.is_set()  # before looking, so that nothing is missed
@@ -99,3 +116,15 @@ class Monitor:
             stop.check()
             self.progress.show("waiting for the other workers" if self.pending else "drawing")
             time.sleep(POLL)
+
+    def finish(self) -> Outcome:
+        """Draw what is not drawn yet, and have TensorBoard say the last word."""
+        self.progress.close()
+        plan = self._store.extended_plan(self._plan)
+        if (self._draws and self._share.chunks) or not is_rendered(self._store, plan):
+            render(self._store, plan)
+        rate = self.progress.tiles_per_second if self._new else 0.0
+        outcome = outcome_of(self._job, self._store, self._asked, self._new, rate)
+        if self._new:
+            self.board.finish(summary(outcome, plan))
+        return outcome

@@ -8,10 +8,11 @@ from featlight.plan.fingerprint import file_sha256, refuse_other, settle
 from featlight.plan.plan import Plan, Planned
 from featlight.plan.selection import RememberedLayers, wanted_tiles
 from featlight.report.build import is_rendered, render
-from featlight.store.store import Record, Store
+from featlight.store.records import TileRecord
+from featlight.store.store import Store
 
 
-def finished(config: Config, store: Store) -> dict[str, Record] | None:
+def finished(config: Config, store: Store) -> dict[str, TileRecord] | None:
     """The records of all that a config asks for, where all of it is there; None where work or doubt is left.
 
     Raises:

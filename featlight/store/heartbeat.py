@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from featlight.store.store import NOTE
+from featlight.store.paths import NOTE
 
 BEAT, FRESH = 30.0, 300.0  # seconds: how often the note is touched, and how long it vouches for another machine
 

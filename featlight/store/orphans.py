@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from featlight.plan.plan import Plan
-from featlight.store.records import Record
-from featlight.store.store import PLAN, TEMPORARY, Store
+from featlight.store.atomic import TEMPORARY
+from featlight.store.paths import PLAN
+from featlight.store.records import TileRecord
+from featlight.store.store import Store
 
 YOUNG = 60.0  # seconds; younger files may be in the hands of a run, here or on another machine
 _WORD = r"[A-Za-z0-9_-][A-Za-z0-9._-]*"
@@ -43,7 +45,7 @@ class Orphans:
     strange: list[Path] = field(default_factory=list)
 
 
-def find_orphans(store: Store, plan: Plan, records: Mapping[str, Record]) -> Orphans:
+def find_orphans(store: Store, plan: Plan, records: Mapping[str, TileRecord]) -> Orphans:
     """Orphaned files, temporary files of dead writers, and strangers.
 
     Args:
@@ -76,7 +78,7 @@ def is_young(path: Path) -> bool:
         return True
 
 
-def _known(store: Store, plan: Plan, records: Mapping[str, Record]) -> set[str]:
+def _known(store: Store, plan: Plan, records: Mapping[str, TileRecord]) -> set[str]:
     files = {planned.file for planned in plan.tiles} | {str(file) for file in records}
     paths = {path for file in files for path in (store.float_path(file), store.map_path(file))}
     paths |= {path for planned in plan.tiles for path in store.extra_paths(planned, plan, ["octaves"])}

@@ -8,8 +8,16 @@ from typing import get_args
 from featlight.config.schema import Extra
 from featlight.plan.plan import Plan, Planned
 
+PLAN = "plan.json"
+NOTE = ".running"  # who is at work here
+OUTPUTS = "outputs.txt"  # what is made from tiles and records, a path a line, so that --fresh knows its own files
+OWN_NAMES = (
+    *("assets", "atlas", "config.yaml", "figures", "floats", "index.html", "maps"),
+    *("octaves", "records", "tensorboard", "tiles", "vectors"),
+)
 
-class Layout:
+
+class RunPaths:
     """The paths of one run directory.
 
     Args:

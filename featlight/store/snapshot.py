@@ -1,13 +1,16 @@
-"""What a run has made, as it is found on disk: the one view that everything exported from it shares."""
+"""A run as it is found on disk: what all that is drawn or exported from it shares."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from featlight.errors import FeatlightError, UsageError
 from featlight.plan.plan import Plan
-from featlight.store.records import Record
+from featlight.store.records import TileRecord, status_of
 from featlight.store.store import Store
+
+State = Literal["ok", "dead", "failed", "missing"]
 
 
 @dataclass(frozen=True)
@@ -23,18 +26,30 @@ class Snapshot:
 
     store: Store
     plan: Plan
-    records: Mapping[str, Record]
-    there: Mapping[str, Record]
+    records: Mapping[str, TileRecord]
+    there: Mapping[str, TileRecord]
 
-    def state(self, file: str) -> str:
-        """What has become of a tile: ok, dead, failed or missing."""
-        if file in self.there:
-            return str(self.there[file]["status"])
-        return "failed" if self.records.get(file, {}).get("status") == "failed" else "missing"
+    @classmethod
+    def of(cls, store: Store, plan: Plan) -> "Snapshot":
+        """A run as it stands now."""
+        records = store.records()
+        there = {
+            planned.file: records[planned.file]
+            for planned in plan.tiles
+            if status_of(records, planned.file) in ("ok", "dead") and (store.root / planned.file).is_file()
+        }
+        return cls(store, plan, records, there)
+
+    def state(self, file: str) -> State:
+        """What has become of a tile."""
+        record = self.there.get(file)
+        if record is not None:
+            return record["status"]
+        return "failed" if status_of(self.records, file) == "failed" else "missing"
 
 
 def take_snapshot(out: Path) -> Snapshot:
-    """Look what there is.
+    """A run that is to be exported.
 
     Args:
         out: the run directory.
@@ -43,20 +58,14 @@ def take_snapshot(out: Path) -> Snapshot:
         UsageError: there is no run, or it has no tile yet.
         FeatlightError: a tile is not of its record's size, or lies elsewhere.
     """
-    store = Store(out)
-    plan = store.plan()
-    if plan is None:
-        raise UsageError(f"--out: {out} holds no run")
-    records, there, root = store.records(), {}, out.resolve()
-    for planned in plan.tiles:
-        record, path = records.get(planned.file), out / planned.file
-        if record is None or record["status"] == "failed" or not path.is_file():
-            continue
+    store, root = Store(out), out.resolve()
+    snapshot = Snapshot.of(store, store.need_plan())
+    for file, record in snapshot.there.items():
+        path = out / file
         if not path.resolve().is_relative_to(root):
             raise FeatlightError(f"{path}: it leads out of the run directory")
-        if path.stat().st_size != record.get("bytes"):
+        if path.stat().st_size != record["bytes"]:
             raise FeatlightError(f"{path}: damaged; `featlight verify --repair` removes it")
-        there[planned.file] = record
-    if not there:
+    if not snapshot.there:
         raise UsageError(f"--out: {out} holds no tile yet; the run's own command makes them")
-    return Snapshot(store, plan, records, there)
+    return snapshot

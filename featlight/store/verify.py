@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from featlight.errors import UsageError
 from featlight.plan.fingerprint import file_sha256
 from featlight.plan.plan import Plan, Planned
+from featlight.store.atomic import blank
+from featlight.store.deletion import remove
 from featlight.store.orphans import find_orphans, is_young
-from featlight.store.records import Record, record_lines
+from featlight.store.records import TileRecord, record_lines, status_of
 from featlight.store.store import Store
 
 READERS = 8  # threads; a disk of a cluster answers slowly, but many at a time
@@ -36,7 +37,7 @@ class Line:
     number: int
     start: int
     length: int
-    record: Record | None
+    record: TileRecord | None
 
 
 @dataclass(frozen=True)
@@ -91,9 +92,7 @@ def verify(root: Path) -> Report:
         UsageError: there is no run.
     """
     store = Store(root)
-    plan = store.plan()
-    if plan is None:
-        raise UsageError(f"--out: {root} holds no run")
+    plan = store.need_plan()
     run = _Run(store, plan, list(_lines(store)), store.records())
     report = Report(len(plan.tiles))
     _check_tiles(run, report)
@@ -125,8 +124,8 @@ def repair(root: Path, report: Report) -> tuple[int, int]:
     lines = dict.fromkeys((line.path, line.start, line.length) for p in report.problems for line in p.blank)
     files = dict.fromkeys(path for problem in report.problems for path in problem.remove)
     for path, start, length in lines:
-        store.blank(path, start, length)
-    return sum(store.remove(path) for path in files), len(lines)
+        blank(path, start, length)
+    return sum(remove(store, path) for path in files), len(lines)
 
 
 def harm(path: Path, size: int | None, sha256: str | None) -> str | None:
@@ -149,7 +148,7 @@ class _Run:
     store: Store
     plan: Plan
     lines: list[Line]
-    records: Mapping[str, Record]
+    records: Mapping[str, TileRecord]
 
     @cached_property
     def digests(self) -> dict[str, str]:
@@ -187,16 +186,16 @@ def _lines(store: Store) -> Iterator[Line]:
 def _check_tiles(run: _Run, report: Report) -> None:
     def check(planned: Planned) -> str | None:
         record = run.records.get(planned.file)
-        if record is None or record["status"] == "failed" or record.get("fingerprint") != run.digests[planned.variant]:
+        if record is None or record["status"] == "failed" or record["fingerprint"] != run.digests[planned.variant]:
             return None
-        return harm(run.store.root / planned.file, record.get("bytes"), record.get("sha256")) or ""
+        return harm(run.store.root / planned.file, record["bytes"], record["sha256"]) or ""
 
     pool = ThreadPoolExecutor(READERS)
     try:
         for planned, what in zip(run.plan.tiles, pool.map(check, run.plan.tiles), strict=True):
             path = run.store.root / planned.file
             if what is None:
-                report.failed += run.records.get(planned.file, {}).get("status") == "failed"
+                report.failed += status_of(run.records, planned.file) == "failed"
                 if path.is_file() and is_young(path):
                     report.notes.append(f"{planned.file}: no record vouches for it yet; a run may be writing it now")
                 elif path.is_file():
@@ -216,7 +215,7 @@ def _check_floats(run: _Run, report: Report) -> None:
     for planned in run.plan.tiles:
         if planned.file not in report.whole:
             continue
-        path, sha256 = run.store.float_path(planned.file), run.records[planned.file].get("float_sha256")
+        path, sha256 = run.store.float_path(planned.file), run.records[planned.file]["float_sha256"]
         if sha256 is None:
             unmade += wanted
         elif wanted or path.exists():
@@ -277,9 +276,9 @@ def _check_records(run: _Run, report: Report) -> None:
         if record is not None:
             if record["file"] in planned:
                 continue
-            ours = record.get("fingerprint") in run.digests.values() and record["status"] != "failed"
+            ours = record["fingerprint"] in run.digests.values() and record["status"] != "failed"
             tile = run.store.root / str(record["file"])
-            if ours and harm(tile, record.get("bytes"), record.get("sha256")) is None:
+            if ours and harm(tile, record["bytes"], record["sha256"]) is None:
                 spare.add(record["file"])
                 continue
             what = f"of {str(record['file'])[:80]!r}, which the plan does not name"

@@ -210,7 +210,7 @@ def test_bf16_is_the_networks_alone(small_recipe):
 
 def test_the_embedded_network_has_a_recipe_and_a_layer_of_its_own(monkeypatch):
     seen = {}
-    monkeypatch.setattr("featlight.api.descend", lambda job, *args, **options: seen.update(job=job))
+    monkeypatch.setattr("featlight.run.in_memory.descend", lambda job, *args, **options: seen.update(job=job))
     with pytest.raises(KeyError):  # nothing was made
         featlight.visualize(featlight.load(), features="0", progress=False)
     config = seen["job"].config

@@ -44,7 +44,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from torch import nn
 
 import featlight
-import featlight.run.worker
+import featlight.run.share
 from featlight.cli.main import main
 from featlight.engine.module import FeatureVisualizer
 from featlight.errors import FeatlightError
@@ -349,15 +349,15 @@ def test_a_torn_record_is_found_and_its_tile_made_again(clean, capsys):
 
 def test_two_runs_at_once_make_the_same_tiles(clean, monkeypatch):
     """The second one starts and ends while the first one is between two chunks."""
-    commit = featlight.run.worker.commit
+    commit = featlight.run.share.commit
 
     def other_first(*args, **kwargs):
-        monkeypatch.setattr(featlight.run.worker, "commit", commit)
+        monkeypatch.setattr(featlight.run.share, "commit", commit)
         assert run() == 0
         assert tiles() == clean
         return commit(*args, **kwargs)
 
-    monkeypatch.setattr(featlight.run.worker, "commit", other_first)
+    monkeypatch.setattr(featlight.run.share, "commit", other_first)
     assert run() == 0
     goes_on(clean)
 
@@ -459,7 +459,7 @@ def test_no_memory_to_write_is_no_matter_of_the_batch(clean, monkeypatch, capsys
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr(featlight.run.worker, "commit", none_left)
+        patch.setattr(featlight.run.share, "commit", none_left)
         assert run() == 1
     assert "no memory to write 2/00000 and its chunk" in capsys.readouterr().err
     goes_on(clean)

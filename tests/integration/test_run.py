@@ -368,7 +368,7 @@ def test_a_run_killed_while_it_draws_is_drawn_by_the_next(config, monkeypatch):
     assert run(config, "--features", "0-3") == 0
     before = Path("run/atlas/Mixed_4a.png").read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr("featlight.run.worker.render", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr("featlight.run.monitor.render", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         assert run(config) == 75
     assert run(config) == 0
     assert Path("run/atlas/Mixed_4a.png").read_bytes() != before

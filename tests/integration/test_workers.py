@@ -30,7 +30,9 @@ from featlight.plan.plan import Plan, Planned
 from featlight.report.build import _state
 from featlight.report.tensorboard.events import EventLog
 from featlight.run.worker import make
+from featlight.store import records as records_module
 from featlight.store.records import RecordLog
+from featlight.store.snapshot import Snapshot
 from featlight.store.store import Store
 from tests import ROOT
 from tests.integration.test_run import CONFIG, records, run, tiles
@@ -370,9 +372,9 @@ def test_a_finished_run_of_ten_thousand_tiles_loads_no_network(monkeypatch, caps
         Path("run", tile.file).write_bytes(b"png")
     for name in ("atlas/Mixed_4a.png", "assets/data.js"):
         Path("run", name).write_bytes(b"made up")
-    Path("run/index.html").write_text(_state(plan, store.records()))
-    parsed, loads = [], json.loads
-    monkeypatch.setattr("featlight.store.records.json.loads", lambda line: parsed.append(line) or loads(line))
+    Path("run/index.html").write_text(_state(Snapshot.of(store, plan)))
+    parsed, parse = [], records_module.from_json
+    monkeypatch.setattr(records_module, "from_json", lambda line: parsed.append(line) or parse(line))
     for heavy in (
         "featlight.run.worker.make",
         "featlight.models.registry.load_model",

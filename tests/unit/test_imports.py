@@ -13,12 +13,24 @@ ROOT = Path(featlight.__file__).parent
 MOST_MODULES = 12  # of a folder
 # Each imports from those before it alone. A name without modules of its own is a module of the top folder.
 ORDER = (
-    *("version", "errors", "console", "config", "distributed", "param", "objectives", "models", "plan", "store"),
+    *(
+        "version",
+        "errors",
+        "console",
+        "image_io",
+        "config",
+        "distributed",
+        "param",
+        "objectives",
+        "models",
+        "plan",
+        "store",
+    ),
     *("engine", "analysis", "drawing", "report", "run", "export", "result", "api", "cli", "__init__", "__main__"),
 )
 # What is imported before a slip is answered, and what reads a run that is there
 FREE_OF_TORCH = {
-    *("version", "errors", "console"),
+    *("version", "errors", "console", "image_io"),
     *("config.schema", "config.recipe", "config.tile", "config.validation"),
     *("distributed.env", "distributed.launcher", "distributed.signals"),
     "models.layer_info",

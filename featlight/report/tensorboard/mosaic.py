@@ -1,7 +1,7 @@
 """Small pictures of a whole layer: all of its tiles side by side, and a few on their way through the octaves."""
 
-import io
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,7 @@ from PIL import Image
 
 from featlight.drawing.rows import Row, draw_rows
 from featlight.drawing.sheet import Cell
+from featlight.image_io import read_picture
 from featlight.plan.plan import OCTAVE_PICTURE
 
 LARGEST_TILE, SIDE = 128, 2048  # px, of a tile and of a mosaic at most
@@ -34,8 +35,7 @@ class Mosaic:
         """The mosaic with the tiles that are there by now; each is opened once."""
         for i, file in enumerate(self._files):
             if file in there and file not in self._drawn:
-                with Image.open(self._root / file, formats=("PNG",)) as image:
-                    small = image.convert("RGB").resize((self._tile, self._tile), Image.Resampling.LANCZOS)
+                small = read_picture(self._root / file).resize((self._tile, self._tile), Image.Resampling.LANCZOS)
                 self._sheet.paste(small, (i % self._columns * self._tile, i // self._columns * self._tile))
                 self._drawn.add(file)
         return self._sheet
@@ -49,15 +49,5 @@ def draw_evolution(tiles: Mapping[str, Sequence[Path]], sizes: Sequence[int], ti
         sizes: of the octaves, in pixels.
         title: of the picture.
     """
-    rows = [
-        Row(label, [Cell("", lambda path=path: Image.open(path)) for path in paths])  # type: ignore[misc]
-        for label, paths in tiles.items()
-    ]
+    rows = [Row(label, [Cell("", partial(read_picture, path)) for path in paths]) for label, paths in tiles.items()]
     return draw_rows(rows, title=title, columns=[f"{size} px" for size in sizes], tile=OCTAVE_PICTURE)
-
-
-def jpeg(picture: Image.Image) -> bytes:
-    """A tenth of the PNG's size."""
-    buffer = io.BytesIO()
-    picture.convert("RGB").save(buffer, "JPEG", quality=88)
-    return buffer.getvalue()

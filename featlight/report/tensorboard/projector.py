@@ -3,14 +3,14 @@
 import io
 from collections.abc import Sequence
 from math import ceil, sqrt
-from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from featlight.drawing.sprite_sheet import small_tiles
-from featlight.store.store import Record, Store
+from featlight.image_io import encode_jpeg
+from featlight.report.sections import Atlas
+from featlight.store.store import Store
 
 FOLDER = "tensorboard"
 MOST_POINTS = 5000  # UMAP lays out no more, and a browser with all of them is slow
@@ -31,54 +31,44 @@ embeddings {{
 """
 
 
-class Points(NamedTuple):
-    """The tiles of one atlas.
-
-    Args:
-        name: of the atlas.
-        small: where the viewer's small tiles are, from the run directory, without number and suffix.
-        labels: of the tiles.
-        records: of the tiles; empty where there is none.
-        vectors: their mean activations, (tiles, features); NaN where there are none.
-    """
-
-    name: str
-    small: str
-    labels: Sequence[str]
-    records: Sequence[Record]
-    vectors: "np.ndarray[Any, Any]"
-
-
-def write_projector(store: Store, layers: Sequence[Points]) -> None:
-    """Write the points of all atlases, and the configuration that names them.
+def write_projector(store: Store, atlases: Sequence[Atlas]) -> None:
+    """Write the points of all atlases that have vectors, and the configuration that names them.
 
     Raises:
         StorageError: no room, or no right to write.
     """
     config = ""
-    for points in layers:
-        there = np.flatnonzero(np.isfinite(points.vectors).all(1))
+    for atlas in atlases:
+        if atlas.vectors is None:
+            continue
+        there = np.flatnonzero(np.isfinite(atlas.vectors).all(1))
         if len(there):
             evenly = np.linspace(0, len(there) - 1, min(len(there), MOST_POINTS)).round().astype(int)
-            config += _write(store, points, there[evenly].tolist())
+            config += _write(store, atlas, [int(there[i]) for i in evenly])
     store.write_output(f"{FOLDER}/projector_config.pbtxt", config.encode())
 
 
-def _write(store: Store, points: Points, chosen: Sequence[int]) -> str:
-    folder = f"{FOLDER}/projector/{points.name}"
+def _write(store: Store, atlas: Atlas, chosen: Sequence[int]) -> str:
+    assert atlas.vectors is not None
+    name = atlas.section.name
+    folder = f"{FOLDER}/projector/{name}"
     lines = io.StringIO()
-    np.savetxt(lines, points.vectors[chosen], fmt="%.3g", delimiter="\t")
+    np.savetxt(lines, atlas.vectors[chosen], fmt="%.3g", delimiter="\t")
     store.write_output(f"{folder}/vectors.tsv", lines.getvalue().encode())
     table = ["tile\tstatus\tactivation before\tactivation after"]
     for i in chosen:
-        record = points.records[i]
-        before, after = (f"{record[key]:.4g}" for key in ("activation_start", "activation_end"))
+        record = atlas.records[i]
+        assert record is not None
+        numbers = (f"{record[key]:.4g}" for key in ("activation_start", "activation_end"))
         # TensorBoard shows the first column that is no number, unless it is asked for another one
-        table.append("\t".join([f"{points.name} {points.labels[i]}", record["status"], before, after]))
+        table.append("\t".join([f"{name} {atlas.cells[i].label}", record["status"], *numbers]))
     store.write_output(f"{folder}/tiles.tsv", ("\n".join(table) + "\n").encode())
     columns, side = square(len(chosen))
-    store.write_output(f"{folder}/sprite.jpg", _sprite(store.root, points, set(chosen), columns, side))
-    return _EMBEDDING.format(name=points.name, side=side)
+    small = small_tiles(store.root, atlas.section.assets, len(atlas.cells))
+    shown = set(chosen)
+    sprite = _sprite([picture for i, picture in enumerate(small) if i in shown], columns, side)
+    store.write_output(f"{folder}/sprite.jpg", encode_jpeg(sprite, 85))
+    return _EMBEDDING.format(name=name, side=side)
 
 
 def square(points: int) -> tuple[int, int]:
@@ -87,13 +77,10 @@ def square(points: int) -> tuple[int, int]:
     return columns, min(LARGEST, SPRITE // columns)
 
 
-def _sprite(root: Path, points: Points, chosen: set[int], columns: int, side: int) -> bytes:
-    """The pictures of the points, row by row, as JPEG."""
-    sheet = Image.new("RGB", (columns * side, -(-len(chosen) // columns) * side), "white")
-    every = enumerate(small_tiles(root, points.small, len(points.labels)))
-    for place, small in enumerate(small for i, small in every if i in chosen):
-        row, column = divmod(place, columns)
-        sheet.paste(small.resize((side, side), Image.Resampling.LANCZOS), (column * side, row * side))
-    buffer = io.BytesIO()
-    sheet.save(buffer, "JPEG", quality=85)
-    return buffer.getvalue()
+def _sprite(pictures: Sequence[Image.Image], columns: int, side: int) -> Image.Image:
+    """The pictures of the points, row by row."""
+    sheet = Image.new("RGB", (columns * side, -(-len(pictures) // columns) * side), "white")
+    for i, picture in enumerate(pictures):
+        row, column = divmod(i, columns)
+        sheet.paste(picture.resize((side, side), Image.Resampling.LANCZOS), (column * side, row * side))
+    return sheet

@@ -3,7 +3,7 @@
 import functools
 import logging
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, ParamSpec
@@ -12,16 +12,19 @@ import numpy as np
 from PIL import Image
 
 from featlight.config.describe import facts
+from featlight.image_io import encode_jpeg
 from featlight.plan.plan import Plan, Planned
 from featlight.report.sections import Section, sections
 from featlight.report.tensorboard.events import EventLog
-from featlight.report.tensorboard.mosaic import Mosaic, draw_evolution, jpeg
+from featlight.report.tensorboard.mosaic import Mosaic, draw_evolution
 from featlight.store.heartbeat import Heartbeat
-from featlight.store.store import Record, Store
+from featlight.store.records import TileRecord
+from featlight.store.store import Store
 
 log = logging.getLogger("featlight")
 
 MOSAIC_STEPS = 10  # TensorBoard keeps that many images of a tag
+QUALITY = 88  # of its JPEGs
 LIVE_POINTS = 20  # of each chunk's curve
 QUANTILES = {"p05": 0.05, "p50": 0.5, "p95": 0.95}
 STATISTICS = ("total_variation", "high_frequency_share")
@@ -59,7 +62,7 @@ class TensorBoard:
         missing: files of the tiles that are to be made.
     """
 
-    def __init__(self, store: Store, plan: Plan, made: Mapping[str, Record], missing: Collection[str] = ()) -> None:
+    def __init__(self, store: Store, plan: Plan, made: Mapping[str, TileRecord], missing: Collection[str] = ()) -> None:
         self.broken = False
         self._store, self._plan = store, plan
         self._sections = sections(plan)
@@ -90,7 +93,7 @@ class TensorBoard:
         self._log.flush()
 
     @_harmless
-    def add(self, records: Sequence[Record], rate: float) -> None:
+    def add(self, records: Sequence[TileRecord], rate: float) -> None:
         """What has come since: the curves of chunks, the run's progress, the mosaics that have grown by a tenth."""
         self._done.update({record["file"]: record for record in records if record["status"] != "failed"})
         failed = {record["file"] for record in records if record["status"] == "failed"}
@@ -116,7 +119,7 @@ class TensorBoard:
         self._log.text("run/summary", f"| | |\n|---|---|\n{rows}", step)
         if self._done:
             for tag, key in zip(RESULTS[:2], ("activation_start", "activation_end"), strict=True):
-                self._log.scalar(tag, float(np.median([r[key] for r in self._done.values()])), len(self._done))
+                self._log.scalar(tag, float(np.median(_numbers(self._done.values(), key))), len(self._done))
         from torch.utils.tensorboard import summary
 
         if "_hparams_/session_end_info" not in self._log.last:
@@ -137,8 +140,8 @@ class TensorBoard:
             if not here:
                 continue
             self._log.scalar("health/failed", sum(file in self._failed for file in files), start)
-            self._quantiles("health/grad_norm", [record["gradient_norm"] for record in here], start)
-            curves = [record["curve"] for record in here]
+            self._quantiles("health/grad_norm", _numbers(here, "gradient_norm"), start)
+            curves = _curves(here)
             for point in np.linspace(0, len(curves[0]) - 1, min(len(curves[0]), LIVE_POINTS)).round().astype(int):
                 step = curves[0][point][0]
                 self._quantiles("live/activation", [curve[point][1] for curve in curves], start + step)
@@ -155,22 +158,22 @@ class TensorBoard:
                 if len(there) == size:
                     del self._mosaics[section.name]
                 for name in STATISTICS:
-                    middle = float(np.median([record[name] for record in there]))
+                    middle = float(np.median(_numbers(there, name)))
                     self._log.scalar(f"image/{section.name}/{name}", middle, len(there))
             failed = sum(planned.file in self._failed for planned in section.tiles)
             shown = self._log.steps.get(f"activation/{section.name}/tiles", ())
             if there and len(there) + failed == size and len(there) not in shown:
-                self._curves(section, there)
+                self._whole_curves(section, there)
                 self._evolution(section)
 
     def _picture(self, tag: str, picture: Image.Image, step: int) -> None:
-        self._log.picture(tag, jpeg(picture), picture.size, step)
+        self._log.picture(tag, encode_jpeg(picture, QUALITY), picture.size, step)
 
     def _quantiles(self, tag: str, values: Sequence[float], step: int) -> None:
         for name, share in QUANTILES.items():
             self._log.scalar(f"{tag}/{name}", float(np.quantile(values, share)), step)
 
-    def _curves(self, section: Section, there: Sequence[Record]) -> None:
+    def _whole_curves(self, section: Section, there: Sequence[TileRecord]) -> None:
         """Quantiles over all tiles of a layer, against the recipe's steps, and the images' size, which tells octaves.
 
         A layer that was asked for more features has other quantiles: they get a tag of their own.
@@ -179,7 +182,7 @@ class TensorBoard:
         self._log.scalar(f"{tag}/tiles", len(there), len(there))
         if f"{tag}/p50" in self._log.last:
             tag = f"{tag}-{len(there)}"
-        curves = [record["curve"] for record in there]
+        curves = _curves(there)
         sizes = _sizes(self._plan, section.variant)
         for points in zip(*curves, strict=True):
             step = points[0][0]
@@ -232,6 +235,17 @@ def catch_up(out: Path) -> None:
             board.add([], 0.0)
     except Exception as error:  # a view must not fail for what it could show besides
         log.warning("TensorBoard: %s; its log is shown as it is", error)
+
+
+def _numbers(records: Iterable[TileRecord], key: str) -> list[float]:
+    """A number of each tile that has one."""
+    values = (record.get(key) for record in records)
+    return [value for value in values if isinstance(value, float | int)]
+
+
+def _curves(records: Iterable[TileRecord]) -> list[list[tuple[int, float]]]:
+    """The curve of each tile."""
+    return [[(step, value or 0.0) for step, value in record["curve"] or []] for record in records]
 
 
 def _sizes(plan: Plan, variant: str) -> list[int]:

@@ -6,9 +6,10 @@ from typing import Any, cast
 import pytest
 from PIL import Image, ImageChops, ImageStat
 
-from featlight.drawing.atlas import Cell, draw_atlas, draw_grid, encode_png
-from featlight.drawing.sheet import HAIRLINE, Heading, draw_sheet, lay_out
+from featlight.drawing.atlas import draw_atlas, draw_grid
+from featlight.drawing.sheet import HAIRLINE, Cell, Heading, draw_sheet, lay_out
 from featlight.drawing.text import GLYPHS, measure, plain, shorten, wrap
+from featlight.image_io import encode_png
 
 WHITE = (255, 255, 255)
 Box = tuple[int, int, int, int]

@@ -19,8 +19,9 @@ from PIL import ExifTags, Image
 
 from featlight.cli.main import main
 from featlight.config.tile import Term, Tile
-from featlight.drawing.atlas import encode_png
+from featlight.image_io import encode_png
 from featlight.report.build import is_rendered, render
+from featlight.store.records import parse_line
 from tests import ROOT
 from tests.made_up import activation, color, made_up_run
 from tests.unit.report.test_viewer import called
@@ -72,12 +73,12 @@ def everything(root):
 def references(root):
     """Every file that the page may ask for, from the page and from what its scripts say."""
     found = set(re.findall(r'(?:src|href)="([^"#]+)"', (root / "index.html").read_text()))
-    data = called(root / "assets/data.js", "run")
+    data, suffix = called(root / "assets/data.js", "run"), called(root / "assets/tiles.js", "files")["suffix"]
     found |= set(data["figures"]) | {"plan.json", "config.yaml"}
     for group in data["groups"]:
         found |= {*group["atlas"], *group["sheets"], *group["details"]}
         shown = [stem for stem, status in zip(group["stems"], group["status"], strict=True) if status in ("ok", "dead")]
-        found |= {f"{group['folder']}/{stem}{data.get('suffix', '.png')}" for stem in shown}
+        found |= {f"{group['folder']}/{stem}{suffix}" for stem in shown}
         for script in group["details"]:
             for tile in called(root / script, "details")["tiles"]:
                 found |= set(tile["octaves"])
@@ -112,16 +113,16 @@ def test_png_tiles_and_vectors_go_as_they_are(run):
     assert set(site) - set(own) == {"README.md", "metadata.csv", "records/records.jsonl"}
     assert {"vectors/Mixed_4a.npy", "vectors/Mixed_5a.npy"} <= site.keys()
     assert all(content == own[name] for name, content in site.items() if name in own)
-    lines = [json.loads(line) for line in site["records/records.jsonl"].splitlines()]
-    assert {line["file"]: line for line in lines} == run.records()
+    records = [parse_line(line) for line in site["records/records.jsonl"].splitlines()]
+    assert {record["file"]: record for record in records} == run.records()
 
 
 def test_only_the_suffix_differs_in_the_data_of_a_zip_with_webps(run):
     assert export("--zip", "site.zip", "--tiles", "webp") == 0
     unpack("site.zip")
-    inside, own = (called(root / "assets/data.js", "run") for root in (Path("site"), Path("run")))
-    assert inside == own | {"suffix": ".webp"}
-    assert "suffix" not in own
+    assert Path("site/assets/data.js").read_bytes() == Path("run/assets/data.js").read_bytes()
+    suffixes = [called(root / "assets/tiles.js", "files") for root in (Path("site"), Path("run"))]
+    assert suffixes == [{"suffix": ".webp"}, {"suffix": ".png"}]
     assert is_rendered(run, run.plan())  # the run's own page is as it was
 
 

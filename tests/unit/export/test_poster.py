@@ -6,8 +6,7 @@ import re
 import pytest
 from PIL import Image
 
-from featlight.drawing.atlas import Cell
-from featlight.drawing.sheet import Heading, draw_sheet
+from featlight.drawing.sheet import Cell, Heading, draw_sheet
 from featlight.export.poster import PAPERS, encode_poster, lay_out_poster
 from tests.made_up import color
 

@@ -20,6 +20,7 @@ from featlight.plan.plan import Planned
 from featlight.plan.reproduce import command_alone
 from featlight.report.build import is_rendered, render, render_again
 from featlight.report.viewer.page import SCRIPTS
+from featlight.store.deletion import clear
 from featlight.store.store import Store
 from tests import ROOT
 from tests.made_up import activation, color, made_up_run
@@ -173,7 +174,7 @@ def test_random_weights_are_said_loudly(tmp_path):
 def test_fresh_removes_all_of_it(tmp_path):
     store = drawn(tmp_path, {"a": 5, "b": 2}, variants=("L1", "L2"), octaves=True)
     (tmp_path / "assets/mine.txt").write_text("mine")
-    store.clear()
+    clear(store)
     assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()] == ["assets/mine.txt"]
 
 

@@ -16,8 +16,9 @@ from featlight.cli.commands import COMMANDS
 from featlight.cli.main import main
 from featlight.config.recipe import Octave, Recipe
 from featlight.config.tile import feature_tile
-from featlight.drawing.atlas import encode_png
+from featlight.image_io import encode_png
 from featlight.plan.plan import Planned
+from featlight.store.atomic import write_file
 from featlight.store.store import Store
 from featlight.store.verify import repair, verify
 from tests.made_up import made_up_plan
@@ -43,7 +44,7 @@ def make(root, tiles=PLANNED):
     store.write_plan(plan(tiles))
     for members in plan(tiles).chunks:
         np.save(path := root / "vectors.npy", np.zeros((len(members), 5), np.float32))
-        store.write(store.vector_path(tiles[i].file for i in members), path.read_bytes())
+        write_file(store.vector_path(tiles[i].file for i in members), path.read_bytes())
         path.unlink()
     for planned in tiles:
         store.commit(PNG, record(planned.file))
@@ -173,7 +174,7 @@ def test_another_workers_records_count(store):
     more = plan([*PLANNED, Planned("", feature_tile("a", 4))])
     store.write_plan(more)
     other = Store(store.root, "worker-1")
-    other.write(other.vector_path([more.tiles[4].file]), vectors(1))
+    write_file(other.vector_path([more.tiles[4].file]), vectors(1))
     other.commit(PNG, record(more.tiles[4].file))
     assert len(verify(store.root).whole) == 5
 
@@ -198,7 +199,7 @@ def test_harmed_vectors_take_one_tile_with_them(store, harm):
 def test_an_octave_that_is_cut_short_takes_its_tile_with_it(store):
     for planned in PLANNED:
         for number in (1, 2):
-            store.write(store.octave_path(planned.file, number), PNG)
+            write_file(store.octave_path(planned.file, number), PNG)
     assert found(store) == {}
     path = store.octave_path(PLANNED[1].file, 2)
     path.write_bytes(PNG[:-3])

@@ -16,9 +16,9 @@
  * @property {?number} gain     after less before
  * @property {?number} gradient norm at the first step
  *
- * @typedef {Object} Group      of one layer and variant, as `page.py` writes it, with `tiles: Tile[]` and the sheets' `addresses`
- * @typedef {Object} Run        as `page.py` writes it, with `base: URL of its folder`, `tiles: Map<key, Tile>`
- *                             and `suffix` of the tiles' files, ".png" where the data say none
+ * @typedef {Object} Group      of one layer and variant, as `data.py` writes it, with `tiles: Tile[]` and the sheets' `addresses`
+ * @typedef {Object} Run        as `data.py` writes it, with `base: URL of its folder`, `tiles: Map<key, Tile>`
+ *                             and `suffix` of the tiles' files
  *
  * @typedef {Object} Query      what to show
  * @property {string} group     a group's name; "" for all
@@ -36,6 +36,8 @@ window.Featlight = window.Featlight || {};
 (() => {
   /** @type {Map<string, Run>} */
   const runs = new Map();
+  /** How the tiles' files of a run end, by its folder. @type {Map<string, string>} */
+  const suffixes = new Map();
   const loading = new Map();
 
   /** The folder of the run that the script which is running now belongs to: the one above `assets`. */
@@ -44,9 +46,13 @@ window.Featlight = window.Featlight || {};
     return source.slice(0, source.lastIndexOf("/assets/") + 1);
   }
 
+  /** What `assets/tiles.js` calls. */
+  Featlight.files = ({ suffix }) => suffixes.set(baseOfScript(), suffix);
+
   /** What `assets/data.js` calls. */
   Featlight.run = (data) => {
-    const run = { suffix: ".png", ...data, base: baseOfScript(), tiles: new Map(), details: new Map() };
+    const base = baseOfScript();
+    const run = { ...data, base, suffix: suffixes.get(base) ?? ".png", tiles: new Map(), details: new Map() };
     for (const group of run.groups) {
       const folder = group.folder.replace(/^tiles\//, "");
       group.addresses = group.sheets.map((path) => new URL(path, run.base).href);
@@ -94,6 +100,7 @@ window.Featlight = window.Featlight || {};
   /** The run in a folder, given from this page's own: "../other". */
   async function loadRun(path) {
     const base = new URL(`${path}/`, document.baseURI).href;
+    await load(`${base}assets/tiles.js`).catch(() => null); // a run of before there was such a file
     await load(`${base}assets/data.js`);
     if (!runs.has(base)) throw new Error(`no run in ${path}`);
     return runs.get(base);

@@ -1,0 +1,109 @@
+"""Making a run from the command line: workers started and watched, and what is said at the end."""
+
+import os
+from collections.abc import Collection, Sequence
+from functools import partial
+from pathlib import Path
+
+from featlight.config.schema import Config
+from featlight.console import lacking, link, say
+from featlight.distributed.env import LAUNCHER, Launch, Worker, launch_from_env, worker_from_env
+from featlight.distributed.launcher import Supervisor, check_gpus, exit_code, listen, stamp, workers_of
+from featlight.distributed.signals import Stop
+from featlight.errors import Interrupted, UsageError
+from featlight.plan.batching import fewest_chunks
+from featlight.store.paths import PLAN
+from featlight.store.records import TileRecord
+from featlight.store.store import Store
+
+
+def launch_of(config: Config) -> Launch:
+    auto = partial(workers_of, config.accelerator, fewest_chunks(config))
+    return launch_from_env(config.devices, config.num_nodes, os.environ, auto)
+
+
+def make_run(config: Config, stop: Stop, command: Sequence[str], *, fresh: bool) -> int:
+    """Make a run, or this worker's share of it; start the workers where there are to be several."""
+    assert config.out is not None
+    first = worker_from_env(os.environ).rank == 0
+    store = Store(Path(config.out))
+    record_log = store.record_log()  # now, before other workers can have made anything
+    if not fresh and _is_finished(config, store, speak=first):
+        return 0
+    launch = launch_of(config)
+    worker = launch.worker
+    if fresh and worker.world_size > 1 and worker.launcher != LAUNCHER:
+        raise UsageError(
+            f"--fresh: {worker.world_size} workers would delete each other's work; "
+            "give another --out, or delete the run"
+        )
+    if launch.local > 1:
+        check_gpus(config.accelerator, launch.local)
+        return _supervise(config, stop, command, launch.workers, fresh=fresh)
+    alone = listen(stop) if worker.launcher == LAUNCHER else None
+    from featlight.run.worker import make
+
+    outcome = make(
+        config,
+        worker=worker,
+        fresh=fresh and worker.rank == 0,
+        stop=stop,
+        record_log=record_log,
+        others_gone=alone,
+    )
+    if worker.rank == 0:
+        records, rate = outcome.records.values(), outcome.tiles_per_second
+        last_lines(store, made=outcome.made, there=records, failed=len(outcome.failed), rate=rate)
+        if outcome.missing:
+            raise Interrupted(lacking(outcome.missing, len(outcome.tiles)))
+    return 1 if outcome.failed else Interrupted.exit_code if outcome.missing else 0
+
+
+def _is_finished(config: Config, store: Store, *, speak: bool = True) -> bool:
+    from featlight.run.resume import finished
+
+    there = finished(config, store)
+    if there is not None and speak:
+        last_lines(store, made=0, there=there.values(), failed=0, rate=0.0)
+    return there is not None
+
+
+def _supervise(config: Config, stop: Stop, command: Sequence[str], workers: Sequence[Worker], *, fresh: bool) -> int:
+    assert config.out is not None
+    store = Store(Path(config.out))
+    plan = store.root / PLAN
+    before = stamp(plan)
+    supervisor = Supervisor(command, workers, stop)
+    supervisor.run(
+        hold=lambda: fresh and stamp(plan) in (None, before)
+    )  # the first deletes what the others must not see
+    code = exit_code(supervisor.codes, workers[0].rank)
+    if code == Interrupted.exit_code and supervisor.codes[workers[0].rank] != code and stop.asked_by is None:
+        if _is_finished(config, store):  # all but the first have made it so
+            return 0
+        there = store.plan()
+        files = [] if there is None else [planned.file for planned in there.tiles]
+        made = {} if there is None else store.made(there, there.tiles)
+        raise Interrupted(lacking([file for file in files if file not in made], len(files)))
+    return code
+
+
+def last_lines(store: Store, *, made: int, there: Collection[TileRecord], failed: int, rate: float) -> None:
+    """What was made, and where to look."""
+    from featlight.report.sections import sections
+
+    dead = sum(record["status"] == "dead" for record in there)
+    speed = f"; {rate:.2f} tiles/s" if made else ""
+    tiles = f"{len(there) + failed} tile{'' if len(there) + failed == 1 else 's'}"
+    say(f"{tiles}: {made} made, {len(there) - made} kept, {dead} dead, {failed} failed{speed}")
+    plan = store.plan()
+    assert plan is not None
+    if plan.network.asked == "none":
+        say(f"note         {plan.network.weights}: what these features show was never learned")
+    asked = {record["file"] for record in there}
+    for section in sections(plan):
+        if asked & {planned.file for planned in section.tiles}:
+            say(f"atlas        {link(store.root / section.atlas)}")
+    say(f"page         {link(store.root / 'index.html')}")
+    if (store.root / "tensorboard").is_dir():
+        say(f"TensorBoard  tensorboard --logdir {link(store.root / 'tensorboard')}")

@@ -1,0 +1,144 @@
+"""What the viewer's page is told of a run, in scripts: a browser reads no other files from disk.
+
+What the page needs at once is in `assets/data.js`, column by column; what one tile needs (its curve, its neighbours,
+its command) is in a script for each sheet of 256 tiles, which the viewer loads when such a tile is opened. How the
+tiles' files end stands alone in `assets/tiles.js`, for a site that holds them otherwise.
+"""
+
+import base64
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from featlight.analysis.neighbors import nearest_tiles
+from featlight.config.describe import facts, label, octave_rows
+from featlight.config.settings import SHARED, Settings
+from featlight.drawing.sprite_sheet import COLUMNS, PER_SHEET, sprite_side
+from featlight.plan.plan import Plan
+from featlight.plan.reproduce import command_alone
+from featlight.report.sections import Atlas
+from featlight.store.records import TileRecord
+from featlight.store.snapshot import Snapshot
+
+DATA = "assets/data.js"
+TILES = "assets/tiles.js"
+FORMAT = 3  # of the viewer's files; a run that was drawn with another one is drawn again
+
+
+def data_script(plan: Plan, groups: Sequence[Mapping[str, Any]], figures: Sequence[str]) -> bytes:
+    """What the page needs at once.
+
+    Args:
+        plan: of the run.
+        groups: of each atlas, its `columns`, with the paths of its sheets and its details.
+        figures: paths of pictures, animations and tables from the run directory.
+    """
+    about = {
+        "format": FORMAT,
+        "model": plan.network.model,
+        "weights": plan.network.weights,
+        "checksum": plan.network.sha256,
+        "created": plan.created,
+        "versions": plan.versions,
+        "settings": {variant: _settings(settings) for variant, settings in plan.settings.items()},
+        "figures": list(figures),
+    }
+    return _script("run", about | {"groups": groups})
+
+
+def tiles_script(suffix: str) -> bytes:
+    """How the tiles' files end, as in ".png"."""
+    return _script("files", {"suffix": suffix})
+
+
+def columns(atlas: Atlas) -> dict[str, Any]:
+    """An atlas as the viewer's grid needs it: one list for each number, a place for each tile."""
+    section = atlas.section
+
+    def numbers(key: str) -> list[Any]:
+        return [None if record is None else record.get(key) for record in atlas.records]
+
+    return {
+        "name": section.name,
+        "title": section.title,
+        "subtitle": atlas.subtitle,
+        "layer": section.layer,
+        "variant": section.variant,
+        "atlas": list(atlas.sheets),
+        "folder": str(PurePosixPath(section.tiles[0].file).parent),
+        "stems": [PurePosixPath(planned.file).stem for planned in section.tiles],
+        "labels": [planned.tile.label for planned in section.tiles],
+        "features": [planned.tile.terms[0].feature for planned in section.tiles],
+        "status": [cell.kind or "ok" for cell in atlas.cells],
+        "start": numbers("activation_start"),
+        "end": numbers("activation_end"),
+        "gradient": numbers("gradient_norm"),
+        "side": sprite_side(len(section.tiles)),
+        "across": COLUMNS,
+        "perSheet": PER_SHEET,
+    }
+
+
+def detail_scripts(snapshot: Snapshot, atlas: Atlas) -> Iterator[tuple[str, bytes]]:
+    """The scripts that hold what one tile at a time needs, and their paths from the run directory."""
+    section, near = atlas.section, _neighbors(atlas)
+    for start in range(0, len(section.tiles), PER_SHEET):
+        part = range(start, min(start + PER_SHEET, len(section.tiles)))
+        entries = [_detail(snapshot, atlas, i) | near[i] for i in part]
+        name = f"{section.assets}{start // PER_SHEET:02d}.js"
+        yield name, _script("details", {"group": section.name, "start": start, "tiles": entries})
+
+
+def _settings(settings: Settings) -> dict[str, Any]:
+    """A variant's settings in words, those that it may have for itself and those of the whole run apart."""
+    words = facts(settings)
+    shared = {key: words.pop(key) for key in SHARED}
+    return {
+        "octaves": [{"size": octave.size, "steps": octave.steps} for octave in settings.recipe.octaves],
+        "table": octave_rows(settings.recipe),
+        "own": [(label(key), value) for key, value in words.items() if key != "octaves"],
+        "shared": [(label(key), value) for key, value in shared.items() if key not in ("model", "weights")],
+    }
+
+
+def _detail(snapshot: Snapshot, atlas: Atlas, i: int) -> dict[str, Any]:
+    planned, store = atlas.section.tiles[i], snapshot.store
+    record: TileRecord | dict[str, Any] = atlas.records[i] or {}
+    strip = store.extra_paths(planned, snapshot.plan, ["octaves"])
+    return {
+        "reason": record.get("reason"),
+        "seconds": record.get("seconds"),
+        "sha256": record.get("sha256"),
+        "curve": record.get("curve") or [],
+        "command": command_alone(snapshot.plan, planned),
+        "octaves": [path.relative_to(store.root).as_posix() for path in strip if path.is_file()],
+    }
+
+
+def _neighbors(atlas: Atlas) -> list[dict[str, str]]:
+    """By tile, its neighbours and their cosines, packed; nothing where there are no vectors."""
+    if atlas.vectors is None:
+        return [{} for _ in atlas.section.tiles]
+    rows, cosines = nearest_tiles(atlas.vectors)
+    place = "<u2" if len(rows) <= 0xFFFF else "<u4"
+    found = []
+    for row, cosine in zip(rows, cosines, strict=True):
+        there = row >= 0
+        packed = np.rint(cosine[there] * 127).astype("i1")
+        found.append({"neighbours": _packed(row[there].astype(place)), "cosines": _packed(packed)})
+    return found
+
+
+def _packed(values: "np.ndarray[Any, Any]") -> str:
+    return base64.b64encode(values.tobytes()).decode()
+
+
+def _script(call: str, values: Mapping[str, Any]) -> bytes:
+    """A script that hands values to the viewer; no text in them can end it or be read as markup."""
+    text = json.dumps(values, allow_nan=False, separators=(",", ":"))  # ASCII alone
+    for sign in "<>&":
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return f"Featlight.{call}({text});\n".encode()

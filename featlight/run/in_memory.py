@@ -1,0 +1,44 @@
+"""A run that has no directory: images and records are handed back."""
+
+from torch import Tensor
+
+from featlight.distributed.signals import Stop
+from featlight.engine.chunk_result import ChunkResult
+from featlight.engine.progress import Progress
+from featlight.engine.setup import Job
+from featlight.engine.trainer import descend
+from featlight.run.commit import records_of
+from featlight.store.records import TileRecord
+
+
+def make_in_memory(
+    job: Job, stop: Stop, init: Tensor | None, *, quiet: bool
+) -> tuple[dict[str, Tensor], dict[str, TileRecord]]:
+    """Make all tiles of a job.
+
+    Args:
+        job: prepared.
+        stop: asked before every step.
+        init: starting images instead of the config's.
+        quiet: whether to say nothing.
+
+    Returns:
+        Images (3, H, W), unclipped, on the CPU, and records, by file.
+    """
+    images: dict[str, Tensor] = {}
+    records: dict[str, TileRecord] = {}
+    progress = Progress(len(job.wanted), quiet=quiet)
+
+    def on_chunk(result: ChunkResult) -> None:
+        made = list(records_of(result, job.plan))
+        for place, record in made:
+            images[record["file"]] = result.images[place].contiguous()
+            records[record["file"]] = record
+        progress.add([record for _, record in made])
+
+    numbers = range(len(job.plan.chunks))
+    try:
+        descend(job, numbers, on_chunk, callbacks=[progress], before_step=stop.check, init=init)
+    finally:
+        progress.close()
+    return images, records

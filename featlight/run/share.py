@@ -1,0 +1,98 @@
+"""What falls to one worker: its chunks that lack a tile, made and committed."""
+
+import socket
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass
+from functools import partial
+
+from torch import Tensor
+
+from featlight.distributed.signals import Stop
+from featlight.engine.chunk_result import ChunkResult
+from featlight.engine.progress import Progress
+from featlight.engine.setup import Job
+from featlight.engine.trainer import descend
+from featlight.errors import FeatlightError
+from featlight.run.background_writer import BackgroundWriter
+from featlight.run.commit import commit
+from featlight.store.records import TileRecord
+from featlight.store.store import Store
+
+
+@dataclass(frozen=True)
+class Share:
+    """A worker's part of a run.
+
+    Args:
+        job: prepared, its plan written.
+        store: of the run.
+        there: records of the plan's tiles that are there, by file.
+        missing: files of the tiles that the job asks for and the directory lacks, whoever makes them.
+        chunks: numbers of the worker's own chunks that lack a tile.
+    """
+
+    job: Job
+    store: Store
+    there: Mapping[str, TileRecord]
+    missing: Set[str]
+    chunks: Sequence[int]
+
+    @classmethod
+    def of(cls, job: Job, store: Store) -> "Share":
+        """A worker's share as it stands now."""
+        there = store.made(job.plan, job.plan.tiles, job.config.extras)
+        missing = {planned.file for planned in job.wanted} - there.keys()
+        return cls(job, store, there, missing, job.plan.share(job.worker.rank, job.worker.world_size, missing))
+
+    @property
+    def files(self) -> set[str]:
+        """Of the tiles that it is to make."""
+        plan = self.job.plan
+        return {plan.tiles[i].file for number in self.chunks for i in plan.chunks[number]} & self.missing
+
+    def make(
+        self,
+        stop: Stop,
+        *,
+        look: Callable[[], object] = lambda: None,
+        callbacks: Sequence[Progress] = (),
+        init: Tensor | None = None,
+    ) -> None:
+        """Descend and commit, chunk by chunk.
+
+        Args:
+            stop: asked before every step.
+            look: called after every commit.
+            callbacks: for the trainer.
+            init: starting images instead of the config's.
+        """
+        if not self.chunks:
+            return
+        plan, extras = self.job.plan, self.job.config.extras
+        examples = {file for files in plan.examples().values() for file in files}
+
+        def finish(result: ChunkResult) -> None:
+            try:
+                commit(result, plan, self.store, self.there.keys(), extras, examples)
+            except MemoryError as error:  # another batch size would not help
+                name = result.chunk.tiles[0].name
+                raise FeatlightError(f"no memory to write {name} and its chunk ({error})") from None
+            look()
+
+        with BackgroundWriter() as writer:
+            descend(
+                self.job,
+                self.chunks,
+                lambda result: writer.submit(partial(finish, result)),
+                callbacks=callbacks,
+                before_step=stop.check,
+                init=init,
+            )
+
+    def __str__(self) -> str:
+        worker, chunks = self.job.worker, len(self.job.plan.chunks)
+        dealt = len(range(worker.rank, chunks, worker.world_size))
+        return (
+            f"worker {worker.rank + 1} of {worker.world_size} on {socket.gethostname()}, {self.job.device}: "
+            f"{dealt} of {chunks} chunks, {len(self.chunks)} of them to be made"
+        )
