@@ -1,10 +1,7 @@
 """Moving pictures: how a feature grows, a neuron at a time, and how an image comes about, an octave at a time.
 
-    frames = growth_frames(cells, positions, (17, 17), title="Mixed_6b feature 654", mark=True)
-    Path("654.webp").write_bytes(encode_animation(frames, milliseconds=80, format="WEBP"))
-
-Each frame is encoded on its own and the file is put together here: the usual encoders merge frames that are alike,
-and an animation must have a frame for every image.
+frames = growth_frames(cells, positions, (17, 17), title="Mixed_6b feature 654", mark=True)
+Path("654.webp").write_bytes(encode_animation(frames, milliseconds=80, format="WEBP"))
 """
 
 import io
@@ -32,8 +29,10 @@ def encode_animation(
 ) -> bytes:
     """Encode frames as a file that loops for ever; the same frames give the same bytes.
 
+    Frames that are alike become one that is shown as long as all of them.
+
     Args:
-        frames: all of one size; taken one at a time.
+        frames: all of one size.
         milliseconds: for each frame; a GIF counts in steps of 10 ms.
         format: WebP, or GIF for what shows nothing else (256 colours a frame, several times larger).
         hold_last_ms: for the last frame instead, in milliseconds.
@@ -46,65 +45,30 @@ def encode_animation(
     for name, time in (("milliseconds", milliseconds), ("hold_last_ms", last_ms)):
         if not 20 <= time <= 60_000:
             raise ValueError(f"{name}: {time} given; 20 to 60000 are allowed")
-    encoded: list[bytes] = []
-    size: tuple[int, int] | None = None
+    pictures: list[Image.Image] = []
     for frame in frames:
-        size = size or frame.size
-        if frame.size != size:
-            raise ValueError(f"frame {len(encoded)} is {frame.size} pixels, those before are {size}")
         picture = frame.convert("RGB")
-        picture.info.clear()  # a profile or a comment would come between the parts that are taken from a still
-        encoded.append(_webp_image(picture, quality) if format == "WEBP" else _gif_image(picture))
-    if size is None:
+        picture.info.clear()  # a profile or a comment would be kept, and the same frames give other bytes
+        pictures.append(picture if format == "WEBP" else _with_palette(picture))
+        if picture.size != pictures[0].size:
+            raise ValueError(f"frame {len(pictures) - 1} is {picture.size} pixels, those before are {pictures[0].size}")
+    if not pictures:
         raise ValueError("an animation needs at least one frame")
-    times = [milliseconds] * (len(encoded) - 1) + [last_ms]
-    return (_webp if format == "WEBP" else _gif)(size, encoded, times)
-
-
-def _webp_image(picture: Image.Image, quality: int) -> bytes:
-    """The chunks of a still WebP file."""
+    times = [milliseconds] * (len(pictures) - 1) + [last_ms]
+    first, *rest = pictures
     buffer = io.BytesIO()
-    picture.save(buffer, "WEBP", quality=quality, method=5, use_sharp_yuv=True)
-    return buffer.getvalue()[12:]  # without "RIFF", size and "WEBP"
+    if format == "WEBP":
+        options = {"quality": quality, "method": 5, "kmax": 1}  # every frame whole: lossy ones must not add up
+        first.save(buffer, "WEBP", save_all=True, append_images=rest, duration=times, loop=0, **options)
+    else:
+        first.save(buffer, "GIF", save_all=True, append_images=rest, duration=times, loop=0, optimize=False)
+    return buffer.getvalue()
 
 
-def _webp(size: tuple[int, int], images: Sequence[bytes], times: Sequence[int]) -> bytes:
-    """An animated WebP file: Google's "WebP Container Specification"."""
-    canvas = _little(size[0] - 1, 3) + _little(size[1] - 1, 3)
-    chunks = [_chunk(b"VP8X", b"\x02\0\0\0" + canvas), _chunk(b"ANIM", b"\xff\xff\xff\xff" + _little(0, 2))]
-    for image, time in zip(images, times, strict=True):
-        place = _little(0, 6) + canvas  # at the top left, the whole canvas
-        chunks.append(_chunk(b"ANMF", place + _little(time, 3) + b"\x02" + image))  # 2: not blended
-    return _chunk(b"RIFF", b"WEBP" + b"".join(chunks))
-
-
-def _chunk(name: bytes, content: bytes) -> bytes:
-    return name + _little(len(content), 4) + content + b"\0" * (len(content) % 2)
-
-
-def _gif_image(picture: Image.Image) -> bytes:
-    """The descriptor, 256 colours and pixels of a still GIF file."""
-    buffer = io.BytesIO()
+def _with_palette(picture: Image.Image) -> Image.Image:
+    """In 256 colours of its own."""
     settled = picture.width * picture.height // 100  # once fewer pixels change their colour, it is good enough
-    picture.quantize(256, Image.Quantize.MEDIANCUT, kmeans=settled).save(buffer, "GIF", optimize=False, interlace=False)
-    still = buffer.getvalue()
-    bits = still[10] & 7
-    colors = 13 + 3 * 2 ** (bits + 1)
-    descriptor = still[colors : colors + 10]
-    return descriptor[:9] + bytes([0x80 | bits]) + still[13:colors] + still[colors + 10 : -1]
-
-
-def _gif(size: tuple[int, int], images: Sequence[bytes], times: Sequence[int]) -> bytes:
-    """An animated GIF file: the GIF89a specification, and Netscape's block that makes it loop."""
-    parts = [b"GIF89a", _little(size[0], 2), _little(size[1], 2), b"\x70\0\0"]
-    parts.append(b"\x21\xff\x0bNETSCAPE2.0\x03\x01\0\0\0")
-    for image, time in zip(images, times, strict=True):
-        parts += [b"\x21\xf9\x04\x04", _little(round(time / 10), 2), b"\0\0", image]  # 4: left in place
-    return b"".join(parts) + b"\x3b"
-
-
-def _little(number: int, size: int) -> bytes:
-    return number.to_bytes(size, "little")
+    return picture.quantize(256, Image.Quantize.MEDIANCUT, kmeans=settled)
 
 
 def growth_frames(

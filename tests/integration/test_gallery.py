@@ -31,7 +31,8 @@ def made_up(monkeypatch):
     monkeypatch.setattr(gallery, "featlight", lambda words: asked.append(words) or 0)
     figures = Path("runs/growth/figures")
     figures.mkdir(parents=True)
-    frames = [Image.new("RGB", (416, 495), (i, i, i)) for i in range(101)]
+    # one much like the one before would become one with it
+    frames = [Image.new("RGB", (416, 495), (i, 80 * (i % 3), 255 * (i // 3 % 2))) for i in range(101)]
     for format in ("WEBP", "GIF"):
         content = encode_animation(frames, milliseconds=50, format=format)
         (figures / f"growth-grown-a-1.{format.lower()}").write_bytes(content)
