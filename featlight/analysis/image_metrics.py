@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics.functional import image as metrics
 
-FLAT = 1e-12  # variance, in squared pixel units, below which an image is flat but for rounding
+FLAT = 1e-12  # variance, in squared pixel units, below which an image is flat except for rounding
 
 
 class Area(NamedTuple):
@@ -96,9 +96,9 @@ def similarity(first: Tensor, second: Tensor) -> Tensor:
 def affected_area(images: Tensor, start: Tensor, share: float = 0.95) -> Area:
     """The smallest set of pixels that holds most of the squared change, and the box around the middle of it.
 
-    A threshold on the change itself would hang on its brightest pixel; this hangs on all of it. The box lies between
-    those rows (and columns) that leave as much of the change above as below and hold `share` of it between them, so a
-    stray pixel does not stretch it.
+    A threshold on the change itself would depend on its brightest pixel; this depends on all of it. The box lies
+    between those rows (and columns) that leave as much of the change above as below and hold `share` of it between
+    them, so a stray pixel does not stretch it.
 
     Args:
         images: (N, 3, H, W).

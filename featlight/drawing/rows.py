@@ -44,7 +44,7 @@ class Row:
 
 @dataclass(frozen=True)
 class _Type:
-    """Sizes that hang on the figure's width, all in pixels."""
+    """Sizes that depend on the figure's width, all in pixels."""
 
     small: int  # names, subtitle, legend
     head: int  # above the columns, and notes

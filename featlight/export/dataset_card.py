@@ -26,7 +26,7 @@ SIZES = (
     (10_000_000, "1M<n<10M"),
 )
 LARGER = "n>10M"
-# By column of the table, what it holds; but for the first one they are a record's own keys.
+# By column of the table, what it holds; except for the first one they are a record's own keys.
 COLUMNS = {
     "file_name": "the image, from the table's folder",
     "name": "the tile: its layer and feature, or the name that it was given",

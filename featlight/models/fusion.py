@@ -72,7 +72,7 @@ def _can_fold(module: nn.Module) -> bool:
 
 
 def _same(network: nn.Module, other: nn.Module, images: Tensor, folds: Sequence[Fold]) -> bool:
-    """Whether every module gives what it gave, but for the convolutions that were folded into."""
+    """Whether every module gives what it gave, except for the convolutions that were folded into."""
     left_out = {fold.convolution for fold in folds}
     ours, theirs = _outputs(network, images, left_out), _outputs(other, images, left_out)
     return len(ours) == len(theirs) and all(

@@ -107,7 +107,7 @@ class PreparedNetwork:
         return cut.whole if features is None else self._narrowed(cut, features)
 
     def as_it_is(self, layers: Sequence[str]) -> LayerOutputs:
-        """The same, but for norms that are folded: nothing is rewritten."""
+        """The same, except for norms that are folded: nothing is rewritten."""
         return self._cut_at(tuple(layers)).plain
 
     def image_memory(self, layers: Collection[str]) -> ImageMemory:
@@ -174,7 +174,7 @@ class PreparedNetwork:
     def _same(
         self, ours: LayerOutputs, theirs: LayerOutputs, layers: Sequence[str], features: Features | None = None
     ) -> bool:
-        """Whether they give the same but for rounding; where features are named, of these."""
+        """Whether they give the same except for rounding; where features are named, of these."""
         tolerance = TOLERANCE if self._dtype == exact_dtype(self._dtype) else COARSE_TOLERANCE
         with torch.no_grad():
             mine, yours = ours(self._sample), theirs(self._sample)

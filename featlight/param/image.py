@@ -30,7 +30,7 @@ def noise(size: int, seed: int) -> Tensor:
 
 
 def own_seed(seed: int, tile: Tile) -> int:
-    """A seed for one tile that hangs on the run's seed, its layer and its feature, and on nothing else."""
+    """A seed for one tile that depends on the run's seed, its layer and its feature, and on nothing else."""
     term = tile.terms[0]
     words = ("named", tile.name) if tile.is_named else (term.layer, str(term.feature))
     return int.from_bytes(hashlib.sha256("\0".join((str(seed), *words)).encode()).digest()[:7])

@@ -27,7 +27,7 @@ def fewest_chunks(config: Config) -> int | None:
 
 
 def auto_batch_size(tiles: int, *, gpu: bool, image: ImageMemory, memory: int) -> int:
-    """How many images to optimise together; bits hang on it, so it hangs on nothing that changes from day to day.
+    """How many images to optimise together; bits depend on it, so it depends on nothing that changes from day to day.
 
     Args:
         tiles: to be made.

@@ -77,7 +77,7 @@ class Chunk:
 
     @property
     def features(self) -> dict[str, set[int]]:
-        """By layer, those that its tiles look for, but for layers of which some tile takes all."""
+        """By layer, those that its tiles look for, except for layers of which some tile takes all."""
         terms = [term for tile in self.tiles for term in tile.terms]
         whole = {term.layer for term in terms if term.feature is None}
         found: dict[str, set[int]] = {}

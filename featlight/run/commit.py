@@ -97,7 +97,7 @@ def commit(
     extras: Sequence[Extra],
     examples: Container[str] = (),
 ) -> list[TileRecord]:
-    """Write what a chunk gave, but for the tiles that are there already.
+    """Write what a chunk gave, except for the tiles that are there already.
 
     Args:
         result: of the descent.

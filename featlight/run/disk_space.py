@@ -34,7 +34,7 @@ def expected_bytes(
 ) -> int:
     """What the missing tiles of a run will take: themselves, their records and vectors, atlas, page, TensorBoard.
 
-    A tile's bytes hang on what it shows: where enough of a variant's tiles are there, they are gone by. Figures are
+    A tile's bytes depend on what it shows: where enough of a variant's tiles are there, they are gone by. Figures are
     left out.
 
     Args:

@@ -53,7 +53,7 @@ def _harmless(method: Callable[P, None]) -> Callable[P, None]:
 class TensorBoard:
     """Writes what a run shows while it runs, from the records of all its workers; one worker alone has one.
 
-    Nothing that it writes hangs on who made a tile: curves of chunks stand in the plan's order, all else counts tiles.
+    Nothing that it writes depends on who made a tile: chunks' curves stand in the plan's order, all else counts tiles.
 
     Args:
         store: of the run; events go to its folder `tensorboard`.

@@ -1,4 +1,4 @@
-"""The network as it runs: folded, but for convolutions that are looked for; its memory counted."""
+"""The network as it runs: folded, except for convolutions that are looked for; its memory counted."""
 
 import pytest
 import torch
@@ -105,7 +105,7 @@ def test_what_cannot_be_traced_is_said_and_runs_as_it_is():
 
 
 class Draws(torch.nn.Module):
-    """No plain graph, and what it gives in train mode hangs on chance and on the batch."""
+    """No plain graph, and what it gives in train mode depends on chance and on the batch."""
 
     def __init__(self):
         super().__init__()
