@@ -17,7 +17,7 @@ def test_a_link_opens_its_tile_and_survives_a_reload(page, runs):
         detail.locator(".plot").wait_for()
         text = detail.inner_text()
         words = ("0.25\nbefore", "22.5\nafter", "22.3\ngain", "2\ngradient norm")
-        for word in (*words, "seed 999", "4 steps at 32 px", "Octave by octave"):
+        for word in (*words, "Seed\n999", "4 steps at 32 px", "Octave by octave"):
             assert word in text
         assert "--layer Mixed_5a --features 6 " in detail.locator("pre").inner_text()
         assert page.locator("#detail .picture img").evaluate("(image) => image.naturalWidth") == 40
@@ -75,6 +75,7 @@ def test_two_runs_side_by_side(page, runs):
     assert page.url.endswith("#&run=..%2Ftwo")
     page.reload()
     page.wait_for_function("() => Featlight.app.state.other")
+    page.evaluate("scrollTo(0, 0)")  # to the form, far down, it was scrolled before
     settle(page)
     assert "Right: two (tiny_inception, RANDOM WEIGHTS, seed 1)" in page.locator("#pinned").inner_text()
     for index in (0, 2, 5):
@@ -123,6 +124,6 @@ def test_pictures_and_run(page, runs):
     assert (runs / "one/atlas/Mixed_4a.png").as_uri() in hrefs
     assert page.locator("#view-pictures img").first.evaluate("(i) => i.decode().then(() => i.naturalWidth)") == 1536
     page.get_by_role("button", name="Run", exact=True).click()
-    assert "l1 to 200" in page.locator("#view-run").inner_text()
+    assert "Metric\nl1" in page.locator("#view-run").inner_text()
     opened(page, runs / "two")
     assert page.locator(".head .loud").inner_text() == "RANDOM WEIGHTS, seed 1"
