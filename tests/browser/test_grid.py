@@ -145,8 +145,10 @@ def test_the_keyboard_walks_the_grid(page, runs):
     page.keyboard.press("ArrowRight")
     assert page.url.endswith("#Mixed_4a/00001")
     page.keyboard.press("Escape")
+    page.locator("#detail").wait_for(state="hidden")
     page.keyboard.press("/")
     page.keyboard.type("42")
+    page.wait_for_function("() => Featlight.app.grid.tiles.length === 1")
     page.keyboard.press("Enter")
     assert current() == "42"
     page.keyboard.press("?")
