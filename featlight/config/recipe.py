@@ -7,6 +7,8 @@ from typing import ClassVar, Literal
 
 Pair = tuple[float, float]
 Gradient = Literal["raw", "rms"]
+# A tile of 8192 px is the largest that Pillow reads without taking it for an attack, and that fits a page of an atlas
+LARGEST_SIZE, MOST_STEPS, MOST_OCTAVES = 8192, 1_000_000, 100
 NAMED_STARTS = ("noise", "noise-per-feature", "gray")  # of `init`; any other word is the path of an image
 
 
@@ -36,10 +38,10 @@ class Octave:
         object.__setattr__(self, "lr", tuple(self.lr))
         if self.sigma is not None:
             object.__setattr__(self, "sigma", tuple(self.sigma))
-        if self.size < 2:
-            raise ValueError(f"size: {self.size} pixels given; an image needs at least 2")
-        if self.steps < 1:
-            raise ValueError(f"steps: {self.steps} given; an octave needs at least 1")
+        if not 2 <= self.size <= LARGEST_SIZE:
+            raise ValueError(f"size: {self.size} pixels given; an image needs at least 2, {LARGEST_SIZE} at most")
+        if not 1 <= self.steps <= MOST_STEPS:
+            raise ValueError(f"steps: {self.steps} given; an octave needs at least 1, and takes {MOST_STEPS:,} at most")
         if len(self.lr) != 2 or not all(0 <= lr < math.inf for lr in self.lr):
             raise ValueError(f"lr: {list(self.lr)} given; two numbers, both 0 or more, are needed")
         if self.sigma is not None and not (len(self.sigma) == 2 and all(0 < s < math.inf for s in self.sigma)):
@@ -79,6 +81,8 @@ class Recipe:
         object.__setattr__(self, "octaves", tuple(self.octaves))
         if not self.octaves:
             raise ValueError("octaves: none given; a recipe needs at least one")
+        if len(self.octaves) > MOST_OCTAVES:
+            raise ValueError(f"octaves: {len(self.octaves)} given; at most {MOST_OCTAVES} are allowed")
         if self.gradient not in ("raw", "rms"):
             raise ValueError(f"gradient: {self.gradient!r} given; allowed: raw, rms")
 

@@ -9,7 +9,15 @@ from pydantic import BeforeValidator, Field, PlainSerializer
 
 from featlight.config.presets import DEFAULT_LAYERS
 from featlight.config.settings import Count, Settings, Strict, Variant
-from featlight.config.tile import Features, Tile, file_name, format_features, parse_features
+from featlight.config.tile import (
+    MOST_TILES,
+    Features,
+    Tile,
+    count_features,
+    file_name,
+    format_features,
+    parse_features,
+)
 
 
 def _layers(given: Any) -> Any:
@@ -19,6 +27,8 @@ def _layers(given: Any) -> Any:
         if any(not isinstance(name, str) for name in given):
             raise ValueError(f"{given!r} given; a layer's name, a list of names, or {{name: features}} is allowed")
         return dict.fromkeys(given)
+    if isinstance(given, dict) and (count := sum(map(count_features, given.values()))) > MOST_TILES:
+        raise ValueError(f"{count:,} features given in all; a run has {MOST_TILES:,} tiles at most")
     return given
 
 
@@ -55,7 +65,7 @@ class Config(Settings):
     tiles: tuple[Tile, ...] | None = Field(
         None, description="named tiles instead of layer and features, each a weighted sum of terms"
     )
-    variants: tuple[Variant, ...] | None = Field(None, description="the same tiles made several ways")
+    variants: tuple[Variant, ...] | None = Field(None, max_length=1000, description="the same tiles made several ways")
     figure: Figure | None = Field(None, description="pictures and animations besides the atlas")
     devices: Count = Field(
         "auto",
@@ -63,7 +73,10 @@ class Config(Settings):
         "or what srun or torchrun has started",
     )
     num_nodes: int = Field(
-        1, ge=1, description="machines that share the run directory; srun, torchrun or NODE_RANK tell which this is"
+        1,
+        ge=1,
+        le=4096,
+        description="machines that share the run directory; srun, torchrun or NODE_RANK tells which this is",
     )
     accelerator: Literal["auto", "cpu", "gpu"] = Field(
         "auto", description="auto (CUDA if there is one, else the CPU), cpu or gpu"

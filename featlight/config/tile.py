@@ -1,6 +1,7 @@
 """What can be maximised, in words: terms, tiles and their names. Plain data, no torch."""
 
 import hashlib
+import math
 import re
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
@@ -11,6 +12,9 @@ Index = int | tuple[int, int] | None
 
 REGIONS = get_args(Region)
 METRICS = get_args(Metric)
+MOST_TILES = 1_000_000  # of a run, whose plan holds some 200 bytes of each
+MOST_TERMS = 1000  # of a tile
+LARGEST_FEATURE, LARGEST_INDEX = 10_000_000, 100_000_000  # no layer has as many features, no map as many neurons
 
 
 @dataclass(frozen=True)
@@ -40,8 +44,12 @@ class Term:
     def __post_init__(self) -> None:
         if isinstance(self.index, list):
             object.__setattr__(self, "index", tuple(self.index))
-        if self.feature is not None and self.feature < 0:
-            raise ValueError(f"feature: {self.feature} given; features count from 0")
+        if self.feature is not None and not 0 <= self.feature < LARGEST_FEATURE:
+            raise ValueError(
+                f"feature: {self.feature} given; features count from 0, to {LARGEST_FEATURE - 1:,} at most"
+            )
+        if not math.isfinite(self.weight):
+            raise ValueError(f"weight: {self.weight} given; a finite number is needed")
         if self.region not in REGIONS:
             raise ValueError(f"region: {self.region!r} given; allowed: {', '.join(REGIONS)}")
         check_index(self.region, self.index)
@@ -62,7 +70,7 @@ def check_index(region: str, index: Any) -> None:
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < LARGEST_INDEX
 
 
 @dataclass(frozen=True)
@@ -84,8 +92,9 @@ class Tile:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "terms", tuple(self.terms))
-        if not self.terms:
-            raise ValueError("terms: none given; a tile needs at least one")
+        if not 1 <= len(self.terms) <= MOST_TERMS:
+            count = len(self.terms) or "none"
+            raise ValueError(f"terms: {count} given; a tile needs at least one, and takes {MOST_TERMS} at most")
         parts = self.name.split("/")
         if len(parts) > 2 or any(part != file_name(part) for part in parts):
             raise ValueError(f"name: {self.name!r} given; letters, digits, '.', '_' and '-' are allowed")
@@ -150,21 +159,41 @@ def parse_features(given: Any) -> Features:
     """`all`, or the features that `0-15,199,201`, a number or a list of them names, in order, each once.
 
     Raises:
-        ValueError: it names none of these.
+        ValueError: it names none of these, or too many.
     """
     if given == "all":
         return "all"
-    parts = given if isinstance(given, list | tuple) else str(given).split(",")
-    if not parts:
+    ranges = _ranges(given)
+    if not ranges:
         raise ValueError("none given; `all`, or numbers and ranges as in 0-15,199,201, are allowed")
-    features: list[int] = []
-    for part in parts:
-        match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", str(part))
+    count = sum(map(len, ranges))
+    if count > MOST_TILES:  # a slip of a digit must not fill the memory
+        raise ValueError(f"{count:,} features given; a run has {MOST_TILES:,} tiles at most")
+    return tuple(dict.fromkeys(feature for each in ranges for feature in each))
+
+
+def count_features(given: Any) -> int:
+    """How many features such words name, `all` left out; 0 where they cannot be read."""
+    try:
+        return 0 if given is None or given == "all" else sum(map(len, _ranges(given)))
+    except ValueError:
+        return 0
+
+
+def _ranges(given: Any) -> list[range]:
+    ranges = []
+    for part in given if isinstance(given, list | tuple) else str(given).split(","):
+        match = re.fullmatch(r"\s*([0-9]{1,7})\s*(?:-\s*([0-9]{1,7})\s*)?", str(part))  # no layer has more
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
-        if not first <= last < 10_000_000:  # no layer has more; a slip of a digit must not fill the memory
-            raise ValueError(f"{given!r} given; `all`, or numbers and ranges as in 0-15,199,201, are allowed")
-        features.extend(range(first, last + 1))
-    return tuple(dict.fromkeys(features))
+        if first > last:
+            raise ValueError(f"{_short(given)} given; `all`, or numbers and ranges as in 0-15,199,201, are allowed")
+        ranges.append(range(first, last + 1))
+    return ranges
+
+
+def _short(given: Any) -> str:
+    text = repr(given)
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def format_features(features: Features) -> str:

@@ -1,5 +1,6 @@
 """From a user's words to a config: what does not fit is said in one line, with the nearest name."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -8,10 +9,12 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from featlight.config import yaml_limits
 from featlight.config.recipe import Octave, Recipe
 from featlight.config.schema import Config, Figure
 from featlight.config.settings import Variant
 from featlight.config.tile import Term, Tile, file_name
+from featlight.config.words import check_words
 from featlight.errors import UsageError, unknown
 
 
@@ -38,11 +41,15 @@ def read(path: Path) -> dict[str, Any]:
         UsageError: there is no such file, or it is not a YAML table.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = _text(path)
+        yaml_limits.check_text(text)
+        values = yaml.load(text, yaml_limits.Parser)
     except OSError as error:
         raise UsageError(f"--config {path}: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    except (ValueError, OverflowError) as error:  # too much of something, or a date that is none
+        raise UsageError(f"{path}: {error}") from None
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -51,6 +58,12 @@ def read(path: Path) -> dict[str, Any]:
         if not isinstance(key, str):
             raise UsageError(f"{path}: no key {key!r}; keys are words")
     return values
+
+
+def _text(path: Path) -> str:
+    """What a file holds, or, of a very long one, enough to refuse it; it may be a pipe, as in `<(...)`."""
+    with path.open(encoding="utf-8") as file:
+        return file.read(yaml_limits.TEXT + 1)
 
 
 def check(values: Mapping[str, Any], sources: Mapping[str, str] | None = None) -> Config:
@@ -63,13 +76,19 @@ def check(values: Mapping[str, Any], sources: Mapping[str, str] | None = None) -
     Raises:
         UsageError: the first value that does not fit: its key, what was given, what is allowed.
     """
+    sources = sources or {}
+    for key, value in values.items():
+        try:
+            check_words({key: value})
+        except ValueError as error:
+            raise UsageError(f"{sources.get(key, key[:60])}: {error}") from None
     try:
         config = Config.model_validate(dict(values))
     except ValidationError as error:
         # a misspelt key also leaves its right name missing: say the first
         first = min(error.errors(), key=lambda slip: slip["type"] not in _UNKNOWN_KEY)
-        raise UsageError(_one_line(first, sources or {})) from None
-    _check_whole(config, sources or {})
+        raise UsageError(_one_line(first, sources)) from None
+    _check_whole(config, sources)
     return config
 
 
@@ -92,8 +111,8 @@ def _check_whole(config: Config, sources: Mapping[str, str]) -> None:
         ("tiles", [tile.name for tile in config.tiles or ()]),
         ("variants", [variant.name for variant in config.variants or ()]),
     ):
-        for name in names:
-            if names.count(name) > 1:
+        for name, times in Counter(names).items():
+            if times > 1:
                 refuse(key, f"the name {name!r} is given twice")
             if name != file_name(name):
                 refuse(key, f"name {name!r} given; letters, digits, '.', '_' and '-' are allowed")
@@ -138,8 +157,7 @@ def _one_line(error: Any, sources: Mapping[str, str]) -> str:
         table = words[-1] if words else ""
         source, _, _ = path.rpartition(".") if len(place) > 1 else path.rpartition(": ")
         return (f"{source}: " if source else "") + unknown("key", str(place[-1]), _TABLES.get(table, ()))
-    given = error["input"]
-    shown = repr(given) if len(repr(given)) <= 60 else repr(given)[:57] + "..."
+    shown = _shown(error["input"])
     match error["type"]:
         case "value_error":
             message = str(error["ctx"]["error"])
@@ -151,6 +169,14 @@ def _one_line(error: Any, sources: Mapping[str, str]) -> str:
         case "missing":
             return f"{path}: missing"
     return f"{path}: {shown} given; it {error['msg'].removeprefix('Input ')}"
+
+
+def _shown(given: Any) -> str:
+    try:
+        text = repr(given)
+    except ValueError:  # Python writes no number of thousands of digits
+        return "a number of thousands of digits"
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 _INNER = {key for table, keys in _TABLES.items() if table for key in keys}

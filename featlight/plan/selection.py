@@ -5,7 +5,7 @@ from typing import Protocol
 
 from featlight.config.schema import Config
 from featlight.config.settings import Settings
-from featlight.config.tile import Term, Tile, feature_tile
+from featlight.config.tile import MOST_TILES, Term, Tile, feature_tile
 from featlight.errors import UsageError
 from featlight.models.layer_info import Layer
 from featlight.plan.plan import Planned
@@ -49,16 +49,32 @@ def wanted_tiles(config: Config, surveys: Mapping[int, Layers], name: str) -> li
         if config.tiles is not None:
             for tile in config.tiles:
                 for term in tile.terms:
-                    _check_term(term, survey.need(term.layer, name))
+                    check_term(term, survey.need(term.layer, name))
                 wanted.append(Planned(variant, tile))
             continue
         for layer_name, spec in (config.layer or {}).items():
             layer = survey.need(layer_name, name)
-            features = config.features if spec is None else spec
-            for tile in _layer_tiles(layer, range(layer.features) if features == "all" else features, settings):
-                _check_term(tile.terms[0], layer)
+            spec = config.features if spec is None else spec
+            features = range(layer.features) if spec == "all" else spec
+            _check_count(len(wanted) + len(features) * _positions(layer, settings))
+            for tile in _layer_tiles(layer, features, settings):
+                check_term(tile.terms[0], layer)
                 wanted.append(Planned(variant, tile))
     return wanted
+
+
+def _check_count(tiles: int) -> None:
+    """Raise UsageError before so many tiles fill the memory."""
+    if tiles > MOST_TILES:
+        raise UsageError(f"features and index: {tiles:,} tiles asked for; a run has {MOST_TILES:,} at most")
+
+
+def _positions(layer: Layer, settings: Settings) -> int:
+    """How many tiles of each feature there are."""
+    height, width = layer.map_size
+    if settings.index != "all":
+        return 1
+    return height if settings.region == "row" else height * width
 
 
 def _layer_tiles(layer: Layer, features: Sequence[int], settings: Settings) -> Iterator[Tile]:
@@ -80,7 +96,8 @@ def _layer_tiles(layer: Layer, features: Sequence[int], settings: Settings) -> I
                 yield feature_tile(layer.name, feature, region, index)
 
 
-def _check_term(term: Term, layer: Layer) -> None:
+def check_term(term: Term, layer: Layer) -> None:
+    """Raise UsageError where a layer does not have a term's feature or position."""
     if term.feature is not None and term.feature >= layer.features:
         raise UsageError(
             f"features: {term.feature} given; layer {layer.name!r} has {layer.features}, 0 to {layer.features - 1}"
