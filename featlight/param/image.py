@@ -1,18 +1,35 @@
 """Images in pixel units (0 black, 1 white, unbounded): how they start, are blurred, resized and shown."""
 
 import hashlib
+import struct
 import warnings
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
+from PIL import ExifTags, Image
+from PIL.Image import Transpose
 from torch import Tensor
 from torchvision.transforms import functional as TF
 
 from featlight.config.recipe import NAMED_STARTS
 from featlight.config.tile import Tile
 from featlight.errors import UsageError
+from featlight.files import open_regular
+
+PHOTO_BYTES = 1 << 30  # of a picture; Pillow refuses one of more than 89 million pixels, of 8 bytes at most
+# What EXIF's orientation asks for, by its number
+_TURNS: dict[Any, Transpose] = {
+    2: Transpose.FLIP_LEFT_RIGHT,
+    3: Transpose.ROTATE_180,
+    4: Transpose.FLIP_TOP_BOTTOM,
+    5: Transpose.TRANSPOSE,
+    6: Transpose.ROTATE_270,
+    7: Transpose.TRANSVERSE,
+    8: Transpose.ROTATE_90,
+}
 
 
 def noise(size: int, seed: int) -> Tensor:
@@ -74,26 +91,52 @@ def check_starts(init: Tensor, n: int) -> None:
 
 
 def read_image(path: Path) -> Tensor:
-    """A PNG, JPEG or WebP file as (3, H, W), float32 in [0, 1].
+    """A PNG, JPEG or WebP file as (3, H, W), float32 in [0, 1]: upright as its EXIF says, transparency laid on gray.
+
+    Of 16-bit gray all bits count, of 16-bit colours the upper eight.
 
     Raises:
         UsageError: it is missing, of another format, damaged, or too large to be a photograph.
     """
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of EXIF that is damaged: it then turns nothing
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path, formats=("PNG", "JPEG", "WEBP")) as image:
-                pixels: Tensor = TF.pil_to_tensor(image.convert("RGB"))  # (3, H, W)
-                return pixels.float() / 255
+            with (
+                open_regular(path, PHOTO_BYTES, links=True) as file,
+                Image.open(file, formats=("PNG", "JPEG", "WEBP")) as image,
+            ):
+                return _pixels(image)
     except (
         OSError,
         ValueError,
         SyntaxError,
+        struct.error,
         Image.DecompressionBombError,
         Image.DecompressionBombWarning,
     ) as error:
         allowed = f"{', '.join(NAMED_STARTS)}, or a PNG, JPEG or WebP file, is allowed"
         raise UsageError(f"init: {str(path)!r} given; {allowed} ({' '.join(str(error).split())})") from None
+
+
+def _pixels(image: Image.Image) -> Tensor:
+    """What a picture shows, (3, H, W), on gray where it shows nothing."""
+    clear = image.info.get("transparency")  # the colour that means nothing, where there is one
+    if image.mode == "RGB" and clear is not None and ";16" in str(getattr(image, "tile", "")):
+        image.info["transparency"] = tuple(value >> 8 for value in clear)  # as Pillow cuts the colours themselves
+    turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+    if turn is not None:
+        image = image.transpose(turn)
+    if image.mode.startswith("I"):  # 16-bit gray, which Pillow would cut off at 255
+        levels = torch.from_numpy(np.asarray(image, np.int32).copy())[None]  # (1, H, W)
+        alpha = (levels != clear).float() if isinstance(clear, int) else torch.ones(levels.shape)
+        color = levels.float() / 65535
+    elif image.has_transparency_data:
+        color, alpha = TF.pil_to_tensor(image.convert("RGBA")).float().div(255).split([3, 1])
+    else:
+        pixels: Tensor = TF.pil_to_tensor(image.convert("RGB"))
+        return pixels.float() / 255
+    return (alpha * color + (1 - alpha) * 0.5).expand(3, -1, -1).clone()
 
 
 def blur(images: Tensor, sigma: float) -> Tensor:

@@ -17,6 +17,7 @@ ORDER = (
         "version",
         "errors",
         "console",
+        "files",
         "image_io",
         "config",
         "distributed",
@@ -30,13 +31,14 @@ ORDER = (
 )
 # What is imported before a slip is answered, and what reads a run that is there
 FREE_OF_TORCH = {
-    *("version", "errors", "console", "image_io"),
+    *("version", "errors", "console", "files", "image_io"),
     *("config.schema", "config.recipe", "config.tile", "config.validation"),
     *("distributed.env", "distributed.launcher", "distributed.signals"),
     "models.layer_info",
-    *("plan.plan", "plan.batching", "plan.selection", "plan.fingerprint", "plan.reproduce"),
+    *("plan.plan", "plan.batching", "plan.selection", "plan.fingerprint", "plan.reproduce", "plan.reading"),
     *("store.store", "store.paths", "store.records", "store.snapshot", "store.heartbeat", "store.verify"),
-    *("store.orphans", "report.sections", "report.build", "report.viewer.page", "run.resume", "run.disk_space"),
+    *("store.orphans", "store.deletion", "store.contents", "store.guard.run_folder"),
+    *("report.sections", "report.build", "report.viewer.page", "run.resume", "run.disk_space"),
     *("cli.main", "cli.commands", "cli.show"),
 }
 LIGHTNING = {"engine.module", "engine.trainer", "engine.strategy", "engine.progress", "engine.setup"}
