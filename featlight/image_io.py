@@ -1,30 +1,68 @@
 """Pictures, read and encoded in one way wherever they are."""
 
 import io
+import struct
+import zlib
 from collections.abc import Mapping
-from pathlib import Path
 
-from PIL import Image, PngImagePlugin
+from PIL import Image, JpegImagePlugin, PngImagePlugin
 
-from featlight.errors import FeatlightError
+MOST_PIXELS = 8192 * 8192  # of a tile, and of a page of an atlas
 
 
-def read_picture(path: Path) -> Image.Image:
-    """A PNG of a run, RGB, with its text in `info`.
+def decode_png(content: bytes) -> Image.Image:
+    """A PNG as an RGB picture, with its text in `info`.
 
     Raises:
-        FeatlightError: it cannot be read.
+        ValueError: it is damaged, or of more pixels than any tile, atlas or figure has.
     """
     try:
-        with Image.open(path, formats=("PNG",)) as image:
-            text = image.text if isinstance(image, PngImagePlugin.PngImageFile) else {}
-            picture = image.convert("RGB")
-    except (OSError, SyntaxError, ValueError) as error:
-        reason = f"damaged ({error}); delete it, and the same command makes it again"
-        raise FeatlightError(f"{path}: {reason}") from None
+        image = PngImagePlugin.PngImageFile(io.BytesIO(content))
+        _check_size(image)
+        picture = image.convert("RGB")
+        text = {str(keyword): str(words) for keyword, words in image.text.items()}
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise ValueError(" ".join(str(error).split())) from None
     picture.info.clear()
     picture.info.update(text)
     return picture
+
+
+def is_whole_png(content: bytes) -> bool:
+    """Whether every part of a PNG is there and bears out its own checksum; what it shows is not looked at."""
+    if not content.startswith(b"\x89PNG\r\n\x1a\n"):
+        return False
+    at = 8
+    while len(head := content[at : at + 8]) == 8:
+        length, kind = struct.unpack(">I4s", head)
+        part, check = content[at + 4 : at + 8 + length], content[at + 8 + length : at + 12 + length]
+        if check != struct.pack(">I", zlib.crc32(part)):
+            return False
+        if kind == b"IEND":
+            return True
+        at += 12 + length
+    return False
+
+
+def decode_jpeg(content: bytes, size: tuple[int, int]) -> Image.Image | None:
+    """A JPEG of that width and height, RGB, its comment in `info`; None where it is no such picture, or damaged."""
+    try:
+        image = JpegImagePlugin.JpegImageFile(io.BytesIO(content))
+        if image.size != size:
+            return None
+        comment = image.info.get("comment", b"")
+        picture = image.convert("RGB")
+    except (OSError, SyntaxError, ValueError, EOFError):
+        return None
+    picture.info["comment"] = comment
+    return picture
+
+
+def _check_size(image: Image.Image) -> None:
+    """Before a pixel is read; Pillow's own check warns where it should refuse."""
+    width, height = image.size
+    if width * height > MOST_PIXELS:
+        raise ValueError(f"{width} x {height} pixels are more than any picture of a run has")
 
 
 def encode_png(image: Image.Image, text: Mapping[str, str], dpi: int | None = None) -> bytes:

@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import load_file
 from torch import Tensor
 
 from featlight.drawing.atlas import draw_grid, usual_side
 from featlight.drawing.sheet import Cell
-from featlight.errors import UsageError
-from featlight.image_io import encode_jpeg, read_picture
+from featlight.errors import FeatlightError, UsageError
+from featlight.image_io import encode_jpeg
 from featlight.param.image import to_bytes
 from featlight.plan.plan import Planned
+from featlight.store.contents import read_picture, read_tensors
 from featlight.store.records import TileRecord
 from featlight.store.store import Store
 
@@ -136,9 +136,12 @@ def result_of(store: Store, tiles: Sequence[Planned], title: str) -> Result:
         if records[planned.file]["status"] == "failed":
             size = plan.settings[planned.variant].recipe.final_size
             return torch.full((3, size, size), torch.nan, device="cpu")
-        if floats.is_file():
-            return load_file(floats)["image"]
-        pixels = torch.from_numpy(np.array(read_picture(store.root / planned.file)))  # (H, W, 3)
+        if store.folder.has(floats):
+            image = read_tensors(store.folder, floats).get("image")
+            if image is None or image.shape[:1] != (3,) or image.ndim != 3:
+                raise FeatlightError(f"{floats}: it holds no image; delete it, and the same call makes it again")
+            return torch.tensor(image)
+        pixels = torch.from_numpy(np.array(read_picture(store.folder, store.root / planned.file)))  # (H, W, 3)
         return pixels.permute(2, 0, 1).float() / 255
 
     return Result(tiles, [records[planned.file] for planned in tiles], title, read)

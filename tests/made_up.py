@@ -12,7 +12,6 @@ from featlight.config.recipe import Octave, Recipe
 from featlight.config.settings import Settings
 from featlight.config.tile import Tile, feature_tile
 from featlight.plan.plan import NetworkInfo, Plan, Planned
-from featlight.store.atomic import write_file
 from featlight.store.store import Store
 
 RECIPE = Recipe((Octave(32, 4, (0.4, 0.3), (1.2, 0.6)), Octave(40, 3, (0.3, 0.1))), gradient="rms")
@@ -58,10 +57,16 @@ def made_up_plan(
         threads=1,
         versions={"featlight": "0.1.0"},
         settings={variant: Settings(**{**settled, **settings}) for variant in variants},
-        layers={size: dict(shapes) for size, shapes in (layers or {}).items()},
+        layers={size: dict(shapes) for size, shapes in (layers or _layers(recipe, tiles)).items()},
     )
     plan.add(tiles)
     return plan
+
+
+def _layers(recipe: Recipe, tiles: Sequence[Planned]) -> dict[str, dict[str, tuple[int, ...]]]:
+    """Shapes that have all that some tiles look for."""
+    terms = [term for planned in tiles for term in planned.tile.terms]
+    return {str(recipe.first_size): {term.layer: (100, 4, 4) for term in terms}}
 
 
 def made_up_run(
@@ -92,7 +97,9 @@ def made_up_run(
         vectors: by layer, (features, width).
     """
     plan = made_up_plan(variants=variants, weights=weights)
-    plan.layers = {"32": {layer: (features, 4, 4) for layer, features in layers.items()}}
+    # vectors hold a number for every feature of their layer, whether or not it has a tile
+    widths = {layer: vectors[layer].shape[1] if vectors else 0 for layer in layers}
+    plan.layers = {"32": {layer: (max(features, widths[layer]), 4, 4) for layer, features in layers.items()}}
     for variant in variants:
         tiles = [feature_tile(layer, i) for layer, features in layers.items() for i in range(features)]
         plan.add([Planned(variant, tile) for tile in (*tiles, *named)])
@@ -114,7 +121,7 @@ def made_up_run(
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(buffer.getvalue())
             for place in range(1, octaves * len(RECIPE.octaves) + 1):
-                write_file(store.octave_path(planned.file, place), buffer.getvalue())
+                store.write(store.octave_path(planned.file, place), buffer.getvalue())
         lines.append(
             json.dumps(
                 {
@@ -142,5 +149,7 @@ def made_up_run(
         terms = [plan.tiles[i].tile.terms[0] for i in members]
         path = store.vector_path(plan.tiles[i].file for i in members)
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.save(path, np.stack([vectors[term.layer][term.feature or 0] for term in terms]).astype(np.float32))
+        rows = np.stack([vectors[term.layer][term.feature or 0] for term in terms]).astype(np.float32)
+        unknown = plan.shape("", terms[0].layer)[0] - rows.shape[1]
+        np.save(path, np.pad(rows, ((0, 0), (0, unknown))))
     return store

@@ -7,15 +7,15 @@ from typing import NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor
 
 from featlight.analysis.image_metrics import Area, activity_overlap, affected_area
 from featlight.config.recipe import NAMED_STARTS, Recipe
 from featlight.config.tile import Tile, feature_tile
-from featlight.image_io import read_picture
+from featlight.errors import FeatlightError
 from featlight.param.image import blur, resize, starting_images, to_bytes
 from featlight.plan.plan import Plan, Planned
+from featlight.store.contents import read_picture, read_tensors
 from featlight.store.store import Store
 
 HEAT_GRID = 32  # cells a side: an outline around single pixels would show nothing
@@ -30,7 +30,7 @@ class Marked(NamedTuple):
 
 def pixels(store: Store, file: str) -> Tensor:
     """A tile as it is shown, (1, 3, S, S), float64 in [0, 1]."""
-    picture = np.array(read_picture(store.root / file))  # (S, S, 3)
+    picture = np.array(read_picture(store.folder, store.root / file))  # (S, S, 3)
     return torch.from_numpy(picture).permute(2, 0, 1)[None].double() / 255
 
 
@@ -91,10 +91,15 @@ def active(store: Store, planned: Planned, features: Sequence[Feature]) -> Marke
         None where the maps are not there.
     """
     path = store.map_path(planned.file)
-    if not path.is_file():
+    if not store.folder.has(path):
         return None
-    maps = load_file(path)  # (H, W) each
-    found = {(t.layer, t.feature): maps[str(number)][None].double() for number, t in enumerate(planned.tile.terms)}
+    maps = read_tensors(store.folder, path)  # (H, W) each
+    if any(getattr(maps.get(str(number)), "ndim", None) != 2 for number in range(len(planned.tile.terms))):
+        raise FeatlightError(f"{path}: it holds no map for each term of its tile; delete it and the tile")
+    found = {
+        (term.layer, term.feature): torch.tensor(maps[str(number)])[None].double()  # (1, H, W)
+        for number, term in enumerate(planned.tile.terms)
+    }
     heats, numbers = [], {}
     for feature in features:
         map_ = found.get(feature, torch.zeros(1, 1, 1))  # (1, H, W)

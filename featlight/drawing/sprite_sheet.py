@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
-from pathlib import Path
 
 from PIL import Image
 
 from featlight.drawing.sheet import Cell
-from featlight.image_io import encode_jpeg
+from featlight.errors import FeatlightError
+from featlight.image_io import decode_jpeg, encode_jpeg
+from featlight.store.paths import PICTURE_BYTES
+from featlight.store.store import Store
 
 COLUMNS = 16
 PER_SHEET = COLUMNS * COLUMNS
@@ -25,7 +27,7 @@ def sprite_side(tiles: int) -> int:
 
 
 def sprite_sheets(
-    cells: Sequence[Cell], digests: Sequence[str | None], stem: str, root: Path
+    cells: Sequence[Cell], digests: Sequence[str | None], stem: str, store: Store
 ) -> Iterator[tuple[str, bytes | None]]:
     """The sheets of a layer, 256 tiles on each, 16 in a row; places of tiles that are not there stay gray.
 
@@ -33,7 +35,7 @@ def sprite_sheets(
         cells: in the order of the viewer.
         digests: checksums of their tiles; None where there is none.
         stem: path of the sheets from the run directory, to which `00.jpg` and so on are added.
-        root: the run directory.
+        store: of the run.
 
     Yields:
         A path, and the JPEG to write there; None where the one that is there shows these very tiles.
@@ -42,21 +44,35 @@ def sprite_sheets(
     for number, start in enumerate(range(0, len(cells), PER_SHEET)):
         name = _sheet(stem, number)
         digest = sha256(repr((side, QUALITY, digests[start : start + PER_SHEET])).encode()).hexdigest()
-        if _comment(root / name) == digest:
+        before = _on_disk(store, name, sheet_size(len(cells), number))
+        if before is not None and before.info["comment"] == digest.encode():
             yield name, None
         else:
             sheet = _draw(cells[start : start + PER_SHEET], side)
             yield name, encode_jpeg(sheet, QUALITY, comment=digest, full_color=True)
 
 
-def small_tiles(root: Path, stem: str, count: int) -> Iterator[Image.Image]:
-    """The small tiles of a layer of so many, as its sheets on disk show them, in order."""
+def small_tiles(store: Store, stem: str, count: int) -> Iterator[Image.Image]:
+    """The small tiles of a layer of so many, as its sheets on disk show them, in order.
+
+    Raises:
+        FeatlightError: a sheet is missing or damaged.
+    """
     side = sprite_side(count)
     for number, start in enumerate(range(0, count, PER_SHEET)):
-        with Image.open(root / _sheet(stem, number), formats=("JPEG",)) as sheet:
-            for i in range(min(PER_SHEET, count - start)):
-                left, top = i % COLUMNS * side, i // COLUMNS * side
-                yield sheet.crop((left, top, left + side, top + side))
+        name = _sheet(stem, number)
+        sheet = _on_disk(store, name, sheet_size(count, number))
+        if sheet is None:
+            raise FeatlightError(f"{store.root / name}: damaged; --render-only makes it again")
+        for i in range(min(PER_SHEET, count - start)):
+            left, top = i % COLUMNS * side, i // COLUMNS * side
+            yield sheet.crop((left, top, left + side, top + side))
+
+
+def sheet_size(count: int, number: int) -> tuple[int, int]:
+    """Width and height of one of the sheets of so many tiles, in pixels."""
+    side = sprite_side(count)
+    return COLUMNS * side, -(-min(PER_SHEET, count - number * PER_SHEET) // COLUMNS) * side
 
 
 def _sheet(stem: str, number: int) -> str:
@@ -74,11 +90,7 @@ def _draw(cells: Sequence[Cell], side: int) -> Image.Image:
     return sheet
 
 
-def _comment(path: Path) -> str | None:
-    """The comment in a sheet; None where there is no such sheet."""
-    try:
-        with Image.open(path, formats=("JPEG",)) as image:
-            comment = image.info.get("comment", b"")
-    except (OSError, SyntaxError):
-        return None
-    return comment.decode("ascii", "replace") if isinstance(comment, bytes) else None
+def _on_disk(store: Store, name: str, size: tuple[int, int]) -> Image.Image | None:
+    """A sheet of that size; None where there is none, or what cannot be shown."""
+    content = store.folder.read_if_there(store.root / name, PICTURE_BYTES)
+    return None if content is None else decode_jpeg(content, size)

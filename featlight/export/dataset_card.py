@@ -14,6 +14,7 @@ from featlight.config.describe import facts, label, octave_rows
 from featlight.config.settings import Settings
 from featlight.plan.plan import Plan
 from featlight.report.sections import sections
+from featlight.report.tables import cell_text
 from featlight.store.snapshot import Snapshot, State
 
 TABLE = "metadata.csv"
@@ -49,7 +50,8 @@ def table(snapshot: Snapshot, suffix: str) -> str:
     writer.writerow(COLUMNS)
     for file, record in snapshot.there.items():
         image = PurePosixPath(file).with_suffix(suffix).as_posix()
-        writer.writerow([image, *(record.get(column) for column in list(COLUMNS)[1:])])
+        values = (record.get(column) for column in list(COLUMNS)[1:])
+        writer.writerow([image, *(cell_text(value) if isinstance(value, str) else value for value in values)])
     return text.getvalue()
 
 
@@ -81,7 +83,7 @@ def card(snapshot: Snapshot, encoding: str) -> str:
         LOADING,
         LIMITS,
         *_loudly(plan),
-        f"{CREDIT} {plan.versions['featlight']}.",
+        f"{CREDIT} {_text(plan.versions['featlight'])}.",
     ]
     return f"---\n{_front(name, images)}---\n\n" + "\n\n".join(parts) + "\n"
 
@@ -132,11 +134,11 @@ def _loudly(plan: Plan) -> list[str]:
 def _network(plan: Plan) -> list[str]:
     network = plan.network
     rows = [("network", _code(network.model)), ("weights", _text(network.weights))]
-    rows.append(("checksum", f"`{network.sha256}` (SHA-256 of its structure and all its tensors)"))
+    rows.append(("checksum", f"{_code(network.sha256)} (SHA-256 of its structure and all its tensors)"))
     if network.file_sha256:
-        rows.append(("weights' file", f"`{network.file_sha256}` (SHA-256)"))
-    rows.append(("begun", plan.created))
-    rows.append(("with", ", ".join(f"{name} {version}" for name, version in plan.versions.items())))
+        rows.append(("weights' file", f"{_code(network.file_sha256)} (SHA-256)"))
+    rows.append(("begun", _text(plan.created)))
+    rows.append(("with", _text(", ".join(f"{name} {version}" for name, version in plan.versions.items()))))
     return [_markdown(("", ""), rows)]
 
 

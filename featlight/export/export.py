@@ -14,7 +14,7 @@ from featlight.export.static_site import encoding, write_site
 from featlight.export.webp import Quality, encode_webp
 from featlight.report.build import is_rendered, render
 from featlight.report.sections import Section, cell, heading, sections
-from featlight.store.atomic import replacing
+from featlight.store.guard.atomic import replacing
 from featlight.store.snapshot import Snapshot, take_snapshot
 
 
@@ -153,7 +153,7 @@ def _write_webps(folder: Path, snapshot: Snapshot, quality: Quality) -> int:
         path = folder / PurePosixPath(file).relative_to("tiles").with_suffix(".webp")
         if _is_in_the_way(path):
             raise UsageError(f"--webp: {path} is there and is no regular file")
-        content = encode_webp(snapshot.store.root / file, quality)
+        content = encode_webp(snapshot.store.folder, snapshot.store.root / file, quality)
         with replacing(path) as target:
             target.write(content)
         total += len(content)

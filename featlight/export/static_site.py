@@ -4,12 +4,12 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
-from featlight.errors import FeatlightError
 from featlight.export.dataset_card import TABLE, card, table
+from featlight.export.for_others import for_others
 from featlight.export.webp import Quality, encode_webp
 from featlight.report.viewer.data import TILES, tiles_script
-from featlight.store.atomic import replacing
-from featlight.store.paths import PLAN
+from featlight.store.guard.atomic import replacing
+from featlight.store.paths import ARRAY_BYTES
 from featlight.store.records import line_of
 from featlight.store.snapshot import Snapshot
 from featlight.store.store import Store
@@ -31,8 +31,8 @@ def write_site(path: Path, snapshot: Snapshot, quality: Quality | None) -> int:
         How many files are in it.
 
     Raises:
-        FeatlightError: a file of the run cannot be read.
-        StorageError: no room, or no right to write.
+        FeatlightError: a picture of the run is damaged.
+        StorageError: a file of the run cannot be read; no room, or no right to write.
     """
     count = 0
     with replacing(path) as file, zipfile.ZipFile(file, "w") as site:
@@ -58,7 +58,8 @@ def _files(snapshot: Snapshot, quality: Quality | None) -> Iterator[tuple[str, b
     suffix = ".png" if quality is None else ".webp"
     yield "README.md", card(snapshot, encoding(quality)).encode()
     yield TABLE, table(snapshot, suffix).encode()
-    yield from _own(store, ["index.html", PLAN, "config.yaml"])
+    yield from _own(store, ["index.html"])
+    yield from for_others(store, plan)
     lines = [line_of(records[planned.file]) + b"\n" for planned in plan.tiles if planned.file in records]
     yield "records/records.jsonl", b"".join(lines)  # of all workers
     outputs = sorted({name for name in store.outputs() if name.partition("/")[0] in SHOWN})
@@ -68,19 +69,17 @@ def _files(snapshot: Snapshot, quality: Quality | None) -> Iterator[tuple[str, b
         if quality is None:
             yield from _own(store, [file])
         else:
-            yield PurePosixPath(file).with_suffix(suffix).as_posix(), encode_webp(store.root / file, quality)
+            yield (
+                PurePosixPath(file).with_suffix(suffix).as_posix(),
+                encode_webp(store.folder, store.root / file, quality),
+            )
     for planned in plan.tiles:  # also of a tile that is gone
         strip = store.extra_paths(planned, plan, ["octaves"])
         yield from _own(store, [path.relative_to(store.root).as_posix() for path in strip])
 
 
 def _own(store: Store, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-    """Those files that are there, unless a name or a link leads out of the run directory."""
-    root = store.root.resolve()
-    for name in names:
-        path = (store.root / name).resolve()
-        if path.is_file() and path.is_relative_to(root) and ".." not in PurePosixPath(name).parts:
-            try:
-                yield name, path.read_bytes()
-            except OSError as error:
-                raise FeatlightError(f"{path}: {error.strerror}") from None
+    """Those files that are there and lie behind no link."""
+    there = store.folder.sizes(store.root / name for name in names)
+    for path in there:
+        yield path.relative_to(store.root).as_posix(), store.folder.read(path, ARRAY_BYTES)

@@ -51,7 +51,7 @@ def draft(config: Config, known: Plan | None, wanted: Sequence[Planned], facts: 
             versions=dict(facts.versions),
         )
     else:
-        plan = Plan.from_json(known.to_json())
+        plan = known.copy()
     for variant, settings in config.settings.items():
         settled = settle(settings, plan, weights_sha256=facts.network.sha256, init_sha256=facts.init_sha256[variant])
         refuse_other(plan, variant, settled, config.out)

@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 from featlight.config.settings import SHARED, Settings
 from featlight.errors import UsageError
+from featlight.files import open_regular
 from featlight.plan.plan import Plan
 
 
@@ -61,6 +63,11 @@ def _short(value: Any) -> str:
     return text if len(text) <= 48 else text[:45] + "..."
 
 
-def file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
+def file_sha256(path: Path, most: int = sys.maxsize) -> str:
+    """Of a weights' file, of so many bytes at most.
+
+    Raises:
+        OSError: it cannot be read, is too large, or is no file, a device say.
+    """
+    with open_regular(path, most, links=True) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

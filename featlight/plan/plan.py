@@ -1,16 +1,17 @@
 """What a run makes: its tiles, in chunks that no number of workers changes."""
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
-from typing import Any, Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from featlight.config.schema import Figure
 from featlight.config.settings import Settings, digest
-from featlight.config.tile import Term, Tile, file_name
+from featlight.config.tile import Tile
+from featlight.config.words import weights_without_folder, without_folder
 
 FORMAT = 2
 EXAMPLES = 6  # tiles of each atlas whose octaves every run keeps
@@ -37,6 +38,11 @@ class NetworkInfo(BaseModel):
     asked: str
     file: str | None = None
     file_sha256: str | None = None
+
+    def without_folders(self) -> "NetworkInfo":
+        """The same for other people: files by their names alone."""
+        file = None if self.file is None else without_folder(self.file)
+        return self.model_copy(update={"asked": weights_without_folder(self.asked), "file": file})
 
     @property
     def is_random(self) -> bool:
@@ -131,6 +137,26 @@ class Plan:
         self.settings.setdefault(variant, settings)
         self.fingerprints.setdefault(variant, settings.fingerprint())
 
+    def copy(self) -> "Plan":
+        """Another one, which may grow for itself."""
+        return replace(
+            self,
+            settings=dict(self.settings),
+            layers={size: dict(shapes) for size, shapes in self.layers.items()},
+            tiles=list(self.tiles),
+            chunks=list(self.chunks),
+            fingerprints=dict(self.fingerprints),
+        )
+
+    def is_same_run(self, other: "Plan") -> bool:
+        """Whether tiles of this one may stand beside tiles of the other one: both may have grown, each for itself."""
+        ours, theirs = self.fingerprints, other.fingerprints
+        return (self.network.sha256, self.batch_size, self.threads) == (
+            other.network.sha256,
+            other.batch_size,
+            other.threads,
+        ) and all(theirs.get(variant, ours[variant]) == ours[variant] for variant in ours)
+
     def digest(self, variant: str) -> str:
         """The fingerprint that a record carries, short."""
         return digest(self.fingerprints[variant])
@@ -150,12 +176,20 @@ class Plan:
                 self.chunks.append(list(range(len(self.tiles), len(self.tiles) + len(part))))
                 self.tiles.extend(part)
 
+    def take_up(self, other: "Plan") -> None:
+        """Append what another plan of the same run holds besides: variants, layers, tiles."""
+        for variant, settings in other.settings.items():
+            self.add_variant(variant, settings)
+        for size, shapes in other.layers.items():
+            self.layers.setdefault(size, {}).update(shapes)
+        self.add(other.tiles)
+
     def chunk(self, number: int, settings: Mapping[str, Settings]) -> Chunk:
         members = [self.tiles[i] for i in self.chunks[number]]
         variant = members[0].variant
         return Chunk(number, variant, settings[variant], tuple(planned.tile for planned in members))
 
-    def share(self, rank: int, world: int, missing: Collection[str]) -> list[int]:
+    def share(self, rank: int, world: int, missing: Container[str]) -> list[int]:
         """Numbers of the chunks that fall to a worker and lack a tile.
 
         All chunks are dealt, whatever is done, so that workers who look at different times still agree.
@@ -165,11 +199,11 @@ class Plan:
             world: number of workers.
             missing: files of the tiles that are to be made.
         """
-        return [
-            number
-            for number in range(rank, len(self.chunks), world)
-            if any(self.tiles[i].file in missing for i in self.chunks[number])
-        ]
+        return [number for number in self.chunks_of(missing) if number % world == rank]
+
+    def chunks_of(self, files: Container[str]) -> list[int]:
+        """Numbers of the chunks that hold some of these tiles."""
+        return [n for n, members in enumerate(self.chunks) if any(self.tiles[i].file in files for i in members)]
 
     def examples(self) -> dict[tuple[str, str], list[str]]:
         """By atlas, the files of its first few tiles, whose way through the octaves TensorBoard shows."""
@@ -195,64 +229,3 @@ class Plan:
             "tiles": [{"variant": planned.variant, **asdict(planned.tile)} for planned in self.tiles],
         }
         return json.dumps(values, indent=1) + "\n"
-
-    @classmethod
-    def from_json(cls, text: str) -> "Plan":
-        """Read it back, every value checked.
-
-        Raises:
-            ValueError: it is no plan, one of another format, or damaged.
-        """
-        values = json.loads(text)
-        if not isinstance(values, dict) or values.get("format") != FORMAT:
-            raise ValueError(f"not a plan of format {FORMAT}")
-        try:
-            file = _PlanFile.model_validate(values)
-        except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(map(str, first["loc"]))
-            raise ValueError(f"damaged ({where}: {first['msg']})") from None
-        try:
-            tiles = [Planned(entry.variant, Tile(entry.name, entry.terms)) for entry in file.tiles]
-        except ValueError as error:
-            raise ValueError(f"damaged (tiles: {error})") from None
-        strange = {planned.variant for planned in tiles} - file.fingerprints.keys()
-        if strange or any(variant != "" and variant != file_name(variant) for variant in file.fingerprints):
-            raise ValueError("damaged (variant: a name that is none)")
-        if sorted(i for members in file.chunks for i in members) != list(range(len(tiles))):
-            raise ValueError("damaged (chunks: they do not hold each tile once)")
-        return cls(
-            created=file.created,
-            network=file.network,
-            batch_size=file.batch_size,
-            threads=file.threads,
-            versions=file.versions,
-            settings=file.fingerprints,
-            layers=file.layers,
-            tiles=tiles,
-            chunks=file.chunks,
-            figure=file.figure,
-            fingerprints=values["fingerprints"],
-        )
-
-
-class _Entry(BaseModel):
-    variant: str
-    name: str
-    terms: tuple[Term, ...]
-
-
-class _PlanFile(BaseModel):
-    """`plan.json` as it is read."""
-
-    format: Literal[2]
-    created: str
-    network: NetworkInfo
-    fingerprints: dict[str, Settings]
-    layers: dict[str, dict[str, tuple[PositiveInt, ...]]]
-    batch_size: PositiveInt
-    threads: PositiveInt
-    versions: dict[str, str]
-    tiles: list[_Entry]
-    chunks: list[list[int]]
-    figure: Figure | None = None

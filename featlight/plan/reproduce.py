@@ -26,7 +26,8 @@ def command_alone(plan: Plan, planned: Planned) -> str | None:
         planned: one of its tiles.
 
     Returns:
-        A command, on lines of its own where the tile needs a config file; None where no command can make it: its
+        A command, on lines of its own where the tile needs a config file; weights from a file are named without the
+        file's folder, as commands are shown to others. None where no command can make it: its
         network was handed over in Python, or its starting image is known by its checksum alone.
     """
     settings, network, tile = plan.settings[planned.variant], plan.network, planned.tile
@@ -37,7 +38,7 @@ def command_alone(plan: Plan, planned: Planned) -> str | None:
     if network.is_random:
         values["weights"] = "none"
     elif network.weights != "embedded weights":
-        values["weights"] = network.asked
+        values["weights"] = network.without_folders().asked
     values |= _tile_keys(tile)
     fingerprint = settings.fingerprint()
     if settings.recipe != default_recipe(network.model):

@@ -15,6 +15,7 @@ from featlight.report.sections import Atlas, atlases, drawn, heading, sections
 from featlight.report.tensorboard.projector import write_projector
 from featlight.report.viewer.data import DATA, FORMAT
 from featlight.report.viewer.page import write_viewer
+from featlight.store.paths import TEXT_BYTES
 from featlight.store.snapshot import Snapshot
 from featlight.store.store import Store
 
@@ -60,14 +61,10 @@ def render_again(out: Path) -> Plan:
 def is_rendered(store: Store, plan: Plan) -> bool:
     """Whether every atlas and the viewer are there and show the tiles as they are."""
     names = [*(section.atlas for section in sections(plan)), DATA]
-    if not all((store.root / name).is_file() for name in names):
+    if not store.folder.has(*(store.root / name for name in names)):
         return False
-    try:
-        with (store.root / "index.html").open(encoding="utf-8") as file:
-            head = file.read(2000)
-    except (OSError, ValueError):
-        return False
-    return _state(Snapshot.of(store, plan)) in head
+    page = store.folder.read_if_there(store.root / "index.html", TEXT_BYTES) or b""
+    return _state(Snapshot.of(store, plan)).encode() in page[:2000]
 
 
 def _draw_sheets(snapshot: Snapshot, atlas: Atlas) -> list[str]:

@@ -17,10 +17,12 @@ from featlight.drawing.animation import encode_animation, octave_frames
 from featlight.drawing.outline import OUTLINES, draw_heat
 from featlight.drawing.rows import Row, draw_rows
 from featlight.drawing.sheet import Cell
-from featlight.image_io import encode_png, read_picture
+from featlight.image_io import encode_png
 from featlight.param.image import resize
 from featlight.plan.plan import Planned
 from featlight.report.growth import added_neurons, draw_added, frames, growths
+from featlight.report.tables import cell_text
+from featlight.store.contents import read_picture
 from featlight.store.snapshot import Snapshot
 
 GROWTH_MS, OCTAVE_MS, HOLD_MS = 120, 700, 1500
@@ -110,8 +112,8 @@ class _Drawing:
         for planned in plan.tiles:
             sizes = [octave.size for octave in plan.settings[planned.variant].recipe.octaves]
             paths = list(store.extra_paths(planned, plan, ["octaves"]))
-            if all(path.is_file() for path in paths):
-                ends = [Cell("", partial(read_picture, path)) for path in paths]
+            if store.folder.has(*paths):
+                ends = [Cell("", partial(read_picture, store.folder, path)) for path in paths]
                 pictures = list(octave_frames(ends, sizes, title=self._title(planned.tile.name)))
                 name = "-".join(filter(None, ["octaves", planned.variant, planned.tile.name.replace("/", "-")]))
                 self._animate(name, pictures, OCTAVE_MS)
@@ -133,6 +135,7 @@ class _Drawing:
                 continue
             image = pixels(self.snapshot.store, planned.file)  # (1, 3, S, S)
             row: dict[str, Any] = {"tile": planned.tile.name, "variant": planned.variant, "status": record["status"]}
+            row = {column: cell_text(words) for column, words in row.items()}
             row |= {key: record[key] for key in FROM_RECORDS}  # type: ignore[literal-required]
             row["size"] = image.shape[-1]
             reference = first.setdefault(planned.tile.name, image)

@@ -11,7 +11,7 @@ from torch import Tensor
 from featlight.analysis.image_metrics import change_outside
 from featlight.analysis.localization import changed_area, heat_of, pixels, undisturbed
 from featlight.config.settings import Settings
-from featlight.config.tile import Term
+from featlight.config.tile import Term, file_name
 from featlight.drawing.animation import growth_frames
 from featlight.drawing.atlas import draw_grid
 from featlight.drawing.outline import draw_heat
@@ -34,7 +34,8 @@ class Growth(NamedTuple):
     @property
     def name(self) -> str:
         """`Mixed_6b-654`, with the variant before it where the run has some; of its files."""
-        return "-".join(filter(None, [self.variant, self.layer, "all" if self.feature is None else str(self.feature)]))
+        feature = "all" if self.feature is None else str(self.feature)
+        return "-".join(filter(None, [self.variant, file_name(self.layer), feature]))
 
 
 def growths(plan: Plan) -> list[Growth]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,8 @@ import numpy as np
 from featlight.config.describe import brief
 from featlight.config.tile import file_name
 from featlight.drawing.sheet import Cell, Heading
-from featlight.errors import FeatlightError
-from featlight.image_io import read_picture
 from featlight.plan.plan import Plan, Planned
+from featlight.store.contents import read_picture, read_vectors
 from featlight.store.records import TileRecord
 from featlight.store.snapshot import Snapshot
 
@@ -110,13 +110,14 @@ def drawn(atlas: Atlas, sheets: Sequence[str]) -> Atlas:
 
 def cell(snapshot: Snapshot, planned: Planned) -> Cell:
     """A tile in a grid."""
-    record, path = snapshot.records.get(planned.file), snapshot.store.root / planned.file
+    record, folder = snapshot.records.get(planned.file), snapshot.store.folder
     state = snapshot.state(planned.file)
     if state == "missing":
         return Cell(planned.tile.label, None, "missing: not made yet")
     assert record is not None
     mark = None if state == "ok" else f"{state}: {record['reason']}"
-    return Cell(planned.tile.label, None if state == "failed" else lambda: read_picture(path), mark)
+    open_it = partial(read_picture, folder, folder.root / planned.file)
+    return Cell(planned.tile.label, None if state == "failed" else open_it, mark)
 
 
 def heading(plan: Plan, section: Section) -> Heading:
@@ -139,12 +140,10 @@ def _vectors(snapshot: Snapshot) -> "dict[str, np.ndarray[Any, Any]]":
     for members in plan.chunks:
         files = [plan.tiles[i].file for i in members]
         path = store.vector_path(files)
-        if not path.is_file():
+        if not store.folder.has(path):
             continue
-        try:
-            rows = dict(zip(files, np.load(path, allow_pickle=False), strict=True))
-        except (OSError, ValueError, EOFError):
-            reason = "damaged; `featlight verify --repair` removes it, and the same command makes it again"
-            raise FeatlightError(f"{path}: {reason}") from None
+        first = plan.tiles[members[0]]
+        features = plan.shape(first.variant, first.tile.terms[0].layer)[0]
+        rows = dict(zip(files, read_vectors(store.folder, path, len(files), features), strict=True))
         found |= {file: row for file, row in rows.items() if file in snapshot.there}
     return found

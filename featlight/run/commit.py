@@ -17,7 +17,6 @@ from featlight.config.schema import Extra
 from featlight.engine.chunk_result import ChunkResult
 from featlight.image_io import encode_png
 from featlight.plan.plan import Plan, Planned
-from featlight.store.atomic import write_file
 from featlight.store.records import Status, TileRecord
 from featlight.store.store import Store
 from featlight.version import __version__
@@ -110,10 +109,12 @@ def commit(
     Returns:
         The records of the tiles that were written or have failed.
     """
+    store.check_held()
+    store.check_held()
     vectors = io.BytesIO()
     np.save(vectors, result.vectors[: len(result.chunk.tiles)].float().numpy())
     files = [Planned(result.chunk.variant, tile).file for tile in result.chunk.tiles]
-    write_file(store.vector_path(files), vectors.getvalue())
+    store.write(store.vector_path(files), vectors.getvalue())
     written = []
     for place, record in records_of(result, plan):
         if record["file"] in kept:
@@ -123,15 +124,15 @@ def commit(
             if "floats" in extras:
                 image = result.images[place].contiguous().clone()
                 content = save({"image": image})
-                write_file(store.float_path(record["file"]), content)
+                store.write(store.float_path(record["file"]), content)
                 record["float_sha256"] = sha256(content).hexdigest()
             if "maps" in extras:
                 maps = {str(term): found[place].clone() for term, found in enumerate(result.maps)}
-                write_file(store.map_path(record["file"]), save(maps))
+                store.write(store.map_path(record["file"]), save(maps))
             if "octaves" in extras or record["file"] in examples:
                 for number, octave in enumerate(result.octaves, 1):
                     small = encode_png(Image.fromarray(octave[place].numpy()), {})
-                    write_file(store.octave_path(record["file"], number), small)
+                    store.write(store.octave_path(record["file"], number), small)
             png = encode_png(Image.fromarray(result.pictures[place].numpy()), provenance(result, place, plan))
         store.commit(png, record)
         written.append(record)

@@ -34,14 +34,15 @@ def estimate(config: Config, *, workers: int = 1, fresh: bool = False) -> dict[s
     plan = job.plan
     there = {} if fresh else store.made(plan, plan.tiles, config.extras)
     missing = {planned.file for planned in job.wanted} - there.keys()
-    shares = [[plan.chunk(n, job.settings) for n in plan.share(rank, workers, missing)] for rank in range(workers)]
+    busy = range(min(workers, max(1, len(plan.chunks))))  # ranks that have any chunk
+    shares = [[plan.chunk(n, job.settings) for n in plan.share(rank, workers, missing)] for rank in busy]
     chunks = [chunk for share in shares for chunk in share]
     disk = expected_bytes(plan, there, missing, config.extras)
     with repeatable(plan.threads):
         kinds = {_kind(chunk): chunk for chunk in chunks}
         costs = {kind: _chunk_seconds(job, chunk) for kind, chunk in kinds.items()}
     seconds = max(sum(costs[_kind(chunk)] for chunk in share) for share in shares)
-    fewest, most = min(map(len, shares)), max(map(len, shares))
+    fewest, most = 0 if workers > len(busy) else min(map(len, shares)), max(map(len, shares))
     share = str(most) if fewest == most else f"{fewest} to {most}"
     return {
         "network": f"{plan.network.model}, {plan.network.weights}",

@@ -43,7 +43,7 @@ class Monitor:
         self._slowest = 0.0  # seconds of a chunk
         self._looked = 0.0
         self._lock = threading.Lock()  # the descent glances while the writer looks
-        self._heartbeat = Heartbeat(self._store.root)
+        self._heartbeat = Heartbeat(self._store.folder)
         self._exit = ExitStack()
         self.board = TensorBoard(self._store, self._plan, before, self._new)
         self.progress = Progress(len(self._new), quiet=quiet, look=self._glance)

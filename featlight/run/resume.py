@@ -11,6 +11,8 @@ from featlight.report.build import is_rendered, render
 from featlight.store.records import TileRecord
 from featlight.store.store import Store
 
+WORTH_READING = 4 << 30  # bytes of a weights' file; to read more takes longer than to load the network
+
 
 def finished(config: Config, store: Store) -> dict[str, TileRecord] | None:
     """The records of all that a config asks for, where all of it is there; None where work or doubt is left.
@@ -30,7 +32,7 @@ def finished(config: Config, store: Store) -> dict[str, TileRecord] | None:
     if wanted is None or not set(wanted) <= set(plan.tiles) or plan.figure != config.figure:
         return None
     made = store.made(plan, wanted, config.extras)
-    if len(made) < len(wanted):
+    if len(made) < len(wanted) or store.lacking_vectors(plan, plan.chunks_of(made)):
         return None
     if not is_rendered(store, plan):
         render(store, plan)
@@ -44,8 +46,10 @@ def _same_weights(config: Config, plan: Plan) -> bool:
         return False
     if network.file is None:
         return config.weights == "none"
-    file = Path(network.file)
-    return file.is_file() and file_sha256(file) == network.file_sha256
+    try:
+        return file_sha256(Path(network.file), WORTH_READING) == network.file_sha256
+    except (OSError, ValueError):  # the plan says where: it may be another machine's, or made up
+        return False
 
 
 def _wanted(config: Config, plan: Plan) -> list[Planned] | None:

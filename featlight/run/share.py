@@ -28,7 +28,7 @@ class Share:
         store: of the run.
         there: records of the plan's tiles that are there, by file.
         missing: files of the tiles that the job asks for and the directory lacks, whoever makes them.
-        chunks: numbers of the worker's own chunks that lack a tile.
+        chunks: numbers of the worker's own chunks that lack a tile, or their vectors.
     """
 
     job: Job
@@ -40,9 +40,12 @@ class Share:
     @classmethod
     def of(cls, job: Job, store: Store) -> "Share":
         """A worker's share as it stands now."""
-        there = store.made(job.plan, job.plan.tiles, job.config.extras)
-        missing = {planned.file for planned in job.wanted} - there.keys()
-        return cls(job, store, there, missing, job.plan.share(job.worker.rank, job.worker.world_size, missing))
+        plan, worker = job.plan, job.worker
+        there = store.made(plan, plan.tiles, job.config.extras)
+        wanted = {planned.file for planned in job.wanted}
+        missing = wanted - there.keys()
+        without = {plan.tiles[plan.chunks[n][0]].file for n in store.lacking_vectors(plan, plan.chunks_of(wanted))}
+        return cls(job, store, there, missing, plan.share(worker.rank, worker.world_size, missing | without))
 
     @property
     def files(self) -> set[str]:
@@ -68,6 +71,8 @@ class Share:
         """
         if not self.chunks:
             return
+        self.store.begin_records()
+        self.store.begin_records()
         plan, extras = self.job.plan, self.job.config.extras
         examples = {file for files in plan.examples().values() for file in files}
 

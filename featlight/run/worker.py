@@ -19,7 +19,7 @@ from featlight.run.disk_space import check_room, expected_bytes
 from featlight.run.monitor import Monitor
 from featlight.run.outcome import Outcome, outcome_of
 from featlight.run.share import Share
-from featlight.store.deletion import clear
+from featlight.store.deletion import Deletion
 from featlight.store.records import RecordLog
 from featlight.store.store import Store
 
@@ -60,11 +60,14 @@ def make(
     stop = stop or Stop()
     store = Store(Path(config.out), f"worker-{worker.rank}")
     prepare_here = partial(prepare, worker=worker, network=network, device=device, init=init, threads=threads)
+    if fresh:
+        Deletion.of(store)  # what refuses it does so at once
     job = prepare_here(config, None if fresh else store.plan())
     stop.check()
     if fresh:
-        clear(store)
-    job = _settle(job, store, prepare_here)
+        _clear(store, job.plan, quiet=quiet)
+    job = _settle(job, store, prepare_here, fresh=fresh)
+    store.hold(job.plan)
     before = store.record_log() if fresh or record_log is None else record_log  # no record may come between
     share = Share.of(job, store)
     if worker.rank == 0 and not quiet:
@@ -81,15 +84,29 @@ def make(
         return monitor.finish()
 
 
-def _settle(job: Job, store: Store, prepare_again: Callable[[Config, Plan | None], Job]) -> Job:
+def _clear(store: Store, plan: Plan, *, quiet: bool) -> None:
+    """Delete the run that is there, and say what; its plan stays until this one takes its place."""
+    deletion = Deletion.of(store)
+    deletion.check_room_for({planned.file for planned in plan.tiles})
+    for line in [] if quiet else deletion.announcement():
+        say(line)
+    deletion.carry_out()
+
+
+def _settle(job: Job, store: Store, prepare_again: Callable[[Config, Plan | None], Job], *, fresh: bool = False) -> Job:
     """Write the plan, or follow the one that another worker has written here in the meantime.
 
     Args:
         job: prepared on what the directory held.
         store: of the run directory.
         prepare_again: makes the job anew on another worker's plan; it refuses what does not fit.
+        fresh: whether the plan that is there has had its day.
     """
     store.check_writable()
+    if fresh:
+        store.begin_records()  # first: who waits for the plan is to find them
+        store.write_plan(job.plan)
+        return job
     if job.known is None and store.create_plan(job.plan):
         return job
     now = store.plan()

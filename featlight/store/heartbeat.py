@@ -5,56 +5,70 @@ import json
 import os
 import socket
 import time
-from pathlib import Path
 from types import TracebackType
 
-from featlight.store.paths import NOTE
+from featlight.config.words import check_word
+from featlight.errors import StorageError
+from featlight.store.guard.run_folder import RunFolder
+from featlight.store.paths import NOTE, NOTE_BYTES
 
-BEAT, FRESH = 30.0, 300.0  # seconds: how often the note is touched, and how long it vouches for another machine
+BEAT, FRESH = 30.0, 300.0  # seconds: how often the note is written, and how long it vouches for another machine
 
 
 class Heartbeat:
     """The note of this process, for as long as it is entered.
 
     Args:
-        root: the run directory.
+        folder: the run directory.
     """
 
-    def __init__(self, root: Path) -> None:
-        self._path = root / NOTE
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder, self._path = folder, folder.root / NOTE
         self._text = json.dumps({"host": socket.gethostname(), "process": os.getpid()})
         self._beaten = time.monotonic()
 
     def other(self) -> str | None:
-        """Who else seems to be at work here, in words."""
+        """Who else seems to be at work here, in words; a note that nobody can have written says nothing."""
         try:
-            text, age = self._path.read_text(), time.time() - self._path.stat().st_mtime
+            with self._folder.open(self._path, NOTE_BYTES) as file:
+                text, age = file.read().decode(), time.time() - os.fstat(file.fileno()).st_mtime
             host, process = (json.loads(text)[key] for key in ("host", "process"))
-        except (OSError, ValueError, KeyError, TypeError):
+            check_word(host, 255)
+            if not (isinstance(process, int) and 0 < process < 2**31):
+                return None
+        except (OSError, StorageError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
         here = host == socket.gethostname()
-        if text == self._text or (here and not _runs(process)) or (not here and age > FRESH):
+        if text == self._text or (here and not _runs(process)) or (not here and abs(age) > FRESH):
             return None
         return f"process {process} on {host}"
 
     def __enter__(self) -> "Heartbeat":
-        with contextlib.suppress(OSError):  # only a hint
-            self._path.write_text(self._text)
+        self._write()
         return self
 
     def beat(self) -> None:
         """Say that it is still there; for other machines, which cannot look for the process."""
-        if time.monotonic() - self._beaten > BEAT:
+        if time.monotonic() - self._beaten > BEAT and self._is_ours():
             self._beaten = time.monotonic()
-            with contextlib.suppress(OSError):
-                os.utime(self._path)
+            self._write()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with contextlib.suppress(OSError):
-            if self._path.read_text() == self._text:
-                self._path.unlink()
+        if self._is_ours():
+            with contextlib.suppress(StorageError):
+                self._folder.remove(self._path)
+
+    def _write(self) -> None:
+        with contextlib.suppress(StorageError):  # only a hint
+            self._folder.write(self._path, self._text.encode())
+
+    def _is_ours(self) -> bool:
+        try:
+            return self._folder.read_if_there(self._path, NOTE_BYTES) == self._text.encode()
+        except StorageError:
+            return False
 
 
 def _runs(process: int) -> bool:

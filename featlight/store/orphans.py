@@ -3,13 +3,15 @@
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from featlight.errors import StorageError
 from featlight.plan.plan import Plan
-from featlight.store.atomic import TEMPORARY
-from featlight.store.paths import PLAN
+from featlight.store.guard.atomic import TEMPORARY
+from featlight.store.guard.run_folder import RunFolder
+from featlight.store.paths import ARRAY_BYTES, NOTE, OUTPUTS, PLAN
 from featlight.store.records import TileRecord
 from featlight.store.store import Store
 
@@ -56,12 +58,12 @@ def find_orphans(store: Store, plan: Plan, records: Mapping[str, TileRecord]) ->
     known = _known(store, plan, records)
     folders = {*_OURS, *(Path(name).parts[0] for name in store.outputs() if len(Path(name).parts) > 1)}
     found = Orphans()
-    for path in _files(store.root, folders):
+    for path in files_inside(store.folder, folders):
         name = path.relative_to(store.root).as_posix()
         temporary = _is_temporary(name, known)
         if name in known or (not temporary and Path(name).parts[0] not in _OURS):
             continue
-        if not temporary and not _is_ours(path, name):
+        if not temporary and not is_made_by_a_run(store.folder, path):
             found.strange.append(path)
         elif is_young(path):
             found.in_hand.append(path)
@@ -73,7 +75,7 @@ def find_orphans(store: Store, plan: Plan, records: Mapping[str, TileRecord]) ->
 def is_young(path: Path) -> bool:
     """Whether somebody may be writing a file now; one that has gone meanwhile was in somebody's hands."""
     try:
-        return time.time() - path.stat().st_mtime < YOUNG
+        return time.time() - path.lstat().st_mtime < YOUNG
     except OSError:
         return True
 
@@ -84,15 +86,17 @@ def _known(store: Store, plan: Plan, records: Mapping[str, TileRecord]) -> set[s
     paths |= {path for planned in plan.tiles for path in store.extra_paths(planned, plan, ["octaves"])}
     paths |= {store.vector_path(plan.tiles[i].file for i in members) for members in plan.chunks}
     names = {path.relative_to(store.root).as_posix() for path in paths if path.is_relative_to(store.root)}
-    return names | files | {*store.outputs(), PLAN, "config.yaml"}
+    return names | files | {*store.outputs(), PLAN, OUTPUTS, NOTE, "config.yaml", "probe"}
 
 
-def _files(root: Path, folders: set[str]) -> Iterator[Path]:
-    """Those of the run directory itself and of some of its folders; links to folders are not followed."""
-    yield from sorted(path for path in root.iterdir() if path.is_file())
-    for folder in sorted(folders):
-        for parent, _, names in os.walk(root / folder):
-            yield from (Path(parent, name) for name in sorted(names))
+def files_inside(folder: RunFolder, names: Iterable[str]) -> Iterator[Path]:
+    """Those of a run directory itself and of some of its folders, by name; links to folders are not followed."""
+    root = folder.root
+    yield from (path for path in map(root.joinpath, folder.names(root)) if path.is_symlink() or not path.is_dir())
+    for name in sorted(names):
+        if folder.is_folder(root / name):
+            for parent, _, files in os.walk(root / name):
+                yield from (Path(parent, file) for file in sorted(files))
 
 
 def _is_temporary(name: str, known: set[str]) -> bool:
@@ -110,12 +114,13 @@ def _has_our_name(name: str) -> bool:
     return folder in _OURS and bool(_OURS[folder][0].fullmatch(name))
 
 
-def _is_ours(path: Path, name: str) -> bool:
-    """Whether a run has surely written it: its name and its first bytes are as a run's."""
+def is_made_by_a_run(folder: RunFolder, path: Path) -> bool:
+    """Whether some run has surely written a file: its name and its first bytes are as a run's."""
+    name = path.relative_to(folder.root).as_posix()
     if not _has_our_name(name):
         return False
     try:
-        with path.open("rb") as file:
+        with folder.open(path, ARRAY_BYTES) as file:
             return _OURS[name.partition("/")[0]][1] in file.read(_HEAD)
-    except OSError:
+    except (FileNotFoundError, StorageError):
         return False

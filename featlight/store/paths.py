@@ -1,5 +1,6 @@
 """Where things are in a run directory."""
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -15,6 +16,32 @@ OWN_NAMES = (
     *("assets", "atlas", "config.yaml", "figures", "floats", "index.html", "maps"),
     *("octaves", "records", "tensorboard", "tiles", "vectors"),
 )
+# How large a run's files may be, in bytes. Beyond that they are no run's, or somebody fills a disk or a memory.
+PLAN_BYTES = 512 << 20  # a million tiles take 200 bytes each
+RECORDS_BYTES = 4 << 30  # of one worker, who writes some 2 kB for each of a million tiles
+PICTURE_BYTES = 256 << 20  # a tile of 8192 x 8192 px, not compressed at all
+ARRAY_BYTES = 4 << 30  # the float image of such a tile takes 1.6 GB, the vectors of ten thousand tiles 0.4 GB
+TEXT_BYTES = 64 << 20  # config, list of outputs, page
+NOTE_BYTES = 4096
+_LONGEST, _DEEPEST = 255, 8  # characters of a name, names in a path
+_UNSAFE = re.compile(r'[\\:*?"<>|]')  # what other systems, and those who unpack a zip there, read as their own
+
+
+def is_run_name(name: str) -> bool:
+    """Whether it can be the path of a run's own file, from the run directory: what stands in a file is not believed."""
+    parts = name.split("/")
+    return (
+        len(parts) <= _DEEPEST
+        and parts[0] in OWN_NAMES
+        and all(part and part[0] != "." and len(part) <= _LONGEST for part in parts)
+        and name.isprintable()
+        and not _UNSAFE.search(name)
+    )
+
+
+def is_tile_name(name: str) -> bool:
+    """Whether it can be the path of a tile."""
+    return name.startswith("tiles/") and name.endswith(".png") and name.count("/") in (2, 3) and is_run_name(name)
 
 
 class RunPaths:

@@ -5,13 +5,33 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import IO, Annotated, Literal
 
-from pydantic import ConfigDict, TypeAdapter, with_config
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, with_config
 from pydantic_core import from_json
 from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
+from featlight.config.words import check_word
+from featlight.store.guard.run_folder import RunFolder
+from featlight.store.paths import RECORDS_BYTES, is_tile_name
+
 Status = Literal["ok", "dead", "failed"]
+LINE_BYTES = 1 << 16  # of a record, which has some 2 kB; what is longer is none
+
+
+def _tile(name: str) -> str:
+    if not is_tile_name(name):
+        raise ValueError("no tile's name")
+    return name
+
+
+def _word(word: str) -> str:
+    check_word(word, 1000)
+    return word
+
+
+Word = Annotated[str, AfterValidator(_word)]
+Number = Annotated[int, Field(ge=0, lt=2**53)]
 
 
 @with_config(ConfigDict(allow_inf_nan=False))
@@ -23,26 +43,26 @@ class TileRecord(TypedDict):
     older version has not written, and what a failed tile does not have, is None.
     """
 
-    file: str  # its path in the run directory
+    file: Annotated[str, AfterValidator(_tile)]  # its path in the run directory
     status: Status
-    name: str | None  # of the tile: `layer/feature`, or as the user named it
-    layer: str | None
-    feature: int | None  # None: all of them
-    variant: str | None
-    reason: str | None
+    name: Word | None  # of the tile: `layer/feature`, or as the user named it
+    layer: Word | None
+    feature: Number | None  # None: all of them
+    variant: Word | None
+    reason: Word | None
     activation_start: float | None
     activation_end: float | None
     gradient_norm: float | None  # mean over the steps of the pixel gradient's L2 norm
     total_variation: float | None
     high_frequency_share: float | None
-    curve: list[tuple[int, float | None]] | None  # step and activation, at most 60 points
+    curve: list[tuple[Number, float | None]] | None  # step and activation, at most 60 points
     seconds: float | None
-    sha256: str | None  # of the file
-    bytes: int | None
-    float_sha256: str | None  # of the float image, where it is kept
-    chunk: int | None
-    batch_size: int | None  # images that were optimised together
-    fingerprint: str | None  # digest of the settings
+    sha256: Word | None  # of the file
+    bytes: Number | None
+    float_sha256: Word | None  # of the float image, where it is kept
+    chunk: Number | None
+    batch_size: Number | None  # images that were optimised together
+    fingerprint: Word | None  # digest of the settings
 
 
 _RECORD = TypeAdapter(TileRecord)
@@ -69,14 +89,29 @@ def status_of(records: Mapping[str, TileRecord], file: str) -> Status | None:
     return None if record is None else record["status"]
 
 
+def record_files(folder: RunFolder) -> list[Path]:
+    """The files of records, one of each worker.
+
+    Raises:
+        StorageError: it cannot be told whether there are any.
+    """
+    records = folder.root / "records"
+    return [records / name for name in folder.names(records) if name.endswith(".jsonl")]
+
+
+def _pieces(file: IO[bytes]) -> Iterator[bytes]:
+    """The lines from here on, the last one perhaps not ended; what is far longer than a record comes in pieces."""
+    return iter(lambda: file.readline(LINE_BYTES), b"")
+
+
 class RecordLog:
     """The records of a run directory, merged.
 
     Args:
-        folder: that holds a file of lines for each worker.
+        folder: the run directory.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
         self._read: dict[Path, tuple[int, int]] = {}  # by file: its inode, and the bytes that were read
         self.records: dict[str, TileRecord] = {}  # the last of each tile, by its file; a made tile beats a failed one
@@ -86,19 +121,28 @@ class RecordLog:
 
         Returns:
             The new records, file by file. A last line that is not ended yet, or torn by a process that died, waits.
+
+        Raises:
+            StorageError: something cannot be read, which is not to be taken for empty.
         """
         found: dict[Path, tuple[int, int]] = {}
         new: list[TileRecord] = []
-        for path in sorted(self._folder.glob("*.jsonl")):
-            with suppress(FileNotFoundError), path.open("rb") as file:  # opening has a shared disk look again
+        for path in record_files(self._folder):
+            with suppress(FileNotFoundError), self._folder.open(path, RECORDS_BYTES) as file:
+                # opening has had a shared disk look again
                 status = os.fstat(file.fileno())
                 inode, start = self._read.get(path, (status.st_ino, 0))
                 if inode != status.st_ino or start > status.st_size:
                     return self._again()
                 file.seek(start)
-                lines, newline, _ = file.read().rpartition(b"\n")
-                found[path] = inode, start + len(lines) + len(newline)
-                new += filter(None, map(parse_line, lines.splitlines()))
+                for line in _pieces(file):
+                    if not line.endswith(b"\n") and len(line) < LINE_BYTES:
+                        break
+                    start += len(line)
+                    record = parse_line(line)
+                    if record is not None:
+                        new.append(record)
+                found[path] = inode, start
         if self._read.keys() - found.keys():
             return self._again()
         self._read = found
@@ -125,9 +169,14 @@ class RecordLog:
         return self.refresh()
 
 
-def record_lines(path: Path) -> Iterator[tuple[int, bytes, TileRecord | None]]:
-    """Where each line of a record file begins, the line, and its record; None for what a dying process has torn."""
+def record_lines(folder: RunFolder, path: Path) -> Iterator[tuple[int, bytes, TileRecord | None]]:
+    """Where each line of a record file begins, the line, and its record; None for what a dying process has torn.
+
+    Raises:
+        StorageError: it cannot be read.
+    """
     start = 0
-    for line in path.read_bytes().splitlines(keepends=True):
-        yield start, line, parse_line(line)
-        start += len(line)
+    with suppress(FileNotFoundError), folder.open(path, RECORDS_BYTES) as file:
+        for line in _pieces(file):
+            yield start, line, parse_line(line)
+            start += len(line)

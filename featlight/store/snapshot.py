@@ -1,5 +1,6 @@
 """A run as it is found on disk: what all that is drawn or exported from it shares."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,11 +34,9 @@ class Snapshot:
     def of(cls, store: Store, plan: Plan) -> "Snapshot":
         """A run as it stands now."""
         records = store.records()
-        there = {
-            planned.file: records[planned.file]
-            for planned in plan.tiles
-            if status_of(records, planned.file) in ("ok", "dead") and (store.root / planned.file).is_file()
-        }
+        made = [planned.file for planned in plan.tiles if status_of(records, planned.file) in ("ok", "dead")]
+        sizes = store.folder.sizes(store.root / file for file in made)
+        there = {file: records[file] for file in made if store.root / file in sizes}
         return cls(store, plan, records, there)
 
     def state(self, file: str) -> State:
@@ -56,15 +55,16 @@ def take_snapshot(out: Path) -> Snapshot:
 
     Raises:
         UsageError: there is no run, or it has no tile yet.
-        FeatlightError: a tile is not of its record's size, or lies elsewhere.
+        FeatlightError: a tile is not of its record's size, or a link or the like stands in its place.
     """
-    store, root = Store(out), out.resolve()
+    store = Store(out)
     snapshot = Snapshot.of(store, store.need_plan())
-    for file, record in snapshot.there.items():
-        path = out / file
-        if not path.resolve().is_relative_to(root):
-            raise FeatlightError(f"{path}: it leads out of the run directory")
-        if path.stat().st_size != record["bytes"]:
+    sizes = store.folder.sizes(out / file for file in snapshot.there)
+    for planned in snapshot.plan.tiles:
+        path, record = out / planned.file, snapshot.there.get(planned.file)
+        if record is None and status_of(snapshot.records, planned.file) in ("ok", "dead") and os.path.lexists(path):
+            raise FeatlightError(f"{path}: no regular file of the run directory; what lies behind a link is not taken")
+        if record is not None and sizes.get(path) != record["bytes"]:
             raise FeatlightError(f"{path}: damaged; `featlight verify --repair` removes it")
     if not snapshot.there:
         raise UsageError(f"--out: {out} holds no tile yet; the run's own command makes them")

@@ -1,14 +1,18 @@
 """A run directory: atomic tiles, one fsynced line of record each, and nothing lost when a process dies."""
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
 from featlight.config.schema import Extra
-from featlight.errors import StorageError, UsageError
+from featlight.errors import Interrupted, StorageError, UsageError
 from featlight.plan.plan import Plan, Planned
-from featlight.store.atomic import OURS, append_line, create_file, storage_errors, write_file
-from featlight.store.paths import OUTPUTS, OWN_NAMES, PLAN, RunPaths
+from featlight.plan.reading import read_plan
+from featlight.store.guard.atomic import storage_errors
+from featlight.store.guard.run_folder import RunFolder
+from featlight.store.paths import OUTPUTS, OWN_NAMES, PLAN, PLAN_BYTES, TEXT_BYTES, RunPaths, is_run_name
 from featlight.store.records import RecordLog, TileRecord, line_of
 
 
@@ -22,8 +26,11 @@ class Store(RunPaths):
 
     def __init__(self, root: Path, worker: str = "worker-0") -> None:
         super().__init__(root)
+        self.folder = RunFolder(root)
         self._record_file = root / "records" / f"{worker}.jsonl"
-        self._record_log = RecordLog(root / "records")
+        self._record_log = RecordLog(self.folder)
+        self._held: Plan | None = None
+        self._stamp: tuple[int, ...] | None = None
 
     # Reading
 
@@ -35,16 +42,13 @@ class Store(RunPaths):
             StorageError: it cannot be read.
         """
         path = self.root / PLAN
-        try:
-            text = path.read_text(encoding="utf-8", errors="replace")
-        except FileNotFoundError:
+        content = self.folder.read_if_there(path, PLAN_BYTES)
+        if content is None:
             return None
-        except OSError as error:
-            raise StorageError(f"{path}: {error.strerror}") from None
         try:
-            return Plan.from_json(text)
+            return read_plan(content.decode())
         except ValueError as error:
-            raise UsageError(f"{path}: {error}; remove it to start again there") from None
+            raise UsageError(f"{path}: {error}; put back a copy of it, or give another --out") from None
 
     def need_plan(self, flag: str = "--out") -> Plan:
         """The plan of a run that must be there.
@@ -61,9 +65,24 @@ class Store(RunPaths):
         return plan
 
     def records(self) -> dict[str, TileRecord]:
-        """The last record of each tile, by its file; a made tile beats a failed one."""
+        """The last record of each tile, by its file; a made tile beats a failed one.
+
+        Raises:
+            StorageError: they cannot be read, or are gone while tiles are there.
+        """
+        if self.lacks_records():
+            path = self.root / "records"
+            way_out = "put it back, or make an empty folder of that name to have all tiles made again"
+            raise StorageError(f"{path}: it is gone, though tiles are there; {way_out}")
         self._record_log.refresh()
         return dict(self._record_log.records)
+
+    def lacks_records(self) -> bool:
+        """Whether the folder of records is gone from a run that has tiles: it is there before the first of them."""
+        if "records" in self.folder.names(self.root) or not self.folder.names(self.root / "tiles"):
+            return False
+        names = (name for _, _, names in os.walk(self.root / "tiles") for name in names)
+        return any(name.endswith(".png") and not name.startswith(".") for name in names)
 
     def record_log(self) -> RecordLog:
         """Another reader of the records, which stands at what is there now, for one who follows them as they grow."""
@@ -80,25 +99,40 @@ class Store(RunPaths):
         """
         records = self.records()
         digests = {variant: plan.digest(variant) for variant in plan.settings}
-        found = {}
+        vouched: dict[str, tuple[Planned, TileRecord]] = {}
         for planned in tiles:
             record = records.get(planned.file)
-            if record is None or record["status"] == "failed" or record.get("fingerprint") != digests[planned.variant]:
-                continue
-            path = self.root / planned.file
-            if not path.is_file() or path.stat().st_size != record["bytes"]:
-                continue
-            if not all(path.is_file() for path in self.extra_paths(planned, plan, extras)):
-                continue
-            found[planned.file] = record
-        return found
+            if record and record["status"] != "failed" and record.get("fingerprint") == digests[planned.variant]:
+                vouched[planned.file] = planned, record
+        beside = {file: list(self.extra_paths(planned, plan, extras)) for file, (planned, _) in vouched.items()}
+        sizes = self.folder.sizes(path for file, paths in beside.items() for path in (self.root / file, *paths))
+        return {
+            file: record
+            for file, (_, record) in vouched.items()
+            if sizes.get(self.root / file, -1) == record["bytes"] and sizes.keys() >= set(beside[file])
+        }
+
+    def lacking_vectors(self, plan: Plan, numbers: Iterable[int]) -> set[int]:
+        """Those chunks whose vectors are not there, unless the run has kept none at all, as one from a zip.
+
+        Args:
+            plan: of the run.
+            numbers: of chunks.
+        """
+        if not self.folder.is_folder(self.root / "vectors" / "chunks"):
+            return set()
+        paths = {n: self.vector_path(plan.tiles[i].file for i in plan.chunks[n]) for n in numbers}
+        there = self.folder.sizes(paths.values())
+        return {number for number, path in paths.items() if path not in there}
 
     def outputs(self) -> list[str]:
-        """What was made here from tiles and records: paths from the run directory."""
-        try:
-            return (self.root / OUTPUTS).read_text(encoding="utf-8").splitlines()
-        except FileNotFoundError:
-            return []
+        """What was made here from tiles and records: paths from the run directory; what cannot be one is passed over.
+
+        Raises:
+            StorageError: it cannot be read.
+        """
+        content = self.folder.read_if_there(self.root / OUTPUTS, TEXT_BYTES) or b""
+        return [name for name in content.decode(errors="replace").splitlines() if is_run_name(name)]
 
     # Writing
 
@@ -109,25 +143,63 @@ class Store(RunPaths):
             UsageError: there are files that a run would overwrite, and no run.
             StorageError: the directory cannot be made or written to.
         """
-        strange = [name for name in OWN_NAMES if (self.root / name).exists()]
-        if strange and not (self.root / PLAN).is_file():
+        self._make()
+        names = self.folder.names(self.root)
+        strange = [name for name in OWN_NAMES if name in names]
+        if strange and PLAN not in names:
             raise UsageError(f"{self.root} holds {strange[0]}, but no run ({PLAN}); give another --out")
+        self.folder.probe()
+
+    def _make(self) -> None:
         with storage_errors(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
-            probe = self.root / f".probe-{OURS}.tmp"
-            probe.write_bytes(b"")
-            probe.unlink()
+
+    def hold(self, plan: Plan) -> None:
+        """From now on, write only while this run is there: its directory may vanish, or give way to another one."""
+        self._held = plan
+
+    @contextmanager
+    def _holding(self) -> Iterator[None]:
+        self.check_held()
+        try:
+            yield
+        except StorageError:
+            self.check_held()
+            raise
+
+    def check_held(self) -> None:
+        """Raise Interrupted where the run that was held is not there any more."""
+        stamp = self.folder.stamp(self.root / PLAN)
+        if self._held is None or (stamp is not None and stamp == self._stamp):
+            return
+        there = self.plan() if stamp is not None else None
+        if there is None:
+            raise Interrupted(f"{self.root}: the run is gone from there; the same command begins it anew")
+        if not self._held.is_same_run(there):
+            raise Interrupted(
+                f"{self.root}: another run has come there meanwhile; nothing of this one is written into it"
+            )
+        self._stamp = stamp
+
+    def write(self, path: Path, content: bytes) -> None:
+        """Put a file of the run in its place, all at once."""
+        with self._holding():
+            self.folder.write(path, content)
 
     def write_output(self, name: str, content: bytes) -> None:
         """A file that is made from tiles and records, noted as the run's own."""
         self.note_output(name)
-        write_file(self.root / name, content)
+        self.write(self.root / name, content)
 
     def note_output(self, name: str) -> None:
-        path = self.root / OUTPUTS
         if name not in self.outputs():
-            with storage_errors(path), path.open("a", encoding="utf-8") as file:
-                file.write(name + "\n")
+            with self._holding():
+                self.folder.append_line(self.root / OUTPUTS, name.encode())
+
+    def begin_records(self) -> None:
+        """Make this worker's file of records, before its first tile: tiles without any are then a sign of loss."""
+        with self._holding():
+            self.folder.touch(self._record_file)
 
     def commit(self, png: bytes | None, record: TileRecord) -> None:
         """Write a tile, then the line that says so.
@@ -137,22 +209,27 @@ class Store(RunPaths):
             record: its `file` names the tile.
         """
         if png is not None:
-            write_file(self.root / record["file"], png)
+            self.write(self.root / record["file"], png)
             record = {**record, "sha256": sha256(png).hexdigest(), "bytes": len(png)}
-        append_line(self._record_file, line_of(record))
+        with self._holding():
+            self.folder.append_line(self._record_file, line_of(record))
 
     def write_plan(self, plan: Plan) -> None:
-        write_file(self.root / PLAN, plan.to_json().encode())
+        """Begin a run, or extend it; the directory is made where it is missing."""
+        self._make()
+        self.folder.write(self.root / PLAN, plan.to_json().encode())
 
     def extended_plan(self, plan: Plan) -> Plan:
         """A plan, or what another run has made of it in the meantime, so that all of it is shown."""
+        self.check_held()
         latest = self.plan()
         if latest is None or latest == plan:
             return plan
-        latest.add(plan.tiles)
+        latest.take_up(plan)
         self.write_plan(latest)
         return latest
 
     def create_plan(self, plan: Plan) -> bool:
         """Write the plan of a new run, whole or not at all; False where another run has come first."""
-        return create_file(self.root / PLAN, plan.to_json().encode())
+        self._make()
+        return self.folder.create(self.root / PLAN, plan.to_json().encode())

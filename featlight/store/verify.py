@@ -1,85 +1,27 @@
-"""Whether a run directory holds what its records say, and the removal of what is bad. No network, no torch."""
+"""Whether a run directory holds what its records say, and the removal of what is bad. No network, no torch.
 
-from collections.abc import Iterator, Mapping
+No tile is removed that is whole in itself: where it and its record differ, the record goes. What cannot be read is
+never taken for bad, nor for empty.
+"""
+
+import re
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
-import numpy as np
-import yaml
-
-from featlight.plan.fingerprint import file_sha256
-from featlight.plan.plan import Plan, Planned
-from featlight.store.atomic import blank
-from featlight.store.deletion import remove
+from featlight.errors import StorageError
+from featlight.plan.plan import Planned
+from featlight.store.contents import has_whole_vectors
+from featlight.store.findings import Evidence, Harm, Line, Problem, Report, reason
 from featlight.store.orphans import find_orphans, is_young
-from featlight.store.records import TileRecord, record_lines, status_of
+from featlight.store.paths import ARRAY_BYTES, PICTURE_BYTES, TEXT_BYTES
+from featlight.store.records import record_files, record_lines, status_of
 from featlight.store.store import Store
 
 READERS = 8  # threads; a disk of a cluster answers slowly, but many at a time
 PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
-
-
-@dataclass(frozen=True)
-class Line:
-    """A line of a record file.
-
-    Args:
-        path: of the record file.
-        number: from 1.
-        start: its first byte.
-        length: in bytes, without its end.
-        record: what it says; None where it is torn.
-    """
-
-    path: Path
-    number: int
-    start: int
-    length: int
-    record: TileRecord | None
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Something that is not as it should be.
-
-    Args:
-        path: of the file, from the run directory.
-        what: is wrong with it.
-        remove: files that must go.
-        blank: lines of records that must go, so that they vouch for nothing that is not there.
-    """
-
-    path: str
-    what: str
-    remove: tuple[Path, ...] = ()
-    blank: tuple[Line, ...] = ()
-
-
-@dataclass
-class Report:
-    """What was found in a run directory.
-
-    Args:
-        tiles: how many the plan names.
-        whole: files of the tiles that are as their records say.
-        harmed: tiles whose records vouch for another file than is there, or for none that is there.
-        failed: tiles that could not be made; the next run tries again.
-        problems: in the order of tiles, their other files, records, leftovers.
-        notes: what is no problem, but worth a word.
-    """
-
-    tiles: int
-    whole: set[str] = field(default_factory=set)
-    harmed: int = 0
-    failed: int = 0
-    problems: list[Problem] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def unmade(self) -> int:
-        return self.tiles - len(self.whole) - self.harmed - self.failed
+MAKES_IT = "the run's own command makes it again"
 
 
 def verify(root: Path) -> Report:
@@ -90,11 +32,18 @@ def verify(root: Path) -> Report:
 
     Raises:
         UsageError: there is no run.
+        StorageError: its plan, records or list of outputs cannot be read.
     """
     store = Store(root)
     plan = store.need_plan()
-    run = _Run(store, plan, list(_lines(store)), store.records())
+    lines = list(_lines(store))
+    run = Evidence(store, plan, lines, {} if store.lacks_records() else store.records())
     report = Report(len(plan.tiles))
+    if not run.records and (count := _tiles_there(run)):
+        what = f"nothing vouches for {count} tiles; put the records back, or the run's own command makes all again"
+        report.problems.append(Problem("records", what))
+        report.problems += [Problem(run.name(line.path), f"line {line.number} is torn") for line in lines]
+        return report  # whatever else looks like a leftover may be the run's
     _check_tiles(run, report)
     _check_floats(run, report)
     _check_octaves(run, report)
@@ -120,154 +69,143 @@ def repair(root: Path, report: Report) -> tuple[int, int]:
     Raises:
         StorageError: no right to remove something.
     """
-    store = Store(root)
+    folder = Store(root).folder
     lines = dict.fromkeys((line.path, line.start, line.length) for p in report.problems for line in p.blank)
     files = dict.fromkeys(path for problem in report.problems for path in problem.remove)
     for path, start, length in lines:
-        blank(path, start, length)
-    return sum(remove(store, path) for path in files), len(lines)
+        folder.blank(path, start, length)
+    return sum(folder.remove(path) for path in files), len(lines)
 
 
-def harm(path: Path, size: int | None, sha256: str | None) -> str | None:
-    """What is wrong with a file, given its size in bytes (None: not known) and checksum; None where nothing is."""
-    try:
-        if not path.is_file():
-            return "not a file" if path.exists() else "missing"
-        there = path.stat().st_size
-        if size is not None and there != size:
-            return f"{'truncated' if there < size else 'too long'}: {there} bytes, {size} in its record"
-        return None if file_sha256(path) == sha256 else "damaged: its checksum is not that of its record"
-    except OSError as error:
-        return f"unreadable: {error.strerror}"
-
-
-@dataclass(frozen=True)
-class _Run:
-    """What is read once."""
-
-    store: Store
-    plan: Plan
-    lines: list[Line]
-    records: Mapping[str, TileRecord]
-
-    @cached_property
-    def digests(self) -> dict[str, str]:
-        return {variant: self.plan.digest(variant) for variant in self.plan.settings}
-
-    @cached_property
-    def _lines_of(self) -> dict[str, list[Line]]:
-        found: dict[str, list[Line]] = {}
-        for line in self.lines:
-            if line.record is not None:
-                found.setdefault(line.record["file"], []).append(line)
-        return found
-
-    def name(self, path: Path) -> str:
-        return path.relative_to(self.store.root).as_posix()
-
-    def lost(self, path: Path, what: str, tile: str) -> Problem:
-        """A problem that a tile, given by its file, must be made again for."""
-        return Problem(
-            self.name(path),
-            what,
-            tuple(each for each in dict.fromkeys((path, self.store.root / tile)) if each.is_file()),
-            tuple(self._lines_of.get(tile, ())),
-        )
+def _tiles_there(run: Evidence) -> int:
+    return len(run.store.folder.sizes(run.store.root / planned.file for planned in run.plan.tiles))
 
 
 def _lines(store: Store) -> Iterator[Line]:
-    for path in sorted(store.root.glob("records/*.jsonl")):
-        for number, (start, line, record) in enumerate(record_lines(path), 1):
+    for path in record_files(store.folder):
+        for number, (start, line, record) in enumerate(record_lines(store.folder, path), 1):
             being_written = record is None and not line.endswith(b"\n") and is_young(path)
             if line.strip() and not being_written:
                 yield Line(path, number, start, len(line.rstrip(b"\r\n")), record)
 
 
-def _check_tiles(run: _Run, report: Report) -> None:
-    def check(planned: Planned) -> str | None:
+def _check_tiles(run: Evidence, report: Report) -> None:
+    def check(planned: Planned) -> Harm | Literal["unvouched"] | None:
         record = run.records.get(planned.file)
         if record is None or record["status"] == "failed" or record["fingerprint"] != run.digests[planned.variant]:
-            return None
-        return harm(run.store.root / planned.file, record["bytes"], record["sha256"]) or ""
+            return "unvouched"
+        return run.harm(run.store.root / planned.file, PICTURE_BYTES, record["bytes"], record["sha256"])
 
     pool = ThreadPoolExecutor(READERS)
     try:
-        for planned, what in zip(run.plan.tiles, pool.map(check, run.plan.tiles), strict=True):
-            path = run.store.root / planned.file
-            if what is None:
+        for planned, harm in zip(run.plan.tiles, pool.map(check, run.plan.tiles), strict=True):
+            if harm == "unvouched":
                 report.failed += status_of(run.records, planned.file) == "failed"
-                if path.is_file() and is_young(path):
-                    report.notes.append(f"{planned.file}: no record vouches for it yet; a run may be writing it now")
-                elif path.is_file():
-                    report.problems.append(Problem(planned.file, "no record vouches for it", (path,)))
-            elif what:
+                _unvouched(run, report, planned)
+            elif harm is not None:
                 report.harmed += 1
-                report.problems.append(run.lost(path, what, planned.file))
+                report.problems.append(_harmed(run, planned, harm))
             else:
                 report.whole.add(planned.file)
     finally:
         pool.shutdown(cancel_futures=True)  # Ctrl-C must not wait for a million tiles
 
 
-def _check_floats(run: _Run, report: Report) -> None:
+def _unvouched(run: Evidence, report: Report, planned: Planned) -> None:
+    """A tile that no record vouches for: one that a process died over, or whose record is lost."""
+    path = run.store.root / planned.file
+    if not run.store.folder.has(path):
+        return
+    if is_young(path):
+        report.notes.append(f"{planned.file}: no record vouches for it yet; a run may be writing it now")
+    elif run.is_whole_png(path) is False:
+        report.problems.append(Problem(planned.file, "no record vouches for it, and it is damaged", (path,)))
+    else:
+        report.notes.append(f"{planned.file}: no record vouches for it, left alone; {MAKES_IT}")
+
+
+def _harmed(run: Evidence, planned: Planned, harm: Harm) -> Problem:
+    """What is to be done about a tile that is not as its record says."""
+    path, lines = run.store.root / planned.file, run.lines_of(planned.file)
+    if harm.what == "missing":
+        return Problem(planned.file, harm.what, blank=lines)
+    if not harm.surely:
+        return Problem(planned.file, harm.what)
+    match run.is_whole_png(path):
+        case True:  # it may be the record that is wrong: a picture that is whole stays until it is made again
+            return Problem(planned.file, f"{harm.what}; a whole picture, which stays, and its record goes", blank=lines)
+        case False:
+            return Problem(planned.file, harm.what, (path,), lines)
+    return Problem(planned.file, harm.what)
+
+
+def _check_floats(run: Evidence, report: Report) -> None:
     """Those that records vouch for, unless the run wants none any more and they are gone."""
     wanted, unmade = _wants_floats(run.store), 0
+    keeps_some = run.store.folder.is_folder(run.store.root / "floats")  # a run from a zip has none
     for planned in run.plan.tiles:
         if planned.file not in report.whole:
             continue
         path, sha256 = run.store.float_path(planned.file), run.records[planned.file]["float_sha256"]
-        if sha256 is None:
+        if sha256 is None or not keeps_some:
             unmade += wanted
-        elif wanted or path.exists():
-            what = harm(path, None, sha256)
-            if what:
-                report.problems.append(run.lost(path, what, planned.file))
+            continue
+        harm = run.harm(path, ARRAY_BYTES, None, sha256)
+        if harm is not None and (wanted or harm.what != "missing"):
+            what = f"{harm.what}; {MAKES_IT}" if wanted else harm.what
+            report.problems.append(Problem(run.name(path), what, (path,) if harm.surely else ()))
     if unmade:
         report.notes.append(f"{unmade} float images not made yet")
 
 
 def _wants_floats(store: Store) -> bool:
+    """As its own `config.yaml` says in a line; nothing else of that is read."""
     try:
-        config = yaml.safe_load((store.root / "config.yaml").read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
+        text = store.folder.read_if_there(store.root / "config.yaml", TEXT_BYTES) or b""
+    except StorageError:
         return False
-    return isinstance(config, dict) and config.get("float_images") is True
+    return re.search(rb"^float_images: true\s*$", text, re.MULTILINE) is not None
 
 
-def _check_octaves(run: _Run, report: Report) -> None:
-    """Pictures that are cut short; one is made again with its tile alone."""
-    if not (run.store.root / "octaves").is_dir():
+def _check_octaves(run: Evidence, report: Report) -> None:
+    """Pictures that are cut short, of tiles that are whole."""
+    if not run.store.folder.is_folder(run.store.root / "octaves"):
         return
-    for planned in run.plan.tiles:
-        for path in run.store.extra_paths(planned, run.plan, ["octaves"]):
-            if planned.file in report.whole and path.is_file() and not path.read_bytes().endswith(PNG_END):
-                report.problems.append(run.lost(path, "cut short", planned.file))
+    whole = [planned for planned in run.plan.tiles if planned.file in report.whole]
+    paths = [path for planned in whole for path in run.store.extra_paths(planned, run.plan, ["octaves"])]
+    for path in run.store.folder.sizes(paths):
+        try:
+            is_cut = not run.store.folder.read(path, PICTURE_BYTES).endswith(PNG_END)
+        except (FileNotFoundError, StorageError) as error:
+            report.problems.append(Problem(run.name(path), reason(error, path)))
+            continue
+        if is_cut:
+            report.problems.append(Problem(run.name(path), "cut short", (path,)))
 
 
-def _check_vectors(run: _Run, report: Report) -> None:
-    """Those of whole chunks: a chunk with a missing tile is computed again, and its vectors with it."""
-    for members in run.plan.chunks:
-        files = [run.plan.tiles[i].file for i in members]
-        path = run.store.vector_path(files)
-        what = _vector_harm(path, len(members))
-        if what and path.exists() and not report.whole.issuperset(files):
-            report.problems.append(Problem(run.name(path), what, (path,)))
-        elif what and report.whole.issuperset(files):
-            what = f"{what}; {files[0]} goes with it, so that its chunk is computed again"
-            report.problems.append(run.lost(path, what, files[0]))
+def _check_vectors(run: Evidence, report: Report) -> None:
+    """Of each chunk; the run's own command computes a chunk again whose vectors are gone, and keeps its tiles."""
+    lacking = run.store.lacking_vectors(run.plan, range(len(run.plan.chunks)))
+    for number, members in enumerate(run.plan.chunks):
+        planned = [run.plan.tiles[i] for i in members]
+        path = run.store.vector_path(tile.file for tile in planned)
+        if number in lacking:
+            if report.whole.issuperset(tile.file for tile in planned):
+                report.problems.append(Problem(run.name(path), f"missing; {MAKES_IT}"))
+            continue
+        features = run.plan.shape(planned[0].variant, planned[0].tile.terms[0].layer)[0]
+        try:
+            is_whole = has_whole_vectors(run.store.folder, path, len(members), features)
+        except FileNotFoundError:
+            continue  # a run that has kept none at all, as one from a zip
+        except StorageError as error:
+            report.problems.append(Problem(run.name(path), reason(error, path)))
+            continue
+        if not is_whole:
+            report.problems.append(Problem(run.name(path), f"damaged; {MAKES_IT}", (path,)))
 
 
-def _vector_harm(path: Path, rows: int) -> str | None:
-    if not path.is_file():
-        return "missing"
-    try:
-        there = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return "damaged"
-    return None if there.ndim == 2 and len(there) == rows else "damaged"
-
-
-def _check_records(run: _Run, report: Report) -> None:
+def _check_records(run: Evidence, report: Report) -> None:
     """Torn lines, and lines of tiles that the plan does not name."""
     planned = {tile.file for tile in run.plan.tiles}
     spare = set()
@@ -276,12 +214,12 @@ def _check_records(run: _Run, report: Report) -> None:
         if record is not None:
             if record["file"] in planned:
                 continue
-            ours = record["fingerprint"] in run.digests.values() and record["status"] != "failed"
-            tile = run.store.root / str(record["file"])
-            if ours and harm(tile, record["bytes"], record["sha256"]) is None:
+            tile = run.store.root / record["file"]
+            harm = run.harm(tile, PICTURE_BYTES, record["bytes"], record["sha256"])
+            if record["status"] != "failed" and (harm is None or (not harm.surely and harm.what != "missing")):
                 spare.add(record["file"])
                 continue
-            what = f"of {str(record['file'])[:80]!r}, which the plan does not name"
+            what = f"of {record['file'][:80]!r}, which the plan does not name"
         report.problems.append(Problem(run.name(line.path), f"line {line.number} is {what}", blank=(line,)))
     if spare:
         report.notes.append(

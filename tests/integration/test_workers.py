@@ -31,6 +31,7 @@ from featlight.report.build import _state
 from featlight.report.tensorboard.events import EventLog
 from featlight.run.worker import make
 from featlight.store import records as records_module
+from featlight.store.guard.run_folder import RunFolder
 from featlight.store.records import RecordLog
 from featlight.store.snapshot import Snapshot
 from featlight.store.store import Store
@@ -339,18 +340,20 @@ def test_the_later_of_two_runs_warns(config, caplog, monkeypatch):
 
 
 def test_a_ledger_reads_what_was_appended_and_no_torn_line(tmp_path):
-    path, lines = tmp_path / "worker-0.jsonl", [json.dumps({"file": str(i), "status": "ok"}) + "\n" for i in range(5)]
-    record_log = RecordLog(tmp_path)
+    names = [f"tiles/a/{i}.png" for i in range(5)]
+    path, lines = tmp_path / "records/worker-0.jsonl", [json.dumps({"file": n, "status": "ok"}) + "\n" for n in names]
+    record_log = RecordLog(RunFolder(tmp_path))
     assert record_log.refresh() == []
+    path.parent.mkdir()
     path.write_text(lines[0] + lines[1][:9])
-    assert [record["file"] for record in record_log.refresh()] == ["0"]
+    assert [record["file"] for record in record_log.refresh()] == names[:1]
     path.write_text(lines[0] + lines[1] + "torn{\n" + lines[2])
-    (tmp_path / "worker-1.jsonl").write_text(lines[3])
-    assert [record["file"] for record in record_log.refresh()] == ["1", "2", "3"]
+    (tmp_path / "records/worker-1.jsonl").write_text(lines[3])
+    assert [record["file"] for record in record_log.refresh()] == names[1:4]
     assert record_log.refresh() == []
     path.unlink()
-    assert [record["file"] for record in record_log.refresh()] == ["3"]  # deleted by --fresh: all is read again
-    assert record_log.records.keys() == {"3"}
+    assert [record["file"] for record in record_log.refresh()] == names[3:4]  # deleted by --fresh: all is read again
+    assert record_log.records.keys() == {names[3]}
 
 
 def test_a_finished_run_of_ten_thousand_tiles_loads_no_network(monkeypatch, capsys):

@@ -6,7 +6,7 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
-from pathlib import Path
+from typing import IO
 
 from google.protobuf.message import DecodeError
 from tensorboard.compat.proto.event_pb2 import Event
@@ -16,29 +16,35 @@ from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
 from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 from tensorboard.summary.writer.record_writer import RecordWriter
 
+from featlight.store.guard.run_folder import RunFolder
+
+PREFIX = "events.out.tfevents."
+EVENTS_BYTES = 4 << 30  # of one file; a run of ten thousand tiles writes some 100 MB
+
 
 class EventLog:
-    """A folder of event files; this one's is new, and what the others hold is not written twice.
+    """A run's folder of event files; this one's is new, and what the others hold is not written twice.
 
     TensorBoard's own writer works in a thread, whose traceback a full disk prints.
 
     Args:
-        folder: of the run.
+        folder: the run directory.
 
     Raises:
-        OSError: it cannot be written, here and in every method.
+        StorageError: it cannot be read. OSError, here and in every method: it cannot be written.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: RunFolder) -> None:
         self.last: dict[str, int] = {}  # the greatest step of each tag
         self.steps: dict[str, set[int]] = {}  # all steps of each tag
-        folder.mkdir(parents=True, exist_ok=True)
-        for path in sorted(folder.glob("events.out.tfevents.*")):
-            for event in _events(path):
-                for value in event.summary.value:
-                    self._note(value, event.step)
+        self._folder, place = folder, folder.root / "tensorboard"
+        for path in [place / name for name in folder.names(place) if name.startswith(PREFIX)]:
+            with folder.open(path, EVENTS_BYTES) as file:
+                for event in _events(file):
+                    for value in event.summary.value:
+                        self._note(value, event.step)
         stamp = f"{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{time.time_ns() % 10**9:09d}"
-        self.path = folder / f"events.out.tfevents.{stamp}"
+        self.path = place / f"{PREFIX}{stamp}"
         self._buffer = io.BytesIO()
         self._records = RecordWriter(self._buffer)
         self._records.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
@@ -73,8 +79,8 @@ class EventLog:
             self._buffer.seek(0)
             self._buffer.truncate()
             self._head = 0
-            with self.path.open("ab") as file:
-                start = file.tell()
+            with self._folder.appending(self.path) as file:
+                start = file.seek(0, io.SEEK_END)
                 try:
                     file.write(content)
                     file.flush()
@@ -98,18 +104,19 @@ class EventLog:
         self.steps.setdefault(value.tag, set()).add(step)
 
 
-def _events(path: Path) -> Iterator[Event]:
+def _events(file: IO[bytes]) -> Iterator[Event]:
     """The events of a file, up to where a process that died has torn it.
 
     Each is framed by its length (8 bytes), a checksum of that (4), and a checksum of its own (4).
     """
-    with path.open("rb") as file:
-        while len(header := file.read(12)) == 12:
-            length, check = struct.unpack("<QI", header)
-            if check != masked_crc32c(header[:8]) or len(data := file.read(length)) < length:
-                return
-            file.read(4)
-            try:
-                yield Event.FromString(data)
-            except DecodeError:
-                return
+    size = os.fstat(file.fileno()).st_size
+    while len(header := file.read(12)) == 12:
+        length, check = struct.unpack("<QI", header)
+        # room is made for as many bytes as are there, whatever a length says
+        if check != masked_crc32c(header[:8]) or length > size or len(data := file.read(length)) < length:
+            return
+        file.read(4)
+        try:
+            yield Event.FromString(data)
+        except DecodeError:
+            return

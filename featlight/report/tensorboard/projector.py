@@ -59,12 +59,13 @@ def _write(store: Store, atlas: Atlas, chosen: Sequence[int]) -> str:
     for i in chosen:
         record = atlas.records[i]
         assert record is not None
-        numbers = (f"{record[key]:.4g}" for key in ("activation_start", "activation_end"))
+        values = (record["activation_start"], record["activation_end"])
+        numbers = ("" if value is None else f"{value:.4g}" for value in values)
         # TensorBoard shows the first column that is no number, unless it is asked for another one
         table.append("\t".join([f"{name} {atlas.cells[i].label}", record["status"], *numbers]))
     store.write_output(f"{folder}/tiles.tsv", ("\n".join(table) + "\n").encode())
     columns, side = square(len(chosen))
-    small = small_tiles(store.root, atlas.section.assets, len(atlas.cells))
+    small = small_tiles(store, atlas.section.assets, len(atlas.cells))
     shown = set(chosen)
     sprite = _sprite([picture for i, picture in enumerate(small) if i in shown], columns, side)
     store.write_output(f"{folder}/sprite.jpg", encode_jpeg(sprite, 85))

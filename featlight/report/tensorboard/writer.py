@@ -18,6 +18,7 @@ from featlight.report.sections import Section, sections
 from featlight.report.tensorboard.events import EventLog
 from featlight.report.tensorboard.mosaic import Mosaic, draw_evolution
 from featlight.store.heartbeat import Heartbeat
+from featlight.store.paths import TEXT_BYTES
 from featlight.store.records import TileRecord
 from featlight.store.store import Store
 
@@ -71,7 +72,8 @@ class TensorBoard:
         self._done = dict(made)
         self._failed: set[str] = set()
         self._awaited = set(missing)
-        steps = [len(_sizes(plan, plan.tiles[members[0]].variant)) for members in plan.chunks]
+        recipes = {variant: settings.recipe for variant, settings in plan.settings.items()}
+        steps = [recipes[plan.tiles[members[0]].variant].total_steps + 1 for members in plan.chunks]
         self._starts = [0, *accumulate(steps)]  # of each chunk, on the axis of the live curves
         self._next = 0  # chunk to be shown
 
@@ -80,7 +82,7 @@ class TensorBoard:
         """Open the log, write the resolved configuration (YAML), and what a run that was killed has left out."""
         from torch.utils.tensorboard import summary  # torch takes seconds to import
 
-        self._log = EventLog(self._store.root / "tensorboard")
+        self._log = EventLog(self._store.folder)
         self._store.note_output(str(self._log.path.relative_to(self._store.root)))
         self._log.text("run/config", f"```yaml\n{config}\n```", len(self._done))
         self._layout()
@@ -153,7 +155,8 @@ class TensorBoard:
             before = self._log.last.get(tag, 0)
             if len(there) * MOSAIC_STEPS // size > before * MOSAIC_STEPS // size:
                 if section.name not in self._mosaics:
-                    self._mosaics[section.name] = Mosaic([planned.file for planned in section.tiles], self._store.root)
+                    files = [planned.file for planned in section.tiles]
+                    self._mosaics[section.name] = Mosaic(files, self._store.folder)
                 self._picture(tag, self._mosaics[section.name].draw(self._done), len(there))
                 if len(there) == size:
                     del self._mosaics[section.name]
@@ -203,9 +206,10 @@ class TensorBoard:
         tiles = {planned.file: planned for planned in section.tiles}
         shown = [tiles[file] for file in self._examples[section.tiles[0].group]]
         ends = {planned.tile.label: list(self._octave_ends(planned, len(octaves))) for planned in shown}
-        if all(path.is_file() for paths in ends.values() for path in paths):
+        if self._store.folder.has(*(path for paths in ends.values() for path in paths)):
             title = f"{section.title}, octave by octave"
-            picture = draw_evolution(ends, [octave.size for octave in octaves], title)
+            sizes = [octave.size for octave in octaves]
+            picture = draw_evolution(self._store.folder, ends, sizes, title)
             self._picture(f"evolution/{section.name}", picture, len(section.tiles))
 
     def _octave_ends(self, planned: Planned, octaves: int) -> Iterator[Any]:
@@ -223,15 +227,15 @@ def catch_up(out: Path) -> None:
     try:
         store = Store(out)
         plan = store.plan()
-        if plan is None or Heartbeat(out).other() is not None:
+        if plan is None or Heartbeat(store.folder).other() is not None:
             return
         made = store.made(plan, plan.tiles)
-        events = EventLog(out / "tensorboard")
+        events = EventLog(store.folder)
         chunks = {record["chunk"] for record in made.values()}
         whole = len(events.steps.get("health/failed", ())) >= len(chunks)
         if not whole or events.last.get("progress/tiles_done", 0) < len(made):
             board = TensorBoard(store, plan, made)
-            board.start((out / "config.yaml").read_text(encoding="utf-8"))
+            board.start(store.folder.read(out / "config.yaml", TEXT_BYTES).decode())
             board.add([], 0.0)
     except Exception as error:  # a view must not fail for what it could show besides
         log.warning("TensorBoard: %s; its log is shown as it is", error)

@@ -25,7 +25,7 @@ from featlight.store.snapshot import Snapshot
 
 DATA = "assets/data.js"
 TILES = "assets/tiles.js"
-FORMAT = 3  # of the viewer's files; a run that was drawn with another one is drawn again
+FORMAT = 4  # of the viewer's files; a run that was drawn with another one is drawn again
 
 
 def data_script(plan: Plan, groups: Sequence[Mapping[str, Any]], figures: Sequence[str]) -> bytes:
@@ -114,7 +114,7 @@ def _detail(snapshot: Snapshot, atlas: Atlas, i: int) -> dict[str, Any]:
         "sha256": record.get("sha256"),
         "curve": record.get("curve") or [],
         "command": command_alone(snapshot.plan, planned),
-        "octaves": [path.relative_to(store.root).as_posix() for path in strip if path.is_file()],
+        "octaves": [path.relative_to(store.root).as_posix() for path in store.folder.sizes(strip)],
     }
 
 

@@ -1,6 +1,7 @@
 """The viewer of a run: plain files that a browser opens straight from disk, with no server and no network."""
 
 import html
+import re
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import PurePosixPath
@@ -47,8 +48,9 @@ def write_viewer(snapshot: Snapshot, atlases: Sequence[Atlas], figures: Sequence
     store.write_output(TILES, tiles_script(".png"))
     store.write_output(DATA, data_script(snapshot.plan, groups, figures))
     page = (code / "index.html").read_text(encoding="utf-8")
-    for word, value in _words(snapshot.plan, atlases, figures, state).items():
-        page = page.replace(f"{{{{{word}}}}}", value)
+    words = _words(snapshot.plan, atlases, figures, state)
+    # in one pass, so that words which a value brings along stay as they are
+    page = re.sub(r"\{\{(\w+)\}\}", lambda place: words[place[1]], page)
     store.write_output("index.html", page.encode())
 
 
@@ -56,7 +58,7 @@ def _write_sheets(snapshot: Snapshot, atlas: Atlas) -> list[str]:
     """The sheets of small tiles; returns their paths."""
     digests = [None if record is None else record["sha256"] for record in atlas.records]
     written = []
-    for name, jpeg in sprite_sheets(atlas.cells, digests, atlas.section.assets, snapshot.store.root):
+    for name, jpeg in sprite_sheets(atlas.cells, digests, atlas.section.assets, snapshot.store):
         if jpeg is not None:
             snapshot.store.write_output(name, jpeg)
         snapshot.store.note_output(name)

@@ -9,85 +9,69 @@ from pathlib import Path
 from typing import IO
 
 from featlight.errors import StorageError
+from featlight.store.guard.open_folder import OpenFolder
 
-OURS = int.from_bytes(os.urandom(6), "big")  # in temporary names; workers in containers share a process number
 TEMPORARY = re.compile(r"\.(.+)\.\d+\.tmp")  # the name of a file that is being written, around that of its target
 
 
-def write_file(path: Path, content: bytes) -> None:
-    """Put a file in its place all at once: a reader sees the old one or the new one, never a part.
+def draft_name(name: str, suffix: str = "tmp") -> str:
+    """A name for a file on its way to another name; nobody else has it, in this process or another."""
+    return f".{name}.{int.from_bytes(os.urandom(6))}.{suffix}"
+
+
+@contextmanager
+def replacing_in(folder: OpenFolder, name: str) -> Iterator[IO[bytes]]:
+    """A file to write that takes its place in a folder all at once when it is whole; what is there is no matter.
 
     Raises:
-        StorageError: no room, or no right to write.
+        OSError: no room, or no right to write.
     """
-    with replacing(path) as file:
-        file.write(content)
+    temporary = draft_name(name)
+    try:
+        with folder.create(temporary) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        folder.replace(temporary, name)
+    except BaseException:
+        with suppress(OSError):
+            folder.unlink(temporary)
+        raise
+    folder.sync()
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write that takes its place all at once when it is whole.
+    """Likewise at a path that a user has named, outside of any run directory; folders on the way are made.
 
     Raises:
         StorageError: no room, or no right to write.
     """
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{OURS}.tmp")
-        try:
-            with temporary.open("wb") as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        except BaseException:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            raise
-        _sync_directory(path.parent)
+        with OpenFolder.at(path.parent) as folder, replacing_in(folder, path.name) as file:
+            yield file
 
 
-def create_file(path: Path, content: bytes) -> bool:
-    """Write a file that is not there yet, whole or not at all; False where another process has come first."""
-    draft = path.with_name(f".{path.name}.{OURS}.new")
-    write_file(draft, content)
+def create_in(folder: OpenFolder, name: str, content: bytes) -> bool:
+    """Write a file that is not there yet, whole or not at all; False where another process has come first.
+
+    Raises:
+        OSError: no room, or no right to write.
+    """
+    draft = draft_name(name, "new")
+    with replacing_in(folder, draft) as file:
+        file.write(content)
     try:
-        os.link(draft, path)
+        folder.link(draft, name)
     except FileExistsError:
         return False
     except OSError:  # a file system without hard links
-        with storage_errors(path):
-            draft.replace(path)
+        folder.replace(draft, name)
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            folder.unlink(draft)
     return True
-
-
-def append_line(path: Path, line: bytes) -> None:
-    """Add a line to a file and have it on disk.
-
-    Args:
-        path: of the file.
-        line: without its end.
-    """
-    line += b"\n"
-    with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab+") as file:
-            if file.tell() and not _ends_line(file):
-                line = b"\n" + line  # a torn line of a process that died must not swallow this one
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
-
-
-def blank(path: Path, start: int, length: int) -> None:
-    """Overwrite a part of a file with spaces, in place: who appends to it meanwhile loses nothing."""
-    with storage_errors(path), path.open("r+b") as file:
-        file.seek(start)
-        file.write(b" " * length)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 @contextmanager
@@ -100,14 +84,12 @@ def storage_errors(path: Path) -> Iterator[None]:
         raise StorageError(f"{path}: {word}; the same command goes on from here once that is mended") from None
 
 
-def _ends_line(file: IO[bytes]) -> bool:
-    file.seek(-1, os.SEEK_END)
-    return file.read(1) == b"\n"
-
-
-def _sync_directory(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+@contextmanager
+def reading_errors(path: Path) -> Iterator[None]:
+    """Turn what cannot be read into one line; that there is no such file is told apart."""
     try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be read: {error.strerror or error}") from None

@@ -294,7 +294,7 @@ def test_random_weights_and_words_from_outside():
     body = front(Path("card.md").read_text())[1]
     assert body.count("**RANDOM WEIGHTS, seed 7. The network was never trained") == 2
     assert ("### L1" in body, "### L2" in body) == (True, True)
-    made_up_run(Path("wild"), {"a": 2}, weights="<img src=x>|[a](b)\n---\n`x`")
+    made_up_run(Path("wild"), {"a": 2}, weights="<img src=x>|[a](b) --- `x`")
     assert export("--card", "wild.md", out="wild") == 0
     text = Path("wild.md").read_text()
     assert r"| weights | \<img src=x\>\|\[a\](b) --- \`x\` |" in text
@@ -396,7 +396,7 @@ def test_a_damaged_tile_is_named(run, capsys):
     Path("elsewhere.png").write_bytes(whole)
     path.symlink_to(Path("elsewhere.png").resolve())
     assert export("--webp", "tiles") == 1
-    assert f"{path}: it leads out of the run directory" in capsys.readouterr().err
+    assert f"{path}: no regular file of the run directory" in capsys.readouterr().err
     assert not {path.name for path in Path().iterdir()} - {"run", "elsewhere.png"}  # nor a temporary file
 
 

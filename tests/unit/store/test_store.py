@@ -8,8 +8,7 @@ import pytest
 from featlight.config.tile import feature_tile
 from featlight.errors import StorageError, UsageError
 from featlight.plan.plan import Planned
-from featlight.store.atomic import write_file
-from featlight.store.deletion import clear
+from featlight.store.deletion import Deletion
 from featlight.store.store import Store
 from tests.made_up import made_up_plan
 
@@ -86,20 +85,21 @@ def test_a_torn_line_is_passed_over_and_swallows_nothing(tmp_path):
 
 def test_a_tile_without_its_line_is_made_again(tmp_path):
     store = Store(tmp_path)
-    write_file(tmp_path / TILES[0].file, b"png")  # killed between the rename and the record
+    store.begin_records()
+    store.write(tmp_path / TILES[0].file, b"png")  # killed between the rename and the record
     assert store.made(plan(), TILES) == {}
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
-    path = tmp_path / "x.txt"
-    write_file(path, b"old")
+    path, store = tmp_path / "x.txt", Store(tmp_path)
+    store.write(path, b"old")
 
     def no_room(descriptor):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", no_room)
     with pytest.raises(StorageError, match="no room left") as caught:
-        write_file(path, b"new")
+        store.write(path, b"new")
     assert caught.value.exit_code == 74
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
@@ -115,17 +115,18 @@ def test_clear_deletes_what_the_records_name_and_nothing_else(tmp_path):
     store = Store(tmp_path)
     store.write_plan(plan())
     store.commit(b"png", record(0))
-    write_file(store.float_path(TILES[0].file), b"float")
-    write_file(store.octave_path(TILES[0].file, 2), b"small")
-    write_file(store.vector_path(tile.file for tile in TILES), b"vector")
+    store.write(store.float_path(TILES[0].file), b"float")
+    store.write(store.octave_path(TILES[0].file, 2), b"small")
+    store.write(store.vector_path(tile.file for tile in TILES), b"vector")
     store.write_output("atlas/a.png", b"atlas")
     (tmp_path / "tiles/a/.00001.png.77.tmp").write_bytes(b"torn")
     (tmp_path / "mine").mkdir()
     mine = [tmp_path / "notes.txt", tmp_path / "tiles/a/mine.png", tmp_path / "atlas/mine.png"]
     for path in mine:
         path.write_text("mine")
-    clear(store)
-    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(mine)
+    Deletion.of(store).carry_out()
+    # the plan stays until that of the next run takes its place
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted([*mine, tmp_path / "plan.json"])
     assert not (tmp_path / "records").exists()
     assert (tmp_path / "mine").is_dir()
 
@@ -136,16 +137,16 @@ def test_clear_never_leaves_the_directory(tmp_path):
     store = Store(tmp_path / "run")
     store.write_plan(plan())
     store.commit(None, {**record(0, "failed"), "file": "../outside.png"})
-    clear(store)
+    Deletion.of(store).carry_out()
     assert outside.exists()
 
 
 def test_clear_refuses_what_is_no_run(tmp_path):
     (tmp_path / "photo.png").write_text("mine")
     with pytest.raises(UsageError, match="not a run, nothing was deleted"):
-        clear(Store(tmp_path))
+        Deletion.of(Store(tmp_path))
     assert (tmp_path / "photo.png").exists()
-    clear(Store(tmp_path / "new"))  # nothing there: nothing to do
+    assert Deletion.of(Store(tmp_path / "new")).files == []
 
 
 def test_a_damaged_plan_is_told(tmp_path):

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ from featlight.config.recipe import Octave, Recipe
 from featlight.config.tile import feature_tile
 from featlight.image_io import encode_png
 from featlight.plan.plan import Planned
-from featlight.store.atomic import write_file
+from featlight.store.guard.open_folder import OpenFolder
 from featlight.store.store import Store
 from featlight.store.verify import repair, verify
 from tests.made_up import made_up_plan
@@ -35,7 +36,7 @@ def record(file, **changes):
 
 def plan(tiles=PLANNED):
     recipe = Recipe((Octave(4, 1, (0.1, 0.1)), Octave(4, 1, (0.1, 0.1))))
-    return made_up_plan(tiles, recipe=recipe, batch_size=2, layers={"4": {"a": (5, 4, 4)}})
+    return made_up_plan(tiles, recipe=recipe, batch_size=2, layers={"4": {"a": (6, 4, 4)}})
 
 
 def make(root, tiles=PLANNED):
@@ -43,8 +44,8 @@ def make(root, tiles=PLANNED):
     store = Store(root)
     store.write_plan(plan(tiles))
     for members in plan(tiles).chunks:
-        np.save(path := root / "vectors.npy", np.zeros((len(members), 5), np.float32))
-        write_file(store.vector_path(tiles[i].file for i in members), path.read_bytes())
+        np.save(path := root / "vectors.npy", np.zeros((len(members), 6), np.float32))
+        store.write(store.vector_path(tiles[i].file for i in members), path.read_bytes())
         path.unlink()
     for planned in tiles:
         store.commit(PNG, record(planned.file))
@@ -142,13 +143,34 @@ def test_temporary_files_of_dead_writers_go(store):
 
 def test_a_tile_that_is_being_written_is_left(store):
     path = store.root / PLANNED[0].file
-    (store.root / "records/worker-0.jsonl").write_text("")
+    forget(store, 0)
     os.utime(path)
     report = verify(store.root)
     assert f"{PLANNED[0].file}: no record vouches for it yet" in report.notes[0]
-    assert {problem.path for problem in report.problems} == {planned.file for planned in PLANNED[1:]}
-    repair(store.root, report)
-    assert path.exists()
+    assert report.problems == []
+    path.write_bytes(PNG[:-20])
+    assert verify(store.root).problems == []
+
+
+def forget(store, *numbers):
+    """Lose the records of some tiles."""
+    path = store.root / "records/worker-0.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for i, line in enumerate(lines) if i not in numbers))
+
+
+def test_a_whole_tile_whose_record_is_lost_stays_and_a_damaged_one_goes(store):
+    forget(store, 1, 2)
+    (store.root / PLANNED[2].file).write_bytes(PNG[:-20])
+    age(store.root)
+    report = verify(store.root)
+    assert report.notes == [
+        f"{PLANNED[1].file}: no record vouches for it, left alone; the run's own command makes it again"
+    ]
+    assert found(store) == {PLANNED[2].file: "no record vouches for it, and it is damaged"}
+    assert repair(store.root, report) == (1, 0)
+    assert [planned for planned in PLANNED if (store.root / planned.file).exists()] == [*PLANNED[:2], PLANNED[3]]
+    assert found(store) == {}
 
 
 def test_a_link_is_not_followed_out_of_the_run(store, tmp_path):
@@ -157,8 +179,9 @@ def test_a_link_is_not_followed_out_of_the_run(store, tmp_path):
     (store.root / "tiles/a").symlink_to(outside)
     (outside / "00001.png").write_bytes(b"harmed")
     report = verify(store.root)
-    assert [problem.path for problem in report.problems] == [PLANNED[1].file]
-    assert repair(store.root, report) == (0, 1)
+    assert [problem.path for problem in report.problems] == [planned.file for planned in PLANNED]
+    assert all("tiles/a is a link, which is not followed" in problem.what for problem in report.problems)
+    assert repair(store.root, report) == (0, 0)
     assert len(list(outside.iterdir())) == 4
 
 
@@ -174,39 +197,50 @@ def test_another_workers_records_count(store):
     more = plan([*PLANNED, Planned("", feature_tile("a", 4))])
     store.write_plan(more)
     other = Store(store.root, "worker-1")
-    write_file(other.vector_path([more.tiles[4].file]), vectors(1))
+    other.write(other.vector_path([more.tiles[4].file]), vectors(1))
     other.commit(PNG, record(more.tiles[4].file))
     assert len(verify(store.root).whole) == 5
 
 
 def vectors(rows):
-    np.save(path := Path("some.npy"), np.zeros((rows, 5), np.float32))
+    np.save(path := Path("some.npy"), np.zeros((rows, 6), np.float32))
     return path.read_bytes()
 
 
 @pytest.mark.parametrize("harm", [lambda path: path.unlink(), lambda path: path.write_bytes(path.read_bytes()[:-7])])
-def test_harmed_vectors_take_one_tile_with_them(store, harm):
+def test_harmed_vectors_are_computed_again_and_no_tile_goes_with_them(store, harm):
     path = store.vector_path(planned.file for planned in PLANNED[2:])
     harm(path)
     report = verify(store.root)
     assert [problem.path for problem in report.problems] == [path.relative_to(store.root).as_posix()]
     repair(store.root, report)
-    assert list(store.made(plan(), PLANNED)) == [PLANNED[i].file for i in (0, 1, 3)]
     assert not path.exists()
+    assert list(store.made(plan(), PLANNED)) == [planned.file for planned in PLANNED]
+    assert store.lacking_vectors(plan(), [0, 1]) == {1}
+    assert list(found(store).values()) == ["missing; the run's own command makes it again"]
+    store.write(path, vectors(2))
     assert found(store) == {}
 
 
-def test_an_octave_that_is_cut_short_takes_its_tile_with_it(store):
+def test_a_run_that_has_kept_no_vectors_lacks_none(store):
+    shutil.rmtree(store.root / "vectors/chunks")
+    assert store.lacking_vectors(plan(), [0, 1]) == set()
+    assert found(store) == {}
+
+
+def test_an_octave_that_is_cut_short_goes_alone(store):
     for planned in PLANNED:
         for number in (1, 2):
-            write_file(store.octave_path(planned.file, number), PNG)
+            store.write(store.octave_path(planned.file, number), PNG)
     assert found(store) == {}
     path = store.octave_path(PLANNED[1].file, 2)
     path.write_bytes(PNG[:-3])
     report = verify(store.root)
     assert [problem.path for problem in report.problems] == ["octaves/a/00001.2.png"]
     repair(store.root, report)
-    assert PLANNED[1].file not in store.made(plan(), PLANNED)
+    assert not path.exists()
+    assert list(store.made(plan(), PLANNED)) == [planned.file for planned in PLANNED]
+    assert list(store.made(plan(), PLANNED, ["octaves"])) == [PLANNED[i].file for i in (0, 2, 3)]
     assert found(store) == {}
 
 
@@ -248,17 +282,17 @@ def test_what_stands_in_a_tiles_place_is_told(store):
     path = store.root / PLANNED[0].file
     path.unlink()
     path.mkdir()
-    assert found(store) == {PLANNED[0].file: "not a file"}
+    assert found(store) == {PLANNED[0].file: "cannot be read: Is a directory"}
     repair(store.root, verify(store.root))
     assert path.is_dir()
 
 
 def test_what_cannot_be_removed_is_exit_74(store, monkeypatch, capsys):
-    def refused(self, missing_ok=False):
+    def refused(self, name):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     (store.root / PLANNED[0].file).write_bytes(b"harmed")
-    monkeypatch.setattr(Path, "unlink", refused)
+    monkeypatch.setattr(OpenFolder, "unlink", refused)
     assert main(["verify", "--repair", "--out", str(store.root)]) == 74
     assert capsys.readouterr().err.startswith(f"featlight: {store.root / PLANNED[0].file}: Read-only file system")
 

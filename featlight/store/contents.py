@@ -1,0 +1,104 @@
+"""What a run's pictures and arrays hold, whoever has made them: whole and of a sane size, or refused in one line."""
+
+import io
+import re
+import struct
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.numpy import load
+
+from featlight.errors import FeatlightError, StorageError
+from featlight.image_io import decode_png
+from featlight.store.guard.run_folder import RunFolder
+from featlight.store.paths import ARRAY_BYTES, PICTURE_BYTES
+
+_HEAD = re.compile(rb"\{'descr': '<f4', 'fortran_order': False, 'shape': \((\d{1,9}), (\d{1,9})\), \} *\n")
+_AGAIN = "the same command makes it again"
+
+
+def read_picture(folder: RunFolder, path: Path) -> Image.Image:
+    """A PNG of a run, RGB, with its text in `info`.
+
+    Args:
+        folder: the run directory.
+        path: of the picture.
+
+    Raises:
+        FeatlightError: it is damaged; StorageError: it cannot be read.
+    """
+    try:
+        return decode_png(_read(folder, path, PICTURE_BYTES))
+    except ValueError as error:
+        raise FeatlightError(f"{path}: damaged ({error}); delete it, and {_AGAIN}") from None
+
+
+def read_vectors(folder: RunFolder, path: Path, rows: int, columns: int) -> "np.ndarray[Any, Any]":
+    """The vectors of a chunk.
+
+    Args:
+        folder: the run directory.
+        path: of the file.
+        rows: tiles of the chunk.
+        columns: features of its layer.
+
+    Returns:
+        (rows, columns), float32.
+
+    Raises:
+        FeatlightError: it is damaged; StorageError: it cannot be read.
+    """
+    content = _read(folder, path, ARRAY_BYTES)
+    start = _numbers_start(io.BytesIO(content), rows, columns)
+    if start is None:
+        raise FeatlightError(f"{path}: damaged; `featlight verify --repair` removes it, and {_AGAIN}")
+    return np.frombuffer(content, np.float32, offset=start).reshape(rows, columns)
+
+
+def has_whole_vectors(folder: RunFolder, path: Path, rows: int, columns: int) -> bool:
+    """Whether a file holds a chunk's vectors; its end is not read.
+
+    Raises:
+        FileNotFoundError: there is none; StorageError: it cannot be read.
+    """
+    with folder.open(path, ARRAY_BYTES) as file:
+        return _numbers_start(file, rows, columns) is not None
+
+
+def _numbers_start(file: IO[bytes], rows: int, columns: int) -> int | None:
+    """Where the numbers begin in the .npy file of such an array; None where it is of something else, or not whole.
+
+    The file's size must bear out its head: NumPy would make room first for whatever a head says.
+    """
+    magic, version, length = struct.unpack("<6s2sH", file.read(10).ljust(10, b"\0"))
+    head = _HEAD.fullmatch(file.read(length))
+    if (magic, version) != (b"\x93NUMPY", b"\1\0") or head is None:
+        return None
+    start = file.tell()
+    is_whole = file.seek(0, io.SEEK_END) == start + 4 * rows * columns
+    return start if is_whole and (int(head[1]), int(head[2])) == (rows, columns) else None
+
+
+def read_tensors(folder: RunFolder, path: Path) -> "dict[str, np.ndarray[Any, Any]]":
+    """The arrays of a safetensors file, by name.
+
+    Raises:
+        FeatlightError: it is damaged; StorageError: it cannot be read.
+    """
+    try:
+        return load(_read(folder, path, ARRAY_BYTES))
+    except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise FeatlightError(
+            f"{path}: damaged ({reason}); `featlight verify --repair` removes it, and {_AGAIN}"
+        ) from None
+
+
+def _read(folder: RunFolder, path: Path, most: int) -> bytes:
+    content = folder.read_if_there(path, most)
+    if content is None:
+        raise StorageError(f"{path}: it is gone; {_AGAIN}")
+    return content

@@ -1,0 +1,58 @@
+"""A directory that vanishes, or gives way to another one, while a run is at work in it."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+import featlight
+import featlight.run.share
+from featlight.cli.main import main
+from tests.integration.foreign.hands import TILES, everything, one_line, plan_with, tiles, typed
+
+
+@pytest.mark.parametrize("chunk", [1, 2])
+@pytest.mark.parametrize("kind", ["gone", "another", "replaced", "empty"])
+def test_a_directory_that_goes_during_work_ends_the_run(whole, monkeypatch, capsys, kind, chunk):
+    shutil.copy(whole / "small.yaml", "small.yaml")
+    commit, count, there = featlight.run.share.commit, [], []
+
+    def before_it(*words):
+        count.append(words)
+        if len(count) == chunk:
+            monkeypatch.setattr(featlight.run.share, "commit", commit)
+            Path("run").rename("aside")
+            if kind == "another":
+                assert main(["--config", "small.yaml", "--seed", "5", "--features", "0-1", "--out", "other"]) == 0
+                Path("other").rename("run")
+            if kind == "replaced":
+                shutil.copytree("aside", "run")
+                plan_with(lambda values: values["fingerprints"][""].update(target=3.0))
+            if kind == "empty":
+                Path("run").mkdir()
+            Path("run/.running").unlink(missing_ok=True)
+            there.append(everything())
+        return commit(*words)
+
+    monkeypatch.setattr(featlight.run.share, "commit", before_it)
+    capsys.readouterr()
+    assert typed("run") == 75
+    words = "another run has come there" if kind in ("another", "replaced") else "the run is gone from there"
+    assert f"run: {words}" in one_line(capsys)
+    assert [everything()] == there
+    assert Path("run").exists() == (kind != "gone")
+
+
+def test_a_directory_that_was_copied_and_put_back_goes_on(whole, monkeypatch):
+    shutil.copy(whole / "small.yaml", "small.yaml")
+    commit = featlight.run.share.commit
+
+    def before_it(*words):
+        Path("run").rename("aside")
+        shutil.copytree("aside", "run")
+        shutil.rmtree("aside")
+        return commit(*words)
+
+    monkeypatch.setattr(featlight.run.share, "commit", before_it)
+    assert typed("run") == 0
+    assert tiles() == {file: (whole / "run" / file).read_bytes() for file in TILES}
