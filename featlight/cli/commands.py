@@ -90,7 +90,8 @@ def _verify(arguments: Sequence[str]) -> int:
     from featlight.store.verify import repair, verify
 
     report = verify(words.out)
-    _some(f"{problem.path}: {problem.what}" for problem in report.problems)
+    problems = [f"{problem.path}: {problem.what}" for problem in report.problems]
+    _some(problems, most=len(problems) if words.repair else LINES_SHOWN)  # nothing goes that was not named
     _some(f"note: {note}" for note in report.notes)
     say(
         f"{report.tiles} tile{'' if report.tiles == 1 else 's'}: {len(report.whole)} whole, {report.harmed} harmed, "
@@ -102,13 +103,13 @@ def _verify(arguments: Sequence[str]) -> int:
     return 1 if report.problems else 0
 
 
-def _some(lines: Iterable[str]) -> None:
+def _some(lines: Iterable[str], most: int = LINES_SHOWN) -> None:
     """The first lines, and how many more there are."""
     every = list(lines)
-    for line in every[:LINES_SHOWN]:
+    for line in every[:most]:
         say(line)
-    if len(every) > LINES_SHOWN:
-        say(f"... and {len(every) - LINES_SHOWN} more like these")
+    if len(every) > most:
+        say(f"... and {len(every) - most} more like these")
 
 
 def _count(number: int, noun: str) -> str:
@@ -120,7 +121,7 @@ def _view(arguments: Sequence[str]) -> int:
     from featlight.cli.show import open_page, page_of
 
     page = page_of(words.out)
-    say(f"page         {link(page)}")
+    say("page         ", link(page))
     if not open_page(page):
         say(f"no browser can be opened here: copy all of {words.out} to where there is one, and open its {page.name}")
     return 0

@@ -14,7 +14,7 @@ from featlight.cli.making import last_lines, launch_of, make_run
 from featlight.config.presets import DEFAULT_LAYERS
 from featlight.config.schema import Config
 from featlight.config.validation import check, read
-from featlight.console import say
+from featlight.console import PrintableFormatter, printable, say
 from featlight.distributed.env import ALONE, LAUNCHER, worker_from_env
 from featlight.distributed.launcher import same_command
 from featlight.distributed.signals import Stop
@@ -84,7 +84,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    logging.basicConfig(format="featlight: %(message)s", level=logging.WARNING)
+    handler = logging.StreamHandler()
+    handler.setFormatter(PrintableFormatter("featlight: %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
     # torch's threads spin while they wait for each other, far too long where another program has one of the cores
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -116,14 +118,15 @@ def _complain(error: FeatlightError) -> None:
             return
         who = f"worker {worker.rank + 1}: "
     with suppress(OSError, ValueError):  # nobody reads it any more
-        print(f"featlight: {who}{error}", file=sys.stderr)
+        print(f"featlight: {who}{printable(str(error))}", file=sys.stderr)
 
 
 def _run(arguments: Sequence[str], stop: Stop, command: Sequence[str]) -> int:
     words = parser().parse_args([hyphens(word) for word in arguments])
     config = _config(words)
     if words.print_config:
-        say(config.to_yaml().rstrip())
+        for line in config.to_yaml().splitlines():
+            say(line)
         return 0
     if words.list_layers:
         return _list_layers(config)

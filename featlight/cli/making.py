@@ -96,14 +96,13 @@ def last_lines(store: Store, *, made: int, there: Collection[TileRecord], failed
     speed = f"; {rate:.2f} tiles/s" if made else ""
     tiles = f"{len(there) + failed} tile{'' if len(there) + failed == 1 else 's'}"
     say(f"{tiles}: {made} made, {len(there) - made} kept, {dead} dead, {failed} failed{speed}")
-    plan = store.plan()
-    assert plan is not None
+    plan = store.need_plan()
     if plan.network.asked == "none":
         say(f"note         {plan.network.weights}: what these features show was never learned")
     asked = {record["file"] for record in there}
     for section in sections(plan):
         if asked & {planned.file for planned in section.tiles}:
-            say(f"atlas        {link(store.root / section.atlas)}")
-    say(f"page         {link(store.root / 'index.html')}")
-    if (store.root / "tensorboard").is_dir():
-        say(f"TensorBoard  tensorboard --logdir {link(store.root / 'tensorboard')}")
+            say("atlas        ", link(store.root / section.atlas))
+    say("page         ", link(store.root / "index.html"))
+    if store.folder.is_folder(store.root / "tensorboard"):
+        say("TensorBoard  tensorboard --logdir ", link(store.root / "tensorboard"))

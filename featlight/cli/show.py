@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from featlight.errors import UsageError
+from featlight.store.guard.run_folder import RunFolder
 from featlight.store.paths import PLAN
 
 
@@ -48,8 +49,9 @@ def tensorboard_command(out: Path, port: int | None, host: str | None, more: Seq
 
 
 def _part(out: Path, name: str, what: str) -> Path:
-    if not (out / PLAN).is_file():
+    folder = RunFolder(out)
+    if not folder.has(out / PLAN):
         raise UsageError(f"--out: {out} holds no run")
-    if not (out / name).exists():
+    if not (folder.has(out / name) or folder.is_folder(out / name)):
         raise UsageError(f"--out: {out} has no {name}, the run's {what}")
     return out / name

@@ -58,20 +58,20 @@ window.Featlight = window.Featlight || {};
   /** Show what the address says. */
   async function follow() {
     const [key, ...words] = location.hash.slice(1).split("&");
-    const values = Object.fromEntries(words.map((word) => word.split("=", 2).map(decodeURIComponent)));
+    const values = Object.fromEntries(words.map((word) => word.split("=", 2).map(Featlight.dom.decoded)));
     await besides(values.run ?? "");
     const view = ["pictures", "run"].includes(key) ? key : "tiles";
     for (const name of ["tiles", "pictures", "run"]) byId(`view-${name}`).hidden = name !== view;
     for (const button of document.querySelectorAll("[data-view]")) {
       button.setAttribute("aria-pressed", String(button.dataset.view === view));
     }
-    const tile = state.run.tiles.get(decodeURIComponent(key)) ?? null;
+    const tile = state.run.tiles.get(Featlight.dom.decoded(key)) ?? null;
     if (view === "tiles") grid.arrange();
     state.opened = tile;
     if (!tile) {
       if (byId("detail").open) byId("detail").close();
       byId("detail").dataset.tile = "";
-      if (key && view === "tiles" && key.includes("/")) say(`No tile ${decodeURIComponent(key)} in this run.`);
+      if (key && view === "tiles" && key.includes("/")) say(`No tile ${Featlight.dom.decoded(key)} in this run.`);
       return;
     }
     if (!grid.tiles.includes(tile)) reset();

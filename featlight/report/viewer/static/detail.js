@@ -3,7 +3,7 @@
 window.Featlight = window.Featlight || {};
 
 (() => {
-  const { make, number, facts } = Featlight.dom;
+  const { make, number, facts, decoded } = Featlight.dom;
   const NEAREST = 12;
 
   /**
@@ -69,7 +69,7 @@ window.Featlight = window.Featlight || {};
   }
 
   function folderOf(run) {
-    return decodeURIComponent(run.base.split("/").at(-2));
+    return decoded(run.base.split("/").at(-2));
   }
 
   /** What came with the script of the tile's sheet. */

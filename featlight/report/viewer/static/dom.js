@@ -46,5 +46,14 @@ window.Featlight = window.Featlight || {};
     return list;
   }
 
-  Featlight.dom = { make, number, count, facts };
+  /** A part of an address as text; itself where its percent codes are broken. */
+  function decoded(part) {
+    try {
+      return decodeURIComponent(part);
+    } catch {
+      return part;
+    }
+  }
+
+  Featlight.dom = { make, number, count, facts, decoded };
 })();
