@@ -93,14 +93,14 @@ def _check_settings(plan: Plan) -> None:
         if (settings.batch_size, settings.threads) != (plan.batch_size, plan.threads):
             raise ValueError("fingerprints: another batch_size or threads than the plan's own")
         if not _is_written_so(settings.fingerprint(), plan.fingerprints[variant]):
-            raise ValueError(f"fingerprints: a value of {variant!r} is of another kind than its setting")
+            raise ValueError(f"fingerprints: a value of {variant!r} is missing, or of another kind than its setting")
 
 
 def _is_written_so(ours: Any, theirs: Any) -> bool:
-    """Whether values of JSON are of the same kinds: `true` and `"1"` are no 1, but 1.0 is."""
+    """Whether values of JSON are there and of the same kinds: `true` and `"1"` are no 1, but 1.0 is."""
     match ours, theirs:
         case (dict(), dict()):
-            return all(_is_written_so(ours[key], theirs[key]) for key in ours.keys() & theirs.keys())
+            return all(key in theirs and _is_written_so(value, theirs[key]) for key, value in ours.items())
         case (list(), list()):
             return len(ours) == len(theirs) and all(map(_is_written_so, ours, theirs))
         case (bool(), _) | (_, bool()):

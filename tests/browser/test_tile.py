@@ -38,6 +38,19 @@ def test_a_link_to_no_tile_says_so(page, runs):
     assert count(page) == "No tile Mixed_4a/99999 in this run."
 
 
+@pytest.mark.parametrize(
+    "hash", ["%", "Mixed_4a/%zz", "%E0%A4/x", "Mixed_4a/00001&with=%", "&with=%zz&run=%", "&run=..%2F%E0"]
+)
+def test_percent_codes_that_are_broken_are_read_as_they_stand(page, runs, hash):
+    opened(page, runs / "one", f"#{hash}")
+    assert page.locator("#detail").is_visible() == hash.startswith("Mixed_4a/00001")
+    if "/%" in hash or hash.endswith("/x"):
+        assert page.locator("#count").inner_text() == f"No tile {hash} in this run."
+    page.evaluate("location.hash = '#Mixed_4a/00002'")
+    page.locator("#detail .plot").wait_for()
+    assert page.evaluate("Featlight.detail.folderOf({ base: 'http://x/50%/' })") == "50%"
+
+
 def test_a_click_opens_the_tile_under_it(page, runs):
     opened(page, runs / "one")
     box = page.locator("#grid canvas").bounding_box()

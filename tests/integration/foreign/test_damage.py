@@ -107,6 +107,8 @@ CHANGES = {
     "an octave of a billion pixels": (lambda v: octave(v).update(size=10**9), "size: 1000000000 pixels given"),
     "endless steps": (lambda v: octave(v).update(steps=10**12), "steps"),
     "truth for a number": (lambda v: octave(v).update(steps=True), "steps|of another kind"),
+    "a setting that is missing": (lambda v: v["fingerprints"][""].pop("target"), "is missing, or of another kind"),
+    "no steps": (lambda v: octave(v).pop("steps"), "steps"),
     "another batch size": (lambda v: v.update(batch_size=4), "another batch_size"),
     "a batch of a million": (lambda v: v.update(batch_size=10**6), "batch_size"),
     "two tiles of one name": (lambda v: v["tiles"][1].update(v["tiles"][0]), "tiles: two of one file"),
