@@ -8,8 +8,10 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
+from unittest import mock
 
 import lightning as L
 import pytest
@@ -28,7 +30,7 @@ from featlight.engine.setup import prepare
 from featlight.errors import Interrupted, UsageError
 from featlight.plan.plan import Plan, Planned
 from featlight.report.build import _state
-from featlight.report.tensorboard.events import EventLog
+from featlight.report.tensorboard.events import PREFIX, EventLog
 from featlight.run.worker import make
 from featlight.store import records as records_module
 from featlight.store.guard.run_folder import RunFolder
@@ -304,15 +306,16 @@ def test_a_resume_adds_no_doubles_to_tensorboard_and_nothing_is_left_out(config,
 
 
 def test_a_full_disk_for_tensorboard_is_one_warning(config, monkeypatch, caplog, capsys):
-    """From the second write on; /dev/full gives the system's own error."""
-    flush = EventLog.flush
+    """From the second write of its events on."""
+    appending = RunFolder.appending
 
-    def full(self):
-        if self.last:
-            self.path = Path("/dev/full")
-        flush(self)
+    @contextmanager
+    def full(self, path):
+        more = path.name.startswith(PREFIX) and path.exists()
+        with appending(self, path) as file:
+            yield mock.Mock(wraps=file, write=mock.Mock(side_effect=OSError(28, os.strerror(28)))) if more else file
 
-    monkeypatch.setattr(EventLog, "flush", full)
+    monkeypatch.setattr(RunFolder, "appending", full)
     assert run(config) == 0
     assert [record.getMessage() for record in caplog.records] == [
         "TensorBoard: [Errno 28] No space left on device; the run goes on without it"
