@@ -15,7 +15,7 @@ import torch
 
 import featlight
 from benchmarks import record, runs, steps
-from featlight.engine.trainer import repeatable
+from featlight.engine.device import repeatable
 
 PRECISIONS = ("fp32", "bf16")
 

@@ -16,7 +16,8 @@ from featlight.config.tile import feature_tile
 from featlight.engine.device import memory_of
 from featlight.engine.step import NEW, step
 from featlight.models.extractor import LayerOutputs
-from featlight.models.layers import frozen_copy, survey
+from featlight.models.frozen import frozen_copy
+from featlight.models.layers import survey
 from featlight.models.prepared import PreparedNetwork
 from featlight.objectives.objective import Objective
 from featlight.param.image import noise

@@ -6,17 +6,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, SupportsIndex
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from featlight.config.presets import DEFAULT_LAYERS
 from featlight.config.recipe import Recipe
+from featlight.config.settings import Channels
 from featlight.config.tile import Index, Metric, Tile
 from featlight.config.validation import check
 from featlight.distributed.signals import Stop
 from featlight.engine.device import device_named
 from featlight.engine.setup import prepare
-from featlight.errors import Interrupted
+from featlight.errors import Interrupted, UsageError
 from featlight.models.registry import source_of
 from featlight.plan.plan import Planned
 from featlight.result import Result, result_of
@@ -24,12 +26,14 @@ from featlight.run.in_memory import make_in_memory
 from featlight.run.worker import make
 from featlight.store.store import Store
 
+LayerWord = str | int | nn.Module  # a name, the number of a child, or the module itself
+
 
 @torch.inference_mode(False)
 def visualize(
     network: nn.Module,
-    layer: str | Sequence[str] | Mapping[str, Any] | None = None,
-    features: str | SupportsIndex | Sequence[SupportsIndex] = "all",
+    layer: LayerWord | Sequence[LayerWord] | Mapping[LayerWord, Any] | None = None,
+    features: str | SupportsIndex | Sequence[SupportsIndex] | Tensor | np.ndarray[Any, Any] = "all",
     *,
     tiles: Sequence[Tile] | None = None,
     recipe: Recipe | None = None,
@@ -40,6 +44,7 @@ def visualize(
     init: str | Path | Tensor = "noise",
     seed: int = 999,
     normalize: Literal["none", "weights"] = "none",
+    channels: Channels = "auto",
     device: str | torch.device = "auto",
     precision: Literal["fp32", "bf16", "fp64"] = "fp32",
     batch_size: int | Literal["auto"] = "auto",
@@ -50,8 +55,9 @@ def visualize(
 
     Args:
         network: any; it takes (N, 3, S, S) images in pixel units and comes back exactly as it was.
-        layer: dotted module name, several, or {name: features}; None for the network's own default.
-        features: `all`, a number, numbers, or words as in `0-15,199`.
+        layer: dotted module name, the module itself, or the number of one of the network's children as in a
+            Sequential; several of these, or {layer: features}; None for the network's own default.
+        features: `all`, a number, numbers (an array or tensor of them too), or words as in `0-15,199`.
         tiles: instead of layer and features, objectives with names of their own.
         recipe: how to descend; None for the network's own, else the article's.
         region: neurons of each feature's map.
@@ -61,6 +67,7 @@ def visualize(
         init: `noise`, `noise-per-feature`, `gray`, an image file, or a tensor (3, S, S) or (N, 3, S, S).
         seed: of the starting noise.
         normalize: `weights` feeds what the weights were trained with; for networks from `featlight.load`.
+        channels: which dimension of a layer's output is the feature, `first` or `last`, where `auto` cannot tell.
         device: `auto` (CUDA where there is one), or any that torch names.
         precision: `fp32`, `bf16` (the network only), or `fp64` (everything).
         batch_size: images optimised together.
@@ -74,12 +81,16 @@ def visualize(
         UsageError: an argument does not fit (a ValueError); WeightsError, StorageError: as they say.
         KeyboardInterrupt: Ctrl-C, at the end of a step.
     """
+    if not isinstance(network, nn.Module):
+        raise UsageError(
+            f"network: a {type(network).__name__} given; an nn.Module is needed (featlight.load gives one by name)"
+        )
     source = source_of(network)
     if layer is None and tiles is None:
         layer = DEFAULT_LAYERS.get(source.model)
     values = {
         "model": source.model,
-        "layer": list(layer) if isinstance(layer, tuple) else layer,
+        "layer": _layers(network, layer),
         "features": features if isinstance(features, str) else _numbers(features),
         "tiles": None if tiles is None else tuple(tiles),
         "recipe": recipe,
@@ -90,6 +101,7 @@ def visualize(
         "init": "a tensor" if isinstance(init, Tensor) else str(init),
         "seed": seed,
         "normalize": normalize,
+        "channels": channels,
         "precision": precision,
         "batch_size": batch_size,
         "weights": source.weights,
@@ -114,10 +126,48 @@ def visualize(
                 raise
             raise KeyboardInterrupt from None
     title = " ".join([source.model, *(config.layer or {})])
-    if out is not None:
-        return result_of(Store(Path(out)), made, title)
+    if config.out is not None:
+        return result_of(Store(Path(config.out)), made, title)
     return Result(made, [records[p.file] for p in made], title, lambda place: images[made[place].file])
 
 
-def _numbers(features: SupportsIndex | Sequence[SupportsIndex]) -> list[int]:
-    return [operator.index(f) for f in ([features] if isinstance(features, SupportsIndex) else features)]
+def _layers(network: nn.Module, layer: Any) -> Any:
+    """Layers by name, however they were given."""
+    if isinstance(layer, Mapping):
+        return {_name(network, each): features for each, features in layer.items()}
+    if layer is None or isinstance(layer, str | nn.Module | SupportsIndex):
+        return None if layer is None else _name(network, layer)
+    return [_name(network, each) for each in layer]
+
+
+def _name(network: nn.Module, layer: Any) -> Any:
+    if isinstance(layer, nn.Module):
+        for name, module in network.named_modules():
+            if name and module is layer:
+                return name
+        raise UsageError(f"layer: a {type(layer).__name__} given that is none of the network's modules")
+    if isinstance(layer, SupportsIndex) and not isinstance(layer, bool):
+        children = [name for name, _ in network.named_children()]
+        number = operator.index(layer)
+        if not -len(children) <= number < len(children):
+            raise UsageError(f"layer: {number} given; {type(network).__name__} has {len(children)} children, from 0")
+        return children[number]
+    return layer
+
+
+def _numbers(features: Any) -> list[Any]:
+    """Features as plain numbers; of an array of truth values, the places that are true."""
+    if isinstance(features, Tensor | np.ndarray):
+        array = np.asarray(features.detach().cpu() if isinstance(features, Tensor) else features)
+        if array.ndim > 1 or array.dtype.kind not in "iub":
+            raise UsageError(
+                f"features: an array of {array.shape}, {array.dtype}, given; a row of whole numbers is needed"
+            )
+        return list(map(int, np.flatnonzero(array) if array.dtype.kind == "b" else np.atleast_1d(array)))
+    several = [features] if isinstance(features, SupportsIndex) else features
+    try:
+        return [operator.index(feature) for feature in several]
+    except TypeError:
+        raise UsageError(
+            f"features: {features!r} given; `all`, whole numbers, or words as in 0-15,199 are allowed"
+        ) from None

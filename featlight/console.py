@@ -38,14 +38,18 @@ class PrintableFormatter(logging.Formatter):
 
 
 def say(*parts: str) -> None:
-    """Print a line at once.
+    """Print a line at once; what the terminal's encoding lacks is written out, as in \\u00e4.
 
     Args:
         parts: of it; links stay as they are, all else is made printable.
     """
     line = "".join(part if isinstance(part, Link) else printable(part) for part in parts)
     try:
-        print(line, flush=True)
+        try:
+            print(line, flush=True)
+        except UnicodeEncodeError:
+            encoding = sys.stdout.encoding or "ascii"
+            print(line.encode(encoding, "backslashreplace").decode(encoding), flush=True)
     except (OSError, ValueError):  # the reader, `head` say, has gone
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  for the rest of the process
 

@@ -34,6 +34,10 @@ class Interrupted(FeatlightError):
     exit_code = 75
 
 
+class AloneError(Interrupted):
+    """Tiles of other workers are missing, and none of these is there."""
+
+
 def unknown(kind: str, given: str, allowed: Iterable[str], where: str = "") -> str:
     """One line that names what was given and the nearest of what is allowed.
 

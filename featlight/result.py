@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from featlight.config.paths import expanded
 from featlight.drawing.atlas import draw_grid, usual_side
 from featlight.drawing.sheet import Cell
 from featlight.errors import FeatlightError, UsageError
@@ -113,7 +114,7 @@ def open_run(out: str | Path) -> Result:
     Raises:
         UsageError: there is no run.
     """
-    store = Store(Path(out))
+    store = Store(expanded(out))
     plan = store.need_plan()
     made = store.made(plan, plan.tiles)
     tiles = [planned for planned in plan.tiles if planned.file in made]

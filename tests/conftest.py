@@ -27,6 +27,12 @@ def _one_worker(monkeypatch) -> None:
 
 
 @pytest.fixture(autouse=True)
+def _soon_alone(monkeypatch) -> None:
+    """Another worker than the first, in a test, need not wait a minute to know that it is alone."""
+    monkeypatch.setattr("featlight.run.other.PATIENCE", 0.1)
+
+
+@pytest.fixture(autouse=True)
 def _own_environment() -> Iterator[None]:
     """Lightning's launchers write NODE_RANK and the like, which would place a later test's run on another machine."""
     with mock.patch.dict(os.environ):

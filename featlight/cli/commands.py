@@ -3,9 +3,9 @@
 import argparse
 import os
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import NoReturn
 
+from featlight.config.paths import expanded
 from featlight.console import link, say
 from featlight.errors import UsageError, nearest
 
@@ -70,7 +70,7 @@ def _parser(name: str, epilog: str) -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    result.add_argument("--out", metavar="DIR", type=Path, help="run directory")
+    result.add_argument("--out", metavar="DIR", type=expanded, help="run directory")
     return result
 
 
@@ -156,17 +156,21 @@ def _port(word: str | None) -> int | None:
 
 def _export(arguments: Sequence[str]) -> int:
     parser = _parser("export", EXPORT)
-    parser.add_argument("--poster", metavar="FILE", type=Path, help="one page of a whole layer: a .pdf or a .png")
+    parser.add_argument("--poster", metavar="FILE", type=expanded, help="one page of a whole layer: a .pdf or a .png")
     parser.add_argument("--layer", metavar="NAME", help="of the poster (default: the run's only one)")
     parser.add_argument("--paper", metavar="A4|A3|A2|A1|A0", type=str.upper, help="of the poster (default: A2)")
     parser.add_argument("--dpi", metavar="N", type=int, help="of the poster, pixels per inch (default: 300)")
-    parser.add_argument("--zip", metavar="FILE", type=Path, help="the page with all that it shows, for any static host")
+    parser.add_argument(
+        "--zip", metavar="FILE", type=expanded, help="the page with all that it shows, for any static host"
+    )
     parser.add_argument("--tiles", choices=("png", "webp"), help="format of the zip's tiles (default: png)")
-    parser.add_argument("--webp", metavar="FOLDER", type=Path, help="the tiles as WebP files")
+    parser.add_argument("--webp", metavar="FOLDER", type=expanded, help="the tiles as WebP files")
     parser.add_argument(
         "--quality", metavar="1-100|lossless", type=_quality, help="of WebP tiles, also the zip's (default: 90)"
     )
-    parser.add_argument("--card", metavar="FILE", type=Path, help="the data set's card, a .md in Hugging Face's form")
+    parser.add_argument(
+        "--card", metavar="FILE", type=expanded, help="the data set's card, a .md in Hugging Face's form"
+    )
     words = _parse(parser, arguments)
     given = {name: value for name, value in vars(words).items() if value is not None and name != "out"}
     if not given.keys() & WRITTEN:

@@ -11,14 +11,20 @@ from typing import Any
 
 from featlight.cli.commands import COMMANDS, Parser, hyphens
 from featlight.cli.making import last_lines, launch_of, make_run
+from featlight.config.paths import expanded
 from featlight.config.presets import DEFAULT_LAYERS
 from featlight.config.schema import Config
 from featlight.config.validation import check, read
 from featlight.console import PrintableFormatter, printable, say
-from featlight.distributed.env import ALONE, LAUNCHER, worker_from_env
+from featlight.distributed.env import (
+    ALONE,
+    LAUNCHER,
+    is_surely_started,
+    worker_from_env,
+)
 from featlight.distributed.launcher import same_command
 from featlight.distributed.signals import Stop
-from featlight.errors import FeatlightError, Interrupted, UsageError, unknown
+from featlight.errors import AloneError, FeatlightError, Interrupted, UsageError, unknown
 from featlight.store.store import Store
 from featlight.version import __version__
 
@@ -44,7 +50,7 @@ def parser() -> Parser:
         allow_abbrev=False,
     )
     result.add_argument(
-        "--config", metavar="FILE", type=Path, help="YAML file with any of the keys below; a flag beats it"
+        "--config", metavar="FILE", type=expanded, help="YAML file with any of the keys below; a flag beats it"
     )
     for name, field in Config.model_fields.items():
         if name in TABLES:
@@ -107,14 +113,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _complain(error: FeatlightError) -> None:
-    """One line; among workers that a cluster has started, the first speaks for all of what all of them meet."""
+    """One line; among workers that a cluster has surely started, the first speaks for all of what all of them meet."""
     try:
         worker = worker_from_env(os.environ)
     except UsageError:
         worker = ALONE
     who = ""
     if worker.rank > 0 and worker.launcher != LAUNCHER:
-        if isinstance(error, UsageError | Interrupted):
+        shared = isinstance(error, UsageError | Interrupted) and not isinstance(error, AloneError)
+        if shared and is_surely_started(worker, os.environ):
             return
         who = f"worker {worker.rank + 1}: "
     with suppress(OSError, ValueError):  # nobody reads it any more
@@ -124,6 +131,15 @@ def _complain(error: FeatlightError) -> None:
 def _run(arguments: Sequence[str], stop: Stop, command: Sequence[str]) -> int:
     words = parser().parse_args([hyphens(word) for word in arguments])
     config = _config(words)
+    try:
+        return _do(words, config, stop, command)
+    except SystemExit as error:  # nothing of ours ends the program so
+        raise FeatlightError(
+            f"{config.model}: its own code ended the program, with exit code {error.code or 0}"
+        ) from None
+
+
+def _do(words: argparse.Namespace, config: Config, stop: Stop, command: Sequence[str]) -> int:
     if words.print_config:
         for line in config.to_yaml().splitlines():
             say(line)
@@ -173,7 +189,7 @@ def _list_layers(config: Config) -> int:
     from featlight.models.registry import load_model
 
     size = config.recipe.first_size
-    layers = list_layers(load_model(config.model, config.weights, seed=config.seed), size)
+    layers = list_layers(load_model(config.model, config.weights, seed=config.seed), size, config.channels)
     default = DEFAULT_LAYERS.get(config.model)
     say(f"{config.model} at {size} x {size} px" + (f"; the default layer is {default}" if default else ""))
     for line in table(layers):

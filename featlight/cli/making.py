@@ -10,7 +10,7 @@ from featlight.console import lacking, link, say
 from featlight.distributed.env import LAUNCHER, Launch, Worker, launch_from_env, worker_from_env
 from featlight.distributed.launcher import Supervisor, check_gpus, exit_code, listen, stamp, workers_of
 from featlight.distributed.signals import Stop
-from featlight.errors import Interrupted, UsageError
+from featlight.errors import FeatlightError, Interrupted, UsageError
 from featlight.plan.batching import fewest_chunks
 from featlight.store.paths import PLAN
 from featlight.store.records import TileRecord
@@ -78,6 +78,8 @@ def _supervise(config: Config, stop: Stop, command: Sequence[str], workers: Sequ
         hold=lambda: fresh and stamp(plan) in (None, before)
     )  # the first deletes what the others must not see
     code = exit_code(supervisor.codes, workers[0].rank)
+    if code == 0 and stamp(plan) is None:
+        raise FeatlightError(f"{config.model}: the workers ended before they had begun: its own code ended them")
     if code == Interrupted.exit_code and supervisor.codes[workers[0].rank] != code and stop.asked_by is None:
         if _is_finished(config, store):  # all but the first have made it so
             return 0

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 Pair = tuple[float, float]
 Gradient = Literal["raw", "rms"]
@@ -35,9 +35,9 @@ class Octave:
     sigma: Pair | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "lr", tuple(self.lr))
+        object.__setattr__(self, "lr", _row("lr", self.lr))
         if self.sigma is not None:
-            object.__setattr__(self, "sigma", tuple(self.sigma))
+            object.__setattr__(self, "sigma", _row("sigma", self.sigma))
         if not 2 <= self.size <= LARGEST_SIZE:
             raise ValueError(f"size: {self.size} pixels given; an image needs at least 2, {LARGEST_SIZE} at most")
         if not 1 <= self.steps <= MOST_STEPS:
@@ -46,6 +46,13 @@ class Octave:
             raise ValueError(f"lr: {list(self.lr)} given; two numbers, both 0 or more, are needed")
         if self.sigma is not None and not (len(self.sigma) == 2 and all(0 < s < math.inf for s in self.sigma)):
             raise ValueError(f"sigma: {list(self.sigma)} given; two numbers above 0, or null, are needed")
+
+
+def _row(key: str, given: Any) -> tuple[float, ...]:
+    try:
+        return tuple(given)
+    except TypeError:
+        raise ValueError(f"{key}: {given!r} given; two numbers are needed, the first and the last") from None
 
 
 @dataclass(frozen=True)

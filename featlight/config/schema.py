@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import BeforeValidator, Field, PlainSerializer
 
+from featlight.config.paths import PathWord
 from featlight.config.presets import DEFAULT_LAYERS
 from featlight.config.settings import Count, Settings, Strict, Variant
 from featlight.config.tile import (
@@ -21,15 +22,18 @@ from featlight.config.tile import (
 
 
 def _layers(given: Any) -> Any:
-    if isinstance(given, str):
-        return {given: None}
-    if isinstance(given, list):
-        if any(not isinstance(name, str) for name in given):
-            raise ValueError(f"{given!r} given; a layer's name, a list of names, or {{name: features}} is allowed")
-        return dict.fromkeys(given)
-    if isinstance(given, dict) and (count := sum(map(count_features, given.values()))) > MOST_TILES:
-        raise ValueError(f"{count:,} features given in all; a run has {MOST_TILES:,} tiles at most")
-    return given
+    if isinstance(given, dict):
+        if (count := sum(map(count_features, given.values()))) > MOST_TILES:
+            raise ValueError(f"{count:,} features given in all; a run has {MOST_TILES:,} tiles at most")
+        return {_layer(name): features for name, features in given.items()}
+    return dict.fromkeys(map(_layer, given if isinstance(given, list) else [given]))
+
+
+def _layer(given: Any) -> str:
+    """A layer's name, which may look like a number: of a Sequential's parts, say."""
+    if isinstance(given, str) or (isinstance(given, int) and not isinstance(given, bool)):
+        return str(given)
+    raise ValueError(f"{given!r} given; a layer's name, a list of names, or {{name: features}} is allowed")
 
 
 def _flow(value: Any) -> Any:
@@ -84,7 +88,7 @@ class Config(Settings):
     keep_octaves: bool = Field(False, description="keep each octave's end as a small picture too")
     float_images: bool = Field(False, description="keep the unclipped float32 images too, as safetensors")
     keep_maps: bool = Field(False, description="keep the maps of each tile's features in its final image too")
-    out: str | None = Field(None, description="run directory; null: runs/<model>-<layer>, or runs/<config's name>")
+    out: PathWord | None = Field(None, description="run directory; null: runs/<model>-<layer>, or runs/<config's name>")
 
     @property
     def extras(self) -> tuple[Extra, ...]:

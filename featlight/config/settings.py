@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from featlight.config.paths import PathWord
 from featlight.config.presets import EMBEDDED, default_recipe
 from featlight.config.recipe import Octave, Recipe
 from featlight.config.tile import METRICS, Metric
@@ -51,6 +52,7 @@ def _auto_or_count(given: Any) -> Any:
 
 
 Count = Annotated[Literal["auto"] | int, BeforeValidator(_auto_or_count)]
+Channels = Literal["auto", "first", "last"]
 AnyRegion = Literal["map", "row", "neuron", "prefix", "all"]
 AnyIndex = Annotated[int | tuple[int, int] | Literal["all"] | None, BeforeValidator(_index)]
 
@@ -74,11 +76,17 @@ class Settings(Strict):
         f"a convolutional classification network of torchvision.models, {EMBEDDED} (embedded), "
         "or package.module:callable",
     )
-    weights: str = _shared(
-        "DEFAULT", "a torchvision weights name, a .safetensors or .pth file, or none (random, drawn under the seed)"
+    weights: PathWord = _shared(
+        "DEFAULT",
+        "a torchvision weights name, a file (FILE:entry for one in it), or none (random, drawn under the seed)",
     )  # settled: the SHA-256 of the network's state
     normalize: Literal["none", "weights"] = _shared(
         "none", "none: raw pixels; weights: the mean, std and input transform that the weights were trained with"
+    )
+    channels: Channels = _shared(
+        "auto",
+        "which dimension of a layer's output (N, ., ., .) is the feature: auto (as its kind, or another size of "
+        "image, tells), or first or last, for all layers of a run",
     )
     metric: Metric = Field("l1", description="distance to the target that is minimised: " + ", ".join(METRICS))
     target: Annotated[float, Field(allow_inf_nan=False)] = Field(
@@ -97,7 +105,7 @@ class Settings(Strict):
         description="octaves (size in pixels, steps, learning rates, blur sigmas in pixels) and gradient; "
         "null: the network's own",
     )
-    init: str = Field(
+    init: PathWord = Field(
         "noise", description="starting image: noise, noise-per-feature, gray (0.5), or the path of an image"
     )  # settled: of an image, the SHA-256 of its pixels
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(

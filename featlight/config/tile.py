@@ -3,6 +3,7 @@
 import hashlib
 import math
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
@@ -96,8 +97,8 @@ class Tile:
             count = len(self.terms) or "none"
             raise ValueError(f"terms: {count} given; a tile needs at least one, and takes {MOST_TERMS} at most")
         parts = self.name.split("/")
-        if len(parts) > 2 or any(part != file_name(part) for part in parts):
-            raise ValueError(f"name: {self.name!r} given; letters, digits, '.', '_' and '-' are allowed")
+        if len(parts) > 2 or not all(map(is_plain, parts)):
+            raise ValueError(f"name: {self.name!r} given; {PLAIN}")
 
     @property
     def is_named(self) -> bool:
@@ -131,8 +132,18 @@ class Tile:
         return f"{variant}/{name}" if variant else name
 
 
-def feature_tile(layer: str, feature: int | None, region: Region = "map", index: Index = None) -> Tile:
-    """The tile of one feature (None: of all features at once) of a layer."""
+def feature_tile(
+    layer: str, feature: int | None, region: Region = "map", index: Index = None, *, folder: str | None = None
+) -> Tile:
+    """The tile of one feature (None: of all features at once) of a layer.
+
+    Args:
+        layer: dotted module name.
+        feature: channel.
+        region: neurons of its map.
+        index: which of them.
+        folder: of the layer's tiles; None for the layer's own name as far as it goes.
+    """
     stem = "all" if feature is None else f"{feature:05d}"
     match region, index:
         case "row", row:
@@ -141,15 +152,48 @@ def feature_tile(layer: str, feature: int | None, region: Region = "map", index:
             stem += f"-n{row}x{column}"
         case "prefix", int(last):
             stem += f"-p{last:05d}"
-    return Tile(f"{file_name(layer)}/{stem}", (Term(layer, feature, 1.0, region, index),))
+    return Tile(f"{folder or file_name(layer)}/{stem}", (Term(layer, feature, 1.0, region, index),))
+
+
+# Names that Windows keeps for devices, with any suffix
+_RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{i}" for port in ("com", "lpt") for i in range(10))}
+_LONGEST = 200  # characters; most file systems take 255, and suffixes and temporary names come on top
+PLAIN = "letters, digits, '.', '_' and '-' are allowed, up to 200 and none that a system reserves, as `con` and `aux`"
+
+
+def is_plain(word: str) -> bool:
+    """Whether it is made of nothing but letters, digits, '.', '_' and '-'."""
+    return re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", word) is not None
 
 
 def file_name(word: str) -> str:
     """The word itself where it can be a file's name on every system, else a safe and distinct stand-in."""
-    if re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", word):
+    reserved = word.partition(".")[0].casefold() in _RESERVED or word.endswith(".")
+    if is_plain(word) and not reserved and len(word) <= _LONGEST:
         return word
-    digest = hashlib.sha256(word.encode()).hexdigest()[:8]
-    return re.sub(r"[^A-Za-z0-9_-]", "_", word) + "-" + digest
+    safe = re.sub(r"[^A-Za-z0-9_-]", "_", word)
+    return f"{safe[: _LONGEST - 9]}-{_digest(word)}"
+
+
+def _digest(word: str) -> str:
+    return hashlib.sha256(word.encode()).hexdigest()[:8]
+
+
+def folder_names(layers: Iterable[str], known: Mapping[str, str]) -> dict[str, str]:
+    """A folder for each layer, distinct also where a file system does not tell upper from lower case.
+
+    Args:
+        layers: of a network, in its order.
+        known: folders that a run has given to layers already, which stay.
+    """
+    taken = {folder.casefold() for folder in known.values()}
+    names = dict(known)
+    for layer in layers:
+        if layer not in names:
+            name = file_name(layer)
+            names[layer] = f"{name}-{_digest(layer)}" if name.casefold() in taken else name
+            taken.add(names[layer].casefold())
+    return names
 
 
 Features = Literal["all"] | tuple[int, ...]

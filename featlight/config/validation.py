@@ -13,8 +13,9 @@ from featlight.config import yaml_limits
 from featlight.config.recipe import Octave, Recipe
 from featlight.config.schema import Config, Figure
 from featlight.config.settings import Variant
-from featlight.config.tile import Term, Tile, file_name
+from featlight.config.tile import PLAIN, Term, Tile, file_name
 from featlight.config.words import check_words
+from featlight.config.yaml_words import Loader, TwiceError
 from featlight.errors import UsageError, unknown
 
 
@@ -43,9 +44,11 @@ def read(path: Path) -> dict[str, Any]:
     try:
         text = _text(path)
         yaml_limits.check_text(text)
-        values = yaml.load(text, yaml_limits.Parser)
+        values = yaml.load(text, Loader)
     except OSError as error:
         raise UsageError(f"--config {path}: {error.strerror}") from None
+    except TwiceError as error:
+        raise UsageError(f"{path}: {error}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     except (ValueError, OverflowError) as error:  # too much of something, or a date that is none
@@ -115,7 +118,10 @@ def _check_whole(config: Config, sources: Mapping[str, str]) -> None:
             if times > 1:
                 refuse(key, f"the name {name!r} is given twice")
             if name != file_name(name):
-                refuse(key, f"name {name!r} given; letters, digits, '.', '_' and '-' are allowed")
+                refuse(key, f"name {name!r} given; {PLAIN}")
+            alike = [other for other in names if other != name and other.casefold() == name.casefold()]
+            if alike:
+                refuse(key, f"the names {name!r} and {alike[0]!r} are one where case does not count")
     kind = None if config.figure is None else config.figure.kind
     for needy, key in (("octaves", "keep_octaves"), ("activity", "keep_maps")):
         if kind == needy and not getattr(config, key):
@@ -168,6 +174,10 @@ def _one_line(error: Any, sources: Mapping[str, str]) -> str:
             )
         case "missing":
             return f"{path}: missing"
+        case "tuple_type" if place[-1] in ("lr", "sigma"):
+            return f"{path}: {shown} given; two numbers are needed, the first and the last, as [{shown}, {shown}]"
+        case "tuple_type" | "list_type":
+            return f"{path}: {shown} given; a list in brackets is needed"
     return f"{path}: {shown} given; it {error['msg'].removeprefix('Input ')}"
 
 

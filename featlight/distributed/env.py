@@ -58,6 +58,7 @@ _LAUNCHERS = (
     _Launcher("mpirun", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"),
     _Launcher("mpirun", "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID"),
 )
+_STEP = ("SLURM_STEP_ID", "SLURM_STEP_NUM_TASKS")  # of srun alone: a batch script has the others too
 # The number of this machine among `--num-nodes`, where each machine starts its own workers
 _MACHINES = ("NODE_RANK", "JOB_COMPLETION_INDEX")  # by hand; a Kubernetes indexed job
 
@@ -71,8 +72,8 @@ def worker_from_env(variables: Mapping[str, str]) -> Worker:
     for launcher in _LAUNCHERS:
         if launcher.rank not in variables or launcher.world_size not in variables:
             continue
-        if launcher.name == "srun" and variables.get("SLURM_JOB_NAME") in ("bash", "interactive"):
-            continue  # a shell within an allocation
+        if launcher.name == "srun" and not _has_steps(variables):
+            continue
         rank, world_size, local_rank = (_number(variables, name) for name in launcher.names)
         if not 0 <= rank < world_size:
             raise UsageError(
@@ -80,6 +81,33 @@ def worker_from_env(variables: Mapping[str, str]) -> Worker:
             )
         return Worker(rank, world_size, local_rank, launcher.name)
     return ALONE
+
+
+def _has_steps(variables: Mapping[str, str]) -> bool:
+    """Whether srun has started this process, and not a shell or a batch script within an allocation."""
+    if variables.get("SLURM_JOB_NAME") in ("bash", "interactive"):
+        return False
+    return any(name in variables for name in _STEP) or variables.get("SLURM_PROCID") != "0"  # a batch script's
+
+
+def is_surely_started(worker: Worker, variables: Mapping[str, str]) -> bool:
+    """Whether the launcher has left more than the rank, which anybody may have set, or a shell have kept."""
+    marks = {"torchrun": ("TORCHELASTIC_RUN_ID",), "srun": _STEP, "": ()}.get(worker.launcher)
+    return marks is None or any(name in variables for name in marks)
+
+
+def told_by(worker: Worker, variables: Mapping[str, str]) -> tuple[str, str]:
+    """What says that there are other workers, and how to work alone.
+
+    Returns:
+        As in ("RANK=0 and WORLD_SIZE=2 (torchrun's)", "put env -u RANK -u WORLD_SIZE before the same command").
+    """
+    for launcher in _LAUNCHERS:
+        if worker.launcher and launcher.name == worker.launcher and launcher.world_size in variables:
+            names = [name for name in launcher.names if name in variables]
+            given = " and ".join(f"{name}={variables[name]}" for name in launcher.names[:2])
+            return f"{given} ({launcher.name}'s)", f"put env -u {' -u '.join(names)} before the same command"
+    return "num_nodes and the number of this machine", "leave num_nodes out"
 
 
 class Launch(NamedTuple):

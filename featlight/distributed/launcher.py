@@ -25,6 +25,7 @@ from featlight.errors import Interrupted, UsageError
 TICK = 0.1  # seconds
 MOST_WORKERS = 16  # on a CPU, unless more are asked for
 WORKER_BYTES = 3 * 2**30  # of memory, for each worker on a CPU
+UNKNOWN_MEMORY = 8 * 2**30
 
 
 class Supervisor:
@@ -169,8 +170,16 @@ def workers_of(accelerator: str, chunks: int | None = None) -> int:
     if gpus:
         return gpus
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return max(1, min(cores, MOST_WORKERS, memory // WORKER_BYTES, chunks or MOST_WORKERS))
+    return max(1, min(cores, MOST_WORKERS, machine_memory() // WORKER_BYTES, chunks or MOST_WORKERS))
+
+
+def machine_memory() -> int:
+    """Of this machine, in bytes; 8 GiB where the system does not tell."""
+    try:
+        found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf, and some systems not these words
+        return UNKNOWN_MEMORY
+    return found if found > 0 else UNKNOWN_MEMORY
 
 
 def check_gpus(accelerator: str, workers: int) -> None:

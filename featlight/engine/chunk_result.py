@@ -9,6 +9,14 @@ from torch import Tensor
 from featlight.plan.plan import Chunk
 
 
+class OtherNetworkError(Exception):
+    """What was descended is not the network as it was given: not on the images of this chunk."""
+
+    def __init__(self, chunk: Chunk, layer: str) -> None:
+        super().__init__(f"chunk {chunk.number}: {layer}")
+        self.layer = layer
+
+
 @dataclass(frozen=True)
 class ChunkResult:
     """What the descent of one chunk gave; B images, its tiles first, then padding."""

@@ -1,10 +1,13 @@
-"""Where a worker computes, and how much memory there is."""
+"""Where a worker computes, how much memory there is, and arithmetic that gives the same bits again."""
 
-import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
+from lightning.pytorch.utilities.memory import is_oom_error
 
 from featlight.distributed.env import ALONE, LAUNCHER, Worker
+from featlight.distributed.launcher import machine_memory
 from featlight.errors import UsageError
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp64": torch.float64}
@@ -51,4 +54,31 @@ def memory_of(device: torch.device) -> int:
     if device.type == "cuda":
         total: int = torch.cuda.get_device_properties(device).total_memory
         return total
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return machine_memory()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    words = ("ALLOC_FAILED", "bad_alloc")  # of cuBLAS and cuDNN, and of C++; the others Lightning knows
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, Exception) and (is_oom_error(error) or any(word in str(error) for word in words))
+
+
+@contextmanager
+def repeatable(threads: int) -> Iterator[None]:
+    """For a while, arithmetic that gives the same bits again: this many CPU threads, and on a GPU no TF32."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = torch.get_num_threads(), matmul.allow_tf32
+    torch.set_num_threads(threads)
+    matmul.allow_tf32 = False
+    try:
+        with (
+            cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
+            torch.random.fork_rng(devices=[]),  # a network that draws, a functional dropout say, leaves the caller's
+            torch.enable_grad(),
+        ):
+            torch.manual_seed(0)
+            yield
+    finally:
+        torch.set_num_threads(before[0])
+        matmul.allow_tf32 = before[1]

@@ -1,7 +1,7 @@
 """The batch of images as a Lightning module: `Trainer.fit` runs one epoch a chunk, one batch a gradient step."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import lightning as L
@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from featlight.config.schema import Extra
 from featlight.config.tile import Tile
-from featlight.engine.chunk_result import ChunkResult
+from featlight.engine.chunk_result import ChunkResult, OtherNetworkError
+from featlight.engine.guard import check_final
 from featlight.engine.step import conditioned, descended, smoothed
 from featlight.engine.strategy import IndependentWorkers
 from featlight.errors import UsageError
@@ -55,6 +56,7 @@ class FeatureVisualizer(L.LightningModule):
         init: instead of each chunk's own start, a tensor for each of its tiles.
         extras: what to keep of each tile besides its image.
         double: images in float64, for checking.
+        unchanged: numbers of the chunks that take the network as it was given, for its rewritten form is another one.
         before_step: called before every step; what it raises ends the run.
     """
 
@@ -72,6 +74,7 @@ class FeatureVisualizer(L.LightningModule):
         init: Callable[[Sequence[Tile]], Tensor] | None = None,
         extras: Sequence[Extra] = (),
         double: bool = False,
+        unchanged: Collection[int] = (),
         before_step: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__()
@@ -83,6 +86,7 @@ class FeatureVisualizer(L.LightningModule):
         self._init = init
         self._extras = extras
         self._image_dtype = torch.float64 if double else torch.float32
+        self._unchanged = unchanged
         self._before_step = before_step
         self.images = nn.Parameter(torch.empty(batch_size, 3, 1, 1))  # Lightning asks for an optimizer before any chunk
 
@@ -112,7 +116,10 @@ class FeatureVisualizer(L.LightningModule):
         padding = [chunk.tiles[-1]] * (self._batch_size - len(chunk.tiles))
         tiles = [*chunk.tiles, *padding]
         self._steps = list(recipe.steps())
-        self._network = self._prepared.at(chunk.layers, chunk.features)
+        if chunk.number in self._unchanged:
+            self._network = self._prepared.afresh(chunk.layers)
+        else:
+            self._network = self._prepared.at(chunk.layers, chunk.features)
         self._objective = Objective(
             tiles, chunk.settings.metric, chunk.settings.target, self._first_maps[recipe.first_size]
         )
@@ -156,8 +163,12 @@ class FeatureVisualizer(L.LightningModule):
         self._end_octave()
         images = self.images.detach()
         with torch.no_grad():
-            outputs = self._prepared.at(self.chunk.layers)(images)  # whole: vectors hold all features
+            # what is recorded is what the network gives, not what was made of it
+            outputs = self._prepared.untouched(self.chunk.layers)(images)
+            other = check_final(self._prepared, images, self._network(images), outputs, self.chunk.features)
             last = self._objective(outputs).activation
+        if other is not None:
+            raise OtherNetworkError(self.chunk, other)
         norms = self._norms.cpu()
         self._on_chunk(
             ChunkResult(

@@ -17,11 +17,15 @@ from featlight.config.recipe import NAMED_STARTS
 from featlight.config.schema import Config
 from featlight.config.settings import Settings
 from featlight.distributed.env import ALONE, Worker
-from featlight.engine.device import DTYPES, device_of, memory_of
+from featlight.engine.device import DTYPES, device_of, memory_of, repeatable
+from featlight.engine.guard import check_network
 from featlight.errors import UsageError
-from featlight.models.layers import check_independent, frozen_copy, survey
-from featlight.models.prepared import PreparedNetwork, exact_dtype
+from featlight.models.foreign import check_own
+from featlight.models.frozen import frozen_copy
+from featlight.models.layers import check_features, check_independent, survey
+from featlight.models.prepared import PreparedNetwork, exact_dtype, samples
 from featlight.models.registry import Source, checksum, load_model, source_of
+from featlight.models.sources.torchvision import transform_input
 from featlight.objectives.regions import MapSize
 from featlight.param.image import check_starts, read_image
 from featlight.plan.batching import auto_batch_size
@@ -102,14 +106,15 @@ def prepare(
     device = device_of(config.accelerator, worker) if device is None else device
     network = load_model(config.model, config.weights, seed=config.seed) if network is None else network
     model = prepare_model(config, network, device)
-    wanted = wanted_tiles(config, model.network.surveys, model.source.model)
+    name, surveys = model.source.model, model.network.surveys
+    wanted = wanted_tiles(config, surveys, name, {} if known is None else known.folders)
     if init is not None:
         check_starts(init, len(wanted))
-    layers = {term.layer for planned in wanted for term in planned.tile.terms}
-    for found in model.network.surveys.values():
-        for layer in layers:
-            found.need(layer, model.source.model)  # at every octave's size, before any step
+    layers = list(dict.fromkeys(term.layer for planned in wanted for term in planned.tile.terms))
+    check_features(surveys, layers, name)  # at every octave's size, before any step
     plan = draft(config, known, wanted, _facts(config, model, device, wanted, layers, init, threads))
+    with repeatable(plan.threads):
+        check_network(model.network, layers, next(iter(surveys)), plan.batch_size, name)
     return Job(config, worker, device, model.network, plan, wanted, known)
 
 
@@ -122,24 +127,30 @@ def prepare_model(config: Config, network: nn.Module, device: torch.device) -> M
     source, sha256 = source_of(network), checksum(network)
     dtype = DTYPES[config.precision]
     frozen = frozen_copy(network, device, exact_dtype(dtype))
+    recipes = [settings.recipe for settings in config.settings.values()]
+    sizes = list(dict.fromkeys(octave.size for recipe in recipes for octave in recipe.octaves))
+    check_own(frozen, network, samples(min(sizes)).to(device, exact_dtype(dtype)), source.model)
     check_independent(frozen, source.model)
     normalize = None
     if config.normalize == "weights":
         if source.mean is None or source.std is None:
             raise UsageError(f"normalize: weights given, but what {source.model} was trained with is not known")
         normalize = (source.mean, source.std)
-        if hasattr(frozen, "transform_input"):
-            frozen.transform_input = True  # type: ignore[assignment]
+        transform_input(frozen)
     if config.layer is None and config.tiles is None:
-        names = [layer.name for layer in survey(frozen, 224, device, exact_dtype(dtype)).usable]
+        names = [layer.name for layer in survey(frozen, 224, device, exact_dtype(dtype), config.channels).usable]
         raise UsageError(
             f"--layer: none given, and {source.model} has no default; allowed: {', '.join(names[:24])}"
             + (f", ... (--list-layers prints all {len(names)})" if len(names) > 24 else "")
         )
-    recipes = [settings.recipe for settings in config.settings.values()]
-    sizes = list(dict.fromkeys(octave.size for recipe in recipes for octave in recipe.octaves))
     prepared = PreparedNetwork(
-        frozen, sizes, dtype=dtype, device=device, normalize=normalize, compile=config.compile == "on"
+        frozen,
+        sizes,
+        dtype=dtype,
+        device=device,
+        normalize=normalize,
+        compile=config.compile == "on",
+        channels=config.channels,
     )
     return Model(prepared, source, sha256)
 
@@ -149,7 +160,7 @@ def _facts(
     model: Model,
     device: torch.device,
     wanted: Sequence[Planned],
-    layers: set[str],
+    layers: Sequence[str],
     init: Tensor | None,
     threads: int,
 ) -> Facts:

@@ -4,20 +4,21 @@ import gc
 import logging
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 import lightning as L
 import torch
-from lightning.pytorch.utilities.memory import is_oom_error
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
 from featlight.config.tile import Tile
-from featlight.engine.chunk_result import ChunkResult, joined
+from featlight.engine.chunk_result import ChunkResult, OtherNetworkError, joined
+from featlight.engine.device import is_out_of_memory, repeatable
 from featlight.engine.module import FeatureVisualizer
 from featlight.engine.setup import Job
 from featlight.engine.strategy import IndependentWorkers, WorkerEnvironment
-from featlight.errors import FeatlightError, Interrupted
+from featlight.errors import FeatlightError, Interrupted, UsageError
 from featlight.plan.plan import Chunk
 
 log = logging.getLogger("featlight")
@@ -42,11 +43,16 @@ def descend(
         before_step: called before every step; what it raises ends the run.
         init: starting images for the tiles that the job wants, (3, H, W) or (N, 3, H, W).
 
+    Each chunk decides for itself whether it can take the network as it is rewritten, so that its bits depend on neither
+    the chunks before it nor the number of workers.
+
     Raises:
+        UsageError: the network gives something else in the end than it gave on the way.
         FeatlightError: there is no memory for a single image.
     """
     left = [job.plan.chunk(number, job.settings) for number in numbers]
     batch_size = job.plan.batch_size
+    unchanged: set[int] = set()
 
     def done(result: ChunkResult) -> None:
         left.pop(0)
@@ -54,10 +60,13 @@ def descend(
 
     while left:
         try:
-            _fit(job, list(left), batch_size, done, callbacks=callbacks, before_step=before_step, init=init)
+            _fit(job, list(left), batch_size, unchanged, done, callbacks=callbacks, before_step=before_step, init=init)
             break
+        except OtherNetworkError as error:
+            _go_on_unchanged(job, left[0], error.layer, unchanged)
+            continue
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             if batch_size == 1:
                 raise FeatlightError(f"no memory for one image of {left[0].layers[0]} ({error})") from None
@@ -67,15 +76,29 @@ def descend(
         torch.cuda.empty_cache()
 
 
-def _is_out_of_memory(error: Exception) -> bool:
-    words = ("ALLOC_FAILED", "bad_alloc")  # of cuBLAS and cuDNN, and of C++; the others Lightning knows
-    return isinstance(error, MemoryError) or is_oom_error(error) or any(word in str(error) for word in words)
+def _go_on_unchanged(job: Job, chunk: Chunk, layer: str, unchanged: set[int]) -> None:
+    """Have a chunk take the network as it was given; say so the first time."""
+    name = job.plan.network.model
+    if chunk.number in unchanged:
+        raise UsageError(
+            f"layer {layer!r} in {name}: the network gives something else in the end than it gave on the way there: "
+            "it keeps state from call to call"
+        )
+    if not unchanged:
+        log.warning(
+            "%s: folded and rewritten it is another network than as it was given (seen at %s, on the final images): "
+            "such chunks are made again without that, slower and right",
+            name,
+            layer,
+        )
+    unchanged.add(chunk.number)
 
 
 def _fit(
     job: Job,
     chunks: Sequence[Chunk],
     batch_size: int,
+    unchanged: Collection[int],
     on_chunk: Callable[[ChunkResult], None],
     *,
     callbacks: Sequence[L.Callback],
@@ -102,6 +125,7 @@ def _fit(
         init=None if init is None else _own_starts(job, init),
         extras=job.config.extras,
         double=job.config.precision == "fp64",
+        unchanged=unchanged,
         before_step=before_step,
     )
     with _quiet_lightning(), repeatable(job.plan.threads):
@@ -122,9 +146,11 @@ def _fit(
         )
         try:
             trainer.fit(module)
-        except SystemExit:  # Lightning's own end on SIGTERM, which would be exit code 0
+        except SIGTERMException:  # Lightning's own end, which would be exit code 0
             before_step()
             raise Interrupted("stopped by a signal; the same command goes on from here") from None
+        except SystemExit as error:
+            raise UsageError(f"{job.plan.network.model} ended the program (exit {error.code}) in its forward") from None
 
 
 def _own_starts(job: Job, init: Tensor) -> Callable[[Sequence[Tile]], Tensor]:
@@ -133,26 +159,6 @@ def _own_starts(job: Job, init: Tensor) -> Callable[[Sequence[Tile]], Tensor]:
         return lambda _: init
     index = {planned.tile: i for i, planned in enumerate(job.wanted)}
     return lambda tiles: init[[index[tile] for tile in tiles]]
-
-
-@contextmanager
-def repeatable(threads: int) -> Iterator[None]:
-    """For a while, arithmetic that gives the same bits again: this many CPU threads, and on a GPU no TF32."""
-    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = torch.get_num_threads(), matmul.allow_tf32
-    torch.set_num_threads(threads)
-    matmul.allow_tf32 = False
-    try:
-        with (
-            cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
-            torch.random.fork_rng(devices=[]),  # a network that draws, a functional dropout say, leaves the caller's
-            torch.enable_grad(),
-        ):
-            torch.manual_seed(0)
-            yield
-    finally:
-        torch.set_num_threads(before[0])
-        matmul.allow_tf32 = before[1]
 
 
 @contextmanager

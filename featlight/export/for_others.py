@@ -7,7 +7,8 @@ from typing import Any
 import yaml
 
 from featlight.config.words import weights_without_folder, without_folder
-from featlight.config.yaml_limits import Parser, check_text
+from featlight.config.yaml_limits import check_text
+from featlight.config.yaml_words import Loader
 from featlight.plan.plan import Plan
 from featlight.store.paths import PLAN, TEXT_BYTES
 from featlight.store.store import Store
@@ -32,7 +33,7 @@ def config_for_others(content: bytes) -> bytes | None:
     try:
         text = content.decode()
         check_text(text, VALUES)
-        values = yaml.load(text, Parser)
+        values = yaml.load(text, Loader)
     except (ValueError, OverflowError, yaml.YAMLError):
         return None
     if not isinstance(values, dict):

@@ -19,6 +19,8 @@ class LayerOutputs:
     Args:
         network: as `frozen_copy` gives it; it belongs to this object from now on.
         layers: what to give; a module that is called several times means its last call.
+        calls: by side of the images in pixels and by layer, how often it is called then; where a size is not among
+            them, as often as the layer says.
         normalize: the (mean, std) of the pixels that the network expects, each of three; None for raw pixels.
         format: of the images that the network is given.
         device: of the network.
@@ -33,6 +35,7 @@ class LayerOutputs:
         format: torch.memory_format = torch.contiguous_format,
         device: torch.device = CPU,
         dtype: torch.dtype = torch.float32,
+        calls: Mapping[int, Mapping[str, int]] | None = None,
     ) -> None:
         self.format = format
         self._network = network
@@ -40,8 +43,10 @@ class LayerOutputs:
         self._dtype = dtype
         modules = dict(network.named_modules(remove_duplicate=False))
         self._targets = [(modules[layer.name], self._keeper(layer)) for layer in layers]
+        self._calls = calls or {}
+        self._usual = {layer.name: layer.calls for layer in layers}
         self._outputs: dict[str, Tensor] = {}
-        self._calls: dict[str, int] = {}
+        self._left: dict[str, int] = {}  # calls, of each layer, until it has given what is looked for
         self._function: Callable[[Tensor], Mapping[str, Tensor]] | None = None
         self._normalize = None
         if normalize is not None:
@@ -69,7 +74,7 @@ class LayerOutputs:
         return x if self._normalize is None else (x - self._normalize[0]) / self._normalize[1]
 
     def _run(self, images: Tensor) -> dict[str, Tensor]:
-        self._outputs, self._calls = {}, dict.fromkeys(self._layers, 0)
+        self._outputs, self._left = {}, dict(self._calls.get(images.shape[-1], self._usual))
         with forward_hooks(self._targets), suppress(_AllReached):
             self._network(self.prepared(images))
         outputs, self._outputs = self._outputs, {}
@@ -77,8 +82,8 @@ class LayerOutputs:
 
     def _keeper(self, layer: Layer) -> Callable[[nn.Module, Any, Tensor], None]:
         def keep(_: nn.Module, __: Any, output: Tensor) -> None:
-            self._calls[layer.name] += 1
-            if self._calls[layer.name] < layer.calls:
+            self._left[layer.name] -= 1
+            if self._left[layer.name] > 0:
                 return
             self._outputs[layer.name] = output
             if len(self._outputs) == len(self._layers):
@@ -92,7 +97,7 @@ class LayerOutputs:
     def _as_map(layer: Layer, output: Tensor) -> Tensor:
         if output.ndim == 2:
             return output[:, :, None, None]
-        return output.permute(0, 3, 1, 2) if layer.channels_last else output
+        return output if layer.dimension == 1 else output.movedim(layer.dimension, 1)
 
 
 class _AllReached(BaseException):

@@ -12,7 +12,7 @@ class Layer:
     name: str
     shape: tuple[int, ...]  # without the batch: (C, H, W) or (C,) where usable, else what it is
     calls: int
-    channels_last: bool = False
+    dimension: int = 1  # of a 4-D output, where the feature stands
     refusal: str | None = None  # why no feature of it can be visualized
     kind: str = ""  # the module's class, as in "Conv2d"
 

@@ -1,5 +1,6 @@
 """The frozen network as it runs: norms folded, in the run's precision and memory format, cut where a chunk needs it."""
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
@@ -7,24 +8,25 @@ from math import prod
 import torch
 from torch import Tensor, fx, nn
 
+from featlight.config.settings import Channels
 from featlight.errors import UsageError
+from featlight.models.copying import duplicate
 from featlight.models.extractor import LayerOutputs
-from featlight.models.fusion import Fold, find_folds, fold
-from featlight.models.graph import (
-    Features,
-    count_channels,
-    needed_branches,
-    shortened,
-    traced,
-    with_branches,
-    without_inplace,
-)
+from featlight.models.frozen import cast, lay_out
 from featlight.models.layer_info import ImageMemory, Layer
-from featlight.models.layers import Survey, survey
+from featlight.models.layers import Survey, surveys
+from featlight.models.rewriting.fusion import Fold, find_folds, fold_in
+from featlight.models.rewriting.graph import Features, count_channels, needed_branches, shortened, with_branches
+from featlight.models.rewriting.trace import NoGraphError, operations, traced
 from featlight.param.image import noise
 
 # Of the largest value of an output; another tensor is off by far more than rounding
 TOLERANCE, COARSE_TOLERANCE = 1e-3, 0.1
+
+
+def samples(size: int) -> Tensor:
+    """Two images to look into a network with, as a descent starts: some networks take one image for none."""
+    return torch.stack([noise(size, seed=0), noise(size, seed=1)])  # (2, 3, S, S)
 
 
 def exact_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -62,6 +64,7 @@ class PreparedNetwork:
         device: of the network.
         normalize: mean and std of the pixels that the network is to get; None for raw pixels.
         compile: whether to run compiled graphs.
+        channels: which dimension of a 4-D output is the feature.
     """
 
     def __init__(
@@ -73,19 +76,19 @@ class PreparedNetwork:
         device: torch.device,
         normalize: tuple[Sequence[float], Sequence[float]] | None = None,
         compile: bool = False,
+        channels: Channels = "auto",
     ) -> None:
         self._network = network
-        self._dtype, self._device, self._normalize, self._compile = dtype, device, normalize, compile
-        sample = noise(min(sizes), seed=0)[None].to(device, exact_dtype(dtype))  # (1, 3, S, S)
-        self.folds = find_folds(network, sample)
+        self.dtype, self.device, self._normalize, self._compile = dtype, device, normalize, compile
+        self.folds = find_folds(network, [samples(size).to(device, exact_dtype(dtype)) for size in sorted(sizes)])
         self._compiled: dict[tuple[str, ...], LayerOutputs] = {}  # compiling takes minutes
         self._made: tuple[tuple[Fold, ...], nn.Module] | None = None
         self._cut: _Cut | None = None
-        running = self._folded(tuple(self.folds))
-        self.surveys: dict[int, Survey] = {size: survey(running, size, device, dtype) for size in sizes}
+        self._given: nn.Module | None = None
+        self.surveys: dict[int, Survey] = surveys(self._folded(tuple(self.folds)), sizes, device, dtype, channels)
         plain = any(found.format == torch.contiguous_format for found in self.surveys.values())
         self.format = torch.contiguous_format if plain else torch.channels_last
-        self._sample = noise(min(sizes), seed=0)[None].to(device).contiguous(memory_format=self.format)
+        self._sample = samples(min(sizes)).to(device).contiguous(memory_format=self.format)
 
     def at(self, layers: Sequence[str], features: Features | None = None) -> LayerOutputs:
         """The network, cut after the last of these layers; a convolution among them keeps what it gives unfolded.
@@ -110,6 +113,29 @@ class PreparedNetwork:
         """The same, except for norms that are folded: nothing is rewritten."""
         return self._cut_at(tuple(layers)).plain
 
+    def untouched(self, layers: Sequence[str]) -> LayerOutputs:
+        """The network as it was given, in the run's precision: nothing folded, traced or laid out anew."""
+        return self._outputs(self.given, layers, torch.contiguous_format)
+
+    def afresh(self, layers: Sequence[str]) -> LayerOutputs:
+        """The same, by a copy of its own: what one of them keeps from call to call, the other does not see."""
+        return self._outputs(duplicate(self.given), layers, torch.contiguous_format)
+
+    @property
+    def image_dtype(self) -> torch.dtype:
+        """Of the images, which are float32 at least whatever the network's precision."""
+        return exact_dtype(self.dtype)
+
+    @property
+    def given(self) -> nn.Module:
+        """The network as it was given, in the run's precision."""
+        if self._given is None:
+            self._given = self._network
+            if self.dtype != exact_dtype(self.dtype):
+                self._given = duplicate(self._network)
+                cast(self._given, self.device, self.dtype)
+        return self._given
+
     def image_memory(self, layers: Collection[str]) -> ImageMemory:
         """What one image takes, as far as these layers need the network to run.
 
@@ -120,13 +146,22 @@ class PreparedNetwork:
         last = max((names.index(name) for name in layers), default=len(names) - 1)
         parents = {name.rpartition(".")[0] for name in names}
         maps = [3 * survey.size**2, *(prod(survey[n].shape) for n in names[: last + 1] if n not in parents)]
-        return ImageMemory(2 * sum(maps) * self._dtype.itemsize, max(maps) * self._dtype.itemsize)
+        return ImageMemory(2 * sum(maps) * self.dtype.itemsize, max(maps) * self.dtype.itemsize)
 
     def _folded(self, folds: tuple[Fold, ...]) -> nn.Module:
         """The network with these norms folded, the last one kept: most chunks share it."""
         if self._made is None or self._made[0] != folds:
-            self._made = folds, fold(self._network, folds).to(self._dtype)
+            folded = fold_in(self._network, folds)
+            cast(folded, self.device, self.dtype)
+            self._made = folds, folded
         return self._made[1]
+
+    def _outputs(self, network: nn.Module, layers: Sequence[str], format: torch.memory_format) -> LayerOutputs:
+        """A network of ours, cut after the last of these layers."""
+        found = next(iter(self.surveys.values()))
+        wanted: list[Layer] = [found[name] for name in layers]
+        calls = {size: {name: survey[name].calls for name in layers} for size, survey in self.surveys.items()}
+        return LayerOutputs(network, wanted, self._normalize, format, self.device, self.dtype, calls)
 
     def _cut_at(self, layers: tuple[str, ...]) -> _Cut:
         """The last one is kept: most chunks share it."""
@@ -136,28 +171,39 @@ class PreparedNetwork:
 
     def _make(self, layers: tuple[str, ...]) -> _Cut:
         network = self._folded(tuple(fold for fold in self.folds if fold.convolution not in layers))
-        found = next(iter(self.surveys.values()))
-        wanted: list[Layer] = [found[name] for name in layers]
-        network.to(memory_format=self.format)
-        plain = LayerOutputs(network, wanted, self._normalize, self.format, self._device, self._dtype)
+        lay_out(network, self.format)
+        plain = self._outputs(network, layers, self.format)
         try:
-            graph = traced(network, layers)
-            if not self._same(_by(graph, plain), plain, layers):  # it overwrites what it gives
-                graph = traced(without_inplace(network), layers)
-            if not self._same(_by(graph, plain), plain, layers):
+            graph = self._graph(network, plain, layers)
+            if graph is None:
                 return _Cut(layers, plain, plain, why=f"it gives other values for {' and '.join(layers)}")
             shorter = shortened(graph)
             with torch.no_grad():
                 count_channels(shorter or graph, plain.prepared(self._sample))
-        except Exception as error:  # tracing may raise anything, and a network is free not to be a graph
+        except (Exception, SystemExit) as error:  # tracing may raise anything, and a network is free not to be a graph
             why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             return _Cut(layers, plain, plain, why=why)
         if shorter is None or not self._same(_by(shorter, plain), plain, layers):
             return _Cut(layers, plain, plain, graph)
         return _Cut(layers, plain, _by(shorter, plain), shorter)
 
+    def _graph(self, network: nn.Module, plain: LayerOutputs, layers: tuple[str, ...]) -> fx.GraphModule | None:
+        """The network's graph; None where it gives something else."""
+        images = plain.prepared(self._sample)
+        try:
+            graph = traced(network, layers, images)
+        except NoGraphError:  # it overwrites what it gives, say
+            graph = traced(network, layers, images, inplace=False)
+        ours = _by(graph, plain)
+        return graph if self._same(ours, plain, layers) and self._operations(ours) == self._operations(plain) else None
+
+    def _operations(self, outputs: LayerOutputs) -> Counter[tuple[str, int, str]]:
+        return operations(outputs(self._sample.clone().requires_grad_(True)))
+
     def _narrowed(self, cut: _Cut, features: Features) -> LayerOutputs:
-        kept = {} if cut.graph is None else needed_branches(cut.graph, features)
+        found = next(iter(self.surveys.values()))
+        first = {layer: chosen for layer, chosen in features.items() if found[layer].dimension == 1}
+        kept = {} if cut.graph is None else needed_branches(cut.graph, first)
         if cut.graph is None or not kept:
             return cut.whole
         key = tuple(sorted(kept.items()))  # torch.fx forgets no code that it has made: make each but once
@@ -175,13 +221,13 @@ class PreparedNetwork:
         self, ours: LayerOutputs, theirs: LayerOutputs, layers: Sequence[str], features: Features | None = None
     ) -> bool:
         """Whether they give the same except for rounding; where features are named, of these."""
-        tolerance = TOLERANCE if self._dtype == exact_dtype(self._dtype) else COARSE_TOLERANCE
+        tolerance = TOLERANCE if self.dtype == exact_dtype(self.dtype) else COARSE_TOLERANCE
         with torch.no_grad():
             mine, yours = ours(self._sample), theirs(self._sample)
         for layer in layers:
             looked_for = list((features or {}).get(layer, range(yours[layer].shape[1])))
-            difference = (mine[layer] - yours[layer])[:, looked_for].abs().amax()
-            if not difference <= tolerance * yours[layer].abs().amax():
+            difference = (mine[layer] - yours[layer])[:, looked_for].abs().amax((1, 2, 3))  # (2,)
+            if not (difference <= tolerance * yours[layer].abs().amax((1, 2, 3))).all():
                 return False
         return True
 

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from featlight.config.presets import EMBEDDED
 from featlight.errors import WeightsError
 from featlight.models import weights as weight_files
+from featlight.models.copying import all_modules
+from featlight.models.frozen import check_filled
 from featlight.models.sources import embedded, python_path, torchvision
 from featlight.models.sources.entry import Entry
 
@@ -50,7 +53,7 @@ def load_model(model: str = EMBEDDED, weights: str = "DEFAULT", *, seed: int = 9
     Args:
         model: a convolutional classification network of torchvision.models, `tiny_inception`, or
             `package.module:callable`.
-        weights: a torchvision weights name, a `.safetensors` or `.pth` file, or `none` (random).
+        weights: a torchvision weights name, a file (`FILE:entry` for one of several in it), or `none` (random).
         seed: of random weights.
 
     Raises:
@@ -64,25 +67,23 @@ def load_model(model: str = EMBEDDED, weights: str = "DEFAULT", *, seed: int = 9
 
 def _load(entry: Entry, model: str, weights: str, seed: int) -> nn.Module:
     file: Path | None = None
+    named = weight_files.file_named(weights)
     if weights == "none" or (weights == "DEFAULT" and entry.find is None):
         network = entry.build()
         label = f"RANDOM WEIGHTS, seed {seed}" if weights == "none" else "as built"
     else:
-        if weight_files.is_file_name(weights):
-            label, file = Path(weights).name, Path(weights)
+        part = ""
+        if named is not None:
+            file, part = named
+            label = f"{file.name}:{part}" if part else file.name
         elif entry.find is None:
-            raise WeightsError(
-                f"{model} has no weights named {weights!r}; DEFAULT, none, or a .safetensors or .pth file"
-            )
+            raise WeightsError(f"{model} has no weights named {weights!r}; DEFAULT, none, or a file of weights")
         else:
             label, file = entry.find(weights)
-        state = weight_files.read(file)
-        network = entry.build_for(state)
-        weight_files.fill(network, state, file)
-    if hasattr(network, "transform_input"):
-        network.transform_input = False  # type: ignore[assignment]
+        network = weight_files.fitted(weight_files.read(file, part), entry.build_for, file)
     network.featlight_source = Source(model, label, entry.mean, entry.std, file)  # type: ignore[assignment]
-    return network.eval()
+    network.eval()  # which may give back nothing where the user has written it
+    return network
 
 
 def source_of(network: nn.Module) -> Source:
@@ -92,13 +93,33 @@ def source_of(network: nn.Module) -> Source:
 
 
 def checksum(network: nn.Module) -> str:
-    """SHA-256 over what a network is made of and the names, types, shapes and values of its tensors, hexadecimal."""
+    """SHA-256 over what a network is made of and the names, types, shapes and values of its tensors, hexadecimal.
+
+    Those of modules that it holds otherwise than by registering them, in a plain list say, are among them.
+
+    Raises:
+        UsageError: a parameter has no values.
+    """
+    check_filled(network)
     digest = hashlib.sha256(re.sub(r"0x[0-9a-f]+", "", repr(network)).encode())  # an address is another every time
     for name, tensor in sorted({**network.state_dict(), **dict(network.named_buffers())}.items()):
-        if isinstance(tensor, Tensor):
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        for each in tree_leaves(tensor):  # a quantized module's state is a tuple
+            _add(digest, name, each)
+    registered = set(network.modules())
+    hidden = [module for module in all_modules(network) if module not in registered]
+    for module in hidden:
+        for name, tensor in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]:
+            _add(digest, name, tensor)
     return digest.hexdigest()
+
+
+def _add(digest: "hashlib._Hash", name: str, tensor: object) -> None:
+    if not isinstance(tensor, Tensor):
+        return
+    digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+    plain = tensor.detach().cpu().resolve_conj().resolve_neg()
+    plain = plain.int_repr() if plain.is_quantized else plain.to_dense() if plain.layout != torch.strided else plain
+    digest.update(plain.contiguous().flatten().view(torch.uint8).numpy().data)
 
 
 def _entry(model: str) -> Entry:

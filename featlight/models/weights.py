@@ -1,129 +1,202 @@
-"""Weight files: found in torchvision's own cache or downloaded into it, read without running code, fitted."""
+"""Weight files, as training leaves them: read without running code, and fitted where they fit without doubt."""
 
-import hashlib
 import logging
 import re
-import socket
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from itertools import combinations
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlparse
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from featlight.config.paths import expanded
 from featlight.errors import WeightsError
 
 log = logging.getLogger("featlight")
 
-SUFFIXES = (".safetensors", ".pth", ".pt")
-WAYS_OUT = (
-    "or give --weights FILE (.safetensors or .pth), --weights none (random), or --model tiny_inception (embedded)"
-)
-DOWNLOAD_TIMEOUT = 10.0  # seconds without an answer
+State = Mapping[str, Any]
+PREFIXES = (
+    "module.",
+    "model.",
+    "net.",
+    "_orig_mod.",
+)  # of wrappers: DataParallel, a LightningModule's, torch.compile's
+DEPTH = 3  # of entries in entries
 
 
-def is_file_name(weights: str) -> bool:
-    """Whether the words after --weights mean a file rather than one of torchvision's names."""
-    return weights.endswith(SUFFIXES) or "/" in weights
+class _Candidate(NamedTuple):
+    """A state dict that a file may mean."""
+
+    entry: str  # where in the file, "" for the file itself
+    prefix: str  # that its names have lost
+    left_out: int  # tensors of the entry without that prefix
+    state: State
 
 
-def cached(url: str, what: str) -> Path:
-    """The file of torchvision's weights in its own cache, downloaded where it is missing.
+def file_named(weights: str) -> tuple[Path, str] | None:
+    """The file, and the entry in it, that the words after --weights mean; None where they are a name.
 
     Args:
-        url: where torchvision says it is.
-        what: whose weights they are, for the message.
-
-    Raises:
-        WeightsError: it is not there and cannot be downloaded.
+        weights: `FILE`, `FILE:entry`, or a name, which has neither folders nor a suffix.
     """
-    name = Path(urlparse(url).path).name
-    path = Path(torch.hub.get_dir()) / "checkpoints" / name
-    match = re.search(r"-([a-f0-9]{8,})\.", name)  # the file's name holds the start of its SHA-256
-    if path.is_file():
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if match and not digest.startswith(match[1]):
-            log.warning("%s: its SHA-256 starts with %s, not %s: not torchvision's file", path, digest[:8], match[1])
-        return path
-    made = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _timeout(DOWNLOAD_TIMEOUT):
-            torch.hub.download_url_to_file(url, str(path), match[1] if match else None, sys.stderr.isatty())
-    except (OSError, RuntimeError) as error:
-        for folder in made:
-            with suppress(OSError):
-                folder.rmdir()
-        raise WeightsError(
-            f"weights of {what}: {name} is not in {path.parent} and {url} cannot be reached "
-            f"({' '.join(str(error).split())}); put {name} there, {WAYS_OUT}"
-        ) from None
-    return path
+    path, colon, entry = weights.rpartition(":")
+    if colon and len(path) > 1 and not expanded(weights).exists() and expanded(path).is_file():
+        return expanded(path), entry
+    is_file = "/" in weights or "\\" in weights or Path(weights).suffix != "" or expanded(weights).is_file()
+    return (expanded(weights), "") if is_file else None
 
 
-@contextmanager
-def _timeout(seconds: float) -> Iterator[None]:
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
+def read(path: Path, entry: str = "") -> Any:
+    """What a weight file holds, on the CPU. Never runs code that it holds.
 
-
-def read(path: Path) -> dict[str, Tensor]:
-    """The tensors of a `.safetensors` or `.pth` file, on the CPU. Never runs code that a file holds.
+    Args:
+        path: of a safetensors file or one of torch's, whatever its suffix.
+        entry: of the file that is meant; "" for whatever fits.
 
     Raises:
         WeightsError: it is missing, damaged, not weights, or needs pickle to load.
     """
     try:
-        state: Any = load_file(path) if path.suffix == ".safetensors" else _read_pickle(path)
+        start = _start(path)
+        content = (
+            load_file(path) if _is_safetensors(start) or path.suffix == ".safetensors" else _unpickled(path, start)
+        )
     except FileNotFoundError:
         raise WeightsError(f"weights {path}: no such file") from None
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"weights {path}: {' '.join(str(error).split())}") from None
-    for key in ("state_dict", "model"):  # as training scripts save them
-        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
-            state = state[key]
-    if not isinstance(state, Mapping) or not state or not all(isinstance(v, Tensor) for v in state.values()):
-        raise WeightsError(f"weights {path}: not a state dict (names and tensors)")
-    return {str(key).removeprefix("module."): value for key, value in state.items()}
+    if not entry:
+        return content
+    if not isinstance(content, Mapping) or entry not in content:
+        has = ", ".join(map(str, content)) if isinstance(content, Mapping) else "none"
+        raise WeightsError(f"weights {path}: no entry {entry!r}; it has {has[:200]}")
+    return content[entry]
 
 
-def _read_pickle(path: Path) -> Any:
+def _start(path: Path) -> bytes:
     with path.open("rb") as file:
-        start = file.read(256).lstrip().lower()
-    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return file.read(256)
+
+
+def _is_safetensors(start: bytes) -> bool:
+    """Whether it begins as such a file: the length of its header, then the header, in JSON."""
+    return start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 2**30
+
+
+def _unpickled(path: Path, start: bytes) -> Any:
+    if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
         raise WeightsError(f"weights {path}: a web page, not weights; the download went wrong")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a different kind for each way in which a file can be broken
         reason = " ".join(str(error).split())
-        if "weights_only" in reason.lower():
+        if "TorchScript" in reason:
             raise WeightsError(
-                f"weights {path}: it holds more than tensors, and loading it could run code; "
-                "save its state_dict() as .safetensors"
+                f"weights {path}: a scripted network; save the state_dict() of what it was made of"
+            ) from None
+        if "weights_only" in reason.lower():
+            found = re.search(r"GLOBAL (\S+)", reason)
+            what = f"it holds more than tensors ({found[1]})" if found else "it holds more than tensors"
+            raise WeightsError(
+                f"weights {path}: {what}, and loading it could run code; save its state_dict() alone, or where you "
+                f"trust it, torch.load({path.name!r}, weights_only=False)['state_dict'], by torch.save"
             ) from None
         raise WeightsError(f"weights {path}: damaged or not weights ({reason[:160]})") from None
 
 
-def fill(network: nn.Module, state: dict[str, Tensor], path: Path) -> None:
-    """Put the tensors into the network.
+def fitted(content: Any, build_for: Callable[[dict[str, Tensor]], nn.Module], path: Path) -> nn.Module:
+    """A network with the weights of a file, found among its entries and under the names that wrappers give.
+
+    Args:
+        content: of the file.
+        build_for: gives the network ready to receive a state dict.
+        path: of the file.
 
     Raises:
-        WeightsError: names or shapes differ.
+        WeightsError: nothing in it fits, or more than one thing does.
     """
+    candidates = list(_candidates(content))
+    if not candidates:
+        has = f"; its entries are {', '.join(map(str, content))[:200]}" if isinstance(content, Mapping) else ""
+        raise WeightsError(f"weights {path}: not a state dict (names and tensors){has}")
+    fits: list[tuple[_Candidate, nn.Module]] = []
+    slips: list[tuple[int, str]] = []
+    names: set[str] = set()
+    for candidate in candidates:
+        as_it_is = any(other.entry == candidate.entry and not other.prefix for other, _ in fits)
+        if as_it_is or (names and not names & candidate.state.keys()):  # a metric's state, say
+            continue
+        network = build_for(dict(candidate.state))
+        names = set(network.state_dict())
+        slip = _fill(network, candidate.state)
+        if slip is None:
+            fits.append((candidate, network))
+        else:
+            slips.append((len(names & candidate.state.keys()), slip))
+    if not fits:
+        raise WeightsError(f"weights {path}: they do not fit {max(slips, key=lambda slip: slip[0])[1]}")
+    for (one, _), (other, _) in combinations(fits, 2):
+        if not _equal(one.state, other.state):
+            raise WeightsError(
+                f"weights {path}: {_words(one)} and {_words(other)} both fit, and differ; say which, as in "
+                f"{path.name}:{other.entry or one.entry or 'entry'}, or save the one that is meant"
+            )
+    chosen, network = fits[0]
+    _fill(network, chosen.state)  # a callable may give the same network every time
+    if chosen.entry or chosen.prefix:
+        rest = f"; {chosen.left_out} other tensors in it are not used" if chosen.left_out else ""
+        log.warning("weights %s: taken from %s%s", path, _words(chosen), rest)
+    return network
+
+
+def _words(candidate: _Candidate) -> str:
+    entry = f"its entry {candidate.entry!r}" if candidate.entry else "it"
+    return f"{entry} without the prefix {candidate.prefix!r}" if candidate.prefix else entry
+
+
+def _candidates(content: Any, entry: str = "", depth: int = DEPTH) -> Iterator[_Candidate]:
+    """Every state dict in a file, as it is and without the prefixes of wrappers."""
+    if not isinstance(content, Mapping) or not all(isinstance(key, str) for key in content):
+        return
+    state = {key: value for key, value in content.items() if isinstance(value, Tensor) or key.endswith("_extra_state")}
+    if state:
+        yield from _stripped(_Candidate(entry, "", 0, state))
+    for key, value in content.items():
+        if depth and isinstance(value, Mapping):
+            yield from _candidates(value, f"{entry}.{key}" if entry else key, depth - 1)
+
+
+def _stripped(candidate: _Candidate) -> Iterator[_Candidate]:
+    yield candidate
+    entry, lost, left_out, state = candidate
+    for prefix in PREFIXES:
+        inner = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+        if inner:
+            yield from _stripped(_Candidate(entry, lost + prefix, left_out + len(state) - len(inner), inner))
+
+
+def _fill(network: nn.Module, state: State) -> str | None:
+    """Put tensors into a network; why they do not fit, if they do not."""
     # DenseNet's files are older than its modules' names: denselayer1.norm.1.weight is norm1.weight now
     state = {re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)", r"\1\2", key): v for key, v in state.items()}
     try:
         network.load_state_dict(state)
-    except RuntimeError as error:
-        reason = " ".join(str(error).partition("\n")[2].split())
-        raise WeightsError(f"weights {path}: they do not fit {type(network).__name__}: {reason[:240]}") from None
+    except (
+        RuntimeError,
+        ValueError,
+        AttributeError,
+        TypeError,
+    ) as error:  # a network may have its own way
+        _, newline, rest = str(error).partition("\n")
+        reason = " ".join((rest if newline else str(error)).split())
+        return f"{type(network).__name__}: {reason[:240]}"
+    return None
+
+
+def _equal(ours: State, theirs: State) -> bool:
+    return ours.keys() == theirs.keys() and all(
+        torch.equal(value, theirs[key]) for key, value in ours.items() if isinstance(value, Tensor)
+    )

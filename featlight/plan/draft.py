@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from featlight.config.schema import Config
+from featlight.errors import UsageError
 from featlight.plan.fingerprint import refuse_other, settle
 from featlight.plan.plan import NetworkInfo, Plan, Planned
 
@@ -57,7 +58,19 @@ def draft(config: Config, known: Plan | None, wanted: Sequence[Planned], facts: 
         refuse_other(plan, variant, settled, config.out)
         plan.add_variant(variant, settled)
     for size, shapes in facts.shapes.items():
+        _refuse_other_shapes(config, plan.layers.get(str(size), {}), shapes)
         plan.layers.setdefault(str(size), {}).update(shapes)
     plan.add(wanted)
     plan.figure = config.figure
     return plan
+
+
+def _refuse_other_shapes(config: Config, there: Mapping[str, Sequence[int]], now: Mapping[str, Sequence[int]]) -> None:
+    """Raise UsageError where a run has taken another dimension of a layer's output for the feature."""
+    for layer, shape in now.items():
+        before = tuple(there.get(layer, shape))
+        if before != tuple(shape):
+            raise UsageError(
+                f"{config.out} holds tiles of layer {layer!r} as {before} (features, height, width), and now it is "
+                f"{tuple(shape)}: what was made there shows something else; give another --out, or --fresh"
+            )

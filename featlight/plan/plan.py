@@ -165,6 +165,12 @@ class Plan:
         """Of a layer's output in a variant's first octave: (C, H, W) or (C,)."""
         return self.layers[str(self.settings[variant].recipe.first_size)][layer]
 
+    @property
+    def folders(self) -> dict[str, str]:
+        """By layer, the folder of its features' tiles."""
+        features = [planned.tile for planned in self.tiles if not planned.tile.is_named]
+        return {tile.terms[0].layer: tile.name.partition("/")[0] for tile in features}
+
     def add(self, wanted: Sequence[Planned]) -> None:
         """Append what is not there yet, in chunks of its own, so that the chunks there stay as they are."""
         known = set(self.tiles)

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, ValidationError
 from featlight.config.recipe import LARGEST_SIZE
 from featlight.config.schema import Figure
 from featlight.config.settings import Settings
-from featlight.config.tile import LARGEST_FEATURE, MOST_TILES, Term, Tile, file_name
+from featlight.config.tile import LARGEST_FEATURE, MOST_TILES, Term, Tile, is_plain
 from featlight.config.words import check_words
 from featlight.plan.plan import FORMAT, NetworkInfo, Plan, Planned
 from featlight.plan.selection import RememberedLayers, check_term
@@ -113,7 +113,7 @@ def _is_written_so(ours: Any, theirs: Any) -> bool:
 def _tiles(file: _PlanFile) -> list[Planned]:
     """Those of the file: each of a variant and of layers that the file knows, and of a name of its own."""
     for variant in file.fingerprints:
-        if variant != "" and (variant != file_name(variant) or len(variant) > LONGEST_NAME):
+        if variant != "" and (not is_plain(variant) or len(variant) > LONGEST_NAME):
             raise ValueError("variant: a name that is none")
     tiles = [Planned(entry.variant, Tile(entry.name, entry.terms)) for entry in file.tiles]
     for planned in tiles:

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from featlight.config.schema import Config
 from featlight.config.settings import Settings
-from featlight.config.tile import MOST_TILES, Term, Tile, feature_tile
+from featlight.config.tile import MOST_TILES, Index, Region, Term, Tile, feature_tile, folder_names
 from featlight.errors import UsageError
 from featlight.models.layer_info import Layer
 from featlight.plan.plan import Planned
@@ -13,6 +13,9 @@ from featlight.plan.plan import Planned
 
 class Layers(Protocol):
     """A network's layers at one image size: surveyed, or as a plan remembers them."""
+
+    @property
+    def names(self) -> Sequence[str]: ...  # of all modules
 
     def need(self, name: str, network_name: str) -> Layer: ...
 
@@ -23,6 +26,11 @@ class RememberedLayers:
     def __init__(self, shapes: Mapping[str, Sequence[int]]) -> None:
         self._shapes = shapes
 
+    @property
+    def names(self) -> Sequence[str]:
+        """Of those layers; a run has given them their folders."""
+        return list(self._shapes)
+
     def need(self, name: str, network_name: str) -> Layer:
         """The layer of that name.
 
@@ -32,13 +40,16 @@ class RememberedLayers:
         return Layer(name, tuple(self._shapes[name]), calls=1)
 
 
-def wanted_tiles(config: Config, surveys: Mapping[int, Layers], name: str) -> list[Planned]:
+def wanted_tiles(
+    config: Config, surveys: Mapping[int, Layers], name: str, folders: Mapping[str, str] | None = None
+) -> list[Planned]:
     """Every tile that a config asks for, in order.
 
     Args:
         config: settled.
         surveys: of the network, by image size in pixels, one for each recipe's first octave.
         name: of the network, for messages.
+        folders: by layer, those that a run has given their tiles already.
 
     Raises:
         UsageError: a layer, feature or position that the network does not have.
@@ -52,12 +63,13 @@ def wanted_tiles(config: Config, surveys: Mapping[int, Layers], name: str) -> li
                     check_term(term, survey.need(term.layer, name))
                 wanted.append(Planned(variant, tile))
             continue
+        names = folder_names(survey.names, folders or {})
         for layer_name, spec in (config.layer or {}).items():
             layer = survey.need(layer_name, name)
             spec = config.features if spec is None else spec
             features = range(layer.features) if spec == "all" else spec
             _check_count(len(wanted) + len(features) * _positions(layer, settings))
-            for tile in _layer_tiles(layer, features, settings):
+            for tile in _layer_tiles(layer, names[layer_name], features, settings):
                 check_term(tile.terms[0], layer)
                 wanted.append(Planned(variant, tile))
     return wanted
@@ -77,23 +89,26 @@ def _positions(layer: Layer, settings: Settings) -> int:
     return height if settings.region == "row" else height * width
 
 
-def _layer_tiles(layer: Layer, features: Sequence[int], settings: Settings) -> Iterator[Tile]:
+def _layer_tiles(layer: Layer, folder: str, features: Sequence[int], settings: Settings) -> Iterator[Tile]:
+    def tile(feature: int | None, region: Region = "map", index: Index = None) -> Tile:
+        return feature_tile(layer.name, feature, region, index, folder=folder)
+
     if settings.region == "all":
-        yield feature_tile(layer.name, None)
+        yield tile(None)
         return
     height, width = layer.map_size
     for feature in features:
         match settings.region, settings.index:
             case "row", "all":
-                yield from (feature_tile(layer.name, feature, "row", row) for row in range(height))
+                yield from (tile(feature, "row", row) for row in range(height))
             case "neuron", "all":
                 positions = ((row, column) for row in range(height) for column in range(width))
-                yield from (feature_tile(layer.name, feature, "neuron", position) for position in positions)
+                yield from (tile(feature, "neuron", position) for position in positions)
             case "prefix", "all":
-                yield from (feature_tile(layer.name, feature, "prefix", last) for last in range(height * width))
+                yield from (tile(feature, "prefix", last) for last in range(height * width))
             case region, index:
                 assert index != "all"
-                yield feature_tile(layer.name, feature, region, index)
+                yield tile(feature, region, index)
 
 
 def check_term(term: Term, layer: Layer) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from featlight.config.describe import brief
-from featlight.config.tile import file_name
 from featlight.drawing.sheet import Cell, Heading
 from featlight.plan.plan import Plan, Planned
 from featlight.store.contents import read_picture, read_vectors
@@ -27,7 +26,7 @@ class Section:
     @property
     def name(self) -> str:
         """Of its files, without suffix; distinct among the sections of a run."""
-        layer = file_name(self.layer) if self.layer else "named"
+        layer = self.tiles[0].tile.name.partition("/")[0] if self.layer else "named"
         return f"{self.variant}/{layer}" if self.variant else layer
 
     @property

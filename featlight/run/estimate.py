@@ -5,9 +5,9 @@ from pathlib import Path
 
 from featlight.config.schema import Config
 from featlight.console import format_bytes
+from featlight.engine.device import repeatable
 from featlight.engine.setup import Job, prepare
 from featlight.engine.step import NEW, step
-from featlight.engine.trainer import repeatable
 from featlight.objectives.objective import Objective
 from featlight.param.image import starting_images, to_bytes
 from featlight.plan.plan import Chunk

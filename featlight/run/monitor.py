@@ -6,12 +6,13 @@ import time
 from contextlib import ExitStack
 from types import TracebackType
 
+from featlight.console import say
 from featlight.distributed.signals import Stop
 from featlight.engine.progress import Progress
 from featlight.report.build import is_rendered, render
 from featlight.report.tensorboard.writer import TensorBoard
 from featlight.run.outcome import Outcome, outcome_of, summary
-from featlight.run.share import Share
+from featlight.run.share import Share, waiting_for
 from featlight.store.heartbeat import Heartbeat
 from featlight.store.records import RecordLog
 
@@ -32,13 +33,16 @@ class Monitor:
     """
 
     def __init__(self, share: Share, record_log: RecordLog, *, quiet: bool) -> None:
-        self._share, self._record_log = share, record_log
+        self._share, self._record_log, self._quiet = share, record_log, quiet
         self._job, self._store, self._plan = share.job, share.store, share.job.plan
         self._digests = {self._plan.digest(variant) for variant in self._plan.settings}
         before = {file: record for file, record in share.there.items() if record_log.has_made(file)}
         self._asked = {planned.file for planned in self._job.wanted}
         self._new = self._asked - before.keys()  # with what others have made since this process began
         self.pending = set(self._new)  # neither made nor failed
+        self._own = set(share.files)  # made by this worker, sooner or later
+        self._others_seen = False  # at work
+        self._silent = False
         self._failed: set[str] = set()
         self._slowest = 0.0  # seconds of a chunk
         self._looked = 0.0
@@ -79,6 +83,7 @@ class Monitor:
             file, failed = record["file"], record["status"] == "failed"
             if record["fingerprint"] not in self._digests or file not in self.pending | self._failed:
                 continue
+            self._others_seen |= file not in self._own
             self._slowest = max(self._slowest, (record["seconds"] or 0.0) * self._plan.batch_size)
             if file in self.pending:
                 new.append(record)
@@ -104,18 +109,32 @@ class Monitor:
         if self._draws:
             return
         last = time.monotonic()
+        if self.pending and others_gone is None and not self._quiet:
+            say(waiting_for(self._share, self.pending))
         while True:
             gone = others_gone is not None and others_gone.is_set()  # before looking, so that nothing is missed
             if self.look():
                 last = time.monotonic()
             if not self.pending and is_rendered(self._store, self._plan):
                 return
-            silent = time.monotonic() - last > max(PATIENCE, 2 * self._slowest)
-            if gone or (silent and others_gone is None):
+            self._silent = others_gone is None and time.monotonic() - last > max(PATIENCE, 2 * self._slowest)
+            if gone or self._silent:
                 return
             stop.check()
             self.progress.show("waiting for the other workers" if self.pending else "drawing")
             time.sleep(POLL)
+
+    def deserted(self) -> Share | None:
+        """A chunk that nobody makes, where this worker had nothing to make itself and has seen nobody else at work.
+
+        So the same command ends a run whose other workers never come; one that is lost at work is said, and waited for
+        again.
+        """
+        if self._share.chunks or self._others_seen or not self._silent or not self.pending:
+            return None
+        share = self._share.of_chunk_with(self.pending)
+        self._own |= share.files
+        return share
 
     def finish(self) -> Outcome:
         """Draw what is not drawn yet, and have TensorBoard say the last word."""

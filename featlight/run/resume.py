@@ -56,6 +56,6 @@ def _wanted(config: Config, plan: Plan) -> list[Planned] | None:
     sizes = {settings.recipe.first_size for settings in config.settings.values()}
     layers = {size: RememberedLayers(plan.layers.get(str(size), {})) for size in sizes}
     try:
-        return wanted_tiles(config, layers, config.model)
+        return wanted_tiles(config, layers, config.model, plan.folders)
     except KeyError:
         return None

@@ -1,12 +1,14 @@
 """What falls to one worker: its chunks that lack a tile, made and committed."""
 
+import os
 import socket
-from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from functools import partial
 
 from torch import Tensor
 
+from featlight.distributed.env import told_by
 from featlight.distributed.signals import Stop
 from featlight.engine.chunk_result import ChunkResult
 from featlight.engine.progress import Progress
@@ -52,6 +54,10 @@ class Share:
         """Of the tiles that it is to make."""
         plan = self.job.plan
         return {plan.tiles[i].file for number in self.chunks for i in plan.chunks[number]} & self.missing
+
+    def of_chunk_with(self, missing: Set[str]) -> "Share":
+        """The last chunk that lacks one of these tiles, as a share: who comes late begins with the first."""
+        return replace(self, chunks=self.job.plan.share(0, 1, missing)[-1:], missing=missing)
 
     def make(
         self,
@@ -101,3 +107,21 @@ class Share:
             f"worker {worker.rank + 1} of {worker.world_size} on {socket.gethostname()}, {self.job.device}: "
             f"{dealt} of {chunks} chunks, {len(self.chunks)} of them to be made"
         )
+
+
+def waiting_for(share: Share, missing: Collection[str]) -> str:
+    """For whom a worker waits, who says that there is anybody, and how to work alone.
+
+    Args:
+        share: of the worker.
+        missing: files of the tiles that are not there.
+    """
+    worker = share.job.worker
+    ranks = {number % worker.world_size for number in share.job.plan.share(0, 1, missing)} - {worker.rank}
+    others = [rank + 1 for rank in sorted(ranks)]
+    named = ", ".join(map(str, others[:8])) + (", ..." if len(others) > 8 else "")
+    told, alone = told_by(worker, os.environ)
+    return (
+        f"worker {worker.rank + 1} of {worker.world_size} waits for worker{'' if len(others) == 1 else 's'} {named}, "
+        f"of which {told} tell; to work alone, {alone}"
+    )

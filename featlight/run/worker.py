@@ -14,10 +14,10 @@ from featlight.distributed.env import ALONE, Worker
 from featlight.distributed.signals import Stop
 from featlight.engine.setup import Job, prepare
 from featlight.plan.plan import Plan
-from featlight.report.build import render
 from featlight.run.disk_space import check_room, expected_bytes
 from featlight.run.monitor import Monitor
-from featlight.run.outcome import Outcome, outcome_of
+from featlight.run.other import make_for_others
+from featlight.run.outcome import Outcome
 from featlight.run.share import Share
 from featlight.store.deletion import Deletion
 from featlight.store.records import RecordLog
@@ -76,11 +76,14 @@ def make(
         say(str(share))
     check_room(store.root, expected_bytes(job.plan, share.there, share.missing, job.config.extras))
     if worker.rank > 0:
-        return _make_for_others(share, stop)
+        return make_for_others(share, stop, others_gone)
     store.write_output("config.yaml", _config_text(job.config, job.plan).encode())
     with Monitor(share, before, quiet=quiet) as monitor:
         share.make(stop, look=monitor.look, callbacks=[monitor.progress], init=init)
         monitor.follow(stop, others_gone)
+        while (chunk := monitor.deserted()) is not None:
+            chunk.make(stop, look=monitor.look, callbacks=[monitor.progress], init=init)
+            monitor.look()
         return monitor.finish()
 
 
@@ -116,15 +119,6 @@ def _settle(job: Job, store: Store, prepare_again: Callable[[Config, Plan | None
         job = prepare_again(job.config, now)
     store.write_plan(job.plan)
     return job
-
-
-def _make_for_others(share: Share, stop: Stop) -> Outcome:
-    """The share of a worker that shows nothing; whoever commits the last tile draws."""
-    share.make(stop)
-    job, store = share.job, share.store
-    if share.chunks and not outcome_of(job, store, share.missing).missing:
-        render(store, store.extended_plan(job.plan))
-    return outcome_of(job, store, share.files)
 
 
 def _config_text(config: Config, plan: Plan) -> str:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from benchmarks import atlas, record, runs, steps
-from featlight.models.layers import frozen_copy
+from featlight.models.frozen import frozen_copy
 from featlight.models.prepared import PreparedNetwork
 from tests.conftest import hand_made
 

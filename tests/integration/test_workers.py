@@ -205,7 +205,7 @@ def test_workers_make_what_one_makes_and_the_last_draws(features, order, capsys)
 
 def test_what_another_worker_left_is_said_and_made_by_the_next_run(config, capsys, monkeypatch):
     monkeypatch.setattr("featlight.run.monitor.PATIENCE", 0.3)
-    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0"}.items():
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "TORCHELASTIC_RUN_ID": "1"}.items():
         monkeypatch.setenv(name, value)
     assert run(config) == 75
     told = capsys.readouterr()
@@ -263,7 +263,7 @@ def test_workers_that_start_together_load_once_each(config, monkeypatch):
         return create(self, plan)
 
     monkeypatch.setattr(Store, "create_plan", late)
-    assert not work(config, 1, 2).missing
+    assert not work(config, 1, 2, others_gone=threading.Event()).missing
     assert len(prepared) == 1
 
 

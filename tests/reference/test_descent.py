@@ -7,7 +7,7 @@ import torch
 
 import featlight
 from featlight.config.tile import feature_tile
-from featlight.models.layers import frozen_copy
+from featlight.models.frozen import frozen_copy
 from featlight.models.prepared import PreparedNetwork
 from featlight.objectives.objective import Objective
 from tests.conftest import awake

@@ -9,7 +9,8 @@ import torch
 import featlight
 from featlight.config.tile import feature_tile
 from featlight.models.extractor import LayerOutputs
-from featlight.models.layers import frozen_copy, survey
+from featlight.models.frozen import frozen_copy
+from featlight.models.layers import survey
 from featlight.objectives.losses import METRIC_FUNCTIONS
 from featlight.objectives.objective import Objective
 from tests.literal import descent, layer_function, layer_loss, trajectory

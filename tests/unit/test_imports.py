@@ -41,7 +41,7 @@ FREE_OF_TORCH = {
     *("report.sections", "report.build", "report.viewer.page", "run.resume", "run.disk_space"),
     *("cli.main", "cli.commands", "cli.show"),
 }
-LIGHTNING = {"engine.module", "engine.trainer", "engine.strategy", "engine.progress", "engine.setup"}
+LIGHTNING = {"engine.module", "engine.trainer", "engine.strategy", "engine.progress", "engine.setup", "engine.device"}
 
 
 def module_of(path: Path) -> str:

@@ -1,8 +1,10 @@
 """Networks of the user's own, by the path of a callable: `package.module:callable`."""
 
 import importlib
+import io
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ from torch import nn
 
 from featlight.errors import UsageError
 from featlight.models.sources.entry import Entry
+
+IMPORTING, CALLING = "importing it", "calling it"
 
 
 def entry(path: str) -> Entry:
@@ -26,26 +30,49 @@ def _imported(path: str) -> Callable[[], nn.Module]:
     """The callable, as one that surely gives a module."""
     module_name, _, name = path.partition(":")
     here = str(Path.cwd())
-    try:
-        sys.path.insert(0, here)  # the installed command does not look where the user stands
+    if not {here, ""} & set(sys.path[:1]):
+        # the installed command does not look where the user stands, as `python -m` does; a network may import late
+        sys.path.insert(0, here)
+    with _as_alone(path, IMPORTING):
         factory: Any = importlib.import_module(module_name)
         for part in name.split("."):
             factory = getattr(factory, part)
-    except Exception as error:  # the module is the user's own, and may fail in any way
-        raise UsageError(f"--model {path}: {_reason(error)}") from None
-    finally:
-        sys.path.remove(here)
 
     def build() -> nn.Module:
-        try:
+        with _as_alone(path, CALLING):
             network = factory() if not isinstance(factory, nn.Module) else factory
-        except Exception as error:
-            raise UsageError(f"--model {path}: calling it failed: {_reason(error)}") from None
         if not isinstance(network, nn.Module):
             raise UsageError(f"--model {path}: it gives a {type(network).__name__}, not an nn.Module")
         return network
 
     return build
+
+
+@contextmanager
+def _as_alone(path: str, doing: str) -> Iterator[None]:
+    """Run the user's own code, which may fail in any way, and has nothing to do with our command's words.
+
+    Raises:
+        UsageError: it failed, or ended the program.
+    """
+    words, said = sys.argv, io.StringIO()
+    sys.argv = [path.partition(":")[0]]
+    try:
+        with redirect_stderr(said):
+            yield
+    except SystemExit as error:
+        last = (said.getvalue().strip().splitlines() or [""])[-1]
+        reason = f" ({last})" if last else ""
+        raise UsageError(
+            f"--model {path}: {doing} ended the program, with exit code {error.code or 0}{reason}; put what is not the "
+            "network's under `if __name__ == '__main__'`"
+        ) from None
+    except Exception as error:
+        slip = f"{doing} failed: " if doing == CALLING else ""
+        raise UsageError(f"--model {path}: {slip}{_reason(error)}") from None
+    finally:
+        sys.argv = words
+    sys.stderr.write(said.getvalue())
 
 
 def _reason(error: Exception) -> str:

@@ -7,17 +7,27 @@ from torch import Tensor, nn
 
 from featlight.config.presets import EMBEDDED
 from featlight.errors import UsageError, WeightsError, unknown
-from featlight.models import weights as weight_files
+from featlight.models.sources import download
 from featlight.models.sources.entry import Entry
 
 # A transformer's positions fit one image size, so no octave could follow. By a name's start, px.
 FIXED_SIZES = {"vit_h_14": 518, "vit_": 224, "maxvit_": 224}
 HAS_AUXILIARY = ("inception_v3", "googlenet")
+TRANSFORMS_INPUT = (
+    torchvision.models.GoogLeNet,
+    torchvision.models.Inception3,
+)  # an attribute that others may have too
 
 
 def names() -> list[str]:
     every = torchvision.models.list_models(module=torchvision.models)
     return [name for name in every if not name.startswith(tuple(FIXED_SIZES))]
+
+
+def transform_input(network: nn.Module) -> None:
+    """Have a network of torchvision's bring its input from what its weights were trained with to what they expect."""
+    if type(network) in TRANSFORMS_INPUT:
+        network.transform_input = True  # type: ignore[assignment]
 
 
 def entry(model: str) -> Entry:
@@ -53,6 +63,6 @@ def entry(model: str) -> Entry:
         if name != "DEFAULT" and name not in choices.__members__:
             raise WeightsError(unknown("weights", name, ["DEFAULT", *choices.__members__, "none"], f"of {model}"))
         weights = choices[name] if name in choices.__members__ else choices.DEFAULT
-        return weights.name, weight_files.cached(weights.url, f"{model} {weights.name}")
+        return weights.name, download.cached(weights.url, f"{model} {weights.name}")
 
     return Entry(build_random, build_for, find, mean, std)

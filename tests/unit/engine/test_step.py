@@ -13,7 +13,8 @@ from featlight.engine.module import ImageOptimizer
 from featlight.engine.setup import prepare
 from featlight.engine.step import NEW, gradient_size, step
 from featlight.models.extractor import LayerOutputs
-from featlight.models.layers import frozen_copy, survey
+from featlight.models.frozen import frozen_copy
+from featlight.models.layers import survey
 from featlight.objectives.objective import Objective
 from featlight.param.image import noise, resize, starting_images
 

@@ -9,8 +9,9 @@ from torch import nn
 import featlight
 from featlight.errors import UsageError
 from featlight.models.extractor import LayerOutputs
+from featlight.models.frozen import frozen_copy
 from featlight.models.layer_info import Layer, table
-from featlight.models.layers import frozen_copy, list_layers, survey
+from featlight.models.layers import list_layers, survey
 from tests.conftest import hand_made
 
 CPU = torch.device("cpu")

@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import featlight
 from featlight.errors import UsageError
-from featlight.models.layers import frozen_copy
+from featlight.models.frozen import frozen_copy
 from featlight.models.prepared import PreparedNetwork, exact_dtype
 from tests.conftest import hand_made
 
@@ -155,7 +155,7 @@ def test_a_graph_that_gives_other_values_is_refused(monkeypatch):
         def forward(self, x):
             return {"4": torch.ones(1, 12, 15, 15)}
 
-    monkeypatch.setattr("featlight.models.prepared.traced", lambda network, names: Other())
+    monkeypatch.setattr("featlight.models.prepared.traced", lambda *words, **options: Other())
     plain = engine(torch.float32)
     assert plain.at(["4"]) is plain.as_it_is(["4"])
     frozen = frozen_copy(hand_made(), CPU, torch.float32)

@@ -5,8 +5,9 @@ import torch
 
 from featlight.config.validation import check
 from featlight.errors import UsageError
+from featlight.models.frozen import frozen_copy
 from featlight.models.layer_info import ImageMemory
-from featlight.models.layers import frozen_copy, survey
+from featlight.models.layers import survey
 from featlight.plan.batching import auto_batch_size, fewest_chunks
 from featlight.plan.reading import read_plan
 from featlight.plan.selection import wanted_tiles

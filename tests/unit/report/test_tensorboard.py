@@ -2,6 +2,7 @@
 
 import io
 import resource
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -160,7 +161,7 @@ def test_the_number_of_workers_changes_no_curve(config, monkeypatch):
     """The second worker's chunk is there first, and waits for its turn."""
     assert main(["--config", str(config), "--features", "0-11", "--out", "one"]) == 0
     settled = check({**read(config), "features": "0-11", "out": "two"}).settled()
-    make(settled, worker=Worker(1, 2))
+    make(settled, worker=Worker(1, 2), others_gone=threading.Event())
     make(settled, worker=Worker(0, 2))
     one, two = events("one"), events("two")
     assert sorted(one.Tags()["scalars"]) == sorted(two.Tags()["scalars"])
@@ -184,7 +185,7 @@ def test_a_chunk_that_nobody_makes_any_more_holds_nothing_back(config, monkeypat
 def test_a_log_whose_worker_has_died_is_caught_up_before_it_is_shown(config, monkeypatch):
     assert main(["--config", str(config), "--features", "0-11", "--out", "whole"]) == 0
     settled = check({**read(config), "features": "0-11", "out": "run"}).settled()
-    make(settled, worker=Worker(1, 2))
+    make(settled, worker=Worker(1, 2), others_gone=threading.Event())
     monkeypatch.setattr("featlight.run.monitor.PATIENCE", 0.1)
     with monkeypatch.context() as patch:
         patch.setattr("featlight.run.monitor.TensorBoard.add", lambda *_: None)  # dead before it has written anything

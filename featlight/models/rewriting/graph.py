@@ -5,7 +5,6 @@ sees fewer channels. A ReLU comes behind the maximum pool that follows it, where
 concatenation only those branches run that hold the features asked for.
 """
 
-import copy
 from bisect import bisect
 from collections.abc import Collection, Mapping, Sequence
 from itertools import accumulate
@@ -14,34 +13,10 @@ from typing import Any, TypeGuard
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
-from torchvision.models.feature_extraction import create_feature_extractor
 
 Features = Mapping[str, Collection[int]]  # by layer, those that are looked for
 Kept = Mapping[str, tuple[int, int]]  # by layer, the first and the last branch that run
 CHANNELS = "channels"  # in a node's `meta`: of the map that it gives
-
-
-def traced(network: nn.Module, layers: Sequence[str]) -> fx.GraphModule:
-    """The graph of a frozen network from images to the outputs of some layers, by name.
-
-    Raises:
-        Exception: torch.fx cannot trace it; tracing may raise anything.
-    """
-    try:
-        extractor = create_feature_extractor(network, list(layers), suppress_diff_warning=True)
-    finally:
-        network.eval()  # torchvision traces in train mode too, and leaves it so where it fails
-    extractor.eval()
-    return fx.GraphModule(extractor, extractor.graph)
-
-
-def without_inplace(network: nn.Module) -> nn.Module:
-    """A copy whose ReLUs and the like write into no tensor that they are given: a layer may give that one."""
-    network = copy.deepcopy(network)
-    for module in network.modules():
-        if getattr(module, "inplace", False):
-            module.inplace = False  # type: ignore[assignment]
-    return network
 
 
 def shortened(graph: fx.GraphModule) -> fx.GraphModule | None:
@@ -80,7 +55,7 @@ def _pool_before_relu(graph: fx.GraphModule, node: fx.Node) -> bool:
     """Put a ReLU behind the maximum pool that alone takes it: the same values and gradients, to the bit."""
     pool = graph.get_submodule(str(node.target)) if node.op == "call_module" else None
     relu = _input(node)
-    if type(pool) is not nn.MaxPool2d or pool.return_indices or not _is_alone(relu):
+    if type(pool) is not nn.MaxPool2d or "forward" in vars(pool) or pool.return_indices or not _is_alone(relu):
         return False
     if not _is(graph, relu, F.relu, nn.ReLU) or not _is_alone(_input(relu)):
         return False
@@ -166,7 +141,9 @@ def _copy(graph: fx.GraphModule) -> fx.Graph:
 def _narrowing_convolution(graph: fx.GraphModule, node: fx.Node) -> nn.Conv2d | None:
     """The node's module, where it is a plain 1 x 1 convolution to fewer channels."""
     module = graph.get_submodule(str(node.target)) if node.op == "call_module" else None
-    if type(module) is not nn.Conv2d or not isinstance(module._parameters.get("weight"), Tensor):
+    if type(module) is not nn.Conv2d or "forward" in vars(module):
+        return None
+    if not isinstance(module._parameters.get("weight"), Tensor):
         return None
     plain = (module.kernel_size, module.stride, module.padding, module.groups) == ((1, 1), (1, 1), (0, 0), 1)
     return module if plain and module.out_channels < module.in_channels else None
@@ -184,7 +161,8 @@ def _is_alone(node: Any) -> TypeGuard[fx.Node]:
 
 def _is(graph: fx.GraphModule, node: fx.Node, function: Any, module: type[nn.Module]) -> bool:
     if node.op == "call_module":
-        return type(graph.get_submodule(str(node.target))) is module
+        found = graph.get_submodule(str(node.target))
+        return type(found) is module and "forward" not in vars(found)
     return node.op == "call_function" and node.target is function
 
 

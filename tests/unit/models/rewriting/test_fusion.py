@@ -7,7 +7,7 @@ import torch
 import torchvision
 from torch import nn
 
-from featlight.models.fusion import Fold, find_folds, fold
+from featlight.models.rewriting.fusion import Fold, find_folds, fold_in
 from tests.conftest import awake
 
 NOISE = torch.rand(2, 3, 80, 80, generator=torch.Generator().manual_seed(3)) / 10 + 0.5
@@ -32,13 +32,13 @@ def test_torchvisions_networks_fold_and_keep_their_function(name, left):
     options = {"aux_logits": False, "init_weights": False} if "ception" in name or name == "googlenet" else {}
     network = awake(torchvision.models.get_model(name, **options), 80).requires_grad_(False)
     before = copy.deepcopy(network.state_dict())
-    folds = find_folds(network, NOISE)
-    folded = fold(network, folds)
+    folds = find_folds(network, [NOISE])
+    folded = fold_in(network, folds)
     assert count(network) - len(folds) == count(folded) == left
     with torch.no_grad():
         ours, theirs = folded(NOISE), network(NOISE)
         double = copy.deepcopy(network).double()
-        precise = fold(double, folds)(NOISE.double())
+        precise = fold_in(double, folds)(NOISE.double())
         exact = double(NOISE.double())
     assert (precise - exact).abs().max() < 1e-12 * exact.abs().max()
     # float32 convolutions round differently from one processor to the next: folded is no worse than as it was
@@ -69,7 +69,7 @@ class Strange(nn.Module):
 @pytest.mark.parametrize(("way", "folds"), [("plain", 1), ("twice taken", 0), ("twice called", 0), ("in place", 0)])
 def test_only_what_keeps_the_function_is_folded(way, folds):
     torch.manual_seed(0)
-    assert find_folds(awake(Strange(way), 16), NOISE) == [Fold("conv", "bn")] * folds
+    assert find_folds(awake(Strange(way), 16), [NOISE]) == [Fold("conv", "bn")] * folds
 
 
 def test_norms_without_weights_and_convolutions_with_biases():
@@ -84,11 +84,11 @@ def test_norms_without_weights_and_convolutions_with_biases():
         ),
         16,
     )
-    assert find_folds(network, NOISE) == [Fold("0", "1")]
-    folded = fold(network, [Fold("0", "1")])
+    assert find_folds(network, [NOISE]) == [Fold("0", "1")]
+    folded = fold_in(network, [Fold("0", "1")])
     assert isinstance(folded[1], nn.Identity)
     assert torch.allclose(folded(NOISE), network(NOISE), atol=1e-5)
 
 
 def test_a_network_that_cannot_run_folds_nothing():
-    assert find_folds(nn.Sequential(nn.Linear(7, 7)), NOISE) == []
+    assert find_folds(nn.Sequential(nn.Linear(7, 7)), [NOISE]) == []

@@ -1,0 +1,172 @@
+"""Whether a picture can be what it says: asked of the network before the first step, and of the images after the last.
+
+Before: an image must not depend on its neighbours, on chance or on earlier calls, or its picture shows something else,
+and other bits come with another order or number of workers. After: what was descended, folded and rewritten, must be
+the network as it was given, on the very images that it has led to.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from featlight.engine.device import is_out_of_memory
+from featlight.engine.witness import Witness
+from featlight.errors import UsageError
+from featlight.models.prepared import PreparedNetwork
+from featlight.param.image import noise
+
+Outputs = Mapping[str, Tensor]
+
+# By the network's type, what still counts as rounding: of the largest value that an image gives in a layer; feature by
+# feature, of that feature's largest, and a tenth of it of the layer's. Beyond that, 32 times what a change of the
+# images' last digits does: a deep network may amplify these.
+ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-3, torch.bfloat16: 0.1}
+AMPLIFIED = 32
+# Between equal numbers of images: on a CPU bits are equal (the last digit is given away all the same: a refusal must be
+# sure), and a GPU may add in another order.
+STEADY, REORDERED = 4, 1e-4  # of the largest value, the first times the images' last digit
+
+
+def check_network(network: PreparedNetwork, layers: Sequence[str], size: int, batch_size: int, name: str) -> None:
+    """Ask the network, as it was given and in the run's precision, for all layers of a run.
+
+    Args:
+        network: prepared.
+        layers: by name.
+        size: side of the first octave's images, in pixels.
+        batch_size: images that are to be optimised together.
+        name: of the network, for messages.
+
+    Raises:
+        UsageError: what an image gives depends on something else, or no gradient reaches it.
+    """
+    witness = Witness(network, layers, name)
+    for company in sorted({max(3, batch_size), 3}, reverse=True):
+        images = _company(network, size, company, noise, beside=noise)
+        try:
+            asked = _check_company(witness, images, _company(network, size, company, noise, beside=_far))
+            far = [_company(network, size, 3, _far, beside=kind) for kind in (noise, _far)]
+            _check_company(witness, *far)
+            witness.check_whole(torch.cat([images[:1], far[0][:1]]))
+            single = _check_alone(witness, network, images, asked, batch_size)
+            witness.check_gradient(images[: 1 if single else 2])
+        except Exception as error:  # of memory: the descent meets it again, with fewer images at a time
+            if not is_out_of_memory(error):
+                raise
+        else:
+            return
+
+
+Kind = Callable[[int, int], Tensor]  # from side and seed to an image
+
+
+def _company(network: PreparedNetwork, size: int, count: int, kind: Kind, *, beside: Kind) -> Tensor:
+    """Two images to ask for, and between them their neighbours.
+
+    Args:
+        network: that is to be asked.
+        size: side, in pixels.
+        count: of images.
+        kind: of the first and the last.
+        beside: kind of the neighbours.
+
+    Returns:
+        (count, 3, S, S); the first and the last are the same whatever the neighbours.
+    """
+    images = [kind(size, 0), *(beside(size, 2 + i) for i in range(count - 2)), kind(size, 1)]
+    return torch.stack(images).to(network.device, network.image_dtype)
+
+
+def _far(size: int, seed: int) -> Tensor:
+    """An image as a descent may end, or further out: pixels in [-3, 4), or ten times that for every other seed."""
+    return (70 * noise(size, seed) - 38) * (1 + 9 * (seed % 2))
+
+
+def _check_company(witness: Witness, ours: Tensor, theirs: Tensor) -> Outputs:
+    """The first and the last image beside others, beside again others, and beside the first ones again."""
+    first, other, again = witness.ask(ours), witness.ask(theirs), witness.ask(ours)
+    steady = STEADY * torch.finfo(ours.dtype).eps if ours.device.type == "cpu" else REORDERED
+    for layer in witness.layers:
+        if _differ(first[layer], again[layer], steady):
+            witness.refuse_unsteady(layer, ours)
+        if _differ(first[layer], other[layer], steady):
+            where = witness.first_difference(ours, theirs)
+            witness.refuse(layer, f"an image depends on its neighbours: beside others it gives something else{where}")
+    return first
+
+
+def _check_alone(witness: Witness, network: PreparedNetwork, images: Tensor, many: Outputs, batch_size: int) -> bool:
+    """Whether an image alone gives what it gives beside others; False where the network takes none alone."""
+    try:
+        one = witness.ask(images[:1])
+    except UsageError as error:
+        if batch_size > 1:
+            return False  # nobody asks for it
+        raise UsageError(f"{error}; batch_size: 2 or more is needed (--batch-size 2)") from None
+    for layer in witness.layers:
+        alone, beside = one[layer][:1], many[layer][:1]
+        if _differ(alone, beside, ROUNDING[network.dtype]):
+            nudged = witness.ask(_nudged(images, network.dtype))[layer][:1]
+            if _difference(alone, beside) > AMPLIFIED * _difference(nudged, beside):
+                witness.refuse(layer, "an image depends on its neighbours: alone it gives something else")
+    return True
+
+
+def check_final(
+    network: PreparedNetwork, images: Tensor, ours: Outputs, theirs: Outputs, features: Mapping[str, Collection[int]]
+) -> str | None:
+    """The first layer of which the network as it ran gives something else than as it was given; None for none.
+
+    Args:
+        network: prepared.
+        images: that a descent has led to, (N, 3, S, S); those that are not finite have failed and are left out.
+        ours: outputs of the network as it ran, by layer.
+        theirs: outputs of the network as it was given.
+        features: by layer, those that were looked for; all of a layer that is not among them.
+    """
+    nudged: Outputs | None = None
+    finite = images.isfinite().flatten(1).all(1)  # (N,)
+    for layer, output in theirs.items():
+        chosen = list(features.get(layer, range(output.shape[1])))
+        difference = _distance(ours[layer][:, chosen], output[:, chosen])[finite]  # (M, F)
+        each = output[:, chosen].abs().amax((2, 3))[finite]  # (M, F)
+        every = output.abs().amax((1, 2, 3))[finite, None]  # (M, 1)
+        tolerance = ROUNDING[network.dtype]
+        suspect = ~(difference <= tolerance * (each + every / 10))
+        if not suspect.any():
+            continue
+        if nudged is None:
+            nudged = network.untouched(tuple(theirs))(_nudged(images, network.dtype))
+        amplified = _distance(nudged[layer], output).amax(1)[finite, None]  # (M, 1)
+        if (suspect & ~(difference <= AMPLIFIED * amplified)).any():
+            return layer
+    return None
+
+
+def _nudged(images: Tensor, dtype: torch.dtype) -> Tensor:
+    """The images with other last digits, as a network of that type takes them."""
+    generator = torch.Generator("cpu").manual_seed(0)
+    draw = torch.rand(images.shape, generator=generator, dtype=torch.float32, device="cpu") * 2 - 1
+    return images * (1 + 2 * torch.finfo(dtype).eps * draw.to(images))
+
+
+def _differ(ours: Tensor, theirs: Tensor, tolerance: float) -> bool:
+    """Whether some image's outputs (N, ...) differ by more than so much of its largest value."""
+    pairs = zip(ours, theirs, strict=True)
+    return any(bool(_difference(one, other) > tolerance * other.nan_to_num().abs().amax()) for one, other in pairs)
+
+
+def _difference(ours: Tensor, theirs: Tensor) -> Tensor:
+    return _apart(ours, theirs).amax()
+
+
+def _distance(ours: Tensor, theirs: Tensor) -> Tensor:
+    """The largest difference of each feature's maps, (N, F, H, W) to (N, F)."""
+    return _apart(ours, theirs).amax((2, 3))
+
+
+def _apart(ours: Tensor, theirs: Tensor) -> Tensor:
+    """How far each value is off; two NaNs, and two equal infinities, are not."""
+    equal = (ours == theirs) | (ours.isnan() & theirs.isnan())
+    return torch.where(equal, 0, (ours - theirs).abs()).nan_to_num(torch.inf)

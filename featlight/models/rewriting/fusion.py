@@ -1,0 +1,198 @@
+"""Batch norms of a frozen network taken into the convolutions before them: the same function, a pass over memory less.
+
+Which norm follows which convolution is seen while the network runs, not read from names, so nesting does not matter:
+torchvision's BasicConv2d, a Sequential and a residual block alike. A norm that comes before its convolution stays.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from featlight.models.copying import duplicate
+from featlight.models.hooks import forward_hooks
+from featlight.models.rewriting.trace import is_hooked
+
+BATCH_NORM_ACT = "timm.layers.norm_act.BatchNormAct2d"  # a batch norm, then dropout and activation of its own
+TOLERANCE = 1e-3  # of the largest value of an output in float32; a fold that changes the function is off by far more
+
+
+class Fold(NamedTuple):
+    """A convolution and the batch norm that takes its output, by module name."""
+
+    convolution: str
+    norm: str
+
+
+def find_folds(network: nn.Module, images: Sequence[Tensor]) -> list[Fold]:
+    """Every batch norm of a frozen network that alone takes the output of a convolution, each called once.
+
+    Args:
+        network: in eval mode.
+        images: to run, (N, 3, S, S) of every size; the network may write into them.
+
+    Returns:
+        None of them where the folds, all together, would change an output of the network.
+    """
+    try:
+        first, *others = (_seen(network, each) for each in images)
+        folds = [fold for fold in first if all(fold in other for other in others)]
+        return folds if folds and _same(network, fold_in(network, folds), images[0], folds) else []
+    except (
+        Exception,
+        SystemExit,
+    ):  # a network may raise anything, at a size that it does not take or where it looks into a norm
+        return []
+
+
+def _seen(network: nn.Module, images: Tensor) -> list[Fold]:
+    names = _names(network)
+    calls: Counter[nn.Module] = Counter()
+    made: list[tuple[Tensor, int, nn.Module]] = []  # kept alive, so that no two are the same object
+    found: dict[nn.Module, nn.Module] = {}
+    uses = _Uses()
+
+    def enter(module: nn.Module, _: Any) -> None:
+        uses.inside = module
+
+    def look(module: nn.Module, given: Any, output: Any) -> None:
+        uses.inside = None
+        calls[module] += 1
+        if isinstance(module, nn.BatchNorm2d):
+            for tensor, version, convolution in made:
+                if tensor is given[0] and tensor._version == version:
+                    found[module] = convolution
+        elif isinstance(output, Tensor):
+            uses.forget(output)
+            made.append((output, output._version, module))
+
+    modules = [module for module in names if _can_fold(module)]
+    entering = [module.register_forward_pre_hook(enter) for module in modules]
+    try:
+        with forward_hooks([(module, look) for module in modules]), torch.no_grad(), uses:
+            network(images.clone(memory_format=torch.preserve_format))
+    finally:
+        for handle in entering:
+            handle.remove()
+    taken = {convolution: uses.of(output) for output, _, convolution in made}
+    return [
+        Fold(names[convolution], names[norm])
+        for norm, convolution in found.items()
+        if calls[norm] == calls[convolution] == 1
+        and taken[convolution] == {norm}
+        and all(uses.of(tensor) <= {norm} for tensor in [*norm.parameters(), *norm.buffers()])
+        and all(None not in uses.of(tensor) for tensor in convolution.parameters())
+    ]
+
+
+class _Uses(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own __init_subclass__
+    """Which modules' own operations take each tensor; None where it is no module's that is looked at."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.inside: nn.Module | None = None
+        self._takers: dict[int, set[nn.Module | None]] = {}
+
+    def of(self, tensor: Tensor) -> set[nn.Module | None]:
+        return self._takers.get(tensor.untyped_storage().data_ptr(), set())
+
+    def forget(self, tensor: Tensor) -> None:
+        """Begin with a tensor that is new: where it lies, another one may have been."""
+        self._takers.pop(tensor.untyped_storage().data_ptr(), None)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        for leaf in tree_leaves((args, kwargs)):
+            if isinstance(leaf, Tensor) and leaf.layout == torch.strided:
+                self._takers.setdefault(leaf.untyped_storage().data_ptr(), set()).add(self.inside)
+        return func(*args, **(kwargs or {}))
+
+
+def _names(network: nn.Module) -> dict[nn.Module, str]:
+    return {module: name for name, module in network.named_modules()}
+
+
+def _can_fold(module: nn.Module) -> bool:
+    """Whether it is a batch norm or a convolution, and nothing else: no subclass that does more, and nobody's hooks."""
+    if is_hooked(module) or "forward" in vars(module):
+        return False
+    if _is_norm(module):
+        return module._buffers.get("running_mean") is not None
+    # what computes its weights anew at every call (weight norm, parametrizations) must keep them
+    return type(module) is nn.Conv2d and isinstance(module._parameters.get("weight"), Tensor)
+
+
+def _is_norm(module: nn.Module) -> bool:
+    kind = type(module)
+    return kind is nn.BatchNorm2d or f"{kind.__module__}.{kind.__qualname__}" == BATCH_NORM_ACT
+
+
+class _Activation(nn.Module):
+    """What is left of a folded norm that held its activation."""
+
+    def __init__(self, norm: nn.Module) -> None:
+        super().__init__()
+        self.drop, self.act = norm.get_submodule("drop"), norm.get_submodule("act")
+
+    def forward(self, x: Tensor) -> Any:
+        return self.act(self.drop(x))
+
+
+def _same(network: nn.Module, other: nn.Module, images: Tensor, folds: Sequence[Fold]) -> bool:
+    """Whether every module gives what it gave, except for the convolutions that were folded into."""
+    left_out = {fold.convolution for fold in folds}
+    ours, theirs = _outputs(network, images, left_out), _outputs(other, images, left_out)
+    return len(ours) == len(theirs) and all(
+        (mine - yours).abs().amax() <= TOLERANCE * mine.abs().amax()
+        for mine, yours in zip(ours, theirs, strict=True)
+        if mine.numel()
+    )
+
+
+def _outputs(network: nn.Module, images: Tensor, left_out: Collection[str]) -> list[Tensor]:
+    outputs: list[Tensor] = []
+
+    def keep(_: nn.Module, __: Any, output: Any) -> None:
+        if isinstance(output, Tensor) and output.is_floating_point():
+            outputs.append(output.clone())
+
+    chosen = [(module, keep) for module, name in _names(network).items() if name not in left_out]
+    with forward_hooks(chosen), torch.no_grad():
+        network(images.clone(memory_format=torch.preserve_format))
+    return outputs
+
+
+def fold_in(network: nn.Module, folds: Collection[Fold]) -> nn.Module:
+    """A copy of a frozen network with these norms folded; what was a norm gives its input back, or activates it.
+
+    y = (W x + b - mean) / sqrt(var + eps) * gamma + beta, worked out in float64 and rounded once: torch's own
+    `fuse_conv_bn_weights` works in the network's type, and gives other bits.
+    """
+    network = duplicate(network)
+    for convolution_name, norm_name in folds:
+        convolution, norm = network.get_submodule(convolution_name), network.get_submodule(norm_name)
+        assert isinstance(convolution, nn.Conv2d)
+        assert isinstance(norm, nn.BatchNorm2d)
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        scale = (norm.running_var.double() + norm.eps).rsqrt()  # (C,)
+        shift = -norm.running_mean.double()  # (C,)
+        if convolution.bias is not None:
+            shift = shift + convolution.bias.double()
+        if norm.weight is not None:
+            scale = scale * norm.weight.double()
+        shift = shift * scale
+        if norm.bias is not None:
+            shift = shift + norm.bias.double()
+        weight = convolution.weight
+        folded = (weight.double() * scale[:, None, None, None]).to(weight.dtype)  # (C, C', K, K)
+        convolution.weight = nn.Parameter(folded, requires_grad=False)
+        convolution.bias = nn.Parameter(shift.to(weight.dtype), requires_grad=False)
+        parent, _, child = norm_name.rpartition(".")
+        setattr(
+            network.get_submodule(parent), child, nn.Identity() if type(norm) is nn.BatchNorm2d else _Activation(norm)
+        )
+    return network

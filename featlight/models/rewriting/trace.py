@@ -1,0 +1,164 @@
+"""The graph of a frozen network, only where it surely does what the network does, gradients included.
+
+A graph holds neither hooks nor modes of torch nor what is written without being used: `x.clamp_(-1, 1)` as a statement
+is no part of what a layer gives, and vanishes. Such networks run as they are.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+import torchvision
+from torch import Tensor, fx, nn
+from torch.utils._pytree import tree_leaves
+
+from featlight.models.copying import duplicate
+
+_WRAPPED = (math, torchvision.ops)  # as torchvision traces its own networks
+_LEAVES = tuple(
+    each for each in vars(torchvision.ops).values() if isinstance(each, type) and issubclass(each, nn.Module)
+)
+
+
+class NoGraphError(Exception):
+    """The network has no graph that surely does the same."""
+
+
+def traced(network: nn.Module, layers: Sequence[str], images: Tensor, *, inplace: bool = True) -> fx.GraphModule:
+    """The graph of a frozen network from images to the outputs of some layers, by name.
+
+    Args:
+        network: is not changed, and shares its parameters and buffers with the graph.
+        layers: by name; a module that is called several times means its last call.
+        images: to run; any will do.
+        inplace: whether modules that write into what they are given go on to.
+
+    Raises:
+        NoGraphError: the graph would do something else.
+        Exception: torch.fx cannot trace it; tracing may raise anything.
+    """
+    if any(is_hooked(module) for module in network.modules()):
+        raise NoGraphError("it has hooks")
+    structure = duplicate(network, share_tensors=True)  # tracing leaves its marks in what keeps its outputs
+    if not inplace:
+        for module in structure.modules():
+            if getattr(module, "inplace", False):
+                module.inplace = False  # type: ignore[assignment]
+    tracer = _Tracer(autowrap_modules=_WRAPPED)
+    graph = tracer.trace(structure)
+    modules = dict(structure.named_modules(remove_duplicate=False))
+    given = {layer: tracer.given.get(modules[layer]) for layer in layers}
+    nodes = {layer: proxy.node for layer, proxy in given.items() if isinstance(proxy, fx.Proxy)}
+    if len(nodes) < len(layers):
+        raise NoGraphError("it does not give every layer by itself")
+    _end_with(graph, nodes)
+    found = fx.GraphModule(structure, graph)
+    _refuse_writes(found, images)
+    found.graph.eliminate_dead_code()
+    found.recompile()
+    return found
+
+
+def is_hooked(module: nn.Module) -> bool:
+    """Whether somebody looks into what a module is given or gives, forward or back."""
+    return bool(
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
+    )
+
+
+def operations(outputs: Mapping[str, Tensor]) -> Counter[tuple[str, int, str]]:
+    """Which operations of autograd lie on the way to some outputs, and which takes what of which: a function's shape.
+
+    Returns:
+        How often each (operation, place of an input, operation that this comes from) is there.
+    """
+    left = [_behind_copies(output.grad_fn) for output in outputs.values()]
+    seen = set(left)
+    found: Counter[tuple[str, int, str]] = Counter()
+    while left:
+        node = left.pop()
+        for place, (other, _) in enumerate(node.next_functions if node is not None else ()):
+            before = _behind_copies(other)
+            found[_name(node), place, _name(before)] += 1
+            if before not in seen:
+                seen.add(before)
+                left.append(before)
+    return found
+
+
+def _behind_copies(node: Any) -> Any:
+    """The cut network keeps copies of what it gives, for what runs next may write into it."""
+    while _name(node) in ("CloneBackward", "AliasBackward"):
+        node = node.next_functions[0][0]
+    return node
+
+
+def _name(node: Any) -> str:
+    return "" if node is None else str(node.name()).rstrip("0123456789")
+
+
+class _Tracer(fx.Tracer):
+    """Notes what each module gave at its last call."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.given: dict[nn.Module, Any] = {}
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, _LEAVES) or super().is_leaf_module(m, module_qualified_name)
+
+    def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
+        self.given[m] = super().call_module(m, forward, args, kwargs)
+        return self.given[m]
+
+
+def _end_with(graph: fx.Graph, nodes: Mapping[str, fx.Node]) -> None:
+    """Cut what comes after the last of some nodes, and have the graph give them."""
+    for node in reversed(list(graph.nodes)):
+        if node in nodes.values():
+            break
+        graph.erase_node(node)
+    graph.output(dict(nodes))
+
+
+def _refuse_writes(graph: fx.GraphModule, images: Tensor) -> None:
+    """Raise NoGraphError where something is written into a tensor that is taken elsewhere too."""
+    run = _Writes(graph, garbage_collect_values=False)
+    with torch.no_grad():
+        run.run(images)
+    order = {node: place for place, node in enumerate(graph.graph.nodes)}
+    for writer, memory in run.written:
+        for node, memories in run.memories.items():
+            if order[node] < order[writer] and memory in memories:
+                late = [user for user in node.users if order[user] > order[writer]]
+                if late:
+                    raise NoGraphError(f"{writer.name} writes into what {late[0].name} takes")
+
+
+class _Writes(fx.Interpreter):
+    """Runs a graph, and notes where each node's tensors lie and which nodes write into what they are given."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.memories: dict[fx.Node, set[int]] = {}
+        self.written: list[tuple[fx.Node, int]] = []
+
+    def run_node(self, n: fx.Node) -> Any:
+        given = [tensor for node in n.all_input_nodes for tensor in _tensors(self.env[node])]
+        before = [tensor._version for tensor in given]
+        result = super().run_node(n)
+        changed = [tensor for tensor, version in zip(given, before, strict=True) if tensor._version != version]
+        self.written += [(n, memory) for tensor in changed for memory in _memory(tensor)]
+        self.memories[n] = {memory for tensor in _tensors(result) for memory in _memory(tensor)}
+        return result
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    yield from (leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor))
+
+
+def _memory(tensor: Tensor) -> Iterator[int]:
+    if tensor.layout == torch.strided and tensor.untyped_storage().data_ptr():
+        yield tensor.untyped_storage().data_ptr()
