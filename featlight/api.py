@@ -2,7 +2,7 @@
 
 import operator
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, SupportsIndex
 
@@ -10,10 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from featlight.config.normalization import Normalization
+from featlight.config.optimizer import python_name
 from featlight.config.presets import DEFAULT_LAYERS
 from featlight.config.recipe import Recipe
 from featlight.config.settings import Channels
 from featlight.config.tile import Index, Metric, Tile
+from featlight.config.transforms import Own
 from featlight.config.validation import check
 from featlight.distributed.signals import Stop
 from featlight.engine.device import device_named
@@ -36,14 +39,14 @@ def visualize(
     features: str | SupportsIndex | Sequence[SupportsIndex] | Tensor | np.ndarray[Any, Any] = "all",
     *,
     tiles: Sequence[Tile] | None = None,
-    recipe: Recipe | None = None,
+    recipe: Recipe | str | None = None,
     region: Literal["map", "row", "neuron", "prefix", "all"] = "map",
     index: Index | Literal["all"] = None,
     metric: Metric = "l1",
     target: float = 200.0,
     init: str | Path | Tensor = "noise",
     seed: int = 999,
-    normalize: Literal["none", "weights"] = "none",
+    normalize: Normalization | Literal["auto", "none", "weights"] = "auto",
     channels: Channels = "auto",
     device: str | torch.device = "auto",
     precision: Literal["fp32", "bf16", "fp64"] = "fp32",
@@ -59,14 +62,16 @@ def visualize(
             Sequential; several of these, or {layer: features}; None for the network's own default.
         features: `all`, a number, numbers (an array or tensor of them too), or words as in `0-15,199`.
         tiles: instead of layer and features, objectives with names of their own.
-        recipe: how to descend; None for the network's own, else the article's.
+        recipe: how images are made, or the name of a recipe; None for `natural`. Its transforms, optimizer and
+            parameterization may be functions and classes of one's own, without `out`.
         region: neurons of each feature's map.
         index: which row, neuron or prefix; `all` for a tile for each.
         metric: distance to the target that is minimised.
         target: activation that every chosen neuron is drawn to.
         init: `noise`, `noise-per-feature`, `gray`, an image file, or a tensor (3, S, S) or (N, 3, S, S).
         seed: of the starting noise.
-        normalize: `weights` feeds what the weights were trained with; for networks from `featlight.load`.
+        normalize: `weights` feeds what the weights were trained with, `none` raw pixels; `auto`: `weights` where it is
+            known (networks from `featlight.load_model`) and the recipe's range is bounded; or a mean and std.
         channels: which dimension of a layer's output is the feature, `first` or `last`, where `auto` cannot tell.
         device: `auto` (CUDA where there is one), or any that torch names.
         precision: `fp32`, `bf16` (the network only), or `fp64` (everything).
@@ -109,6 +114,8 @@ def visualize(
         "float_images": out is not None,
     }
     config = check(values)
+    for name in _functions(config.recipe) if out is not None else ():
+        raise UsageError(f"recipe: {name} given with out; no plan can hold what is a function or class of Python's")
     pixels = init.detach().float() if isinstance(init, Tensor) else None
     where = None if device == "auto" else device_named(device)
     given: dict[str, Any] = {"network": network, "device": where, "init": pixels, "threads": torch.get_num_threads()}
@@ -117,7 +124,7 @@ def visualize(
         try:
             if out is None:
                 job = prepare(config, **given)
-                images, records = make_in_memory(job, stop, pixels, quiet=not progress)
+                images, alphas, records = make_in_memory(job, stop, pixels, quiet=not progress)
                 made: Sequence[Planned] = job.wanted
             else:
                 made = make(config, stop=stop, quiet=not progress, **given).tiles
@@ -128,7 +135,24 @@ def visualize(
     title = " ".join([source.model, *(config.layer or {})])
     if config.out is not None:
         return result_of(Store(Path(config.out)), made, title)
-    return Result(made, [records[p.file] for p in made], title, lambda place: images[made[place].file])
+    return Result(
+        made,
+        [records[planned.file] for planned in made],
+        title,
+        lambda place: images[made[place].file],
+        lambda place: alphas.get(made[place].file),
+    )
+
+
+def _functions(recipe: Recipe) -> Iterator[str]:
+    """The names of what in a recipe is a user's own code."""
+    for transform in (*recipe.transforms, *(recipe.object_transforms or ())):
+        if isinstance(transform, Own):
+            yield transform.word
+    if recipe.optimizer.function is not None:
+        yield recipe.optimizer.name
+    if isinstance(recipe.parameterization, type):
+        yield python_name(recipe.parameterization)
 
 
 def _layers(network: nn.Module, layer: Any) -> Any:

@@ -28,6 +28,19 @@ def decode_png(content: bytes) -> Image.Image:
     return picture
 
 
+def laid_on_white(picture: Image.Image, opacity: Image.Image) -> Image.Image:
+    """A picture as it looks on white paper.
+
+    Args:
+        picture: RGB.
+        opacity: gray, of its size, black where it is clear.
+
+    Raises:
+        ValueError: they differ in size.
+    """
+    return Image.composite(picture, Image.new("RGB", picture.size, "white"), opacity)
+
+
 def is_whole_png(content: bytes) -> bool:
     """Whether every part of a PNG is there and bears out its own checksum; what it shows is not looked at."""
     if not content.startswith(b"\x89PNG\r\n\x1a\n"):

@@ -15,16 +15,20 @@ from featlight.config.paths import expanded
 from featlight.drawing.atlas import draw_grid, usual_side
 from featlight.drawing.sheet import Cell
 from featlight.errors import FeatlightError, UsageError
-from featlight.image_io import encode_jpeg
+from featlight.image_io import encode_jpeg, laid_on_white
 from featlight.param.image import to_bytes
 from featlight.plan.plan import Planned
-from featlight.store.contents import read_picture, read_tensors
+from featlight.store.contents import read_alpha, read_picture, read_tensors
 from featlight.store.records import TileRecord
 from featlight.store.store import Store
 
 NOTEBOOK_WIDTH = 1600  # px, of the grid in a notebook
 NOTEBOOK_TILES = 1024  # at most, so that the number under each can still be read
 NOTEBOOK_QUALITY = 90  # of its JPEG; a PNG is three times larger, and the notebook's file holds it
+
+
+def _no_alpha(_: int) -> None:
+    return None
 
 
 @dataclass(frozen=True)
@@ -36,12 +40,14 @@ class Result:
         records: one per tile, with name, status, activations and gradient norm; see the README.
         title: of the grid.
         read: gives one image (3, H, W) by its place.
+        read_alpha: gives its transparency (H, W), uint8, by its place; None where it has none.
     """
 
     tiles: Sequence[Planned]
     records: Sequence[TileRecord]
     title: str
     read: Callable[[int], Tensor]
+    read_alpha: Callable[[int], Tensor | None] = _no_alpha
 
     def __len__(self) -> int:
         return len(self.tiles)
@@ -62,6 +68,24 @@ class Result:
             raise UsageError("images of several sizes: take them one by one, as result[i]")
         return torch.stack(images)
 
+    @property
+    def alphas(self) -> Tensor | None:
+        """How opaque each place of each image is, (N, H, W), from 0, clear, to 1; on the CPU.
+
+        None where no image has a transparency; beside others, one without any is opaque.
+
+        Raises:
+            UsageError: variants have images of several sizes.
+        """
+        found = [self.read_alpha(place) for place in range(len(self))]
+        if all(alpha is None for alpha in found):
+            return None
+        opaque = torch.full((1, 1), 255, dtype=torch.uint8, device="cpu")
+        known = [opaque.expand(self[place].shape[1:]) if alpha is None else alpha for place, alpha in enumerate(found)]
+        if len({alpha.shape for alpha in known}) != 1:
+            raise UsageError("images of several sizes: take their transparencies one by one, as result.read_alpha(i)")
+        return torch.stack(known).float() / 255
+
     def show(self) -> Image.Image:
         """The labelled grid of all images, as Pillow draws it; in a notebook the result shows it by itself."""
         return draw_grid([self._cell(place) for place in range(len(self))], title=self.title)
@@ -72,7 +96,12 @@ class Result:
         if record["status"] == "failed":
             return Cell(label, None, f"failed: {record['reason']}")
         mark = f"dead: {record['reason']}" if record["status"] == "dead" else None
-        return Cell(label, lambda: Image.fromarray(to_bytes(self[place][None])[0].numpy()), mark)
+        return Cell(label, lambda: self._picture(place), mark)
+
+    def _picture(self, place: int) -> Image.Image:
+        """What is shown of an image: on white where it has a transparency."""
+        picture, alpha = Image.fromarray(to_bytes(self[place][None])[0].numpy()), self.read_alpha(place)
+        return picture if alpha is None else laid_on_white(picture, Image.fromarray(alpha.numpy()))
 
     def __repr__(self) -> str:
         return f"<{self.title}: {self._counts()}>"
@@ -145,4 +174,11 @@ def result_of(store: Store, tiles: Sequence[Planned], title: str) -> Result:
         pixels = torch.from_numpy(np.array(read_picture(store.folder, store.root / planned.file)))  # (H, W, 3)
         return pixels.permute(2, 0, 1).float() / 255
 
-    return Result(tiles, [records[planned.file] for planned in tiles], title, read)
+    def alpha(place: int) -> Tensor | None:
+        planned = tiles[place]
+        path, *rest = store.parts(planned, plan)
+        if not rest or records[planned.file]["status"] == "failed":
+            return None
+        return torch.from_numpy(np.array(read_alpha(store.folder, rest[0], read_picture(store.folder, path).size)))
+
+    return Result(tiles, [records[planned.file] for planned in tiles], title, read, alpha)

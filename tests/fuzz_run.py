@@ -44,7 +44,13 @@ OCTAVES = [
     {"size": 24, "steps": 2, "lr": [0.1, 0.05], "sigma": [1.0, 0.5]},
     {"size": 32, "steps": 1, "lr": [0.1, 0.05], "sigma": None},
 ]
-COMMON = {"batch_size": 2, "threads": 1, "devices": 1, "recipe": {"octaves": OCTAVES, "gradient": "rms"}}
+COMMON = {
+    "model": "tiny_inception",
+    "batch_size": 2,
+    "threads": 1,
+    "devices": 1,
+    "recipe": {"octaves": OCTAVES, "gradient": "rms"},
+}
 CONFIGS: dict[str, dict[str, Any]] = {
     "layers": {
         **COMMON,

@@ -28,6 +28,7 @@ from featlight.cli.main import main as command
 from tests import ROOT
 
 CONFIG = {
+    "model": "tiny_inception",
     "layer": ["Mixed_3a"],
     "features": "0-31",
     "batch_size": 2,

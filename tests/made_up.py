@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,13 @@ from PIL import Image
 from featlight.config.recipe import Octave, Recipe
 from featlight.config.settings import Settings
 from featlight.config.tile import Tile, feature_tile
+from featlight.image_io import encode_png
 from featlight.plan.plan import NetworkInfo, Plan, Planned
 from featlight.store.store import Store
 
 RECIPE = Recipe((Octave(32, 4, (0.4, 0.3), (1.2, 0.6)), Octave(40, 3, (0.3, 0.1))), gradient="rms")
 STEPS = RECIPE.total_steps
+MACO = Recipe((Octave(32, 4, (0.4, 0.3)), Octave(40, 3, (0.3, 0.1))), parameterization="maco", range="sigmoid")
 
 
 def color(number: int) -> tuple[int, int, int]:
@@ -24,6 +27,11 @@ def color(number: int) -> tuple[int, int, int]:
 
 def flat(number: int) -> Image.Image:
     return Image.new("RGB", (40, 40), color(number))
+
+
+def half(number: int) -> Image.Image:
+    """A transparency: clear at the left, opaque at the right."""
+    return Image.fromarray(np.repeat(np.uint8([[0] * 20 + [255] * 20]), 40, 0))
 
 
 def activation(number: int) -> float:
@@ -82,6 +90,7 @@ def made_up_run(
     weights: str = "embedded weights",
     octaves: bool = False,
     vectors: "Mapping[str, np.ndarray] | None" = None,
+    alpha: Callable[[int], Image.Image] | None = None,
 ) -> Store:
     """Write the plan, tiles, records and vectors of a run.
 
@@ -95,8 +104,9 @@ def made_up_run(
         weights: in words.
         octaves: whether to keep the ends of the octaves.
         vectors: by layer, (features, width).
+        alpha: a tile's transparency, given its feature; the recipe is then one that makes them.
     """
-    plan = made_up_plan(variants=variants, weights=weights)
+    plan = made_up_plan(variants=variants, weights=weights, recipe=RECIPE if alpha is None else MACO)
     # vectors hold a number for every feature of their layer, whether or not it has a tile
     widths = {layer: vectors[layer].shape[1] if vectors else 0 for layer in layers}
     plan.layers = {"32": {layer: (max(features, widths[layer]), 4, 4) for layer, features in layers.items()}}
@@ -114,12 +124,15 @@ def made_up_run(
         if status == "missing":
             continue
         start, end = (0.0, 0.0) if status == "dead" else (0.25, activation(number))
-        buffer = io.BytesIO()
+        buffer, transparency = io.BytesIO(), None
         picture(number).save(buffer, "PNG", compress_level=1)
         if status != "failed":
             path = root / planned.file
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(buffer.getvalue())
+            if alpha is not None:
+                transparency = encode_png(alpha(number), {"Software": "featlight 0"})
+                store.write(store.alpha_path(planned.file), transparency)
             for place in range(1, octaves * len(RECIPE.octaves) + 1):
                 store.write(store.octave_path(planned.file, place), buffer.getvalue())
         lines.append(
@@ -139,6 +152,7 @@ def made_up_run(
                     "seconds": 0.5,
                     "sha256": f"{planned.variant}{layer}{number}",
                     "bytes": len(buffer.getvalue()),
+                    "alpha_sha256": transparency and sha256(transparency).hexdigest(),
                     "fingerprint": plan.digest(planned.variant),
                 }
             )

@@ -13,7 +13,9 @@ from featlight.analysis.image_metrics import Area, activity_overlap, affected_ar
 from featlight.config.recipe import NAMED_STARTS, Recipe
 from featlight.config.tile import Tile, feature_tile
 from featlight.errors import FeatlightError
-from featlight.param.image import blur, resize, starting_images, to_bytes
+from featlight.param.image import to_bytes
+from featlight.param.registry import parameterization_of
+from featlight.param.starts import starting_parameters
 from featlight.plan.plan import Plan, Planned
 from featlight.store.contents import read_picture, read_tensors
 from featlight.store.store import Store
@@ -49,12 +51,14 @@ def undisturbed(plan: Plan, planned: Planned) -> Tensor | None:
 
 @lru_cache(maxsize=4)
 def _undisturbed(recipe: Recipe, init: str, seed: int, tile: Tile | None) -> Tensor:
-    image = starting_images(init, recipe.first_size, seed, [tile or feature_tile("any", 0)])  # (1, 3, S, S)
+    own = parameterization_of(recipe)
+    size = recipe.first_size, recipe.first_size
+    image = starting_parameters(own, init, size, seed, [tile or feature_tile("any", 0)])  # (1, 3, S, S)
     for step in recipe.steps():
-        image = resize(image, step.size)
+        image, size = own.resized(image, size, step.size), step.size
         if step.sigma is not None:
-            image = blur(image, step.sigma)
-    return to_bytes(image).permute(0, 3, 1, 2).double() / 255
+            image = own.smoothed(image, step.sigma, size)
+    return to_bytes(own.image(image, size)).permute(0, 3, 1, 2).double() / 255
 
 
 def changed_area(store: Store, plan: Plan, planned: Planned) -> Area | None:

@@ -12,9 +12,9 @@ from typing import Any
 from featlight.cli.commands import COMMANDS, Parser, hyphens
 from featlight.cli.making import last_lines, launch_of, make_run
 from featlight.config.paths import expanded
-from featlight.config.presets import DEFAULT_LAYERS
+from featlight.config.presets import DEFAULT_LAYERS, recipe_name
 from featlight.config.schema import Config
-from featlight.config.validation import check, read
+from featlight.config.validation import assign, check, read
 from featlight.console import PrintableFormatter, printable, say
 from featlight.distributed.env import (
     ALONE,
@@ -28,9 +28,9 @@ from featlight.errors import AloneError, FeatlightError, Interrupted, UsageError
 from featlight.store.store import Store
 from featlight.version import __version__
 
-TABLES = ("tiles", "variants", "figure", "recipe")  # keys of the config file alone
+TABLES = ("tiles", "variants", "figure")  # keys of the config file alone
 EPILOG = """
-Without a config, the embedded network's default layer is made, in a minute or two on two CPU cores.
+Without a config, a layer of EfficientNet-Lite0 is made, in a few minutes on two CPU cores.
 The same command again goes on where it was stopped, and makes only what is missing.
 Under srun and torchrun, each process is a worker.
 Exit codes: 0 done; 1 some tiles failed; 2 usage or config; 3 weights; 74 no room or no right to write;
@@ -56,13 +56,21 @@ def parser() -> Parser:
         if name in TABLES:
             continue
         flag, default = f"--{name.replace('_', '-')}", field.default
-        text = f"{field.description} (default: {default if default is not None else 'none given'})".replace("%", "%%")
+        shown = "none given" if default is None else recipe_name(default) if name == "recipe" else default
+        text = f"{field.description} (default: {shown})".replace("%", "%%")
         if isinstance(default, bool):
             result.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
         elif name == "layer":
             result.add_argument(flag, metavar="NAME", nargs="+", action="extend", help=text)
         else:
             result.add_argument(flag, metavar=name.upper(), help=text)
+    result.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="a key inside a table, as in recipe.optimizer.exponent=0.9 or recipe.octaves.0.steps=10; repeatable",
+    )
     do = result.add_argument_group("instead of a run, or of an ordinary one")
     do.add_argument(
         "--fresh", action="store_true", help="delete the run in the directory first: only files that its records name"
@@ -167,6 +175,10 @@ def _config(words: argparse.Namespace) -> Config:
             sources[name] = f"--{name.replace('_', '-')}"
             if name == "layer":
                 values.pop("tiles", None)  # a flag beats the file
+    for assignment in words.set:
+        assign(values, assignment)
+        key = assignment.partition("=")[0].partition(".")[0]
+        sources[key] = f"--set {key}"
     if words.features is not None and isinstance(values.get("layer"), dict):
         values["layer"] = list(values["layer"])  # likewise, also its features by layer
     return check(values, sources).settled(None if words.config is None else words.config.stem)

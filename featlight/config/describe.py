@@ -4,8 +4,12 @@ from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+from featlight.config.normalization import Normalization
+from featlight.config.optimizer import Optimizer
+from featlight.config.presets import recipe_name
 from featlight.config.recipe import Octave, Recipe
 from featlight.config.settings import SHARED, Settings, defaults_of
+from featlight.config.transforms import KINDS, transform_in_words
 
 CHECKSUM = 24  # characters of one that are shown
 BRIEF = ("metric", "target", "octaves", "gradient", "init", "seed")  # what `brief` says in words of its own
@@ -22,18 +26,19 @@ def facts(settings: Settings) -> dict[str, str]:
 
 def brief(settings: Settings) -> str:
     """How tiles are made, in a line: objective, recipe and start, and whatever else is not as usual."""
-    recipe = settings.recipe
+    recipe, name = settings.recipe, recipe_name(settings.recipe)
     sizes = ", ".join(str(octave.size) for octave in recipe.octaves)
     parts = [
         f"{settings.metric} to {settings.target:g}",
         f"{recipe.total_steps} steps at {sizes} px",
-        f"{recipe.gradient} gradient",
+        f"{recipe.gradient} gradient" if name is None else f"recipe {name}",
         f"start {settings.init[:CHECKSUM]}, seed {settings.seed}",
     ]
+    said = (*BRIEF, *SHARED) if name is None else (*BRIEF, *SHARED, *defaults_of(Recipe))
     unusual = (
         f"{key.replace('_', ' ')} {in_words(value)}"
         for key, value, default in _walk(settings)
-        if key not in (*BRIEF, *SHARED) and value != default
+        if key not in said and value != default
     )
     return " · ".join([*unusual, *parts])
 
@@ -76,6 +81,12 @@ def in_words(value: Any) -> str:
             return f"{first:g} to {last:g}"
         case tuple() | list():
             return ", ".join(map(in_words, value))
+    if isinstance(value, type):
+        return value.__qualname__
+    if isinstance(value, Optimizer | Normalization):
+        return value.in_words()
+    if type(value) in KINDS.values():
+        return transform_in_words(value)
     if is_dataclass(value) and not isinstance(value, type):
         defaults = defaults_of(type(value))
         given = {field.name: getattr(value, field.name) for field in fields(value)}

@@ -1,8 +1,11 @@
 """What featlight ships by name: recipes, and what suits which network. Plain data, no torch."""
 
+from featlight.config.optimizer import Optimizer
 from featlight.config.recipe import Octave, Recipe
+from featlight.config.transforms import Crop, Jitter, Noise, Pad, ResizedCrop, Rotate, Scale
 
 EMBEDDED = "tiny_inception"
+LITE = "efficientnet_lite0"
 
 ARTICLE = Recipe(
     (
@@ -10,6 +13,42 @@ ARTICLE = Recipe(
         Octave(size=340, steps=100, lr=(0.3, 0.2), sigma=(1.5, 0.4)),
         Octave(size=380, steps=100, lr=(0.2, 0.1), sigma=(1.1, 0.3)),
     )
+)
+
+# featlight's own: the image tensor itself, moved in its whitened spectrum.
+NATURAL = Recipe(
+    (
+        Octave(size=128, steps=48, lr=(0.03, 0.02), sigma=(0.5, 0.4)),
+        Octave(size=192, steps=48, lr=(0.02, 0.003), sigma=(0.4, 0.3)),
+    ),
+    range="sigmoid",
+    color="decorrelated",
+    optimizer=Optimizer("spectral"),
+    transforms=(Jitter(8), Scale(0.9, 1.1), Rotate(-8, 8)),
+    object_transforms=(Jitter(8), ResizedCrop(0.45, 1.0, view=0.75, boxes=4), Rotate(-15, 15)),
+    redirected_relu=16,
+)
+
+# As lucid and lucent draw: Fourier coefficients by Adam. Source: lucid, `optvis/render.py` and `transform.py`.
+LUCID = Recipe(
+    (Octave(size=128, steps=512, lr=(0.05, 0.05)),),
+    parameterization="fourier",
+    range="sigmoid",
+    color="decorrelated",
+    optimizer=Optimizer("adam"),
+    transforms=(Pad(12), Jitter(8), Scale(0.9, 1.1), Rotate(-10, 10), Jitter(4)),
+    redirected_relu=16,
+)
+
+# Phases alone, magnitudes as in photographs. Source: Fel et al. 2023, "Unlocking feature visualization for deeper
+# networks", and their Horama.
+MACO = Recipe(
+    (Octave(size=320, steps=128, lr=(0.5, 0.05)),),
+    parameterization="maco",
+    range="sigmoid",
+    color="decorrelated",
+    optimizer=Optimizer("nadam"),
+    transforms=(Crop(boxes=4, side=(0.6, 0.3), spread=0.15, view=0.5), Noise(0.05, 0.05)),
 )
 
 # The embedded network's gradients differ in size from feature to feature, so each is brought to one size.
@@ -22,16 +61,19 @@ TINY_INCEPTION = Recipe(
     gradient="rms",
 )
 
-# What featlight knows of a network before it loads it. Others name a layer, and run the article's recipe.
+RECIPES = {"article": ARTICLE, "natural": NATURAL, "lucid": LUCID, "maco": MACO, EMBEDDED: TINY_INCEPTION}
+
+
+def recipe_name(recipe: Recipe) -> str | None:
+    """The name of a recipe that ships; None for another."""
+    return next((name for name, shipped in RECIPES.items() if shipped == recipe), None)
+
+
+# What featlight knows of a network before it loads it. Others name a layer.
 DEFAULT_LAYERS = {
     EMBEDDED: "Mixed_5a",
+    LITE: "blocks.4.0",
     "inception_v3": "Mixed_6b",
     "googlenet": "inception4c",
     "resnet50": "layer3",
 }
-RECIPES = {EMBEDDED: TINY_INCEPTION}
-
-
-def default_recipe(model: str) -> Recipe:
-    """The recipe that featlight ships for a network: its own, or the article's."""
-    return RECIPES.get(model, ARTICLE)

@@ -6,16 +6,20 @@ fingerprint, of a tile's own command and of what atlas, viewer, TensorBoard and 
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from hashlib import sha256
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from featlight.config.normalization import Named, Normalization, parse_normalization
+from featlight.config.optimizer import Optimizer, python_name
 from featlight.config.paths import PathWord
-from featlight.config.presets import EMBEDDED, default_recipe
-from featlight.config.recipe import Octave, Recipe
+from featlight.config.presets import EMBEDDED, LITE, NATURAL, RECIPES
+from featlight.config.recipe import Octave, Recipe, merged
 from featlight.config.tile import METRICS, Metric
+from featlight.config.transforms import KINDS, plain_transform
+from featlight.errors import unknown
 
 
 def _on_off(given: Any) -> Any:
@@ -51,6 +55,20 @@ def _auto_or_count(given: Any) -> Any:
     return count
 
 
+def parse_recipe(given: Any) -> Any:
+    """A recipe's name, or a table that may begin with another recipe and change a part of it."""
+    if isinstance(given, str):
+        if given not in RECIPES:
+            raise ValueError(unknown("recipe", given, RECIPES))
+        return RECIPES[given]
+    if isinstance(given, dict) and "base" in given:
+        base = given["base"]
+        if not isinstance(base, str) or base not in RECIPES:
+            raise ValueError(f"base: {unknown('recipe', str(base), RECIPES)}")
+        return merged(whole(RECIPES[base]), {key: value for key, value in given.items() if key != "base"})
+    return given
+
+
 Count = Annotated[Literal["auto"] | int, BeforeValidator(_auto_or_count)]
 Channels = Literal["auto", "first", "last"]
 AnyRegion = Literal["map", "row", "neuron", "prefix", "all"]
@@ -72,16 +90,19 @@ class Settings(Strict):
     """How images are made. As asked for in a config; as settled in a plan, with nothing left to chance."""
 
     model: str = _shared(
-        EMBEDDED,
-        f"a convolutional classification network of torchvision.models, {EMBEDDED} (embedded), "
+        LITE,
+        f"a convolutional classification network of torchvision.models, {LITE} (of ImageNet), {EMBEDDED} (a toy), "
         "or package.module:callable",
     )
     weights: PathWord = _shared(
         "DEFAULT",
         "a torchvision weights name, a file (FILE:entry for one in it), or none (random, drawn under the seed)",
     )  # settled: the SHA-256 of the network's state
-    normalize: Literal["none", "weights"] = _shared(
-        "none", "none: raw pixels; weights: the mean, std and input transform that the weights were trained with"
+    normalize: Annotated[Normalization | Named, BeforeValidator(parse_normalization)] = _shared(
+        "auto",
+        "none: raw pixels; weights: the mean, std and input transform that the weights were trained with; auto: "
+        "weights, or none where they are not known or the recipe's range is unbounded; in a file also a table of mean "
+        "and std",
     )
     channels: Channels = _shared(
         "auto",
@@ -100,10 +121,10 @@ class Settings(Strict):
         description="the row, row,column, or the prefix's last neuron in reading order, "
         "on the first octave's map; all: a tile for each",
     )
-    recipe: Recipe = Field(
-        default_factory=lambda given: default_recipe(given.get("model", EMBEDDED)),
-        description="octaves (size in pixels, steps, learning rates, blur sigmas in pixels) and gradient; "
-        "null: the network's own",
+    recipe: Annotated[Recipe, BeforeValidator(parse_recipe)] = Field(
+        NATURAL,
+        description=f"how images are made: {', '.join(RECIPES)}; in a file also a table of octaves and more, which may "
+        "begin with `base: natural` and change a part",
     )
     init: PathWord = Field(
         "noise", description="starting image: noise, noise-per-feature, gray (0.5), or the path of an image"
@@ -155,8 +176,19 @@ def _plain(table: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: plain(value) for key, value in values.items() if key in always or value != defaults[key]}
 
 
+def whole(recipe: Recipe) -> dict[str, Any]:
+    """A recipe in JSON's own types, every key said."""
+    return {field.name: plain(getattr(recipe, field.name)) for field in fields(Recipe)}
+
+
 def plain(value: Any) -> Any:
     """A value in JSON's own types; of a data class, what is not as usual."""
+    if isinstance(value, Optimizer):
+        return value.plain()
+    if type(value) in KINDS.values():
+        return plain_transform(value)
+    if isinstance(value, type):
+        return python_name(value)
     if is_dataclass(value):
         return _plain(type(value), {field.name: getattr(value, field.name) for field in fields(value)})
     return [plain(each) for each in value] if isinstance(value, tuple | list) else value
@@ -165,7 +197,8 @@ def plain(value: Any) -> Any:
 def defaults_of(table: type[Any]) -> dict[str, Any]:
     """The default of each field of a pydantic or data class; a marker where it has none."""
     if is_dataclass(table):
-        return {field.name: field.default for field in fields(table)}
+        made = {field.name: field.default_factory for field in fields(table) if field.default_factory is not MISSING}
+        return {field.name: field.default for field in fields(table)} | {name: make() for name, make in made.items()}
     return {key: field.default for key, field in table.model_fields.items()}
 
 

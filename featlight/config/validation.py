@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -9,13 +10,14 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from featlight.config import yaml_limits
-from featlight.config.recipe import Octave, Recipe
+from featlight.config.presets import NATURAL
+from featlight.config.recipe import Octave, Recipe, Regularizers
 from featlight.config.schema import Config, Figure
-from featlight.config.settings import Variant
+from featlight.config.settings import Variant, parse_recipe, whole
 from featlight.config.tile import PLAIN, Term, Tile, file_name
 from featlight.config.words import check_words
-from featlight.config.yaml_words import Loader, TwiceError
+from featlight.config.yaml import limits
+from featlight.config.yaml.loader import Loader, TwiceError
 from featlight.errors import UsageError, unknown
 
 
@@ -26,8 +28,9 @@ def _names(table: type[Any]) -> tuple[str, ...]:
 # The keys that may stand inside each table, for the nearest name of one that may not.
 _TABLES: dict[str, tuple[str, ...]] = {
     "": tuple(Config.model_fields),
-    "recipe": _names(Recipe),
+    "recipe": ("base", *_names(Recipe)),
     "octaves": _names(Octave),
+    "regularizers": _names(Regularizers),
     "tiles": _names(Tile),
     "terms": _names(Term),
     "variants": tuple(Variant.model_fields),
@@ -43,7 +46,7 @@ def read(path: Path) -> dict[str, Any]:
     """
     try:
         text = _text(path)
-        yaml_limits.check_text(text)
+        limits.check_text(text)
         values = yaml.load(text, Loader)
     except OSError as error:
         raise UsageError(f"--config {path}: {error.strerror}") from None
@@ -66,7 +69,53 @@ def read(path: Path) -> dict[str, Any]:
 def _text(path: Path) -> str:
     """What a file holds, or, of a very long one, enough to refuse it; it may be a pipe, as in `<(...)`."""
     with path.open(encoding="utf-8") as file:
-        return file.read(yaml_limits.TEXT + 1)
+        return file.read(limits.TEXT + 1)
+
+
+def assign(values: dict[str, Any], assignment: str) -> None:
+    """Set a key inside a table, as `--set recipe.optimizer.exponent=0.9` does.
+
+    Args:
+        values: by key; a recipe that is named is written out.
+        assignment: names of the keys with dots between them, numbers for places in a list, `=`, and a value in YAML.
+
+    Raises:
+        UsageError: it is no assignment, or leads into no table.
+    """
+    path, equals, text = assignment.partition("=")
+    keys = path.split(".")
+    if not equals or not all(keys):
+        raise UsageError(f"--set: {assignment!r} given; KEY=VALUE is needed, as in recipe.optimizer.exponent=0.9")
+    try:
+        value = yaml.load(text, Loader)
+    except yaml.YAMLError as error:
+        raise UsageError(f"--set {path}: not YAML: {' '.join(str(error).split())}") from None
+    if keys[0] not in Config.model_fields:
+        raise UsageError(f"--set {path}: {unknown('key', keys[0], Config.model_fields)}")
+    if keys[0] == "recipe" and len(keys) > 1:
+        values["recipe"] = _written_out(values.get("recipe"))
+    place: Any = values
+    for key, inner in zip(keys, [*keys[1:], None], strict=True):
+        index: Any = int(key) if isinstance(place, list) and key.isdecimal() and int(key) < len(place) else key
+        if isinstance(place, list) and index is key:
+            raise UsageError(f"--set {path}: {key!r} stands for a place in a list of {len(place)}, from 0")
+        if inner is None:
+            if keys == ["recipe", "optimizer", "name"]:
+                place.clear()  # another rule has other constants
+            place[index] = value
+            return
+        if isinstance(place, dict) and not isinstance(place.get(index), dict | list):
+            place[index] = {} if place.get(index) is None else {"name": place[index]}
+        place = place[index]
+
+
+def _written_out(recipe: Any) -> Any:
+    """A recipe as a table of plain values that may be changed."""
+    try:
+        parsed = parse_recipe(NATURAL if recipe is None else recipe)
+    except ValueError as error:
+        raise UsageError(f"recipe: {error}") from None
+    return whole(parsed) if isinstance(parsed, Recipe) else deepcopy(parsed)
 
 
 def check(values: Mapping[str, Any], sources: Mapping[str, str] | None = None) -> Config:
@@ -122,6 +171,10 @@ def _check_whole(config: Config, sources: Mapping[str, str]) -> None:
             alike = [other for other in names if other != name and other.casefold() == name.casefold()]
             if alike:
                 refuse(key, f"the names {name!r} and {alike[0]!r} are one where case does not count")
+    if any(settings.recipe.keeps_alpha for settings in config.settings.values()):
+        for tile in config.tiles or ():
+            if tile.name.casefold().endswith(".alpha"):
+                refuse("tiles", f"name {tile.name!r} given; with maco, files that end so are transparencies")
     kind = None if config.figure is None else config.figure.kind
     for needy, key in (("octaves", "keep_octaves"), ("activity", "keep_maps")):
         if kind == needy and not getattr(config, key):
@@ -166,7 +219,7 @@ def _one_line(error: Any, sources: Mapping[str, str]) -> str:
     shown = _shown(error["input"])
     match error["type"]:
         case "value_error":
-            message = str(error["ctx"]["error"])
+            message = str(error["ctx"]["error"]).removeprefix(f"{place[-1]}: ")
             return f"{path}.{message}" if message.split(":")[0] in _INNER else f"{path}: {_with_given(message, shown)}"
         case "literal_error":
             return (
@@ -193,4 +246,4 @@ _INNER = {key for table, keys in _TABLES.items() if table for key in keys}
 
 
 def _with_given(message: str, shown: str) -> str:
-    return message if "given" in message else f"{shown} given; {message}"
+    return message if "given" in message or message.startswith("no ") else f"{shown} given; {message}"

@@ -23,6 +23,7 @@ class ChunkResult:
 
     chunk: Chunk
     images: Tensor  # (B, 3, S, S), on the CPU, unclipped
+    alphas: Tensor | None  # (B, S, S), uint8, on the CPU: how opaque each place is, where the recipe tells
     pictures: Tensor  # (B, S, S, 3), uint8, on the CPU: what is shown of them
     activation: Tensor  # (steps + 1, B), on the CPU: before each step, and of the images as they are given
     gradient_norm: Tensor  # (B,), the mean over the steps of the pixel gradient's L2 norm
@@ -44,6 +45,7 @@ def joined(parts: Sequence[ChunkResult], chunk: Chunk) -> ChunkResult:
     return ChunkResult(
         chunk=chunk,
         images=join(0, lambda part: part.images),
+        alphas=None if first.alphas is None else join(0, lambda part: part.alphas),  # type: ignore[arg-type, return-value]
         pictures=join(0, lambda part: part.pictures),
         activation=join(1, lambda part: part.activation),
         gradient_norm=join(0, lambda part: part.gradient_norm),

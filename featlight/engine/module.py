@@ -8,43 +8,26 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
+from featlight.config.optimizer import Optimizer
 from featlight.config.schema import Extra
 from featlight.config.tile import Tile
 from featlight.engine.chunk_result import ChunkResult, OtherNetworkError
 from featlight.engine.guard import check_final
-from featlight.engine.step import conditioned, descended, smoothed
+from featlight.engine.step import Painting, conditioned, evaluated, gradient_size, painting_of, smoothed
 from featlight.engine.strategy import IndependentWorkers
 from featlight.errors import UsageError
 from featlight.models.prepared import PreparedNetwork
 from featlight.objectives.objective import Objective
-from featlight.objectives.regions import MapSize
-from featlight.param.image import resize, starting_images, to_bytes
+from featlight.objectives.regions import MapSize, has_place
+from featlight.optimizers import ImageOptimizer
+from featlight.param.image import own_seed, resize, to_bytes
+from featlight.param.starts import starting_parameters
+from featlight.param.transparency import opacity, pull, resized_pull, to_levels
 from featlight.plan.plan import OCTAVE_PICTURE, Chunk
 
 
-class ImageOptimizer(torch.optim.Optimizer):
-    """The pure update of `engine.step` in torch's form, for one batch of images.
-
-    Args:
-        params: the images.
-        lr: learning rate; set anew before every step.
-    """
-
-    def __init__(self, params: Sequence[nn.Parameter], lr: float = 0.0) -> None:
-        super().__init__(params, {"lr": lr})
-
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        loss = None if closure is None else closure()  # Lightning's: forward, backward and the hooks
-        with torch.no_grad():
-            for group in self.param_groups:
-                for images in group["params"]:
-                    moved, self.state[images] = descended(images, images.grad, self.state[images], group["lr"])
-                    images.copy_(moved)
-        return loss
-
-
 class FeatureVisualizer(L.LightningModule):
-    """Gradient descent on pixels; the images are the only trainable parameter.
+    """Gradient descent on images; the batch of them, or what else a recipe optimises, is the only trainable parameter.
 
     Args:
         network: frozen, to be cut at a chunk's layers; kept outside of this module's own children, so that
@@ -60,7 +43,7 @@ class FeatureVisualizer(L.LightningModule):
         before_step: called before every step; what it raises ends the run.
     """
 
-    images: nn.Parameter  # (B, 3, S, S)
+    batch: nn.Parameter  # (B, 3, S, S), or what else the recipe optimises
     octave: int  # in hand, from 1
 
     def __init__(
@@ -88,7 +71,8 @@ class FeatureVisualizer(L.LightningModule):
         self._image_dtype = torch.float64 if double else torch.float32
         self._unchanged = unchanged
         self._before_step = before_step
-        self.images = nn.Parameter(torch.empty(batch_size, 3, 1, 1))  # Lightning asks for an optimizer before any chunk
+        self.batch = nn.Parameter(torch.empty(batch_size, 3, 1, 1))  # Lightning asks for an optimizer before any chunk
+        self._painting: Painting | None = None
 
     @property
     def chunk(self) -> Chunk:
@@ -105,7 +89,7 @@ class FeatureVisualizer(L.LightningModule):
             )
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return ImageOptimizer([self.images])
+        return ImageOptimizer([self.batch], Optimizer() if self._painting is None else self._painting.optimizer)
 
     def train_dataloader(self) -> range:
         # a range gets no sampler, which would repeat and split the steps
@@ -120,16 +104,22 @@ class FeatureVisualizer(L.LightningModule):
             self._network = self._prepared.afresh(chunk.layers)
         else:
             self._network = self._prepared.at(chunk.layers, chunk.features)
-        self._objective = Objective(
-            tiles, chunk.settings.metric, chunk.settings.target, self._first_maps[recipe.first_size]
-        )
+        seeds = [own_seed(chunk.settings.seed, tile) for tile in tiles]
+        maps = self._first_maps[recipe.first_size]
+        painting = painting_of(recipe, seeds, self.device, has_place=has_place(maps, chunk.layers))
+        self._painting = painting
+        views = [tile for tile in tiles for _ in range(painting.views.boxes)]
+        self._objective = Objective(tiles, chunk.settings.metric, chunk.settings.target, maps)
+        self._view_objective = Objective(views, chunk.settings.metric, chunk.settings.target, maps)
         init = chunk.settings.init if self._init is None else self._init(tiles)
-        start = starting_images(init, recipe.first_size, chunk.settings.seed, tiles)
-        self._set_images(start.to(self.device, self._image_dtype))
+        self._size = self._steps[0].size
+        start = starting_parameters(painting.parameterization, init, self._size, chunk.settings.seed, tiles)
+        self._set_batch(start.to(self.device, self._image_dtype))
         steps, device = recipe.total_steps, self.device
         self._activation = torch.zeros(steps, self._batch_size, dtype=self._image_dtype, device=device)
         self._norms = torch.zeros(steps, self._batch_size, dtype=self._image_dtype, device=device)
         self._octaves: list[Tensor] = []
+        self._pulls = torch.zeros_like(self.images[:, 0]) if recipe.keeps_alpha else None  # (B, S, S), over the steps
         self.octave = 0
         self._started = time.perf_counter()
 
@@ -140,28 +130,38 @@ class FeatureVisualizer(L.LightningModule):
             self.octave += 1
             if self.octave > 1:
                 self._end_octave()
-                self._set_images(resize(self.images.detach(), step.size))
+                resized = self._painted.parameterization.resized(self.batch.detach(), self._size, step.size)
+                self._size = step.size
+                self._set_batch(resized)
+                if self._pulls is not None:
+                    self._pulls = resized_pull(self._pulls, step.size)
         self.trainer.optimizers[0].param_groups[0]["lr"] = step.lr
 
     def training_step(self, batch: int, batch_idx: int) -> Tensor:
-        scores = self._objective(self._network(self.images))
+        self._images, scores = evaluated(
+            self.batch, self._steps[batch_idx], self._network, self._view_objective, self._painted
+        )
         self._activation[batch_idx] = scores.activation
         return scores.loss.sum()  # a sum: a mean would depend on the batch size
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         batch_idx = self.trainer.fit_loop.epoch_loop.batch_idx  # Lightning tells it to no hook here
-        assert self.images.grad is not None
-        self.images.grad, self._norms[batch_idx] = conditioned(self.images.grad, self._steps[batch_idx].gradient)
+        assert self.batch.grad is not None
+        assert self._images.grad is not None
+        self._norms[batch_idx] = gradient_size(self._images.grad)[1]
+        if self._pulls is not None:
+            self._pulls += pull(self._images.grad)
+        self.batch.grad = conditioned(self.batch.grad, self._steps[batch_idx].gradient)
 
     def optimizer_step(self, epoch: int, batch_idx: int, *args: Any, **kwargs: Any) -> None:
         """The gradient step, then the blur: the article's smoothness prior."""
         super().optimizer_step(epoch, batch_idx, *args, **kwargs)
         with torch.no_grad():
-            self.images.copy_(smoothed(self.images, self._steps[batch_idx].sigma))
+            self.batch.copy_(smoothed(self.batch, self._steps[batch_idx], self._painted))
 
     def on_train_epoch_end(self) -> None:
         self._end_octave()
-        images = self.images.detach()
+        images = self.images
         with torch.no_grad():
             # what is recorded is what the network gives, not what was made of it
             outputs = self._prepared.untouched(self.chunk.layers)(images)
@@ -174,6 +174,7 @@ class FeatureVisualizer(L.LightningModule):
             ChunkResult(
                 chunk=self.chunk,
                 images=images.cpu(),
+                alphas=None if self._pulls is None else to_levels(opacity(self._pulls.cpu())),
                 pictures=to_bytes(images.nan_to_num()),
                 activation=torch.cat([self._activation, last[None]]).cpu(),
                 gradient_norm=norms.mean(0),
@@ -193,10 +194,23 @@ class FeatureVisualizer(L.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         raise RuntimeError("featlight resumes from the run directory, not from a checkpoint")
 
-    def _set_images(self, images: Tensor) -> None:
-        """Images of a new chunk or a new size need a new parameter, and it a new optimizer."""
-        self.images = nn.Parameter(images.contiguous(memory_format=self._network.format))
+    @property
+    def images(self) -> Tensor:
+        """The images that the batch stands for, in pixel units, (B, 3, S, S)."""
+        with torch.no_grad():
+            return self._painted.parameterization.image(self.batch.detach(), self._size)
+
+    @property
+    def _painted(self) -> Painting:
+        assert self._painting is not None
+        return self._painting
+
+    def _set_batch(self, parameters: Tensor) -> None:
+        """A batch of a new chunk or a new size needs a new parameter, and it a new optimizer."""
+        if parameters.ndim == 4:
+            parameters = parameters.contiguous(memory_format=self._network.format)
+        self.batch = nn.Parameter(parameters)
         self.trainer.optimizers = [self.configure_optimizers()]
 
     def _end_octave(self) -> None:
-        self._octaves.append(to_bytes(resize(self.images.detach(), OCTAVE_PICTURE, antialias=True)))
+        self._octaves.append(to_bytes(resize(self.images, OCTAVE_PICTURE, antialias=True)))

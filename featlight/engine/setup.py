@@ -13,10 +13,12 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from featlight.config.normalization import Named, Normalization
 from featlight.config.recipe import NAMED_STARTS
 from featlight.config.schema import Config
 from featlight.config.settings import Settings
 from featlight.distributed.env import ALONE, Worker
+from featlight.engine.allocator import keep_memory
 from featlight.engine.device import DTYPES, device_of, memory_of, repeatable
 from featlight.engine.guard import check_network
 from featlight.errors import UsageError
@@ -103,6 +105,7 @@ def prepare(
         UsageError: what the network does not have, or a plan of another fingerprint.
         WeightsError: the weights cannot be had.
     """
+    keep_memory()
     device = device_of(config.accelerator, worker) if device is None else device
     network = load_model(config.model, config.weights, seed=config.seed) if network is None else network
     model = prepare_model(config, network, device)
@@ -131,11 +134,8 @@ def prepare_model(config: Config, network: nn.Module, device: torch.device) -> M
     sizes = list(dict.fromkeys(octave.size for recipe in recipes for octave in recipe.octaves))
     check_own(frozen, network, samples(min(sizes)).to(device, exact_dtype(dtype)), source.model)
     check_independent(frozen, source.model)
-    normalize = None
-    if config.normalize == "weights":
-        if source.mean is None or source.std is None:
-            raise UsageError(f"normalize: weights given, but what {source.model} was trained with is not known")
-        normalize = (source.mean, source.std)
+    normalize = normalization_of(config, source)
+    if normalize == "weights":
         transform_input(frozen)
     if config.layer is None and config.tiles is None:
         names = [layer.name for layer in survey(frozen, 224, device, exact_dtype(dtype), config.channels).usable]
@@ -148,11 +148,36 @@ def prepare_model(config: Config, network: nn.Module, device: torch.device) -> M
         sizes,
         dtype=dtype,
         device=device,
-        normalize=normalize,
+        normalize=_mean_and_std(normalize, source),
         compile=config.compile == "on",
         channels=config.channels,
     )
     return Model(prepared, source, sha256)
+
+
+def normalization_of(config: Config, source: Source) -> Normalization | Named:
+    """What is done to pixels, settled.
+
+    Raises:
+        UsageError: what the weights were trained with is asked for and not known.
+    """
+    known = source.mean is not None and source.std is not None
+    if config.normalize == "weights" and not known:
+        raise UsageError(f"normalize: weights given, but what {source.model} was trained with is not known")
+    if config.normalize != "auto":
+        return config.normalize
+    bounded = any(settings.recipe.range != "unbounded" for settings in config.settings.values())
+    return "weights" if known and bounded else "none"
+
+
+def _mean_and_std(normalize: Normalization | Named, source: Source) -> tuple[Sequence[float], Sequence[float]] | None:
+    if isinstance(normalize, Normalization):
+        return normalize.mean, normalize.std
+    if normalize == "none":
+        return None
+    assert source.mean is not None
+    assert source.std is not None
+    return source.mean, source.std
 
 
 def _facts(
@@ -186,6 +211,7 @@ def _facts(
             file_sha256=None if source.file is None else file_sha256(source.file),
         ),
         shapes={size: {name: found[name].shape for name in layers} for size, found in network.surveys.items()},
+        normalize=normalization_of(config, source),
         batch_size=batch_size,
         threads=threads or suitable,
         versions=versions(),

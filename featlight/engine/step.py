@@ -1,84 +1,150 @@
 """One gradient step of a batch of images, as pure functions; the Lightning module is a shell around them.
 
-    images, state, statistics = step(images, state, settings, model, objective)
+    parameters, state, statistics = step(parameters, state, settings, model, objective, painting)
 
-What an optimizer remembers from step to step is a mapping of tensors; plain descent remembers nothing.
+Parameters are the image tensor itself unless the recipe says otherwise. What an optimizer remembers from step to step
+is its state.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from featlight.config.recipe import Gradient, Step
+from featlight.config.optimizer import Optimizer
+from featlight.config.recipe import Gradient, Recipe, Regularizers, Step
+from featlight.models.redirected import redirected_relus
 from featlight.objectives.objective import Scores
-from featlight.param.image import blur
+from featlight.objectives.penalties import penalty
+from featlight.optimizers import NEW, State, moved_by
+from featlight.param.parameterization import Parameterization, Size
+from featlight.param.registry import parameterization_of
+from featlight.transforms import Views
 
-Model = Callable[[Tensor], Mapping[str, Tensor]]  # images (N, 3, H, W) to outputs (N, C, H', W') by layer
-Objective = Callable[[Mapping[str, Tensor]], Scores]  # these outputs to losses and activations (N,)
-State = Mapping[str, Tensor]
-NEW: State = {}  # before the first step
+__all__ = ["NEW", "Painting", "State", "Statistics", "painting_of", "step"]
+
+Model = Callable[[Tensor], Mapping[str, Tensor]]  # images (N, C, H, W) to outputs (N, F, H', W') by layer
+Objective = Callable[[Mapping[str, Tensor]], Scores]  # these outputs to losses and activations, (N x boxes,)
 
 
 class Statistics(NamedTuple):
     """Of a step."""
 
     activation: Tensor  # (N,), before it
-    gradient_norm: Tensor  # (N,), L2 norm of each image's gradient
+    gradient_norm: Tensor  # (N,), L2 norm of the gradient of each image
+
+
+@dataclass(frozen=True)
+class Painting:
+    """How parameters become what the network sees, and how they move: a recipe put to work for one batch.
+
+    Args:
+        parameterization: from parameters to images.
+        views: from images to what each step looks at.
+        optimizer: the rule of descent.
+        regularizers: what images pay for besides their objective.
+        view_size: height and width that the network takes; None where it takes any.
+    """
+
+    parameterization: Parameterization
+    views: Views
+    optimizer: Optimizer
+    regularizers: Regularizers
+    view_size: Size | None = None
+
+
+def painting_of(
+    recipe: Recipe,
+    seeds: Sequence[int],
+    device: torch.device,
+    *,
+    has_place: bool = True,
+    view_size: Size | None = None,
+) -> Painting:
+    """A recipe put to work.
+
+    Args:
+        recipe: to follow.
+        seeds: of each image.
+        device: of the images.
+        has_place: whether the features stand somewhere in an image: whether their maps have more than one position.
+        view_size: height and width that the network takes; None where it takes any.
+    """
+    transforms = recipe.transforms if has_place or recipe.object_transforms is None else recipe.object_transforms
+    views = Views(transforms, seeds, recipe.total_steps, device)
+    return Painting(parameterization_of(recipe), views, recipe.optimizer, recipe.regularizers, view_size)
 
 
 def step(
-    images: Tensor, state: State, settings: Step, model: Model, objective: Objective
+    parameters: Tensor, state: State, settings: Step, model: Model, objective: Objective, painting: Painting
 ) -> tuple[Tensor, State, Statistics]:
     """Move every image against the gradient of its own loss, then blur: the article's smoothness prior.
 
     Args:
-        images: (N, 3, H, W), in pixel units.
+        parameters: of the images; the images themselves, (N, C, H, W), unless the recipe says otherwise.
         state: of the optimizer.
-        settings: learning rate, blur, and what is done to the gradient.
+        settings: number of the step, learning rate, blur, and what is done to the gradient.
         model: the frozen network, up to the objective's layers.
-        objective: of each image.
+        objective: of each view.
+        painting: the recipe at work.
 
     Returns:
-        Images and state after the step; the arguments are not changed.
+        Parameters and state after the step; the arguments are not changed.
     """
-    images = images.detach().requires_grad_(True)
-    scores = objective(model(images))
+    parameters = parameters.detach().requires_grad_(True)
+    images, scores = evaluated(parameters, settings, model, objective, painting)
     scores.loss.sum().backward()  # type: ignore[no-untyped-call]  # a sum: a mean would depend on the batch size
+    assert parameters.grad is not None
     assert images.grad is not None
-    gradient, norm = conditioned(images.grad, settings.gradient)
-    moved, state = descended(images.detach(), gradient, state, settings.lr)
-    return smoothed(moved, settings.sigma), state, Statistics(scores.activation, norm)
+    gradient = conditioned(parameters.grad, settings.gradient)
+    moved, state = moved_by(painting.optimizer, parameters.detach(), gradient, state, settings.lr)
+    statistics = Statistics(scores.activation, gradient_size(images.grad)[1])
+    return smoothed(moved, settings, painting), state, statistics
 
 
-def conditioned(gradient: Tensor, rule: Gradient) -> tuple[Tensor, Tensor]:
-    """Each image's gradient (N, 3, H, W) as the optimizer gets it, and its norm (N,) as it was."""
-    scale, norm = gradient_size(gradient)
-    return gradient / scale if rule == "rms" else gradient, norm
+def evaluated(
+    parameters: Tensor, settings: Step, model: Model, objective: Objective, painting: Painting
+) -> tuple[Tensor, Scores]:
+    """The images that parameters stand for, (N, C, H, W), their gradient kept, and the scores of their views, (N,)."""
+    images = painting.parameterization.image(parameters, settings.size)
+    if images is not parameters:
+        images.retain_grad()
+    views = painting.views(images, settings.number, painting.view_size)
+    with redirected_relus() if settings.redirected else nullcontext():
+        outputs = model(views)
+    loss, activation = (score.view(len(images), -1).mean(1) for score in objective(outputs))  # over an image's boxes
+    if painting.regularizers:
+        loss = loss + penalty(images, painting.regularizers)
+    return images, Scores(loss, activation)
 
 
-def descended(images: Tensor, gradient: Tensor, state: State, lr: float) -> tuple[Tensor, State]:
-    """Plain gradient descent."""
-    return torch.add(images, gradient, alpha=-lr), state
+def conditioned(gradient: Tensor, rule: Gradient) -> Tensor:
+    """Each image's gradient (N, ...) as the optimizer gets it."""
+    return gradient / gradient_size(gradient)[0] if rule == "rms" else gradient
 
 
-def smoothed(images: Tensor, sigma: float | None) -> Tensor:
-    """Images (N, 3, H, W) after the blur of a step; None for none."""
-    return images if sigma is None else blur(images, sigma)
+def smoothed(parameters: Tensor, settings: Step, painting: Painting) -> Tensor:
+    """Parameters after the blur of a step."""
+    if settings.sigma is None:
+        return parameters
+    return painting.parameterization.smoothed(parameters, settings.sigma, settings.size)
 
 
 def gradient_size(gradient: Tensor) -> tuple[Tensor, Tensor]:
     """Root mean square, 1 where there is no gradient, and L2 norm of each image's gradient.
 
     Args:
-        gradient: (N, 3, H, W).
+        gradient: (N, ...).
 
     Returns:
-        (N, 1, 1, 1) and (N,). Both are exact for gradients whose squares would underflow, as in random networks.
+        (N, 1, ...) and (N,). Both are exact for gradients whose squares would underflow, as in random networks.
     """
-    peak = gradient.abs().amax((1, 2, 3), keepdim=True)  # (N, 1, 1, 1)
+    dimensions = tuple(range(1, gradient.ndim))
+    peak = gradient.abs().amax(dimensions, keepdim=True)  # (N, 1, ...)
     safe = torch.where(peak == 0, 1, peak)  # not `peak > 0`: a NaN stays a NaN
-    rms = safe * (gradient / safe).square().mean((1, 2, 3), keepdim=True).sqrt()  # (N, 1, 1, 1)
+    rms = safe * (gradient / safe).square().mean(dimensions, keepdim=True).sqrt()  # (N, 1, ...)
     norm = rms.flatten() * gradient[0].numel() ** 0.5  # (N,)
     return torch.where(rms == 0, 1, rms), norm

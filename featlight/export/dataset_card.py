@@ -49,18 +49,23 @@ def table(snapshot: Snapshot, suffix: str) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     for file, record in snapshot.there.items():
-        image = PurePosixPath(file).with_suffix(suffix).as_posix()
+        image = _image(file, suffix)
         values = (record.get(column) for column in list(COLUMNS)[1:])
         writer.writerow([image, *(cell_text(value) if isinstance(value, str) else value for value in values)])
     return text.getvalue()
 
 
-def card(snapshot: Snapshot, encoding: str) -> str:
+def _image(file: str, suffix: str) -> str:
+    return PurePosixPath(file).with_suffix(suffix).as_posix()
+
+
+def card(snapshot: Snapshot, encoding: str, suffix: str = ".png") -> str:
     """The data set's card: Markdown, with the YAML that Hugging Face reads at its head.
 
     Args:
         snapshot: of the run.
         encoding: of the images, in words, as in "lossless PNG".
+        suffix: of their files.
     """
     plan, images = snapshot.plan, len(snapshot.there)
     titles = [section.title for section in sections(plan)]
@@ -77,6 +82,7 @@ def card(snapshot: Snapshot, encoding: str) -> str:
         *(block for variant, settings in plan.settings.items() for block in _how(variant, settings)),
         "## What is in it",
         _contents(snapshot),
+        *([TRANSPARENCY] if _keeps_alpha(plan) else []),
         "Missing tiles were not made yet when this was written, failed ones were not finite. Neither has an image.",
         f"## Columns of `{TABLE}`",
         _markdown(("column", "what it holds"), [(f"`{column}`", words) for column, words in COLUMNS.items()]),
@@ -85,9 +91,11 @@ def card(snapshot: Snapshot, encoding: str) -> str:
         *_loudly(plan),
         f"{CREDIT} {_text(plan.versions['featlight'])}.",
     ]
-    return f"---\n{_front(name, images)}---\n\n" + "\n\n".join(parts) + "\n"
+    return f"---\n{_front(name, snapshot, suffix)}---\n\n" + "\n\n".join(parts) + "\n"
 
 
+TRANSPARENCY = """Beside its image a tile has its transparency, `....alpha.png`, gray, black where it is clear: how
+much its objective pulled at each place over all steps. On white, the image is laid with it."""
 LOADING = f"""## How to load it
 
     from datasets import load_dataset
@@ -114,14 +122,22 @@ CREDIT = """## Credit
 The method is Benjamin Badger's, from his article *Feature Visualization I*. Made with featlight"""
 
 
-def _front(name: str, images: int) -> str:
+def _front(name: str, snapshot: Snapshot, suffix: str) -> str:
+    images = len(snapshot.there)
+    # transparencies lie beside the tiles, and are no images of the data set
+    listed = [_image(file, suffix) for file in snapshot.there]
+    tiles = listed if _keeps_alpha(snapshot.plan) else ["tiles/**"]
     values = {
         "pretty_name": name,
         "tags": TAGS,
         "size_categories": [next((words for most, words in SIZES if images < most), LARGER)],
-        "configs": [{"config_name": "default", "data_files": [TABLE, "tiles/**"]}],
+        "configs": [{"config_name": "default", "data_files": [TABLE, *tiles]}],
     }
     return str(yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110))
+
+
+def _keeps_alpha(plan: Plan) -> bool:
+    return any(settings.recipe.keeps_alpha for settings in plan.settings.values())
 
 
 def _loudly(plan: Plan) -> list[str]:

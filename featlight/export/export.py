@@ -79,7 +79,7 @@ def export(out: Path, wish: ExportOptions) -> Iterator[str]:
         yield f"WebP    {wish.webp}: {format_bytes(total)}, {_tiles(len(snapshot.there))} as {encoding(wish.quality)}"
     if wish.card is not None:
         with replacing(wish.card) as file:
-            file.write(card(snapshot, encoding(wish.site_quality)).encode())
+            file.write(card(snapshot, encoding(wish.site_quality), f".{wish.tiles}").encode())
         yield f"card    {wish.card}: {_size(wish.card)}"
     tally = Counter(snapshot.state(planned.file) for planned in snapshot.plan.tiles)
     if tally["missing"] or tally["failed"]:

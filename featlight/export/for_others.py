@@ -7,8 +7,8 @@ from typing import Any
 import yaml
 
 from featlight.config.words import weights_without_folder, without_folder
-from featlight.config.yaml_limits import check_text
-from featlight.config.yaml_words import Loader
+from featlight.config.yaml.limits import check_text
+from featlight.config.yaml.loader import Loader
 from featlight.plan.plan import Plan
 from featlight.store.paths import PLAN, TEXT_BYTES
 from featlight.store.store import Store

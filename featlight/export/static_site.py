@@ -56,7 +56,7 @@ def _files(snapshot: Snapshot, quality: Quality | None) -> Iterator[tuple[str, b
     """What the run itself names, by its place in the zip; nothing else that may lie in its directory."""
     store, plan, records = snapshot.store, snapshot.plan, snapshot.records
     suffix = ".png" if quality is None else ".webp"
-    yield "README.md", card(snapshot, encoding(quality)).encode()
+    yield "README.md", card(snapshot, encoding(quality), suffix).encode()
     yield TABLE, table(snapshot, suffix).encode()
     yield from _own(store, ["index.html"])
     yield from for_others(store, plan)
@@ -65,6 +65,9 @@ def _files(snapshot: Snapshot, quality: Quality | None) -> Iterator[tuple[str, b
     outputs = sorted({name for name in store.outputs() if name.partition("/")[0] in SHOWN})
     for name, content in _own(store, outputs):
         yield name, tiles_script(suffix) if name == TILES else content
+    for planned in plan.tiles:
+        alphas = list(store.parts(planned, plan))[1:] if planned.file in snapshot.there else []
+        yield from _own(store, [path.relative_to(store.root).as_posix() for path in alphas])
     for file in snapshot.there:
         if quality is None:
             yield from _own(store, [file])

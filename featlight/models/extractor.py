@@ -50,7 +50,7 @@ class LayerOutputs:
         self._function: Callable[[Tensor], Mapping[str, Tensor]] | None = None
         self._normalize = None
         if normalize is not None:
-            mean, std = (torch.tensor(v, device=device, dtype=dtype).view(3, 1, 1) for v in normalize)
+            mean, std = (torch.tensor(v, device=device, dtype=dtype).view(-1, 1, 1) for v in normalize)
             self._normalize = (mean, std)
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:

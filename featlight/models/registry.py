@@ -3,6 +3,7 @@
 import fnmatch
 import hashlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,12 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from featlight.config.presets import EMBEDDED
+from featlight.config.presets import EMBEDDED, LITE
 from featlight.errors import WeightsError
 from featlight.models import weights as weight_files
 from featlight.models.copying import all_modules
 from featlight.models.frozen import check_filled
-from featlight.models.sources import embedded, python_path, torchvision
+from featlight.models.sources import efficientnet_lite0, embedded, python_path, torchvision
 from featlight.models.sources.entry import Entry
 
 
@@ -29,6 +30,7 @@ class Source:
         mean: of the pixels that the weights were trained with, per channel; None where it is not known.
         std: likewise.
         file: where the weights were read from; None where no file holds them.
+        classes: gives the names of the outputs of its last layer; None where they have none.
     """
 
     model: str
@@ -36,6 +38,7 @@ class Source:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     file: Path | None = None
+    classes: Callable[[], list[str]] | None = None
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -44,14 +47,14 @@ def list_models(pattern: str = "*") -> list[str]:
     Args:
         pattern: as a shell's, as in "resnet*".
     """
-    return fnmatch.filter([*embedded.names(), *torchvision.names()], pattern)
+    return fnmatch.filter([*embedded.names(), *efficientnet_lite0.names(), *torchvision.names()], pattern)
 
 
-def load_model(model: str = EMBEDDED, weights: str = "DEFAULT", *, seed: int = 999) -> nn.Module:
+def load_model(model: str = LITE, weights: str = "DEFAULT", *, seed: int = 999) -> nn.Module:
     """A network by name, in eval mode; torchvision's are fed raw pixels (their `transform_input` is off).
 
     Args:
-        model: a convolutional classification network of torchvision.models, `tiny_inception`, or
+        model: `efficientnet_lite0`, `tiny_inception`, a convolutional classification network of torchvision.models, or
             `package.module:callable`.
         weights: a torchvision weights name, a file (`FILE:entry` for one of several in it), or `none` (random).
         seed: of random weights.
@@ -80,8 +83,8 @@ def _load(entry: Entry, model: str, weights: str, seed: int) -> nn.Module:
             raise WeightsError(f"{model} has no weights named {weights!r}; DEFAULT, none, or a file of weights")
         else:
             label, file = entry.find(weights)
-        network = weight_files.fitted(weight_files.read(file, part), entry.build_for, file)
-    network.featlight_source = Source(model, label, entry.mean, entry.std, file)  # type: ignore[assignment]
+        network = weight_files.fitted(weight_files.read(file, part), entry.build_for, file, entry.fit)
+    network.featlight_source = Source(model, label, entry.mean, entry.std, file, entry.classes)  # type: ignore[assignment]
     network.eval()  # which may give back nothing where the user has written it
     return network
 
@@ -125,4 +128,6 @@ def _add(digest: "hashlib._Hash", name: str, tensor: object) -> None:
 def _entry(model: str) -> Entry:
     if ":" in model:
         return python_path.entry(model)
-    return embedded.entry() if model == EMBEDDED else torchvision.entry(model)
+    if model == EMBEDDED:
+        return embedded.entry()
+    return efficientnet_lite0.entry() if model == LITE else torchvision.entry(model)

@@ -107,13 +107,19 @@ def _unpickled(path: Path, start: bytes) -> Any:
         raise WeightsError(f"weights {path}: damaged or not weights ({reason[:160]})") from None
 
 
-def fitted(content: Any, build_for: Callable[[dict[str, Tensor]], nn.Module], path: Path) -> nn.Module:
+def fitted(
+    content: Any,
+    build_for: Callable[[State], nn.Module],
+    path: Path,
+    fit: Callable[[nn.Module, State], State] = lambda _, state: state,
+) -> nn.Module:
     """A network with the weights of a file, found among its entries and under the names that wrappers give.
 
     Args:
         content: of the file.
         build_for: gives the network ready to receive a state dict.
         path: of the file.
+        fit: gives a state dict the names that a network has for its tensors.
 
     Raises:
         WeightsError: nothing in it fits, or more than one thing does.
@@ -131,7 +137,7 @@ def fitted(content: Any, build_for: Callable[[dict[str, Tensor]], nn.Module], pa
             continue
         network = build_for(dict(candidate.state))
         names = set(network.state_dict())
-        slip = _fill(network, candidate.state)
+        slip = _fill(network, fit(network, candidate.state))
         if slip is None:
             fits.append((candidate, network))
         else:
@@ -145,7 +151,7 @@ def fitted(content: Any, build_for: Callable[[dict[str, Tensor]], nn.Module], pa
                 f"{path.name}:{other.entry or one.entry or 'entry'}, or save the one that is meant"
             )
     chosen, network = fits[0]
-    _fill(network, chosen.state)  # a callable may give the same network every time
+    _fill(network, fit(network, chosen.state))  # a callable may give the same network every time
     if chosen.entry or chosen.prefix:
         rest = f"; {chosen.left_out} other tensors in it are not used" if chosen.left_out else ""
         log.warning("weights %s: taken from %s%s", path, _words(chosen), rest)

@@ -1,5 +1,7 @@
 """Which neurons of a map a term chooses, whatever the octave."""
 
+from collections.abc import Iterable, Mapping
+
 import torch
 from torch import Tensor
 
@@ -16,6 +18,11 @@ def carry(position: int, first: int, now: int) -> int:
 def carry_last(position: int, first: int, now: int) -> int:
     """The last row (or column) of a prefix, likewise: the last that the first octave's neuron reaches into."""
     return -(-(position + 1) * now // first) - 1
+
+
+def has_place(maps: Mapping[str, MapSize], layers: Iterable[str]) -> bool:
+    """Whether features stand somewhere in an image: whether the map of one of these layers has several positions."""
+    return any(maps[layer] != (1, 1) for layer in layers)
 
 
 def region_mask(term: Term, first: MapSize, now: MapSize) -> Tensor:

@@ -150,17 +150,18 @@ def blur(images: Tensor, sigma: float) -> Tensor:
     return blurred
 
 
-def resize(images: Tensor, size: int, *, antialias: bool = False) -> Tensor:
-    """Bilinear resize to size x size pixels; images of that size already are given back as they are.
+def resize(images: Tensor, size: int | tuple[int, int], *, antialias: bool = False) -> Tensor:
+    """Bilinear resize; images of that size already are given back as they are.
 
     Args:
         images: (N, 3, H, W).
-        size: side, in pixels.
+        size: height and width, in pixels, or the side of a square.
         antialias: for photographs that shrink; between octaves the article has none.
     """
-    if images.shape[-2:] == (size, size):
+    size = (size, size) if isinstance(size, int) else size
+    if images.shape[-2:] == size:
         return images
-    return F.interpolate(images, (size, size), mode="bilinear", align_corners=False, antialias=antialias)
+    return F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=antialias)
 
 
 def to_bytes(images: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from featlight.config.normalization import Named, Normalization
 from featlight.config.schema import Config
 from featlight.errors import UsageError
 from featlight.plan.fingerprint import refuse_other, settle
@@ -17,6 +18,7 @@ class Facts:
     Args:
         network: which one.
         shapes: by image size (px) and layer, the shape of an output: (C, H, W) or (C,).
+        normalize: what `auto` means for this network and these recipes.
         batch_size: what `auto` means for a new plan.
         threads: likewise, on a CPU.
         versions: of what the images depend on, by package.
@@ -25,6 +27,7 @@ class Facts:
 
     network: NetworkInfo
     shapes: Mapping[int, Mapping[str, tuple[int, ...]]]
+    normalize: Normalization | Named
     batch_size: int
     threads: int
     versions: Mapping[str, str]
@@ -54,7 +57,13 @@ def draft(config: Config, known: Plan | None, wanted: Sequence[Planned], facts: 
     else:
         plan = known.copy()
     for variant, settings in config.settings.items():
-        settled = settle(settings, plan, weights_sha256=facts.network.sha256, init_sha256=facts.init_sha256[variant])
+        settled = settle(
+            settings,
+            plan,
+            weights_sha256=facts.network.sha256,
+            normalize=facts.normalize,
+            init_sha256=facts.init_sha256[variant],
+        )
         refuse_other(plan, variant, settled, config.out)
         plan.add_variant(variant, settled)
     for size, shapes in facts.shapes.items():

@@ -3,26 +3,33 @@
 import hashlib
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from featlight.config.settings import SHARED, Settings
+from featlight.config.normalization import Named, Normalization
+from featlight.config.presets import RECIPES
+from featlight.config.settings import SHARED, Settings, plain
 from featlight.errors import UsageError
 from featlight.files import open_regular
 from featlight.plan.plan import Plan
 
 
-def settle(settings: Settings, plan: Plan, *, weights_sha256: str, init_sha256: str | None) -> Settings:
+def settle(
+    settings: Settings, plan: Plan, *, weights_sha256: str, normalize: Normalization | Named, init_sha256: str | None
+) -> Settings:
     """The settings of a variant with nothing left open.
 
     Args:
         settings: as asked for.
         plan: what it has settled stands for `auto`.
         weights_sha256: checksum of the network's state.
+        normalize: what `auto` means.
         init_sha256: checksum of a natural start's pixels; None for a start by name.
     """
     values = {
         "weights": weights_sha256,
+        "normalize": normalize if settings.normalize == "auto" else settings.normalize,
         "init": init_sha256 or settings.init,
         "batch_size": plan.batch_size if settings.batch_size == "auto" else settings.batch_size,
         "threads": plan.threads if settings.threads == "auto" else settings.threads,
@@ -53,9 +60,18 @@ def refuse_other(plan: Plan, variant: str, settings: Settings, out: str | None) 
         if (keys is None or key in keys) and theirs.get(key) != ours.get(key)
     ]
     if differing:
+        flags = _flags(ours, theirs)
+        on = f"; {' '.join(flags)} goes on with it" if flags else ""
         raise UsageError(
-            f"{out} holds another run ({'; '.join(differing)}); give another --out, or --fresh to delete that run"
+            f"{out} holds another run ({'; '.join(differing)}); give another --out, or --fresh to delete that run{on}"
         )
+
+
+def _flags(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
+    """What makes a plain command go on with a run whose defaults were others, as in earlier versions."""
+    recipes = [name for name, recipe in RECIPES.items() if plain(recipe) == theirs["recipe"] != ours["recipe"]]
+    flags = [f"--recipe {name}" for name in recipes]
+    return [f"--model {theirs['model']}", *flags] if theirs["model"] != ours["model"] else flags
 
 
 def _short(value: Any) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from featlight.config.presets import default_recipe
+from featlight.config.presets import NATURAL, recipe_name
 from featlight.config.recipe import NAMED_STARTS
 from featlight.config.settings import Settings, defaults_of, plain
 from featlight.config.tile import Tile, file_name
@@ -41,8 +41,8 @@ def command_alone(plan: Plan, planned: Planned) -> str | None:
         values["weights"] = network.without_folders().asked
     values |= _tile_keys(tile)
     fingerprint = settings.fingerprint()
-    if settings.recipe != default_recipe(network.model):
-        values["recipe"] = fingerprint["recipe"]
+    if settings.recipe != NATURAL:
+        values["recipe"] = recipe_name(settings.recipe) or fingerprint["recipe"]
     values |= {key: fingerprint[key] for key in fingerprint if key not in _SAID}
     values = {key: value for key, value in values.items() if value != _DEFAULTS.get(key)}
     out = "-".join(filter(None, [file_name(network.model), planned.variant, *tile.name.split("/")]))

@@ -83,4 +83,5 @@ def _state(snapshot: Snapshot) -> str:
     """A digest of all that is shown."""
     plan, records = snapshot.plan, snapshot.records
     shown = [(p.file, snapshot.state(p.file), p.file in records and records[p.file]["sha256"]) for p in plan.tiles]
-    return sha256(repr((shown, plan.figure, FORMAT)).encode()).hexdigest()
+    alphas = [records[p.file]["alpha_sha256"] for p in plan.tiles if p.file in records]
+    return sha256(repr((shown, *filter(None, alphas), plan.figure, FORMAT)).encode()).hexdigest()

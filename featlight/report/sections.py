@@ -10,7 +10,7 @@ import numpy as np
 from featlight.config.describe import brief
 from featlight.drawing.sheet import Cell, Heading
 from featlight.plan.plan import Plan, Planned
-from featlight.store.contents import read_picture, read_vectors
+from featlight.store.contents import read_laid_on_white, read_picture, read_vectors
 from featlight.store.records import TileRecord
 from featlight.store.snapshot import Snapshot
 
@@ -32,6 +32,10 @@ class Section:
     @property
     def title(self) -> str:
         return " ".join(filter(None, [self.layer or "named tiles", self.variant]))
+
+    def keeps_alpha(self, plan: Plan) -> bool:
+        """Whether its tiles have transparencies."""
+        return plan.settings[self.variant].recipe.keeps_alpha
 
     @property
     def atlas(self) -> str:
@@ -107,15 +111,24 @@ def drawn(atlas: Atlas, sheets: Sequence[str]) -> Atlas:
     return replace(atlas, sheets=sheets)
 
 
-def cell(snapshot: Snapshot, planned: Planned) -> Cell:
-    """A tile in a grid."""
-    record, folder = snapshot.records.get(planned.file), snapshot.store.folder
+def cell(snapshot: Snapshot, planned: Planned, *, plain: bool = False) -> Cell:
+    """A tile in a grid, on white where it has a transparency.
+
+    Args:
+        snapshot: of the run.
+        planned: the tile.
+        plain: whether to leave its transparency out.
+    """
+    record, store = snapshot.records.get(planned.file), snapshot.store
     state = snapshot.state(planned.file)
     if state == "missing":
         return Cell(planned.tile.label, None, "missing: not made yet")
     assert record is not None
     mark = None if state == "ok" else f"{state}: {record['reason']}"
-    open_it = partial(read_picture, folder, folder.root / planned.file)
+    path, *alpha = store.parts(planned, snapshot.plan)
+    open_it = partial(read_picture, store.folder, path)
+    if alpha and not plain:
+        open_it = partial(read_laid_on_white, store.folder, path, alpha[0])
     return Cell(planned.tile.label, None if state == "failed" else open_it, mark)
 
 

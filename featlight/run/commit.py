@@ -60,6 +60,7 @@ def records_of(result: ChunkResult, plan: Plan) -> Iterator[tuple[int, TileRecor
                 "bytes": None,
                 "chunk": chunk.number,
                 "batch_size": result.batch_size,
+                "alpha_sha256": None,
                 "float_sha256": None,
                 "fingerprint": plan.digest(chunk.variant),
             },
@@ -133,7 +134,12 @@ def commit(
                 for number, octave in enumerate(result.octaves, 1):
                     small = encode_png(Image.fromarray(octave[place].numpy()), {})
                     store.write(store.octave_path(record["file"], number), small)
-            png = encode_png(Image.fromarray(result.pictures[place].numpy()), provenance(result, place, plan))
+            words = provenance(result, place, plan)
+            if result.alphas is not None:
+                content = encode_png(Image.fromarray(result.alphas[place].numpy()), words)
+                store.write(store.alpha_path(record["file"]), content)
+                record["alpha_sha256"] = sha256(content).hexdigest()
+            png = encode_png(Image.fromarray(result.pictures[place].numpy()), words)
         store.commit(png, record)
         written.append(record)
     return written

@@ -14,8 +14,8 @@ from featlight.report.sections import sections
 from featlight.report.tensorboard.projector import MOST_POINTS, square
 from featlight.store.records import TileRecord
 
-# Measured on the embedded network's 192 tiles of 144 px; README, "Limits", says how far others were from it.
-PNG_SHARE = 0.6  # of the raw bytes, of tiles and of the atlas made from them
+# Measured on `natural` pictures of 192 px; README, "Limits", says how far others were from it.
+PNG_SHARE = 0.75  # of the raw bytes, of tiles and of the atlas made from them
 MOSAIC_SHARE = 0.4  # bytes a pixel, of TensorBoard's JPEG mosaics
 MOSAICS, MOSAIC_PIXELS, MOSAIC_SIDE = 10, 2048**2 / 1.5, 128  # at most; pixels of one, and side of a tile in it
 SPRITE_SHARE = 0.6  # bytes a pixel, of the viewer's JPEG sprites
@@ -58,6 +58,8 @@ def expected_bytes(
         features = plan.shape(section.variant, mine[0].tile.terms[0].layer)[0]
         each = 2 * png + 2 * 4 * features + WORDS  # the atlas and the layer's vectors hold each tile once more
         each += SPRITE_SHARE * sprite_side(len(section.tiles)) ** 2 + 4 * neighbours_kept(len(section.tiles))
+        if settings.recipe.keeps_alpha:  # and the small tiles without it
+            each += PNG_SHARE * pixels + SPRITE_SHARE * sprite_side(len(section.tiles)) ** 2
         if "floats" in extras:
             each += 3 * pixels * (8 if settings.precision == "fp64" else 4)
         points = min(MOST_POINTS, len(section.tiles))

@@ -7,9 +7,11 @@ from featlight.config.schema import Config
 from featlight.console import format_bytes
 from featlight.engine.device import repeatable
 from featlight.engine.setup import Job, prepare
-from featlight.engine.step import NEW, step
+from featlight.engine.step import NEW, painting_of, step
 from featlight.objectives.objective import Objective
-from featlight.param.image import starting_images, to_bytes
+from featlight.objectives.regions import has_place
+from featlight.param.image import to_bytes
+from featlight.param.starts import starting_parameters
 from featlight.plan.plan import Chunk
 from featlight.run.disk_space import expected_bytes, free_bytes
 from featlight.store.store import Store
@@ -64,16 +66,19 @@ def _chunk_seconds(job: Job, chunk: Chunk) -> float:
     recipe = chunk.settings.recipe
     network = job.network.at(chunk.layers, chunk.features)
     tiles = [chunk.tiles[0]] * job.plan.batch_size
-    objective = Objective(tiles, chunk.settings.metric, chunk.settings.target, job.first_maps[recipe.first_size])
+    maps = job.first_maps[recipe.first_size]
+    painting = painting_of(recipe, [0] * len(tiles), job.device, has_place=has_place(maps, chunk.layers))
+    views = [tile for tile in tiles for _ in range(painting.views.boxes)]
+    objective = Objective(views, chunk.settings.metric, chunk.settings.target, maps)
     opening = [settings for settings in recipe.steps() if settings.opens_octave]
     total = 0.0
     for octave, settings in zip(recipe.octaves, opening, strict=True):
-        images = starting_images("noise", octave.size, 999, tiles).to(job.device)
-        images, state = images.contiguous(memory_format=network.format), NEW
+        start = starting_parameters(painting.parameterization, "noise", settings.size, 999, tiles).to(job.device)
+        parameters, state = start.contiguous(memory_format=network.format) if start.ndim == 4 else start, NEW
         for number in range(1 + TIMED_STEPS):  # the first one warms up
             if number == 1:
                 started = time.perf_counter()
-            images, state, _ = step(images, state, settings, network, objective)
-        to_bytes(images)  # waits for the device
+            parameters, state, _ = step(parameters, state, settings, network, objective, painting)
+        to_bytes(painting.parameterization.image(parameters, settings.size))  # waits for the device
         total += (time.perf_counter() - started) / TIMED_STEPS * octave.steps
     return total

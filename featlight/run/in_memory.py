@@ -13,7 +13,7 @@ from featlight.store.records import TileRecord
 
 def make_in_memory(
     job: Job, stop: Stop, init: Tensor | None, *, quiet: bool
-) -> tuple[dict[str, Tensor], dict[str, TileRecord]]:
+) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, TileRecord]]:
     """Make all tiles of a job.
 
     Args:
@@ -23,9 +23,11 @@ def make_in_memory(
         quiet: whether to say nothing.
 
     Returns:
-        Images (3, H, W), unclipped, on the CPU, and records, by file.
+        Images (3, H, W), unclipped, on the CPU; transparencies (H, W), uint8, of those that have any; and records,
+        all by file.
     """
     images: dict[str, Tensor] = {}
+    alphas: dict[str, Tensor] = {}
     records: dict[str, TileRecord] = {}
     progress = Progress(len(job.wanted), quiet=quiet)
 
@@ -33,6 +35,8 @@ def make_in_memory(
         made = list(records_of(result, job.plan))
         for place, record in made:
             images[record["file"]] = result.images[place].contiguous()
+            if result.alphas is not None and record["status"] != "failed":
+                alphas[record["file"]] = result.alphas[place].contiguous()
             records[record["file"]] = record
         progress.add([record for _, record in made])
 
@@ -41,4 +45,4 @@ def make_in_memory(
         descend(job, numbers, on_chunk, callbacks=[progress], before_step=stop.check, init=init)
     finally:
         progress.close()
-    return images, records
+    return images, alphas, records

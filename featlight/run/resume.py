@@ -26,7 +26,8 @@ def finished(config: Config, store: Store) -> dict[str, TileRecord] | None:
     for variant, settings in config.settings.items():
         if variant not in plan.settings or settings.init not in NAMED_STARTS:
             return None
-        ours = settle(settings, plan, weights_sha256=plan.network.sha256, init_sha256=None)
+        theirs = plan.settings[variant].normalize  # `auto` depends on the network, which its checksum stands for
+        ours = settle(settings, plan, weights_sha256=plan.network.sha256, normalize=theirs, init_sha256=None)
         refuse_other(plan, variant, ours, config.out)
     wanted = _wanted(config, plan)
     if wanted is None or not set(wanted) <= set(plan.tiles) or plan.figure != config.figure:

@@ -90,7 +90,8 @@ def make(
 def _clear(store: Store, plan: Plan, *, quiet: bool) -> None:
     """Delete the run that is there, and say what; its plan stays until this one takes its place."""
     deletion = Deletion.of(store)
-    deletion.check_room_for({planned.file for planned in plan.tiles})
+    parts = (path for planned in plan.tiles for path in store.parts(planned, plan))
+    deletion.check_room_for({path.relative_to(store.root).as_posix() for path in parts})
     for line in [] if quiet else deletion.announcement():
         say(line)
     deletion.carry_out()

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from featlight.errors import FeatlightError, StorageError
-from featlight.image_io import decode_png
+from featlight.image_io import decode_png, laid_on_white
 from featlight.store.guard.run_folder import RunFolder
 from featlight.store.paths import ARRAY_BYTES, PICTURE_BYTES
 
@@ -34,6 +34,33 @@ def read_picture(folder: RunFolder, path: Path) -> Image.Image:
         return decode_png(_read(folder, path, PICTURE_BYTES))
     except ValueError as error:
         raise FeatlightError(f"{path}: damaged ({error}); delete it, and {_AGAIN}") from None
+
+
+def read_alpha(folder: RunFolder, path: Path, size: tuple[int, int]) -> Image.Image:
+    """The transparency of a tile, gray, black where it is clear.
+
+    Args:
+        folder: the run directory.
+        path: of the transparency.
+        size: width and height of the tile, in pixels.
+
+    Raises:
+        FeatlightError: it is damaged, or of another size; StorageError: it cannot be read.
+    """
+    opacity = read_picture(folder, path).convert("L")
+    if opacity.size != size:
+        raise FeatlightError(f"{path}: damaged (of another size than its tile); delete it, and {_AGAIN}")
+    return opacity
+
+
+def read_laid_on_white(folder: RunFolder, path: Path, alpha: Path) -> Image.Image:
+    """A tile as it looks on white paper, given the paths of its picture and its transparency.
+
+    Raises:
+        FeatlightError: either is damaged; StorageError: either cannot be read.
+    """
+    picture = read_picture(folder, path)
+    return laid_on_white(picture, read_alpha(folder, alpha, picture.size))
 
 
 def read_vectors(folder: RunFolder, path: Path, rows: int, columns: int) -> "np.ndarray[Any, Any]":

@@ -93,7 +93,9 @@ def _named(store: Store) -> Iterator[Path]:
     yield from (root / file for file in (*tiles, *records))
     for file in (*tiles, *records):
         yield from (store.float_path(file), store.map_path(file))
+    yield from (store.alpha_path(file) for file, record in records.items() if record["alpha_sha256"] is not None)
     for planned in plan.tiles:
+        yield from store.parts(planned, plan)
         yield from store.extra_paths(planned, plan, ["octaves"])
     yield from (store.vector_path(plan.tiles[i].file for i in members) for members in plan.chunks)
     yield from (*record_files(store.folder), root / OUTPUTS, root / NOTE)

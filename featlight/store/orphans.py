@@ -21,7 +21,7 @@ _STEM = r"(?:\d{5,}(?:-row\d+|-n\d+x\d+|-p\d{5,})?|all)"
 _TILE = rf"(?:{_WORD}/)?(?:{_WORD}/{_STEM}|named/{_WORD})"
 # By folder, the names that a run gives its files there, and what stands near the beginning of each of them.
 _OURS = {
-    "tiles": (re.compile(rf"tiles/{_TILE}\.png"), b"Software\0featlight "),
+    "tiles": (re.compile(rf"tiles/{_TILE}(?:\.alpha)?\.png"), b"Software\0featlight "),
     "floats": (re.compile(rf"floats/{_TILE}\.safetensors"), b'{"image":'),
     "maps": (re.compile(rf"maps/{_TILE}\.safetensors"), b'{"0":'),
     "octaves": (re.compile(rf"octaves/(?:{_WORD}/)?{_WORD}/{_STEM}\.\d+\.png"), b"\x89PNG\r\n"),
@@ -83,6 +83,8 @@ def is_young(path: Path) -> bool:
 def _known(store: Store, plan: Plan, records: Mapping[str, TileRecord]) -> set[str]:
     files = {planned.file for planned in plan.tiles} | {str(file) for file in records}
     paths = {path for file in files for path in (store.float_path(file), store.map_path(file))}
+    paths |= {path for planned in plan.tiles for path in store.parts(planned, plan)}
+    paths |= {store.alpha_path(file) for file, record in records.items() if record["alpha_sha256"] is not None}
     paths |= {path for planned in plan.tiles for path in store.extra_paths(planned, plan, ["octaves"])}
     paths |= {store.vector_path(plan.tiles[i].file for i in members) for members in plan.chunks}
     names = {path.relative_to(store.root).as_posix() for path in paths if path.is_relative_to(store.root)}

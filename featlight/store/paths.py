@@ -58,6 +58,16 @@ class RunPaths:
         """Where the unclipped image of a tile is, given the tile's file."""
         return (self.root / "floats" / file.removeprefix("tiles/")).with_suffix(".safetensors")
 
+    def alpha_path(self, file: str) -> Path:
+        """Where the transparency of a tile is, beside it: gray, black where it is clear."""
+        return (self.root / file).with_suffix(".alpha.png")
+
+    def parts(self, planned: Planned, plan: Plan) -> Iterator[Path]:
+        """What a tile consists of: its picture, and its transparency where its recipe makes one."""
+        yield self.root / planned.file
+        if plan.settings[planned.variant].recipe.keeps_alpha:
+            yield self.alpha_path(planned.file)
+
     def octave_path(self, file: str, number: int | str) -> Path:
         """Where the small picture of a tile at the end of an octave is, counted from 1."""
         return (self.root / "octaves" / file.removeprefix("tiles/")).with_suffix(f".{number}.png")

@@ -59,6 +59,7 @@ class TileRecord(TypedDict):
     seconds: float | None
     sha256: Word | None  # of the file
     bytes: Number | None
+    alpha_sha256: Word | None  # of its transparency, where its recipe makes one
     float_sha256: Word | None  # of the float image, where it is kept
     chunk: Number | None
     batch_size: Number | None  # images that were optimised together

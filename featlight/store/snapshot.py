@@ -22,7 +22,7 @@ class Snapshot:
         store: of the run.
         plan: of the run.
         records: by file.
-        there: those of the tiles whose pictures are there, in the plan's order.
+        there: those of the tiles that are there, with their transparencies where they have any, in the plan's order.
     """
 
     store: Store
@@ -34,9 +34,10 @@ class Snapshot:
     def of(cls, store: Store, plan: Plan) -> "Snapshot":
         """A run as it stands now."""
         records = store.records()
-        made = [planned.file for planned in plan.tiles if status_of(records, planned.file) in ("ok", "dead")]
-        sizes = store.folder.sizes(store.root / file for file in made)
-        there = {file: records[file] for file in made if store.root / file in sizes}
+        made = [planned for planned in plan.tiles if status_of(records, planned.file) in ("ok", "dead")]
+        parts = {planned.file: list(store.parts(planned, plan)) for planned in made}
+        sizes = store.folder.sizes(path for paths in parts.values() for path in paths)
+        there = {file: records[file] for file, paths in parts.items() if sizes.keys() >= set(paths)}
         return cls(store, plan, records, there)
 
     def state(self, file: str) -> State:
@@ -59,11 +60,15 @@ def take_snapshot(out: Path) -> Snapshot:
     """
     store = Store(out)
     snapshot = Snapshot.of(store, store.need_plan())
-    sizes = store.folder.sizes(out / file for file in snapshot.there)
-    for planned in snapshot.plan.tiles:
+    plan = snapshot.plan
+    sizes = store.folder.sizes(path for planned in plan.tiles for path in store.parts(planned, plan))
+    for planned in plan.tiles:
         path, record = out / planned.file, snapshot.there.get(planned.file)
-        if record is None and status_of(snapshot.records, planned.file) in ("ok", "dead") and os.path.lexists(path):
-            raise FeatlightError(f"{path}: no regular file of the run directory; what lies behind a link is not taken")
+        vouched = status_of(snapshot.records, planned.file) in ("ok", "dead")
+        for strange in store.parts(planned, plan) if vouched else ():
+            if strange not in sizes and os.path.lexists(strange):
+                what = "no regular file of the run directory; what lies behind a link is not taken"
+                raise FeatlightError(f"{strange}: {what}")
         if record is not None and sizes.get(path) != record["bytes"]:
             raise FeatlightError(f"{path}: damaged; `featlight verify --repair` removes it")
     if not snapshot.there:

@@ -104,12 +104,15 @@ class Store(RunPaths):
             record = records.get(planned.file)
             if record and record["status"] != "failed" and record.get("fingerprint") == digests[planned.variant]:
                 vouched[planned.file] = planned, record
-        beside = {file: list(self.extra_paths(planned, plan, extras)) for file, (planned, _) in vouched.items()}
-        sizes = self.folder.sizes(path for file, paths in beside.items() for path in (self.root / file, *paths))
+        needed = {
+            file: [*self.parts(planned, plan), *self.extra_paths(planned, plan, extras)]
+            for file, (planned, _) in vouched.items()
+        }
+        sizes = self.folder.sizes(path for paths in needed.values() for path in paths)
         return {
             file: record
             for file, (_, record) in vouched.items()
-            if sizes.get(self.root / file, -1) == record["bytes"] and sizes.keys() >= set(beside[file])
+            if sizes.get(self.root / file, -1) == record["bytes"] and sizes.keys() >= set(needed[file])
         }
 
     def lacking_vectors(self, plan: Plan, numbers: Iterable[int]) -> set[int]:

@@ -45,6 +45,7 @@ def verify(root: Path) -> Report:
         report.problems += [Problem(run.name(line.path), f"line {line.number} is torn") for line in lines]
         return report  # whatever else looks like a leftover may be the run's
     _check_tiles(run, report)
+    _check_alphas(run, report)
     _check_floats(run, report)
     _check_octaves(run, report)
     _check_vectors(run, report)
@@ -137,6 +138,17 @@ def _harmed(run: Evidence, planned: Planned, harm: Harm) -> Problem:
         case False:
             return Problem(planned.file, harm.what, (path,), lines)
     return Problem(planned.file, harm.what)
+
+
+def _check_alphas(run: Evidence, report: Report) -> None:
+    """Transparencies of tiles that are whole; without its own a tile is made again."""
+    for planned in run.plan.tiles:
+        if planned.file not in report.whole or not run.plan.settings[planned.variant].recipe.keeps_alpha:
+            continue
+        path = run.store.alpha_path(planned.file)
+        harm = run.harm(path, PICTURE_BYTES, None, run.records[planned.file]["alpha_sha256"])
+        if harm is not None:
+            report.problems.append(Problem(run.name(path), f"{harm.what}; {MAKES_IT}", (path,) if harm.surely else ()))
 
 
 def _check_floats(run: Evidence, report: Report) -> None:

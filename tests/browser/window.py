@@ -44,17 +44,17 @@ def count(page):
     return page.locator("#count").inner_text()
 
 
-def pixel(page, index, *, beside=False):
-    """The colour in the middle of a tile of the grid, on the screen."""
+def pixel(page, index, *, beside=False, across=0.5):
+    """The colour in the middle of a tile of the grid, or at another share of its width, on the screen."""
     x, y = page.evaluate(
-        """([index, beside]) => {
+        """([index, beside, across]) => {
             const { grid } = Featlight.app;
             const { x, y } = Featlight.layout.boxOf(grid.layout, index);
             const host = grid.host.getBoundingClientRect();
-            const half = grid.layout.size / 2;
-            return [host.left + x + half + (beside ? grid.layout.size + 1 : 0), host.top + y + half];
+            const { size } = grid.layout;
+            return [host.left + x + across * size + (beside ? size + 1 : 0), host.top + y + size / 2];
         }""",
-        [index, beside],
+        [index, beside, across],
     )
     with Image.open(io.BytesIO(page.screenshot())) as image:
         return image.convert("RGB").getpixel((round(x), round(y)))

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 import featlight
-from featlight.config.presets import DEFAULT_LAYERS, TINY_INCEPTION
+from featlight.config.presets import DEFAULT_LAYERS, NATURAL
 from featlight.config.tile import feature_tile
 from featlight.engine.module import FeatureVisualizer
 from featlight.plan.plan import Planned
@@ -208,11 +208,11 @@ def test_bf16_is_the_networks_alone(small_recipe):
         assert torch.corrcoef(torch.stack([one.flatten(), other.flatten()]))[0, 1] > 0.9
 
 
-def test_the_embedded_network_has_a_recipe_and_a_layer_of_its_own(monkeypatch):
+def test_a_network_by_name_has_a_layer_and_natural_pictures(monkeypatch):
     seen = {}
     monkeypatch.setattr("featlight.run.in_memory.descend", lambda job, *args, **options: seen.update(job=job))
     with pytest.raises(KeyError):  # nothing was made
-        featlight.visualize(featlight.load(), features="0", progress=False)
+        featlight.visualize(featlight.load("tiny_inception"), features="0", progress=False)
     config = seen["job"].config
-    assert config.recipe == TINY_INCEPTION
+    assert config.recipe == NATURAL
     assert list(config.layer) == [DEFAULT_LAYERS["tiny_inception"]]

@@ -21,7 +21,7 @@ def shrunk(values):
         return {"octaves": [{"size": size, "steps": 2, "lr": [0.1, 0.1], "sigma": sigma}]}
 
     small = {**values, "threads": 1, "batch_size": 1, "recipe": recipe([1.0, 0.5]), "out": "run"}
-    if values["model"] != "tiny_inception":
+    if values["model"] not in ("tiny_inception", "efficientnet_lite0"):
         small["weights"] = "none"
     if "tiles" in values:
         for tile in small["tiles"]:

@@ -23,6 +23,7 @@ from featlight.store.store import Store
 from tests import ROOT
 
 CONFIG = {
+    "model": "tiny_inception",
     "layer": ["Mixed_4a"],
     "features": "0-5",
     "batch_size": 4,
@@ -344,7 +345,7 @@ def test_a_full_disk_is_exit_74_and_the_next_run_goes_on(config, monkeypatch, ca
 def test_a_killed_run_goes_on_bit_for_bit(config):
     """From outside, as a scheduler does it: SIGTERM, then SIGKILL at some moment, then to the end."""
     # sixteen chunks that take a while: neither a kill that comes late nor the writer's queue may leave nothing to do
-    octave = {"size": 40, "steps": 40, "lr": [0.1, 0.05], "sigma": [1.0, 0.5]}
+    octave = {"size": 40, "steps": 24, "lr": [0.1, 0.05], "sigma": [1.0, 0.5]}
     wanted = {"features": "0-31", "batch_size": 2, "recipe": {"octaves": [octave], "gradient": "rms"}}
     config.write_text(yaml.safe_dump({**CONFIG, **wanted}))
     command = [sys.executable, "-m", "featlight", "--config", str(config)]
@@ -443,7 +444,7 @@ def test_a_reader_that_has_gone_does_not_stop_the_run(config):
         (["--layr", "x"], 2, "featlight: no flag '--layr'; nearest: '--layer'"),
         (["--metric", "l3"], 2, "featlight: --metric: 'l3' given; allowed: l1, l2, linf, linf-rows"),
         (["--config", "none.yaml"], 2, "featlight: --config none.yaml: No such file or directory"),
-        (["--layer", "Mixed_4A"], 2, "featlight: no layer 'Mixed_4A' in tiny_inception; nearest: 'Mixed_4a'"),
+        (["--layer", "clasifier"], 2, "featlight: no layer 'clasifier' in efficientnet_lite0; nearest: 'classifier'"),
         (["--features", "999"], 2, "featlight: features: 999 given; layer"),
         (
             ["--model", "resnet_18"],
@@ -476,12 +477,12 @@ def test_a_slip_has_its_exit_code_and_one_line_and_writes_nothing(capsys, flags,
 def test_what_is_printed_on_request(capsys):
     assert main(["--print-config", "--batch_size", "4"]) == 0
     printed = yaml.safe_load(capsys.readouterr().out)
-    assert (printed["batch_size"], printed["model"]) == (4, "tiny_inception")
-    assert main(["--list-layers"]) == 0
+    assert (printed["batch_size"], printed["model"]) == (4, "efficientnet_lite0")
+    assert main(["--list-layers", "--model", "tiny_inception"]) == 0
     table = capsys.readouterr().out.splitlines()
-    assert table[0] == "tiny_inception at 80 x 80 px; the default layer is Mixed_5a"
+    assert table[0] == "tiny_inception at 128 x 128 px; the default layer is Mixed_5a"
     assert table[1].split() == ["layer", "features", "map", "kind"]
-    assert any(line.split(maxsplit=2) == ["Mixed_4a", "160", "10 x 10  Mixed"] for line in table)
+    assert any(line.split(maxsplit=2) == ["Mixed_4a", "160", "16 x 16  Mixed"] for line in table)
     with pytest.raises(SystemExit) as caught:
         main(["--version"])
     assert caught.value.code == 0

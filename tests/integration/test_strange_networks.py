@@ -99,7 +99,7 @@ def tensors_of(network):
     return [*network.named_parameters(), *network.named_buffers()]
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning", "ignore:.*grad attribute of a Tensor:UserWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit", "ignore:.*grad attribute of a Tensor:UserWarning")
 @pytest.mark.parametrize(("kind", "build", "layers", "octaves", "dimension", "options"), RIGHT)
 def test_a_picture_is_what_it_says(kind, build, layers, octaves, dimension, options, caplog):
     """In float64, beside a literal descent by hooks on the network itself; and no chunk is made twice for it."""
@@ -178,7 +178,7 @@ REFUSED = [
 @pytest.mark.filterwarnings(
     "ignore:.*quantiz:DeprecationWarning",  # torch's own plans for its quantized and its scripted modules
     "ignore:.*quantiz:UserWarning",
-    "ignore:`torch.jit:FutureWarning",
+    "ignore:`torch.jit",
 )
 @pytest.mark.parametrize(("kind", "build", "layer", "options", "line"), REFUSED)
 def test_what_cannot_be_right_is_refused_in_one_line(kind, build, layer, options, line):

@@ -22,6 +22,8 @@ ORDER = (
         "config",
         "distributed",
         "param",
+        "transforms",
+        "optimizers",
         "objectives",
         "models",
         "plan",

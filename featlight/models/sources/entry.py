@@ -1,10 +1,11 @@
 """What a source knows of a network before it is built."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 
 @dataclass(frozen=True)
@@ -16,12 +17,16 @@ class Entry:
         build_for: gives it ready to receive these weights.
         find: turns the name of weights into their full name and their file, downloaded if need be; None where weights
             have no names.
+        fit: gives a state dict the names that the network has for its tensors.
         mean: of the pixels that the weights were trained with, per channel; None where it is not known.
         std: likewise.
+        classes: gives the names of the outputs of its last layer; None where they have none.
     """
 
     build: Callable[[], nn.Module]
-    build_for: Callable[[dict[str, Tensor]], nn.Module]
+    build_for: Callable[[Mapping[str, Any]], nn.Module]
     find: Callable[[str], tuple[str, Path]] | None
+    fit: Callable[[nn.Module, Mapping[str, Any]], Mapping[str, Any]] = lambda _, state: state
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    classes: Callable[[], list[str]] | None = None

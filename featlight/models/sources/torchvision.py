@@ -1,11 +1,13 @@
 """Networks of torchvision.models by name, with their weights from torchvision's own cache."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torchvision
-from torch import Tensor, nn
+from torch import nn
 
-from featlight.config.presets import EMBEDDED
+from featlight.config.presets import EMBEDDED, LITE
 from featlight.errors import UsageError, WeightsError, unknown
 from featlight.models.sources import download
 from featlight.models.sources.entry import Entry
@@ -41,7 +43,7 @@ def entry(model: str) -> Entry:
         if model in every and model.startswith(start):
             raise UsageError(f"--model {model}: it takes images of {size} px only, and octaves change the size")
     if model not in every:
-        raise UsageError(f"--model: {unknown('network', model, [EMBEDDED, *names()], 'in torchvision.models')}")
+        raise UsageError(f"--model: {unknown('network', model, [EMBEDDED, LITE, *names()], 'in torchvision.models')}")
 
     def build(**options: bool) -> nn.Module:
         network: nn.Module = torchvision.models.get_model(model, weights=None, **options)
@@ -51,7 +53,7 @@ def entry(model: str) -> Entry:
     trained_with = choices.DEFAULT.transforms()
     mean, std = tuple(trained_with.mean), tuple(trained_with.std)
 
-    def build_for(state: dict[str, Tensor]) -> nn.Module:
+    def build_for(state: Mapping[str, Any]) -> nn.Module:
         if model not in HAS_AUXILIARY:
             return build()
         return build(aux_logits=any(key.startswith(("AuxLogits.", "aux1.")) for key in state), init_weights=False)
@@ -65,4 +67,4 @@ def entry(model: str) -> Entry:
         weights = choices[name] if name in choices.__members__ else choices.DEFAULT
         return weights.name, download.cached(weights.url, f"{model} {weights.name}")
 
-    return Entry(build_random, build_for, find, mean, std)
+    return Entry(build_random, build_for, find, mean=mean, std=std)

@@ -7,10 +7,12 @@ from importlib.resources import files
 from pathlib import PurePosixPath
 from urllib.parse import quote
 
+from featlight.drawing.sheet import Cell
 from featlight.drawing.sprite_sheet import sprite_sheets
 from featlight.plan.plan import Plan
-from featlight.report.sections import Atlas
+from featlight.report.sections import Atlas, cell
 from featlight.report.viewer.data import DATA, TILES, columns, data_script, detail_scripts, tiles_script
+from featlight.store.records import TileRecord
 from featlight.store.snapshot import Snapshot
 
 # in the order in which they need each other
@@ -44,7 +46,7 @@ def write_viewer(snapshot: Snapshot, atlases: Sequence[Atlas], figures: Sequence
         for name, script in detail_scripts(snapshot, atlas):
             store.write_output(name, script)
             details.append(name)
-        groups.append(columns(atlas) | {"sheets": sheets, "details": details})
+        groups.append(columns(atlas) | {"sheets": sheets, "details": details} | _plain_sheets(snapshot, atlas))
     store.write_output(TILES, tiles_script(".png"))
     store.write_output(DATA, data_script(snapshot.plan, groups, figures))
     page = (code / "index.html").read_text(encoding="utf-8")
@@ -56,9 +58,29 @@ def write_viewer(snapshot: Snapshot, atlases: Sequence[Atlas], figures: Sequence
 
 def _write_sheets(snapshot: Snapshot, atlas: Atlas) -> list[str]:
     """The sheets of small tiles; returns their paths."""
+    digests = [None if record is None else _digest(record) for record in atlas.records]
+    return _write_sprites(snapshot, atlas.cells, digests, atlas.section.assets)
+
+
+def _plain_sheets(snapshot: Snapshot, atlas: Atlas) -> dict[str, list[str]]:
+    """The paths of the same sheets without transparency, where the tiles have any."""
+    section = atlas.section
+    if not section.keeps_alpha(snapshot.plan):
+        return {}
+    cells = [cell(snapshot, planned, plain=True) for planned in section.tiles]
     digests = [None if record is None else record["sha256"] for record in atlas.records]
+    return {"plain": _write_sprites(snapshot, cells, digests, f"{section.assets}plain-")}
+
+
+def _digest(record: TileRecord) -> str | None:
+    """Of what is seen of a tile."""
+    both = [each for each in (record["sha256"], record["alpha_sha256"]) if each is not None]
+    return " ".join(both) or None
+
+
+def _write_sprites(snapshot: Snapshot, cells: Sequence[Cell], digests: Sequence[str | None], stem: str) -> list[str]:
     written = []
-    for name, jpeg in sprite_sheets(atlas.cells, digests, atlas.section.assets, snapshot.store):
+    for name, jpeg in sprite_sheets(cells, digests, stem, snapshot.store):
         if jpeg is not None:
             snapshot.store.write_output(name, jpeg)
         snapshot.store.note_output(name)

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from featlight.config.presets import ARTICLE, TINY_INCEPTION
 from featlight.config.schema import Config
 from featlight.config.validation import check, read
 from featlight.errors import UsageError
@@ -79,9 +78,9 @@ def test_an_index_reads_alike_from_a_flag_and_a_file(given, index):
 
 
 def test_defaults_hang_on_the_network():
-    assert check({}).settled().recipe == TINY_INCEPTION
+    assert check({}).settled().model == "efficientnet_lite0"
+    assert check({}).settled().layer == {"blocks.4.0": None}
     settled = check({"model": "inception_v3"}).settled()
-    assert settled.recipe == ARTICLE
     assert settled.layer == {"Mixed_6b": None}
     assert settled.out == str(Path("runs/inception_v3-Mixed_6b"))
     assert check({}).settled("my").out == str(Path("runs/my"))

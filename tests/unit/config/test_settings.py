@@ -8,13 +8,21 @@ import pytest
 
 from featlight.cli.main import main, parser
 from featlight.config.describe import brief, facts, in_words
-from featlight.config.presets import ARTICLE, TINY_INCEPTION
+from featlight.config.presets import ARTICLE, EMBEDDED, NATURAL, TINY_INCEPTION
 from featlight.config.recipe import Octave
 from featlight.config.settings import SHARED, Settings, digest, plain
 from featlight.config.validation import check
 from featlight.errors import UsageError
 
-SETTLED = Settings(weights="0" * 64, batch_size=8, threads=1, compile="off")
+SETTLED = Settings(
+    model=EMBEDDED,
+    weights="0" * 64,
+    normalize="none",
+    recipe=TINY_INCEPTION,
+    batch_size=8,
+    threads=1,
+    compile="off",
+)
 LATER = {"channels": "last"}  # settings that runs of the first form did not have: left out where they are as usual
 
 
@@ -71,13 +79,16 @@ def test_what_came_later_is_left_out_where_it_is_as_usual():
     assert in_words((Later("a"), Later("b", 2.0, True))) == "a, b strength 2 wide yes"
 
 
-def test_the_network_has_a_recipe_of_its_own():
-    assert check({}).recipe == check({"recipe": None}).recipe == TINY_INCEPTION
-    assert check({"model": "resnet50"}).recipe == ARTICLE
+def test_natural_is_every_networks_recipe():
+    assert check({}).recipe == check({"recipe": None}).recipe == check({"model": "resnet50"}).recipe == NATURAL
 
 
 def test_what_is_said_in_a_line():
-    assert brief(SETTLED) == ("l1 to 200 · 56 steps at 80, 112, 144 px · rms gradient · start noise, seed 999")
+    assert brief(SETTLED) == "l1 to 200 · 56 steps at 80, 112, 144 px · recipe tiny_inception · start noise, seed 999"
+    own = SETTLED.model_copy(update={"recipe": replace(TINY_INCEPTION, range="sigmoid")})
+    assert brief(own) == (
+        "range sigmoid · l1 to 200 · 56 steps at 80, 112, 144 px · rms gradient · start noise, seed 999"
+    )
     other = SETTLED.model_copy(update={"region": "neuron", "index": (3, 4), "init": "f" * 64, "normalize": "weights"})
     assert brief(other).startswith("region neuron · index 3, 4 · l1 to 200 ")
     assert brief(other).endswith(f"start {'f' * 24}, seed 999")

@@ -302,7 +302,7 @@ def test_a_pool_that_others_see_and_a_convolution_that_widens_stay():
 def test_branches_change_no_bit(precision, small_recipe):
     """Features of one branch, together or beside one of another branch: the same images."""
     options = {"layer": "Mixed_4a", "recipe": small_recipe, "batch_size": 4, "precision": precision, "progress": False}
-    tiny = featlight.load()
+    tiny = featlight.load("tiny_inception")
     alike = featlight.visualize(tiny, features=[0, 1, 2, 3], **options)
     mixed = featlight.visualize(tiny, features=[0, 1, 159, 3], **options)
     for place in (0, 1, 3):
@@ -311,7 +311,7 @@ def test_branches_change_no_bit(precision, small_recipe):
 
 def test_a_layer_that_another_one_needs_stays_whole():
     """Two layers at once: only the last one's branches are left out."""
-    tiny = featlight.load()
+    tiny = featlight.load("tiny_inception")
     ours = PreparedNetwork(frozen_copy(tiny, CPU, torch.float64), [32], dtype=torch.float64, device=CPU)
     images = torch.rand(2, 3, 32, 32, dtype=torch.float64)
     layers = ["Mixed_4a", "Mixed_4b"]

@@ -132,7 +132,7 @@ def test_an_entry_that_is_not_there_is_told():
         load_model(f"{HERE}:plain", "left.ckpt:emma")
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning", "ignore:'torch.load' received a zip file")
+@pytest.mark.filterwarnings("ignore:`torch.jit", "ignore:'torch.load' received a zip file")
 def test_a_scripted_network_is_no_state_dict():
     torch.jit.script(nn.Sequential(nn.ReLU())).save("scripted.pt")
     with pytest.raises(WeightsError, match="a scripted network"):

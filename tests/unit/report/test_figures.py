@@ -26,7 +26,8 @@ RECIPE = {
 
 
 def run(**values):
-    config = {"layer": ["Mixed_4a"], "features": "0-2", "threads": 1, "recipe": RECIPE, "out": "run", **values}
+    config = {"model": "tiny_inception", "layer": ["Mixed_4a"], "features": "0-2", "threads": 1, "recipe": RECIPE}
+    config |= {"out": "run", **values}
     Path("figure.yaml").write_text(yaml.safe_dump(config))
     return main(["--config", "figure.yaml"])
 
@@ -151,7 +152,7 @@ def test_activity_is_that_of_the_final_image():
     config = {"tiles": tiles, "layer": None, "features": "all", "figure": {"kind": "activity"}}
     assert run(**config) == 2
     assert run(**config, keep_maps=True, float_images=True) == 0
-    network, seen = featlight.load(), {}
+    network, seen = featlight.load("tiny_inception"), {}
     for term in terms:
         network.get_submodule(term["layer"]).register_forward_hook(
             lambda module, given, output, name=term["layer"]: seen.update({name: output})

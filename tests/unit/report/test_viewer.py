@@ -15,6 +15,7 @@ from PIL import Image
 import featlight
 from featlight.analysis.neighbors import nearest_tiles
 from featlight.cli.main import main
+from featlight.config.presets import EMBEDDED
 from featlight.config.tile import Term, Tile, feature_tile
 from featlight.plan.plan import Planned
 from featlight.plan.reproduce import command_alone
@@ -213,7 +214,9 @@ def test_commands(tmp_path):
             ],
         }
     ]
-    assert last == "featlight --config tile.yaml --batch-size 4 --threads 1 --out runs/tiny_inception-both"
+    assert last == (
+        "featlight --config tile.yaml --model tiny_inception --batch-size 4 --threads 1 --out runs/tiny_inception-both"
+    )
     row = command_alone(plan, Planned("", feature_tile("Mixed_4a", 2, "row", 3))).splitlines()[-1]
     assert "--layer Mixed_4a --features 2 --region row --index 3 " in row
     assert command_alone(plan, Planned("", feature_tile("Mixed_4a", None))).count("--region all") == 1
@@ -230,7 +233,7 @@ def test_commands(tmp_path):
 
 def test_the_command_makes_the_tile_to_the_bit(capsys):
     octaves = [{"size": 32, "steps": 2, "lr": [0.1, 0.05], "sigma": [1.0, 0.5]}]
-    config = {"layer": ["Mixed_4a"], "features": "0-2", "batch_size": 4, "threads": 1, "out": "run"}
+    config = {"model": EMBEDDED, "layer": ["Mixed_4a"], "features": "0-2", "batch_size": 4, "threads": 1, "out": "run"}
     config |= {"recipe": {"octaves": octaves}, "variants": [{"name": "L1"}, {"name": "L2", "metric": "l2", "seed": 5}]}
     Path("run.yaml").write_text(yaml.safe_dump(config))
     assert main(["--config", "run.yaml"]) == 0

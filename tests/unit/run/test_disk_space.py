@@ -1,6 +1,7 @@
 """The expected size of a run, against what runs take and against sums made by hand."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,12 +44,21 @@ def test_the_embedded_networks_run_takes_what_was_expected(capsys):
     plan = Store(Path("run")).plan()
     assert float(line[1]) == pytest.approx(expected(plan) / 1024, abs=0.06)
     pictures = sum(path.stat().st_size for path in Path("run").glob("[at]*/**/*.png"))
-    raw = 2 * 3 * 144**2
-    assert 2 * 0.6 * raw == pytest.approx(pictures, rel=0.2)
+    raw = 2 * 3 * 192**2
+    assert 2 * 0.75 * raw == pytest.approx(pictures, rel=0.2)
     everything = sum(path.stat().st_size for path in Path("run").rglob("*") if path.is_file())
     assert expected(plan) == pytest.approx(everything, rel=0.2)
     assert main(["--features", "0-1", "--threads", "1", "--out", "run", "--dry-run"]) == 0
     assert "about 0 B in run" in capsys.readouterr().out
+
+
+def test_transparencies_are_counted():
+    tiles = layer("a", 5)
+    without = plan_of(tiles)
+    recipe = replace(without.settings[""].recipe, parameterization="maco", range="sigmoid")
+    layers = {"80": {"a": (50, 4, 4)}}
+    plan = made_up_plan(tiles, recipe=recipe, batch_size=8, layers=layers)
+    assert expected(plan) - expected(without) == pytest.approx(5 * (0.75 * 100**2 + 0.6 * 96**2), abs=1)
 
 
 def test_float_images_are_counted_to_the_byte():
@@ -84,13 +94,13 @@ def test_a_run_with_tiles_goes_by_them():
     missing = tiles[10:]
     assert expected(plan, few, missing=missing) == expected(plan, missing=missing)
     more = expected(plan, enough, missing=missing) - expected(plan, missing=missing)
-    assert more == pytest.approx(10 * 2 * (70_000 - 0.6 * 3 * 100 * 100), abs=1)
+    assert more == pytest.approx(10 * 2 * (70_000 - 0.75 * 3 * 100 * 100), abs=1)
 
 
 def test_an_atlas_in_pages_has_an_overview_beside_them():
     one, pages = plan_of(layer("a", 200), size=380), plan_of(layer("a", 400), size=380)
     growth = expected(pages) - 2 * expected(one)
-    assert 10e6 < growth < 4096 * 4096 * 3 * 0.6
+    assert 10e6 < growth < 4096 * 4096 * 3 * 0.75
 
 
 def test_free_room_is_that_of_the_nearest_folder_there_is(tmp_path):

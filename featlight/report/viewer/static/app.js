@@ -40,6 +40,13 @@ window.Featlight = window.Featlight || {};
         say("The browser does not let this page copy; mark the text instead.");
       }
     },
+    isLaid: () => !grid.plain,
+    lay: () => {
+      grid.plain = !grid.plain;
+      document.documentElement.dataset.tiles = grid.plain ? "plain" : "laid";
+      for (const button of document.querySelectorAll("button.alpha")) button.setAttribute("aria-pressed", String(!grid.plain));
+      grid.later();
+    },
     beside: (path) => {
       state.path = path;
       goTo(null);
@@ -208,6 +215,7 @@ window.Featlight = window.Featlight || {};
     }
     byId("layer").prepend(Featlight.dom.make("option", { value: "" }, "all"));
     byId("layer").value = "";
+    byId("alpha").hidden = !state.run.groups.some((group) => group.plainAddresses);
     byId("layer").closest("label").hidden = state.run.groups.length < 2;
     Featlight.sheets.pictures(byId("view-pictures"), state.run);
     Featlight.sheets.about(byId("view-run"), state.run, act);

@@ -54,6 +54,7 @@ window.Featlight = window.Featlight || {};
     });
     byId("sort").addEventListener("change", () => app.sortBy(byId("sort").value));
     byId("reverse").addEventListener("click", app.reverse);
+    byId("alpha").addEventListener("click", app.act.lay);
     byId("reset").addEventListener("click", app.reset);
     byId("zoom").addEventListener("input", () => app.zoom(Number(byId("zoom").value)));
     byId("more").addEventListener("click", () => {
@@ -124,6 +125,7 @@ window.Featlight = window.Featlight || {};
       "=": () => app.zoom(Number(byId("zoom").value) + 6),
       "-": () => app.zoom(Number(byId("zoom").value) - 6),
       t: nextTheme,
+      o: byId("alpha").hidden ? null : app.act.lay,
       f: () => app.sortBy("feature"),
       a: () => app.sortBy("end"),
       g: () => app.sortBy("gain"),
@@ -131,7 +133,7 @@ window.Featlight = window.Featlight || {};
       r: app.reverse,
       Escape: () => stopComparing(app),
     };
-    const does = opened ? inTile[key] ?? (key === "t" || key === "?" ? anywhere[key] : null) : anywhere[key];
+    const does = opened ? inTile[key] ?? (["t", "o", "?"].includes(key) ? anywhere[key] : null) : anywhere[key];
     if (!does) return;
     event.preventDefault();
     does();

@@ -12,7 +12,8 @@ window.Featlight = window.Featlight || {};
    * @param {Tile} tile
    * @param {?Tile} beside
    * @param {{close: () => void, move: (by: number) => void, open: (tile: Tile) => void,
-   *          compare: (tile: Tile) => void, similar: (tile: Tile) => void, copy: (text: string) => void}} act
+   *          compare: (tile: Tile) => void, similar: (tile: Tile) => void, copy: (text: string) => void,
+   *          lay: () => void, isLaid: () => boolean}} act
    */
   async function show(dialog, tile, beside, act) {
     const shown = [tile, beside].filter(Boolean);
@@ -25,6 +26,10 @@ window.Featlight = window.Featlight || {};
         onclick: () => act.similar(tile) }, "Similar"),
       make("button", { type: "button", title: "Lay another tile beside this one", "aria-keyshortcuts": "c",
         onclick: () => act.compare(tile) }, beside ? "Stop comparing" : "Compare"),
+      shown.some(Featlight.model.alphaAddress)
+        ? make("button.alpha", { type: "button", title: "Lay the tile on white, as far as it is transparent",
+          "aria-keyshortcuts": "o", "aria-pressed": String(act.isLaid()), onclick: act.lay }, "Transparency")
+        : null,
       make("button", { type: "button", title: "Copy a link to this tile", onclick: () => act.copy(location.href) }, "Link"),
       make("button.close", { type: "button", "aria-label": "Close", onclick: act.close }, "×"),
     );
@@ -47,7 +52,7 @@ window.Featlight = window.Featlight || {};
     const address = Featlight.model.address(tile);
     const picture = there
       ? make("a.picture", { href: address, "aria-label": `${tile.label}: the tile alone` },
-        make("img", { src: address, alt: `Tile of ${tile.label}, ${group.title}${status === "dead" ? ", dead" : ""}` }))
+        image(tile, { alt: `Tile of ${tile.label}, ${group.title}${status === "dead" ? ", dead" : ""}` }))
       : make("div.picture.none", {}, status);
     const title = make("h2", { id }, tile.label, " ", make("small", {}, group.title));
     const rest = make("div");
@@ -62,6 +67,13 @@ window.Featlight = window.Featlight || {};
       rest,
     );
     return { root: make("article", {}, make("div.left", {}, picture, two ? null : under), text, two ? under : null), rest, under };
+  }
+
+  /** A tile's picture, laid on white by the style sheet where it has a transparency. */
+  function image(tile, values) {
+    const picture = make("img", { src: Featlight.model.address(tile), ...values });
+    const alpha = Featlight.model.alphaAddress(tile);
+    return alpha ? make("span.laid", {}, picture, make("img", { ...values, src: alpha, alt: "" })) : picture;
   }
 
   function figure(value, name) {
@@ -112,7 +124,7 @@ window.Featlight = window.Featlight || {};
         type: "button",
         "aria-label": `${other.label}, cosine ${cosine.toFixed(2)}`,
         onclick: () => act.open(other),
-      }, make("img", { src: Featlight.model.address(other), alt: "", loading: "lazy" }),
+      }, image(other, { alt: "", loading: "lazy" }),
       make("span", {}, other.label), make("span.soft", {}, cosine.toFixed(2)));
     })));
   }

@@ -27,6 +27,8 @@ window.Featlight = window.Featlight || {};
       this.wanted = 100;
       /** @type {?Run} whose tiles stand beside this run's */
       this.other = null;
+      /** Whether tiles are drawn without their transparencies. */
+      this.plain = false;
       this.readColors();
       host.addEventListener("keydown", (event) => this.onKey(event));
       host.addEventListener("focus", () => this.announce());
@@ -183,7 +185,7 @@ window.Featlight = window.Featlight || {};
       const there = tile !== null && (tile.status === "ok" || tile.status === "dead");
       if (there) {
         context.globalAlpha = tile.status === "dead" ? 0.35 : 1;
-        const drawn = this.sprites.draw(context, tile, x, y, size, sharp);
+        const drawn = this.sprites.draw(context, tile, x, y, size, sharp, this.plain);
         context.globalAlpha = 1;
         this.drawn += drawn;
         if (drawn && tile.status === "ok") return;

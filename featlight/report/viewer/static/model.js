@@ -16,7 +16,8 @@
  * @property {?number} gain     after less before
  * @property {?number} gradient norm at the first step
  *
- * @typedef {Object} Group      of one layer and variant, as `data.py` writes it, with `tiles: Tile[]` and the sheets' `addresses`
+ * @typedef {Object} Group      of one layer and variant, as `data.py` writes it, with `tiles: Tile[]`, the sheets' `addresses`,
+ *                             and `plainAddresses` of those without transparency; null where tiles have none
  * @typedef {Object} Run        as `data.py` writes it, with `base: URL of its folder`, `tiles: Map<key, Tile>`
  *                             and `suffix` of the tiles' files
  *
@@ -56,6 +57,7 @@ window.Featlight = window.Featlight || {};
     for (const group of run.groups) {
       const folder = group.folder.replace(/^tiles\//, "");
       group.addresses = group.sheets.map((path) => new URL(path, run.base).href);
+      group.plainAddresses = group.plain ? group.plain.map((path) => new URL(path, run.base).href) : null;
       group.tiles = group.stems.map((stem, place) => {
         const start = group.start[place];
         const end = group.end[place];
@@ -185,5 +187,10 @@ window.Featlight = window.Featlight || {};
     return new URL(`tiles/${tile.key}${tile.run.suffix}`, tile.run.base).href;
   }
 
-  Featlight.model = { runs, loadRun, isRelative, details, neighbours, select, address };
+  /** Where its transparency is, gray; null where it has none. */
+  function alphaAddress(tile) {
+    return tile.group.plainAddresses ? new URL(`tiles/${tile.key}.alpha.png`, tile.run.base).href : null;
+  }
+
+  Featlight.model = { runs, loadRun, isRelative, details, neighbours, select, address, alphaAddress };
 })();

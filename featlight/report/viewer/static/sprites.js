@@ -28,8 +28,7 @@ window.Featlight = window.Featlight || {};
       return image.complete && image.naturalWidth ? image : null;
     }
 
-    fullPicture(tile) {
-      const address = Featlight.model.address(tile);
+    fullPicture(address) {
       const image = this.picture(this.full, address);
       const entry = this.full.get(address);
       this.full.delete(address);
@@ -38,22 +37,40 @@ window.Featlight = window.Featlight || {};
       return image;
     }
 
+    /** Lay what was drawn on white: turned over, it is darkened by its transparency, and turned back. */
+    lay(context, alpha, x, y, size) {
+      context.fillStyle = "#fff";
+      context.globalCompositeOperation = "difference";
+      context.fillRect(x, y, size, size);
+      context.globalCompositeOperation = "multiply";
+      context.drawImage(alpha, x, y, size, size);
+      context.globalCompositeOperation = "difference";
+      context.fillRect(x, y, size, size);
+      context.globalCompositeOperation = "source-over";
+    }
+
     /**
      * Draw a tile.
      * @param {CanvasRenderingContext2D} context
      * @param {Tile} tile
      * @param {number} size     in CSS pixels
      * @param {boolean} sharp   whether to draw the full tile once it is there
+     * @param {boolean} plain   whether to leave its transparency out
      * @returns {boolean} whether there was something to draw
      */
-    draw(context, tile, x, y, size, sharp) {
+    draw(context, tile, x, y, size, sharp, plain) {
       const { group, place } = tile;
-      const full = sharp ? this.fullPicture(tile) : null;
-      if (full) {
+      const full = sharp ? this.fullPicture(Featlight.model.address(tile)) : null;
+      // a dead tile is opaque: nothing pulled at it
+      const wanted = sharp && !plain && tile.status === "ok" ? Featlight.model.alphaAddress(tile) : null;
+      const alpha = wanted ? this.fullPicture(wanted) : null;
+      if (full && (alpha || !wanted)) {
         context.drawImage(full, x, y, size, size);
+        if (alpha) this.lay(context, alpha, x, y, size);
         return true;
       }
-      const sheet = this.picture(this.sheets, group.addresses[Math.floor(place / group.perSheet)]);
+      const addresses = plain && group.plainAddresses ? group.plainAddresses : group.addresses;
+      const sheet = this.picture(this.sheets, addresses[Math.floor(place / group.perSheet)]);
       if (!sheet) return false;
       const i = place % group.perSheet;
       const { side, across } = group;

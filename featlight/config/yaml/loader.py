@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from featlight.config.yaml_limits import Parser
+from featlight.config.yaml.limits import Parser
 
 # What is not a word
 _TAGS = {

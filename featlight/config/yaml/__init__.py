@@ -1,0 +1,1 @@
+"""YAML as people mean it, within limits."""

@@ -1,0 +1,172 @@
+"""Rules of descent, as pure functions of parameters, their gradient and what was remembered; and in torch's own form.
+
+    parameters, state = RULES["adam"](parameters, gradient, state, lr=0.05, beta1=0.9, beta2=0.999, epsilon=1e-8)
+
+Every rule moves each image by its own gradient alone: the first dimension is the batch, and nothing is summed over it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from featlight.config.optimizer import Optimizer
+from featlight.param.color import basis, mixed
+from featlight.param.spectrum import bands, frequencies
+
+State = Mapping[str, Any]  # what a rule remembers from step to step
+NEW: State = {}  # before the first step
+Rule = Callable[..., tuple[Tensor, State]]
+TINY = 1e-30  # under any gradient that float32 holds apart from zero
+
+
+def sgd(parameters: Tensor, gradient: Tensor, state: State, *, lr: float) -> tuple[Tensor, State]:
+    """Plain gradient descent, the article's."""
+    return torch.add(parameters, gradient, alpha=-lr), state
+
+
+def adam(
+    parameters: Tensor, gradient: Tensor, state: State, *, lr: float, beta1: float, beta2: float, epsilon: float
+) -> tuple[Tensor, State]:
+    """Adam, as torch.optim has it.
+
+    Source: Kingma and Ba 2014, algorithm 1.
+    """
+    mean, square, count = _moments(gradient, state, beta1, beta2)
+    scale = (square / (1 - beta2**count)).sqrt() + epsilon
+    moved = parameters - lr / (1 - beta1**count) * mean / scale
+    return moved, {"mean": mean, "square": square, "count": count}
+
+
+def nadam(
+    parameters: Tensor,
+    gradient: Tensor,
+    state: State,
+    *,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    momentum_decay: float,
+) -> tuple[Tensor, State]:
+    """Adam with Nesterov's look ahead, as torch.optim has it.
+
+    Source: Dozat 2016.
+    """
+    mean, square, count = _moments(gradient, state, beta1, beta2)
+    now, ahead = (beta1 * (1 - 0.5 * 0.96 ** (n * momentum_decay)) for n in (count, count + 1))
+    product = state.get("product", 1.0) * now
+    scale = (square / (1 - beta2**count)).sqrt() + epsilon
+    moved = parameters - lr * (1 - now) / (1 - product) * gradient / scale
+    moved = moved - lr * ahead / (1 - product * ahead) * mean / scale
+    return moved, {"mean": mean, "square": square, "count": count, "product": product}
+
+
+def _moments(gradient: Tensor, state: State, beta1: float, beta2: float) -> tuple[Tensor, Tensor, int]:
+    """Running means of the gradient and its square, and of how many steps."""
+    mean = gradient * (1 - beta1) + state.get("mean", 0.0) * beta1
+    square = gradient * gradient * (1 - beta2) + state.get("square", 0.0) * beta2
+    return mean, square, state.get("count", 0) + 1
+
+
+def spectral(
+    parameters: Tensor,
+    gradient: Tensor,
+    state: State,
+    *,
+    lr: float,
+    exponent: float,
+    beta1: float,
+    beta2: float,
+    contrast: float,
+    bound: float,
+    pull: float,
+    floor: float,
+) -> tuple[Tensor, State]:
+    """Adam in the whitened spectrum: rings of frequency and independent colours move alike, less the finer they are.
+
+    A change of parameters, to Fourier coefficients say, is only another metric for the step; so the image itself stays
+    what is optimised. Afterwards its contrast is held, and each channel's mean drawn towards gray.
+
+    Args:
+        parameters: images in rgb, (N, 3, H, W).
+        gradient: of the loss, likewise.
+        state: of the last step at this size.
+        lr: root mean square of the step, in the parameters' units.
+        exponent: of the frequency that the step falls off with.
+        beta1: decay of the running mean of the gradient.
+        beta2: decay of the running mean of its power in each ring.
+        contrast: standard deviation of an image over its pixels and channels, at most; 0 for no bound.
+        bound: distance from gray that no pixel passes; 0 for none.
+        pull: share of the way to gray that the mean of each channel goes.
+        floor: share of the strongest ring's power that every ring is taken to have, so that silence is not amplified.
+    """
+    size = parameters.shape[2], parameters.shape[3]
+    if not state:
+        rings = bands(size, 2, parameters).flatten(1)  # (K, H W')
+        falloff = frequencies(size, parameters).clamp_min(1 / max(size)) ** -exponent  # (H, W')
+        state = {"mean": 0.0, "power": 0.0, "count": 0, "rings": rings, "falloff": falloff}
+        state |= {"colors": basis(parameters)}
+    rings, falloff, colors, count = state["rings"], state["falloff"], state["colors"], state["count"] + 1
+    waves = mixed(torch.fft.rfft2(gradient), colors.T)  # (N, 3, H, W'), along independent colours
+    power = torch.addcmul(waves.real.square(), waves.imag, waves.imag)  # (N, 3, H, W')
+    power = power.flatten(2) @ rings.T / rings.sum(1)  # (N, 3, K)
+    mean = (1 - beta1) * waves if count == 1 else torch.lerp(state["mean"], waves, 1 - beta1)
+    power = beta2 * state["power"] + (1 - beta2) * power
+    whitening = (power + floor * power.amax((1, 2), keepdim=True)) / (1 - beta2**count)  # (N, 3, K)
+    whitening = whitening.clamp_min(TINY).rsqrt() @ rings  # (N, 3, H W')
+    scale = whitening.view(mean.shape).mul_(falloff)
+    step = torch.fft.irfft2(mixed(mean * scale, colors), s=size)  # (N, 3, H, W)
+    size_of_step = torch.linalg.vector_norm(step, dim=(1, 2, 3), keepdim=True) / step[0].numel() ** 0.5  # (N, 1, 1, 1)
+    moved = held(torch.addcmul(parameters, step, -lr / size_of_step.clamp_min(TINY)), contrast, pull)
+    if bound:
+        moved.clamp_(0.5 - bound, 0.5 + bound)
+    return moved, {**state, "mean": mean, "power": power, "count": count}
+
+
+def held(images: Tensor, contrast: float, pull: float) -> Tensor:
+    """Images (N, C, H, W) about 0.5 whose contrast is bounded, and whose channels' means are drawn towards 0.5."""
+    mean = images.mean((2, 3), keepdim=True)  # (N, C, 1, 1)
+    centre = mean + pull * (0.5 - mean)
+    if not contrast:
+        return images - mean + centre
+    overall = mean.mean(1, keepdim=True)  # (N, 1, 1, 1)
+    norm = torch.linalg.vector_norm(images - overall, dim=(1, 2, 3), keepdim=True)  # several times as fast as `std`
+    deviation = norm / (images[0].numel() - 1) ** 0.5
+    factor = (contrast / deviation.clamp_min(TINY)).clamp_max(1)  # (N, 1, 1, 1)
+    return torch.addcmul(centre - mean * factor, images, factor)
+
+
+RULES: dict[str, Rule] = {"sgd": sgd, "adam": adam, "nadam": nadam, "spectral": spectral}
+
+
+class ImageOptimizer(torch.optim.Optimizer):
+    """A rule in torch's own form, for one batch of images.
+
+    Args:
+        params: the batch.
+        rule: which, with its constants.
+        lr: learning rate; set anew before every step.
+    """
+
+    def __init__(self, params: Sequence[nn.Parameter], rule: Optimizer, lr: float = 0.0) -> None:
+        super().__init__(params, {"lr": lr})
+        self.rule = rule
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        loss = None if closure is None else closure()
+        with torch.no_grad():
+            for group in self.param_groups:
+                for batch in group["params"]:
+                    moved, state = moved_by(self.rule, batch, batch.grad, self.state[batch], group["lr"])
+                    self.state[batch] = state
+                    batch.copy_(moved)
+        return loss
+
+
+def moved_by(rule: Optimizer, parameters: Tensor, gradient: Tensor, state: State, lr: float) -> tuple[Tensor, State]:
+    """Parameters and state after one step of a rule."""
+    function = RULES[rule.name] if rule.function is None else rule.function
+    moved, state = function(parameters, gradient, state, lr=lr, **dict(rule.constants))
+    return moved, state

@@ -1,0 +1,41 @@
+"""The image tensor itself: the article's way, and featlight's own."""
+
+import torch
+from torch import Tensor
+
+from featlight.param import color as colors
+from featlight.param.image import blur, resize
+from featlight.param.parameterization import SLOPE, Parameterization, Size
+from featlight.param.spectrum import frequencies
+
+FAINT = 0.05  # standard deviation of a starting image in logit units
+
+
+class Pixel(Parameterization):
+    """The image tensor itself, (N, C, H, W): as it is, in logit units, or along independent colours.
+
+    Args:
+        range: of the images.
+        color: in which it is held; an optimizer that works along independent colours by itself holds it in rgb.
+    """
+
+    def image(self, parameters: Tensor, size: Size) -> Tensor:
+        if self.color == "decorrelated":
+            parameters = 0.5 + colors.to_rgb(parameters) / SLOPE
+        return self.shown(parameters)
+
+    def of(self, images: Tensor) -> Tensor:
+        logits = self.hidden(images)
+        return logits if self.color == "rgb" else colors.from_rgb((logits - 0.5) * SLOPE)
+
+    def noise(self, size: Size, generator: torch.Generator) -> Tensor:
+        white = torch.randn(1, 3, *size, generator=generator)
+        waves = torch.fft.rfft2(white) / frequencies(size, white).clamp_min(1 / max(size))
+        pink = colors.to_rgb(torch.fft.irfft2(waves, s=size))  # (1, 3, H, W), as photographs' spectra and colours fall
+        return self.of(self.shown(0.5 + FAINT * pink / pink.std()))[0]
+
+    def resized(self, parameters: Tensor, old: Size, new: Size) -> Tensor:
+        return resize(parameters, new)
+
+    def smoothed(self, parameters: Tensor, sigma: float, size: Size) -> Tensor:
+        return blur(parameters, sigma)

@@ -1,0 +1,18 @@
+"""Parameterizations by name."""
+
+from featlight.config.recipe import Recipe
+from featlight.param.fourier import Fourier
+from featlight.param.maco import Maco
+from featlight.param.parameterization import Parameterization
+from featlight.param.pixel import Pixel
+
+KINDS: dict[str, type[Parameterization]] = {"pixel": Pixel, "fourier": Fourier, "maco": Maco}
+
+
+def parameterization_of(recipe: Recipe) -> Parameterization:
+    """What a recipe optimises."""
+    # the spectral step works along independent colours by itself, on an image tensor in rgb
+    color = "rgb" if recipe.optimizer.name == "spectral" else recipe.color
+    kind: type[Parameterization]
+    kind = KINDS[recipe.parameterization] if isinstance(recipe.parameterization, str) else recipe.parameterization
+    return kind(recipe.range, color)

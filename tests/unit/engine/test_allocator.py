@@ -1,0 +1,54 @@
+"""What is asked of the C library, and of which."""
+
+import platform
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from featlight.engine import allocator
+
+LOOP = """
+import resource, sys, torch
+from featlight.engine.allocator import keep_memory
+torch.set_num_threads(1)
+if sys.argv[1] == "keep":
+    assert keep_memory() and keep_memory()
+def faults(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+x = torch.zeros(48 << 20, dtype=torch.uint8)
+for _ in range(3): y = x + 1; del y
+before = faults()
+for _ in range(10): y = x + 1; del y
+print(faults() - before)
+"""
+
+
+@pytest.fixture(autouse=True)
+def anew():
+    allocator.keep_memory.cache_clear()
+    yield
+    allocator.keep_memory.cache_clear()
+
+
+def faults_of(word):
+    done = subprocess.run([sys.executable, "-c", LOOP, word], capture_output=True, text=True, check=True)
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has it")
+def test_freed_blocks_are_not_fetched_from_the_kernel_again():
+    pages = (48 << 20) // resource.getpagesize()
+    assert faults_of("leave") > 5 * pages
+    assert faults_of("keep") < pages
+
+
+@pytest.mark.parametrize("name", allocator.VARIABLES)
+def test_a_users_own_setting_stands(name, monkeypatch):
+    monkeypatch.setenv(name, "131072")
+    assert not allocator.keep_memory()
+
+
+def test_other_c_libraries_are_left_alone(monkeypatch):
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
+    assert not allocator.keep_memory()

@@ -1,0 +1,73 @@
+"""Redirected ReLUs: the same values, the same gradients where there are any, and each image by itself."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from featlight.models.redirected import Redirected, redirected_relus
+
+KINDS = {
+    "module": nn.ReLU(),
+    "inplace": nn.ReLU(inplace=True),
+    "functional": F.relu,
+    "torch": torch.relu,
+    "method": lambda x: x.relu(),
+    "relu6": nn.ReLU6(),
+    "relu6, functional": F.relu6,
+    "hardtanh": nn.Hardtanh(-1.0, 2.0),
+}
+
+
+def inputs():
+    generator = torch.Generator().manual_seed(0)
+    x = 4 * torch.randn(3, 2, 4, 4, generator=generator, dtype=torch.float64)
+    x[1] = -x[1].abs() - 2.5  # dead below
+    return x
+
+
+def gradient_of(function, x, weights, redirect):
+    x = x.clone().requires_grad_(True)
+    if redirect:
+        with redirected_relus():
+            y = function(1 * x)
+    else:
+        y = function(1 * x)
+    (y * weights).sum().backward()
+    return y.detach(), x.grad
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_values_are_the_same_and_gradients_where_there_are_any(kind):
+    x, weights = inputs(), torch.randn(3, 2, 4, 4, dtype=torch.float64)
+    ours, redirected = gradient_of(KINDS[kind], x, weights, True)
+    theirs, plain = gradient_of(KINDS[kind], x, weights, False)
+    assert torch.equal(ours, theirs)
+    for image in (0, 2):
+        assert torch.equal(redirected[image], plain[image])
+    assert (plain[1] == 0).all()
+    assert torch.equal(redirected[1], weights[1].clamp(max=0))  # a descent moves what is below up, and nothing down
+
+
+def test_an_image_above_the_upper_bound_is_drawn_down():
+    x, weights = torch.full((1, 1, 2, 2), 9.0), torch.tensor([[[[1.0, -1.0], [2.0, -2.0]]]])
+    assert torch.equal(gradient_of(nn.ReLU6(), x, weights, True)[1], weights.clamp(min=0))
+
+
+def test_neighbours_never_matter():
+    x, weights = inputs(), torch.randn(3, 2, 4, 4, dtype=torch.float64)
+    together = gradient_of(F.relu, x, weights, True)[1]
+    alone = gradient_of(F.relu, x[1:2], weights[1:2], True)[1]
+    assert torch.equal(together[1:2], alone)
+
+
+def test_nothing_is_left_afterwards():
+    x = inputs()[1:2]
+    with redirected_relus():
+        pass
+    assert (gradient_of(F.relu, x, torch.ones_like(x), False)[1] == 0).all()
+
+
+def test_the_gradient_of_an_image_that_has_one_is_the_derivative():
+    x = (5 * torch.rand(2, 3, 4, 4, dtype=torch.float64) + 0.5).requires_grad_(True)
+    assert torch.autograd.gradcheck(lambda z: Redirected.apply(z, 0.0, 6.0), x)

@@ -1,0 +1,184 @@
+"""Views of images: against torchvision's and plain shifts at fixed draws, and that nobody's draws depend on others."""
+
+import math
+
+import pytest
+import torch
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms import functional as TF
+
+import featlight
+from featlight.config.transforms import Crop, Jitter, Noise, Own, Pad, ResizedCrop, Rotate, Scale
+from featlight.config.validation import check
+from featlight.errors import UsageError
+from featlight.transforms import Views, affine, box, sampled
+
+CPU = torch.device("cpu")
+ALL = (Pad(3), Jitter(4), Scale(0.9, 1.1), Rotate(-10, 10), Jitter(2), Crop(3, (0.6, 0.3)), Noise(0.1, 0.05))
+
+
+def smooth(count=2, size=(40, 40)):
+    generator = torch.Generator().manual_seed(0)
+    small = torch.rand(count, 3, 6, 6, generator=generator, dtype=torch.float64)
+    return torch.nn.functional.interpolate(small, size, mode="bicubic")
+
+
+def middle(images, margin):
+    return images[..., margin:-margin, margin:-margin]
+
+
+def draw(*values):
+    return torch.tensor([values], dtype=torch.float64)
+
+
+@pytest.mark.parametrize(("x", "y"), [(0, 0), (3, 0), (0, -2), (-4, 4)])
+def test_a_jitter_of_whole_pixels_is_a_shift(x, y):
+    images = smooth(1)
+    matrix = affine(Jitter(4), draw((x / 4 + 1) / 2, (y / 4 + 1) / 2), (40, 40))
+    view = sampled(images, matrix[:, :2], (40, 40))
+    assert torch.allclose(middle(view, 6), middle(images.roll((-y, -x), (2, 3)), 6), atol=1e-9)
+
+
+@pytest.mark.parametrize("degrees", [-20, 0, 7])
+@pytest.mark.parametrize("size", [(40, 40), (40, 56)])
+def test_a_turn_is_torchvisions(degrees, size):
+    images = smooth(1, size)
+    matrix = affine(Rotate(-20, 20), draw((degrees + 20) / 40), size)
+    ours = sampled(images, matrix[:, :2], size, gray=True)
+    theirs = TF.rotate(images - 0.5, degrees, InterpolationMode.BILINEAR) + 0.5
+    assert torch.allclose(middle(ours, 2), middle(theirs, 2), atol=1e-6)
+
+
+@pytest.mark.parametrize("factor", [0.8, 1.0, 1.25])
+def test_a_scale_is_torchvisions(factor):
+    images = smooth(1)
+    low, high = 0.8, 1.25
+    share = math.log(factor / low) / math.log(high / low)
+    ours = sampled(images, affine(Scale(low, high), draw(share), (40, 40))[:, :2], (40, 40), gray=True)
+    theirs = TF.affine(images - 0.5, 0, [0, 0], factor, [0.0, 0.0], InterpolationMode.BILINEAR) + 0.5
+    assert torch.allclose(middle(ours, 6), middle(theirs, 6), atol=1e-6)
+
+
+def test_transforms_apply_in_their_order():
+    """A shift before a turn of 90 degrees goes down where one after it goes right."""
+    images = smooth(1)
+    draws = {Jitter(4): draw(1.0, 0.5), Rotate(90, 90): draw(0.5)}
+    one, other = ([Jitter(4), Rotate(90, 90)], [Rotate(90, 90), Jitter(4)])
+
+    def view(moves):
+        matrix = torch.eye(3, dtype=torch.float64)[None]
+        for move in moves:
+            matrix = matrix @ affine(move, draws[move], (40, 40))
+        return sampled(images, matrix[:, :2], (40, 40))
+
+    turned = images.rot90(1, (2, 3))
+    shifted = images.roll(-4, 3)
+    assert torch.allclose(middle(view(one), 6), middle(shifted.rot90(1, (2, 3)), 6), atol=1e-9)
+    assert torch.allclose(middle(view(other), 6), middle(turned.roll(-4, 3), 6), atol=1e-9)
+
+
+def test_padding_shows_gray_around_the_image():
+    images = smooth(1)
+    (view,) = Views([Pad(5)], [1], 1, CPU)(images, 0)
+    assert view.shape == (3, 50, 50)
+    assert torch.allclose(view[:, 5:-5, 5:-5], images[0], atol=1e-9)
+    assert torch.allclose(view[:, :4], torch.full_like(view[:, :4], 0.5))
+
+
+def test_boxes_are_parts_of_the_image_within_it():
+    images = smooth(2)
+    views = Views([Crop(4, (0.5, 0.5), spread=3.0)], [1, 2], 1, CPU)
+    shown = views(images, 0, (20, 20))
+    assert shown.shape == (8, 3, 20, 20)
+    matrices = box(torch.rand(500, 2, dtype=torch.float64), 0.4, 0.3)
+    corners = matrices @ torch.tensor([[-1.0, 1], [-1, 1], [1, 1]], dtype=torch.float64)
+    assert corners[:, :2].abs().max() <= 1 + 1e-12
+    assert torch.allclose(matrices[:, 0, 0], torch.tensor(0.4, dtype=torch.float64))
+    (whole,) = sampled(images[:1], box(draw(0.0, 0.0), 0.5, 0.1)[:, :2], (20, 20))
+    assert torch.allclose(whole, images[0, :, 10:30, 10:30], atol=1e-9)
+
+
+def test_views_of_boxes_are_a_share_of_the_image():
+    images = smooth(2)
+    views = Views([Crop(3, (0.5, 0.5), spread=0.0, view=0.25)], [1, 2], 1, CPU)
+    shown = views(images, 0)
+    assert shown.shape == (6, 3, 10, 10)
+    whole = Views([Crop(3, (0.5, 0.5), spread=0.0)], [1, 2], 1, CPU)(images, 0)
+    assert whole.shape == (6, 3, 40, 40)
+    assert torch.equal(shown, Views([Crop(3, (0.5, 0.5), spread=0.0)], [1, 2], 1, CPU)(images, 0, (10, 10)))
+
+
+def test_sides_of_boxes_shrink_and_noise_fades_to_the_last_step():
+    views = Views([Crop(1, (0.8, 0.2), spread=0.0), Noise(0.2, 0.0)], [1], 4, CPU)
+    gray = torch.full((1, 3, 64, 64), 0.5)
+    spreads = [views(gray, step).std().item() for step in range(4)]
+    assert spreads == pytest.approx([0.2, 0.2 * 2 / 3, 0.2 / 3, 0.0], rel=0.05, abs=1e-6)
+
+
+def test_the_same_seed_draws_the_same_whoever_is_beside():
+    images = smooth(3).float()
+    together = Views(ALL, [7, 8, 9], 5, CPU)
+    alone = Views(ALL, [8], 5, CPU)
+    for step in (0, 3, 4):
+        ours, theirs = together(images, step, (24, 24)), alone(images[1:2], step, (24, 24))
+        assert torch.equal(ours[3:6], theirs)
+    assert not torch.equal(together(images, 0, (24, 24)), together(images, 1, (24, 24)))
+
+
+def test_without_transforms_a_view_is_the_image():
+    images = smooth()
+    views = Views([], [1, 2], 3, CPU)
+    assert views.as_they_are
+    assert views(images, 0) is images
+    assert views(images, 0, (20, 20)).shape == (2, 3, 20, 20)
+
+
+def test_views_can_be_differentiated():
+    images = smooth(2, (12, 12)).requires_grad_(True)
+    views = Views(ALL[:-1], [1, 2], 2, CPU)
+    assert torch.autograd.gradcheck(lambda x: views(x, 1, (10, 10)), images, atol=1e-5)
+
+
+@pytest.mark.parametrize(("side", "x", "y"), [(0.5, 0, 0), (0.5, 1, 0.25), (0.75, 0.5, 1)])
+def test_a_resized_crop_is_torchvisions(side, x, y):
+    """`x` and `y` from 0, at the left and the top, to 1."""
+    images, pixels = smooth(1), int(40 * side)
+    left, top = round((40 - pixels) * x), round((40 - pixels) * y)
+    drawn = (math.log(side / 0.5) / math.log(2), left / (40 - pixels), top / (40 - pixels))
+    ours = sampled(images, affine(ResizedCrop(0.5, 1), draw(*drawn), (40, 40))[:, :2], (30, 30))
+    theirs = TF.resized_crop(images, top, left, pixels, pixels, [30, 30], InterpolationMode.BILINEAR, antialias=False)
+    assert torch.allclose(middle(ours, 2), middle(theirs, 2), atol=1e-6)
+
+
+def test_parts_lie_within_the_image_and_have_views_of_their_own():
+    images = smooth(2)
+    views = Views([ResizedCrop(0.4, 0.8, view=0.75, boxes=3)], [1, 2], 50, CPU)
+    assert views(images, 0).shape == (6, 3, 30, 30)
+    corners = torch.tensor([[-1.0, -1, 1], [1, 1, 1]])
+    seen = torch.cat([corners @ views._matrices(images.float(), step).transpose(1, 2) for step in range(50)])
+    assert seen.abs().max() <= 1 + 1e-6
+    sides = (seen[:, 1, 0] - seen[:, 0, 0]) / 2
+    assert 0.4 <= sides.min() < 0.42 < 0.78 < sides.max() <= 0.8
+
+
+def test_a_function_of_ones_own_follows_on_the_moves():
+    images = smooth(2)
+    moved = Views([Jitter(4)], [1, 2], 3, CPU)(images, 2)
+    assert torch.equal(Views([Own(lambda views, step: views * step), Jitter(4)], [1, 2], 3, CPU)(images, 2), moved * 2)
+    with pytest.raises(UsageError, match=r"<lambda> gave \(1, 3, 40, 40\); \(2, C, H, W\) is needed"):
+        Views([Own(lambda views, _: views[:1])], [1, 2], 3, CPU)(images, 0)
+
+
+def test_a_function_is_handed_over_in_python_alone(network_of):
+    def brighter(views, step):
+        return views + 0.1 * step
+
+    recipe = featlight.Recipe([featlight.Octave(32, 2, (0.1, 0.1))], transforms=[brighter])
+    options = {"recipe": recipe, "progress": False}
+    network = network_of("hand_made")
+    plain = featlight.visualize(network, "4", [0], recipe=featlight.Recipe(recipe.octaves), progress=False)
+    assert not torch.equal(featlight.visualize(network, "4", [0], **options).images, plain.images)
+    with pytest.raises(UsageError, match="brighter given with out; no plan can hold"):
+        featlight.visualize(network, "4", [0], out="run", **options)
+    with pytest.raises(UsageError, match="handed over in Python alone"):
+        check({"recipe": {"base": "natural", "transforms": [{"own": "brighter"}]}})
