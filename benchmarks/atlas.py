@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with repeatable(torch.get_num_threads()):
         ways = step_times(network, words, device)
     values: dict[str, Any] = {
-        **record.surroundings(device),
+        **record.surroundings(device, "benchmarks.atlas", arguments),
         "model": words.model,
         "layer": words.layer,
         "size": words.size,

@@ -4,8 +4,10 @@ import datetime
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,17 @@ import torchvision
 TREE = Path(__file__).parents[1]
 
 
-def surroundings(device: torch.device) -> dict[str, Any]:
-    """Hardware, versions, date, command and commit."""
+def surroundings(device: torch.device, benchmark: str, arguments: Sequence[str] | None = None) -> dict[str, Any]:
+    """Hardware, versions, date, command and commit.
+
+    Args:
+        device: that was measured.
+        benchmark: name of the module.
+        arguments: it was called with; None for the command line's.
+    """
     where: dict[str, Any] = {
         "date": datetime.date.today().isoformat(),
-        "command": " ".join(["python -m benchmarks.atlas", *sys.argv[1:]]),
+        "command": shlex.join(["python", "-m", benchmark, *(sys.argv[1:] if arguments is None else arguments)]),
         "commit": _git("rev-parse", "--short", "HEAD") + ("+" if _git("status", "--porcelain") else ""),
         "versions": {m.__name__: str(m.__version__) for m in (torch, torchvision, lightning)}
         | {"python": platform.python_version(), "cuda": torch.version.cuda},

@@ -11,10 +11,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.transforms.functional import gaussian_blur
 
 import featlight
-from featlight.config.recipe import Step
 from featlight.config.tile import feature_tile
 from featlight.engine.device import memory_of
-from featlight.engine.step import NEW, step
+from featlight.engine.step import NEW, painting_of, step
 from featlight.models.extractor import LayerOutputs
 from featlight.models.frozen import frozen_copy
 from featlight.models.layers import survey
@@ -73,14 +72,16 @@ def of_outputs(name: str, outputs: LayerOutputs, layer: str, size: int, batch: i
     objective = Objective(tiles, "l1", 200.0, {})
     start = noise(size, 999).expand(batch, 3, size, size).to(device).clone()
     images, state = start.contiguous(memory_format=outputs.format), NEW
-    settings = Step(size, LR, SIGMA, "raw", opens_octave=True)
+    recipe = featlight.Recipe([featlight.Octave(size, 1, (LR, LR), (SIGMA, SIGMA))])
+    painting = painting_of(recipe, [0] * batch, device)
+    (settings,) = recipe.steps()
 
     def network_only() -> None:
         outputs(images.detach().requires_grad_(True))[layer].sum().backward()  # type: ignore[no-untyped-call]
 
     def whole_step() -> None:
         nonlocal images, state
-        images, state, _ = step(images, state, settings, outputs, objective)
+        images, state, _ = step(images, state, settings, outputs, objective, painting)
 
     return Way(name, batch, whole_step, network_only, outputs._dtype)
 

@@ -4,8 +4,10 @@ import json
 
 import pytest
 import torch
+from torch import nn
 
 from benchmarks import atlas, record, runs, steps
+from benchmarks.dead import dead, recipe
 from featlight.models.frozen import frozen_copy
 from featlight.models.prepared import PreparedNetwork
 from tests.conftest import hand_made
@@ -84,3 +86,14 @@ def test_the_peak_memory_is_the_commands_own():
     taken, peak = runs.command("--help")
     assert taken > 0
     assert 5_000_000 < peak < 4 * len(held) / 2
+
+
+def test_dead_features_are_counted_with_and_without_redirected_relus():
+    """A ReLU that is shut at faint noise, one that is open, and one that no image opens."""
+    network = nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU())
+    with torch.no_grad():
+        network[0].weight.copy_(torch.tensor([1.0, 1.0, 0.0]).view(3, 1, 1, 1).expand(3, 3, 1, 1))
+        network[0].bias.copy_(torch.tensor([-2.5, 0.0, -1.0]))
+    assert dead(network, "1", "all", recipe(16, 12, 0)) == [0, 2]
+    assert dead(network, "1", [0, 2], recipe(16, 12, 12)) == [2]
+    assert dead(network, "1", [], recipe(16, 12, 12)) == []

@@ -1,0 +1,1 @@
+"""Recipes judged by numbers that need no person: `python -m benchmarks.pictures`."""
