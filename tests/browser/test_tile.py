@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.browser.window import count, near, opened, pixel, settle
+from tests.browser.window import count, opened, settle, shows
 from tests.made_up import color
 
 pytestmark = pytest.mark.browser
@@ -92,8 +92,8 @@ def test_two_runs_side_by_side(page, runs):
     settle(page)
     assert "Right: two (tiny_inception, RANDOM WEIGHTS, seed 1)" in page.locator("#pinned").inner_text()
     for index in (0, 2, 5):
-        assert pixel(page, index) == near(color(index))
-        assert pixel(page, index, beside=True) == near(color(index + 7))
+        assert shows(page, index, color(index))
+        assert shows(page, index, color(index + 7), beside=True)
     page.evaluate("Featlight.app.act.open(Featlight.app.grid.tiles[2])")
     page.locator("#detail .plot").nth(1).wait_for()
     assert "of two" in page.locator("#detail").inner_text()

@@ -60,5 +60,14 @@ def pixel(page, index, *, beside=False, across=0.5):
         return image.convert("RGB").getpixel((round(x), round(y)))
 
 
+def shows(page, index, expected, **how):
+    """Whether a tile has a colour, within two seconds: on a busy machine its picture may still be on its way."""
+    for _ in range(20):
+        if pixel(page, index, **how) == near(expected):
+            return True
+        page.wait_for_timeout(100)
+    return False
+
+
 def near(expected):
     return pytest.approx(expected, abs=6)  # the sheets are JPEGs
