@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         rows.append({"layer": layer, "features": layers[layer], "dead": len(before), "alive": len(before) - len(after)})
         print(f"| {layer} | {layers[layer]} | {len(before)} | {len(before) - len(after)} |", flush=True)
     if options.out is not None:
-        here = surroundings(torch.device("cpu"))
+        here = surroundings(torch.device("cpu"), "benchmarks.dead", arguments)
         write(options.out, {**here, "model": options.model, "size": options.size, "steps": options.steps, "rows": rows})
 
 

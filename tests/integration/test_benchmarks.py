@@ -8,6 +8,7 @@ from torch import nn
 
 from benchmarks import atlas, record, runs, steps
 from benchmarks.dead import dead, recipe
+from benchmarks.dead import main as count_dead
 from featlight.models.frozen import frozen_copy
 from featlight.models.prepared import PreparedNetwork
 from tests.conftest import hand_made
@@ -97,3 +98,13 @@ def test_dead_features_are_counted_with_and_without_redirected_relus():
     assert dead(network, "1", "all", recipe(16, 12, 0)) == [0, 2]
     assert dead(network, "1", [0, 2], recipe(16, 12, 12)) == [2]
     assert dead(network, "1", [], recipe(16, 12, 12)) == []
+
+
+def test_the_record_of_dead_features_has_a_row_for_each_layer(tmp_path, capsys):
+    out = tmp_path / "dead.json"
+    count_dead(["--layer", "Conv2d_1a_5x5", "--size", "24", "--steps", "2", "--out", str(out)])
+    values = json.loads(out.read_text())
+    assert values["command"].startswith("python -m benchmarks.dead --layer Conv2d_1a_5x5")
+    (row,) = values["rows"]
+    assert (row["layer"], row["features"]) == ("Conv2d_1a_5x5", 16)
+    assert f"| Conv2d_1a_5x5 | 16 | {row['dead']} | {row['alive']} |" in capsys.readouterr().out
