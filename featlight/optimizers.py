@@ -107,8 +107,8 @@ def spectral(
         rings = bands(size, 2, parameters).flatten(1)  # (K, H W')
         falloff = frequencies(size, parameters).clamp_min(1 / max(size)) ** -exponent  # (H, W')
         state = {"mean": 0.0, "power": 0.0, "count": 0, "rings": rings, "falloff": falloff}
-        state |= {"colors": basis(parameters)}
-    rings, falloff, colors, count = state["rings"], state["falloff"], state["colors"], state["count"] + 1
+    rings, falloff, count = state["rings"], state["falloff"], state["count"] + 1
+    colors = basis(parameters)
     waves = mixed(torch.fft.rfft2(gradient), colors.T)  # (N, 3, H, W'), along independent colours
     power = torch.addcmul(waves.real.square(), waves.imag, waves.imag)  # (N, 3, H, W')
     power = power.flatten(2) @ rings.T / rings.sum(1)  # (N, 3, K)

@@ -84,7 +84,8 @@ class Views:
         draws = self._draws[step].flatten(0, 1).to(images.dtype)  # (N x boxes, columns)
         height, width = _size(images)
         padded = height + 2 * self._pad, width + 2 * self._pad
-        grown = torch.diag(images.new_tensor([padded[1] / width, padded[0] / height, 1.0]))
+        grown = torch.eye(3, dtype=draws.dtype, device=draws.device)
+        grown[0, 0], grown[1, 1] = padded[1] / width, padded[0] / height
         matrix = grown.expand(len(draws), 3, 3)  # the last transform looks through all those before it
         column = 0
         for move in self._moves:
@@ -135,8 +136,18 @@ def affine(move: Move, draws: Tensor, size: tuple[float, float]) -> Tensor:
         case ResizedCrop(low, high):
             side = torch.exp(math.log(low) + draws[:, 0] * math.log(high / low))
             x, y = ((1 - side) * (2 * draws[:, 1 + axis] - 1) for axis in (0, 1))
-            rows = [[side, zero, x], [zero, side, y], [zero, zero, one]]
-    return torch.stack([torch.stack(row, -1) for row in rows], 1)
+            return part(side, x, y)
+    return _matrix(rows)
+
+
+def part(side: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """Square parts of images as matrices, (N, 3, 3): sides as shares of the image's, centres from -1 to 1, all (N,)."""
+    zero, one = torch.zeros_like(side), torch.ones_like(side)
+    return _matrix([[side, zero, x], [zero, side, y], [zero, zero, one]])
+
+
+def _matrix(rows: Sequence[Sequence[Tensor]]) -> Tensor:
+    return torch.stack([torch.stack(list(row), -1) for row in rows], 1)
 
 
 def box(draws: Tensor, share: float, spread: float) -> Tensor:
@@ -154,9 +165,7 @@ def box(draws: Tensor, share: float, spread: float) -> Tensor:
     angle = 2 * torch.pi * draws[:, 1:2]
     centre = 2 * spread * radius * torch.cat([torch.cos(angle), torch.sin(angle)], 1)
     centre = centre.clamp(share - 1, 1 - share)
-    matrix = torch.diag(draws.new_tensor([share, share, 1.0])).repeat(len(draws), 1, 1)
-    matrix[:, :2, 2] = centre
-    return matrix
+    return part(torch.full_like(draws[:, 0], share), *centre.unbind(1))
 
 
 def sampled(images: Tensor, matrices: Tensor, size: Size, *, gray: bool = False) -> Tensor:

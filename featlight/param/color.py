@@ -1,5 +1,7 @@
 """The colours in which photographs vary independently, and the way between them and red, green and blue."""
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
@@ -11,7 +13,14 @@ _LENGTH = 0.46195237849804394  # of its largest column: of (.26, .27, .27)
 
 def basis(like: Tensor) -> Tensor:
     """(3, 3), from independent colours (columns) to red, green and blue (rows), on a tensor's device in its dtype."""
-    return torch.tensor(_ROOT, dtype=like.dtype, device=like.device) / _LENGTH
+    return _basis(like.dtype, like.device)
+
+
+@cache
+def _basis(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Made once: numbers that are brought to a device in each step would have the step wait for it."""
+    with torch.inference_mode(False):
+        return torch.tensor(_ROOT, dtype=dtype, device=device) / _LENGTH
 
 
 def to_rgb(images: Tensor) -> Tensor:

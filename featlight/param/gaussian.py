@@ -1,5 +1,7 @@
 """The blur of a step as what it does to each wave."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -15,7 +17,7 @@ def transfer(size: tuple[int, int], sigma: float, like: Tensor) -> Tensor:
     Returns:
         (height, width // 2 + 1).
     """
-    side = torch.exp(torch.tensor(-1 / (2 * sigma**2), dtype=torch.float64)).item()
+    side = math.exp(-1 / (2 * sigma**2))
     middle = 1 / (1 + 2 * side)
     rows = torch.fft.fftfreq(size[0], dtype=like.dtype, device=like.device)
     columns = torch.fft.rfftfreq(size[1], dtype=like.dtype, device=like.device)
