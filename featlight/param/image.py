@@ -4,13 +4,11 @@ import hashlib
 import struct
 import warnings
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import ExifTags, Image
-from PIL.Image import Transpose
+from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.transforms import functional as TF
 
@@ -20,16 +18,6 @@ from featlight.errors import UsageError
 from featlight.files import open_regular
 
 PHOTO_BYTES = 1 << 30  # of a picture; Pillow refuses one of more than 89 million pixels, of 8 bytes at most
-# What EXIF's orientation asks for, by its number
-_TURNS: dict[Any, Transpose] = {
-    2: Transpose.FLIP_LEFT_RIGHT,
-    3: Transpose.ROTATE_180,
-    4: Transpose.FLIP_TOP_BOTTOM,
-    5: Transpose.TRANSPOSE,
-    6: Transpose.ROTATE_270,
-    7: Transpose.TRANSVERSE,
-    8: Transpose.ROTATE_90,
-}
 
 
 def noise(size: int, seed: int) -> Tensor:
@@ -124,9 +112,7 @@ def _pixels(image: Image.Image) -> Tensor:
     clear = image.info.get("transparency")  # the colour that means nothing, where there is one
     if image.mode == "RGB" and clear is not None and ";16" in str(getattr(image, "tile", "")):
         image.info["transparency"] = tuple(value >> 8 for value in clear)  # as Pillow cuts the colours themselves
-    turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
-    if turn is not None:
-        image = image.transpose(turn)
+    image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):  # 16-bit gray, which Pillow would cut off at 255
         levels = torch.from_numpy(np.asarray(image, np.int32).copy())[None]  # (1, H, W)
         alpha = (levels != clear).float() if isinstance(clear, int) else torch.ones(levels.shape)
