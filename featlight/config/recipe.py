@@ -158,7 +158,8 @@ class Recipe:
         if len(self.octaves) > MOST_OCTAVES:
             raise ValueError(f"octaves: {len(self.octaves)} given; at most {MOST_OCTAVES} are allowed")
         for name, allowed in _WORDS.items():
-            if getattr(self, name) not in allowed and not isinstance(getattr(self, name), type):
+            own = name == "parameterization" and isinstance(self.parameterization, type)
+            if getattr(self, name) not in allowed and not own:
                 raise ValueError(f"{name}: {getattr(self, name)!r} given; allowed: {', '.join(allowed)}")
         given = self.redirected_relu
         if isinstance(given, bool) or not isinstance(given, int) or not 0 <= given <= MOST_STEPS:

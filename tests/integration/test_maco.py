@@ -21,6 +21,7 @@ from featlight.report.sections import cell
 from featlight.store.snapshot import Snapshot
 from featlight.store.store import Store
 from tests.integration.test_faults import Narrow
+from tests.integration.test_run import CONFIG as PLAIN
 from tests.integration.test_run import records, run, tiles
 from tests.unit.report.test_viewer import called
 
@@ -32,15 +33,7 @@ RECIPE = {
     "optimizer": "nadam",
     "transforms": [{"crop": {"boxes": 2, "side": [0.7, 0.4], "view": 0.8}}, {"noise": 0.05}],
 }
-CONFIG = {
-    "model": "tiny_inception",
-    "layer": ["Mixed_4a"],
-    "features": "0-5",
-    "batch_size": 4,
-    "threads": 1,
-    "recipe": RECIPE,
-    "out": "run",
-}
+CONFIG = {**PLAIN, "recipe": RECIPE}
 TILES = [f"tiles/Mixed_4a/{i:05d}{suffix}.png" for i in range(6) for suffix in (".alpha", "")]
 
 
