@@ -34,15 +34,6 @@ def open_regular(path: Path | str, most: int, *, links: bool = False, folder: in
         raise
 
 
-def read_regular(path: Path | str, most: int, *, links: bool = False, folder: int | None = None) -> bytes:
-    """All bytes of a file; see `open_regular`."""
-    with open_regular(path, most, links=links, folder=folder) as file:
-        content = file.read(most + 1)
-    if len(content) > most:  # it has grown meanwhile, or has no size to tell
-        raise _too_large(len(content), most)
-    return content
-
-
 def check_regular(status: os.stat_result, most: int | None = None) -> None:
     """Raise OSError where it is the status of no regular file, or of one of more bytes than that."""
     if stat.S_ISLNK(status.st_mode):
