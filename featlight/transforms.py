@@ -46,26 +46,19 @@ class Views:
         self._draws = self._on_cpu.to(device)
         self._fields: tuple[Size, Tensor] | None = None
 
-    @property
-    def as_they_are(self) -> bool:
-        """Whether a view is the image itself."""
-        return not (self._moves or self._pad or self._crop or self._noise or self._own)
-
-    def __call__(self, images: Tensor, step: int, size: Size | None = None) -> Tensor:
+    def __call__(self, images: Tensor, step: int) -> Tensor:
         """What the network is shown.
 
         Args:
             images: (N, C, H, W), in pixel units.
             step: number of it.
-            size: height and width of the views; None for the images' own, with what is padded.
 
         Returns:
-            (N x boxes, C, *size): the views of the first image, then those of the second.
+            (N x boxes, C, H', W'): the views of the first image, then those of the second.
         """
-        if self._moves or self._pad or self._crop or (size is not None and size != images.shape[2:]):
-            height, width = _size(images)
-            own = round(self._view * (height + 2 * self._pad)), round(self._view * (width + 2 * self._pad))
-            views = sampled(images, self._matrices(images, step), size or own, gray=self._pad > 0)
+        if self._moves or self._pad or self._crop:
+            height, width = (round(self._view * (side + 2 * self._pad)) for side in _size(images))
+            views = sampled(images, self._matrices(images, step), (height, width), gray=self._pad > 0)
         else:
             views = images
         for each in self._own:

@@ -20,7 +20,7 @@ from featlight.models.redirected import redirected_relus
 from featlight.objectives.objective import Scores
 from featlight.objectives.penalties import penalty
 from featlight.optimizers import NEW, State, moved_by
-from featlight.param.parameterization import Parameterization, Size
+from featlight.param.parameterization import Parameterization
 from featlight.param.registry import parameterization_of
 from featlight.transforms import Views
 
@@ -46,14 +46,12 @@ class Painting:
         views: from images to what each step looks at.
         optimizer: the rule of descent.
         regularizers: what images pay for besides their objective.
-        view_size: height and width that the network takes; None where it takes any.
     """
 
     parameterization: Parameterization
     views: Views
     optimizer: Optimizer
     regularizers: Regularizers
-    view_size: Size | None = None
 
 
 def painting_of(
@@ -62,7 +60,6 @@ def painting_of(
     device: torch.device,
     *,
     has_place: bool = True,
-    view_size: Size | None = None,
 ) -> Painting:
     """A recipe put to work.
 
@@ -71,11 +68,10 @@ def painting_of(
         seeds: of each image.
         device: of the images.
         has_place: whether the features stand somewhere in an image: whether their maps have more than one position.
-        view_size: height and width that the network takes; None where it takes any.
     """
     transforms = recipe.transforms if has_place or recipe.object_transforms is None else recipe.object_transforms
     views = Views(transforms, seeds, recipe.total_steps, device)
-    return Painting(parameterization_of(recipe), views, recipe.optimizer, recipe.regularizers, view_size)
+    return Painting(parameterization_of(recipe), views, recipe.optimizer, recipe.regularizers)
 
 
 def step(
@@ -112,7 +108,7 @@ def evaluated(
     images = painting.parameterization.image(parameters, settings.size)
     if images is not parameters:
         images.retain_grad()
-    views = painting.views(images, settings.number, painting.view_size)
+    views = painting.views(images, settings.number)
     with redirected_relus() if settings.redirected else nullcontext():
         outputs = model(views)
     loss, activation = (score.view(len(images), -1).mean(1) for score in objective(outputs))  # over an image's boxes

@@ -87,8 +87,8 @@ def test_padding_shows_gray_around_the_image():
 
 def test_boxes_are_parts_of_the_image_within_it():
     images = smooth(2)
-    views = Views([Crop(4, (0.5, 0.5), spread=3.0)], [1, 2], 1, CPU)
-    shown = views(images, 0, (20, 20))
+    views = Views([Crop(4, (0.5, 0.5), spread=3.0, view=0.5)], [1, 2], 1, CPU)
+    shown = views(images, 0)
     assert shown.shape == (8, 3, 20, 20)
     matrices = box(torch.rand(500, 2, dtype=torch.float64), 0.4, 0.3)
     corners = matrices @ torch.tensor([[-1.0, 1], [-1, 1], [1, 1]], dtype=torch.float64)
@@ -105,7 +105,7 @@ def test_views_of_boxes_are_a_share_of_the_image():
     assert shown.shape == (6, 3, 10, 10)
     whole = Views([Crop(3, (0.5, 0.5), spread=0.0)], [1, 2], 1, CPU)(images, 0)
     assert whole.shape == (6, 3, 40, 40)
-    assert torch.equal(shown, Views([Crop(3, (0.5, 0.5), spread=0.0)], [1, 2], 1, CPU)(images, 0, (10, 10)))
+    assert torch.equal(shown, sampled(images, views._matrices(images, 0), (10, 10)))
 
 
 def test_sides_of_boxes_shrink_and_noise_fades_to_the_last_step():
@@ -120,23 +120,21 @@ def test_the_same_seed_draws_the_same_whoever_is_beside():
     together = Views(ALL, [7, 8, 9], 5, CPU)
     alone = Views(ALL, [8], 5, CPU)
     for step in (0, 3, 4):
-        ours, theirs = together(images, step, (24, 24)), alone(images[1:2], step, (24, 24))
+        ours, theirs = together(images, step), alone(images[1:2], step)
         assert torch.equal(ours[3:6], theirs)
-    assert not torch.equal(together(images, 0, (24, 24)), together(images, 1, (24, 24)))
+    assert not torch.equal(together(images, 0), together(images, 1))
 
 
 def test_without_transforms_a_view_is_the_image():
     images = smooth()
     views = Views([], [1, 2], 3, CPU)
-    assert views.as_they_are
     assert views(images, 0) is images
-    assert views(images, 0, (20, 20)).shape == (2, 3, 20, 20)
 
 
 def test_views_can_be_differentiated():
     images = smooth(2, (12, 12)).requires_grad_(True)
     views = Views(ALL[:-1], [1, 2], 2, CPU)
-    assert torch.autograd.gradcheck(lambda x: views(x, 1, (10, 10)), images, atol=1e-5)
+    assert torch.autograd.gradcheck(lambda x: views(x, 1), images, atol=1e-5)
 
 
 @pytest.mark.parametrize(("side", "x", "y"), [(0.5, 0, 0), (0.5, 1, 0.25), (0.75, 0.5, 1)])
