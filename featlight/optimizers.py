@@ -112,17 +112,24 @@ def spectral(
     waves = mixed(torch.fft.rfft2(gradient), colors.T)  # (N, 3, H, W'), along independent colours
     power = torch.addcmul(waves.real.square(), waves.imag, waves.imag)  # (N, 3, H, W')
     power = power.flatten(2) @ rings.T / rings.sum(1)  # (N, 3, K)
-    mean = (1 - beta1) * waves if count == 1 else torch.lerp(state["mean"], waves, 1 - beta1)
+    mean = (1 - beta1) * waves if count == 1 else _between(state["mean"], waves, 1 - beta1)
     power = beta2 * state["power"] + (1 - beta2) * power
     whitening = (power + floor * power.amax((1, 2), keepdim=True)) / (1 - beta2**count)  # (N, 3, K)
     whitening = whitening.clamp_min(TINY).rsqrt() @ rings  # (N, 3, H W')
     scale = whitening.view(mean.shape).mul_(falloff)
     step = torch.fft.irfft2(mixed(mean * scale, colors), s=size)  # (N, 3, H, W)
     size_of_step = torch.linalg.vector_norm(step, dim=(1, 2, 3), keepdim=True) / step[0].numel() ** 0.5  # (N, 1, 1, 1)
-    moved = held(torch.addcmul(parameters, step, -lr / size_of_step.clamp_min(TINY)), contrast, pull)
+    # Laid out as the step: on a CPU, arithmetic between two layouts costs several times as much as changing one.
+    moved = held(torch.addcmul(parameters.contiguous(), step, -lr / size_of_step.clamp_min(TINY)), contrast, pull)
     if bound:
         moved.clamp_(0.5 - bound, 0.5 + bound)
+    moved = torch.empty_like(parameters).copy_(moved)  # in the parameters' own layout
     return moved, {**state, "mean": mean, "power": power, "count": count}
+
+
+def _between(start: Tensor, end: Tensor, weight: float) -> Tensor:
+    """`torch.lerp` of complex tensors, in a fifth of its time on a CPU."""
+    return torch.view_as_complex(torch.lerp(torch.view_as_real(start), torch.view_as_real(end), weight))
 
 
 def held(images: Tensor, contrast: float, pull: float) -> Tensor:

@@ -6,10 +6,11 @@ that was halved change none of them. All shifts, scales and turns are one affine
 
 import math
 from collections.abc import Sequence
+from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from featlight.config.transforms import Crop, Jitter, Noise, Own, Pad, ResizedCrop, Rotate, Scale, Transform
 from featlight.errors import UsageError
@@ -45,6 +46,7 @@ class Views:
         self._on_cpu = torch.stack(tables, 1)  # (steps, N, boxes, columns), in [0, 1)
         self._draws = self._on_cpu.to(device)
         self._fields: tuple[Size, Tensor] | None = None
+        self.sampled = bool(self._moves or self._pad or self._crop)  # views are not the images themselves
 
     def __call__(self, images: Tensor, step: int) -> Tensor:
         """What the network is shown.
@@ -56,7 +58,7 @@ class Views:
         Returns:
             (N x boxes, C, H', W'): the views of the first image, then those of the second.
         """
-        if self._moves or self._pad or self._crop:
+        if self.sampled:
             height, width = (round(self._view * (side + 2 * self._pad)) for side in _size(images))
             views = sampled(images, self._matrices(images, step), (height, width), gray=self._pad > 0)
         else:
@@ -177,12 +179,30 @@ def sampled(images: Tensor, matrices: Tensor, size: Size, *, gray: bool = False)
     if boxes > 1:
         images = images.repeat_interleave(boxes, 0)
     grid = places(matrices, size)
-    if gray:
-        views = F.grid_sample(images - 0.5, grid, padding_mode="zeros", align_corners=False) + 0.5
-    else:
-        views = F.grid_sample(images, grid, padding_mode="reflection", align_corners=False)
-    laid_out = images.is_contiguous(memory_format=torch.channels_last)  # as the network likes it
-    return views.contiguous(memory_format=torch.channels_last) if laid_out else views
+    return sample(images - 0.5, grid, "zeros") + 0.5 if gray else sample(images, grid, "reflection")
+
+
+def sample(images: Tensor, grid: Tensor, outside: Literal["zeros", "reflection"]) -> Tensor:
+    """`grid_sample`, bilinear, whose gradient is the images' alone: on a CPU, to the bit in four fifths of its time."""
+    views: Tensor = _Sample.apply(images, grid, ("zeros", "border", "reflection").index(outside))
+    return views
+
+
+class _Sample(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, grid: Tensor, outside: int) -> Tensor:
+        ctx.save_for_backward(grid)
+        ctx.shape, ctx.outside = images.shape, outside
+        return torch.grid_sampler(images, grid, 0, outside, False)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (grid,) = ctx.saved_tensors
+        unread = gradient.new_zeros(()).expand(ctx.shape)  # only a gradient of the grid would need the images
+        wanted = [True, False]
+        arguments = (gradient, unread, grid, 0, ctx.outside, False, wanted)
+        return torch.ops.aten.grid_sampler_2d_backward(*arguments)[0], None, None
 
 
 def places(matrices: Tensor, size: Size) -> Tensor:

@@ -207,9 +207,7 @@ class FeatureVisualizer(L.LightningModule):
 
     def _set_batch(self, parameters: Tensor) -> None:
         """A batch of a new chunk or a new size needs a new parameter, and it a new optimizer."""
-        if parameters.ndim == 4:
-            parameters = parameters.contiguous(memory_format=self._network.format)
-        self.batch = nn.Parameter(parameters)
+        self.batch = nn.Parameter(self._painted.laid_out(parameters, self._network.format))
         self.trainer.optimizers = [self.configure_optimizers()]
 
     def _end_octave(self) -> None:

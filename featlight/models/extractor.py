@@ -70,7 +70,8 @@ class LayerOutputs:
 
     def prepared(self, images: Tensor) -> Tensor:
         """Images as the network is given them."""
-        x = images.to(self._dtype, copy=True)  # a network may write into its input
+        # a network may write into its input
+        x = images.to(self._dtype, copy=True, memory_format=self.format)
         return x if self._normalize is None else (x - self._normalize[0]) / self._normalize[1]
 
     def _run(self, images: Tensor) -> dict[str, Tensor]:

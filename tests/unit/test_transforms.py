@@ -11,7 +11,7 @@ import featlight
 from featlight.config.transforms import Crop, Jitter, Noise, Own, Pad, ResizedCrop, Rotate, Scale
 from featlight.config.validation import check
 from featlight.errors import UsageError
-from featlight.transforms import Views, affine, box, sampled
+from featlight.transforms import Views, affine, box, sample, sampled
 
 CPU = torch.device("cpu")
 ALL = (Pad(3), Jitter(4), Scale(0.9, 1.1), Rotate(-10, 10), Jitter(2), Crop(3, (0.6, 0.3)), Noise(0.1, 0.05))
@@ -135,6 +135,18 @@ def test_views_can_be_differentiated():
     images = smooth(2, (12, 12)).requires_grad_(True)
     views = Views(ALL[:-1], [1, 2], 2, CPU)
     assert torch.autograd.gradcheck(lambda x: views(x, 1), images, atol=1e-5)
+
+
+@pytest.mark.parametrize("outside", ["zeros", "reflection"])
+def test_the_gradient_of_sampling_is_torchs_to_the_bit(outside):
+    images = smooth(2, (9, 12)).requires_grad_(True)
+    grid = 3 * torch.rand(2, 7, 8, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64) - 1.5
+    theirs = torch.nn.functional.grid_sample(images, grid, padding_mode=outside, align_corners=False)
+    ours = sample(images, grid, outside)
+    assert torch.equal(ours, theirs)
+    weights = torch.rand(ours.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    assert torch.equal(*(torch.autograd.grad(views, images, weights)[0] for views in (ours, theirs)))
+    assert torch.autograd.gradcheck(lambda x: sample(x, grid, outside), images)
 
 
 @pytest.mark.parametrize(("side", "x", "y"), [(0.5, 0, 0), (0.5, 1, 0.25), (0.75, 0.5, 1)])
