@@ -92,7 +92,7 @@ class Result:
 
     def _cell(self, place: int) -> Cell:
         record, planned = self.records[place], self.tiles[place]
-        label = " ".join(filter(None, [planned.tile.label, planned.variant]))
+        label = " ".join(filter(None, [planned.label, planned.variant]))
         if record["status"] == "failed":
             return Cell(label, None, f"failed: {record['reason']}")
         mark = f"dead: {record['reason']}" if record["status"] == "dead" else None

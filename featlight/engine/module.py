@@ -138,19 +138,21 @@ class FeatureVisualizer(L.LightningModule):
         self.trainer.optimizers[0].param_groups[0]["lr"] = step.lr
 
     def training_step(self, batch: int, batch_idx: int) -> Tensor:
-        self._images, scores = evaluated(
+        self._evaluated = evaluated(  # in a tuple: a module would take the batch itself for another of its parameters
             self.batch, self._steps[batch_idx], self._network, self._view_objective, self._painted
         )
+        _, scores = self._evaluated
         self._activation[batch_idx] = scores.activation
         return scores.loss.sum()  # a sum: a mean would depend on the batch size
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         batch_idx = self.trainer.fit_loop.epoch_loop.batch_idx  # Lightning tells it to no hook here
+        images, _ = self._evaluated
         assert self.batch.grad is not None
-        assert self._images.grad is not None
-        self._norms[batch_idx] = gradient_size(self._images.grad)[1]
+        assert images.grad is not None
+        self._norms[batch_idx] = gradient_size(images.grad)[1]
         if self._pulls is not None:
-            self._pulls += pull(self._images.grad)
+            self._pulls += pull(images.grad)
         self.batch.grad = conditioned(self.batch.grad, self._steps[batch_idx].gradient)
 
     def optimizer_step(self, epoch: int, batch_idx: int, *args: Any, **kwargs: Any) -> None:

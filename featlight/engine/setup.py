@@ -2,7 +2,7 @@
 
 import hashlib
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +24,7 @@ from featlight.engine.guard import check_network
 from featlight.errors import UsageError
 from featlight.models.foreign import check_own
 from featlight.models.frozen import frozen_copy
-from featlight.models.layers import check_features, check_independent, survey
+from featlight.models.layers import Survey, check_features, check_independent, survey
 from featlight.models.prepared import PreparedNetwork, exact_dtype, samples
 from featlight.models.registry import Source, checksum, load_model, source_of
 from featlight.models.sources.torchvision import transform_input
@@ -110,7 +110,8 @@ def prepare(
     network = load_model(config.model, config.weights, seed=config.seed) if network is None else network
     model = prepare_model(config, network, device)
     name, surveys = model.source.model, model.network.surveys
-    wanted = wanted_tiles(config, surveys, name, {} if known is None else known.folders)
+    folders = {} if known is None else known.folders
+    wanted = wanted_tiles(config, surveys, name, folders, class_titles(surveys, model.source))
     if init is not None:
         check_starts(init, len(wanted))
     layers = list(dict.fromkeys(term.layer for planned in wanted for term in planned.tile.terms))
@@ -119,6 +120,15 @@ def prepare(
     with repeatable(plan.threads):
         check_network(model.network, layers, next(iter(surveys)), plan.batch_size, name)
     return Job(config, worker, device, model.network, plan, wanted, known)
+
+
+def class_titles(surveys: Mapping[int, Survey], source: Source) -> dict[str, list[str]]:
+    """What the features of a network's last layer are called, where they are classes that have names."""
+    names = [] if source.classes is None else source.classes()
+    (*_, last) = next(iter(surveys.values())).usable
+    if last.features != len(names) or last.map_size != (1, 1):
+        return {}
+    return {last.name: [name.partition(",")[0] for name in names]}  # "tiger" of "tiger, Panthera tigris"
 
 
 def prepare_model(config: Config, network: nn.Module, device: torch.device) -> Model:

@@ -30,7 +30,7 @@ class Source:
         mean: of the pixels that the weights were trained with, per channel; None where it is not known.
         std: likewise.
         file: where the weights were read from; None where no file holds them.
-        classes: gives the names of the outputs of its last layer; None where they have none.
+        classes: gives the names of the outputs of its last layer; None where they have none, or nobody knows them.
     """
 
     model: str
@@ -84,7 +84,8 @@ def _load(entry: Entry, model: str, weights: str, seed: int) -> nn.Module:
         else:
             label, file = entry.find(weights)
         network = weight_files.fitted(weight_files.read(file, part), entry.build_for, file, entry.fit)
-    network.featlight_source = Source(model, label, entry.mean, entry.std, file, entry.classes)  # type: ignore[assignment]
+    classes = None if named is not None or weights == "none" else entry.classes  # a file's may be others
+    network.featlight_source = Source(model, label, entry.mean, entry.std, file, classes)  # type: ignore[assignment]
     network.eval()  # which may give back nothing where the user has written it
     return network
 

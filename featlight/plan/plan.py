@@ -52,15 +52,27 @@ class NetworkInfo(BaseModel):
 
 @dataclass(frozen=True)
 class Planned:
-    """A tile and the variant that it is made in."""
+    """A tile and the variant that it is made in.
+
+    Args:
+        variant: by name.
+        tile: what it shows.
+        title: what its feature is called, as classes are; "" where nobody has named it.
+    """
 
     variant: str
     tile: Tile
+    title: str = field(default="", compare=False)
 
     @property
     def file(self) -> str:
         """The tile's path in the run directory; it names the tile among the run's records."""
         return f"tiles/{self.tile.file(self.variant)}.png"
+
+    @property
+    def label(self) -> str:
+        """What stands under it in an atlas: `654`, `292 tiger`, `654 row 8`, or the tile's name."""
+        return f"{self.tile.label} {self.title}".rstrip()
 
     @property
     def group(self) -> tuple[str, str]:
@@ -232,6 +244,11 @@ class Plan:
             "versions": self.versions,
             "chunks": self.chunks,
             "figure": None if self.figure is None else self.figure.model_dump(mode="json"),
-            "tiles": [{"variant": planned.variant, **asdict(planned.tile)} for planned in self.tiles],
+            "tiles": [_entry(planned) for planned in self.tiles],
         }
         return json.dumps(values, indent=1) + "\n"
+
+
+def _entry(planned: Planned) -> dict[str, Any]:
+    title = {"title": planned.title} if planned.title else {}
+    return {"variant": planned.variant, **title, **asdict(planned.tile)}

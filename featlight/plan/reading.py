@@ -26,6 +26,7 @@ class _Entry(BaseModel):
     variant: str
     name: str
     terms: tuple[Term, ...]
+    title: str = ""
 
 
 class _PlanFile(BaseModel):
@@ -115,12 +116,14 @@ def _tiles(file: _PlanFile) -> list[Planned]:
     for variant in file.fingerprints:
         if variant != "" and (not is_plain(variant) or len(variant) > LONGEST_NAME):
             raise ValueError("variant: a name that is none")
-    tiles = [Planned(entry.variant, Tile(entry.name, entry.terms)) for entry in file.tiles]
+    tiles = [Planned(entry.variant, Tile(entry.name, entry.terms), entry.title) for entry in file.tiles]
     for planned in tiles:
         if planned.variant not in file.fingerprints:
             raise ValueError("variant: a name that is none")
         if max(map(len, planned.tile.name.split("/"))) > LONGEST_NAME:
             raise ValueError(f"tiles: {planned.tile.name[:60]!r}... is no name")
+        if len(planned.title) > LONGEST_NAME:
+            raise ValueError(f"tiles: {planned.title[:60]!r}... is no title")
         size = str(file.fingerprints[planned.variant].recipe.first_size)
         layers = RememberedLayers(file.layers.get(size, {}))
         for term in planned.tile.terms:

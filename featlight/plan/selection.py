@@ -41,7 +41,11 @@ class RememberedLayers:
 
 
 def wanted_tiles(
-    config: Config, surveys: Mapping[int, Layers], name: str, folders: Mapping[str, str] | None = None
+    config: Config,
+    surveys: Mapping[int, Layers],
+    name: str,
+    folders: Mapping[str, str] | None = None,
+    titles: Mapping[str, Sequence[str]] | None = None,
 ) -> list[Planned]:
     """Every tile that a config asks for, in order.
 
@@ -50,6 +54,7 @@ def wanted_tiles(
         surveys: of the network, by image size in pixels, one for each recipe's first octave.
         name: of the network, for messages.
         folders: by layer, those that a run has given their tiles already.
+        titles: by layer, what its features are called, where they have names.
 
     Raises:
         UsageError: a layer, feature or position that the network does not have.
@@ -71,7 +76,8 @@ def wanted_tiles(
             _check_count(len(wanted) + len(features) * _positions(layer, settings))
             for tile in _layer_tiles(layer, names[layer_name], features, settings):
                 check_term(tile.terms[0], layer)
-                wanted.append(Planned(variant, tile))
+                feature, named = tile.terms[0].feature, (titles or {}).get(layer_name)
+                wanted.append(Planned(variant, tile, named[feature] if named and feature is not None else ""))
     return wanted
 
 

@@ -73,7 +73,7 @@ class _Drawing:
         plan, kind = self.snapshot.plan, self.figure.kind
         rows = self._rows()
         across = "variant" if self.figure.rows == "tile" else "label"
-        labels = [[p.variant if across == "variant" else p.tile.label for p in tiles] for tiles in rows.values()]
+        labels = [[p.variant if across == "variant" else p.label for p in tiles] for tiles in rows.values()]
         alike = all(row == labels[0] for row in labels) and any(labels[0])
         places = {} if kind == "grid" else self._places()
         drawn = []
@@ -150,7 +150,7 @@ class _Drawing:
         name: Callable[[Planned], str] = {
             "layer": lambda planned: "" if planned.tile.is_named else planned.tile.terms[0].layer,
             "variant": lambda planned: planned.variant,
-            "tile": lambda planned: planned.tile.label,
+            "tile": lambda planned: planned.label,
         }[self.figure.rows]
         rows: dict[str, list[Planned]] = {}
         for planned in self.snapshot.plan.tiles:

@@ -123,7 +123,7 @@ def draw_added(added: list[Added], growth: Growth, *, title: str) -> Image.Image
             gray = (255 * (1 - bright.clamp(0, 1))).round().to(torch.uint8).numpy()
             return draw_heat(Image.fromarray(np.stack([gray] * 3, -1)), heat_of(step.area), fade=False)
 
-        return Cell(f"{step.planned.tile.label} · {step.outside:.0%}", show)
+        return Cell(f"{step.planned.label} · {step.outside:.0%}", show)
 
     shares = torch.tensor([step.outside for step in added])
     return draw_grid(

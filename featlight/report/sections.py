@@ -122,14 +122,14 @@ def cell(snapshot: Snapshot, planned: Planned, *, plain: bool = False) -> Cell:
     record, store = snapshot.records.get(planned.file), snapshot.store
     state = snapshot.state(planned.file)
     if state == "missing":
-        return Cell(planned.tile.label, None, "missing: not made yet")
+        return Cell(planned.label, None, "missing: not made yet")
     assert record is not None
     mark = None if state == "ok" else f"{state}: {record['reason']}"
     path, *alpha = store.parts(planned, snapshot.plan)
     open_it = partial(read_picture, store.folder, path)
     if alpha and not plain:
         open_it = partial(read_laid_on_white, store.folder, path, alpha[0])
-    return Cell(planned.tile.label, None if state == "failed" else open_it, mark)
+    return Cell(planned.label, None if state == "failed" else open_it, mark)
 
 
 def heading(plan: Plan, section: Section) -> Heading:

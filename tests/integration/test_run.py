@@ -302,6 +302,26 @@ def test_named_tiles_and_variants_share_a_run():
     assert Path("run/atlas/L2/named.png").is_file()
 
 
+def test_recipes_of_every_kind_share_a_run_and_classes_have_names():
+    octaves = [{"size": 32, "steps": 2, "lr": [0.05, 0.02], "sigma": [0.5, 0.4]}]
+    ways = ("article", "natural", "lucid")
+    config = {
+        "model": "tiny_inception",
+        "layer": {"Mixed_4a": "3", "fc": "30"},
+        "variants": [{"name": way, "recipe": {"base": way, "octaves": octaves}} for way in ways],
+        "batch_size": 2,
+        "figure": {"kind": "grid", "rows": "variant"},
+        "out": "run",
+    }
+    config["variants"][2]["recipe"]["octaves"] = [{**octaves[0], "sigma": None}]
+    Path("kinds.yaml").write_text(yaml.safe_dump(config))
+    assert run("kinds.yaml") == 0
+    assert len(set(tiles().values())) == 6
+    labels = [planned.label for planned in Store(Path("run")).need_plan().tiles]
+    assert labels == ["3", "30 star"] * 3
+    assert any("30 star" in path.read_text() for path in Path("run").rglob("*.js"))
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 def test_a_signal_stops_the_run_and_the_next_goes_on(config, monkeypatch, capsys, number):
     step = FeatureVisualizer.training_step

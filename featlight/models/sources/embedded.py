@@ -16,7 +16,14 @@ def names() -> list[str]:
 def entry() -> Entry:
     build = partial(tiny_inception.TinyInception, len(tiny_inception.CLASSES))
     # trained on raw pixels: what it expects is what it gets
-    return Entry(build, lambda _: build(), _weights, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    return Entry(
+        build,
+        lambda _: build(),
+        _weights,
+        mean=(0.0, 0.0, 0.0),
+        std=(1.0, 1.0, 1.0),
+        classes=lambda: list(tiny_inception.CLASSES),
+    )
 
 
 def _weights(name: str) -> tuple[str, Path]:

@@ -67,4 +67,7 @@ def entry(model: str) -> Entry:
         weights = choices[name] if name in choices.__members__ else choices.DEFAULT
         return weights.name, download.cached(weights.url, f"{model} {weights.name}")
 
-    return Entry(build_random, build_for, find, mean=mean, std=std)
+    def classes() -> list[str]:
+        return list(choices.DEFAULT.meta["categories"])
+
+    return Entry(build_random, build_for, find, mean=mean, std=std, classes=classes)

@@ -205,7 +205,7 @@ class TensorBoard:
         octaves = self._plan.settings[section.variant].recipe.octaves
         tiles = {planned.file: planned for planned in section.tiles}
         shown = [tiles[file] for file in self._examples[section.tiles[0].group]]
-        ends = {planned.tile.label: list(self._octave_ends(planned, len(octaves))) for planned in shown}
+        ends = {planned.label: list(self._octave_ends(planned, len(octaves))) for planned in shown}
         if self._store.folder.has(*(path for paths in ends.values() for path in paths)):
             title = f"{section.title}, octave by octave"
             sizes = [octave.size for octave in octaves]

@@ -70,7 +70,7 @@ def columns(atlas: Atlas) -> dict[str, Any]:
         "atlas": list(atlas.sheets),
         "folder": str(PurePosixPath(section.tiles[0].file).parent),
         "stems": [PurePosixPath(planned.file).stem for planned in section.tiles],
-        "labels": [planned.tile.label for planned in section.tiles],
+        "labels": [planned.label for planned in section.tiles],
         "features": [planned.tile.terms[0].feature for planned in section.tiles],
         "status": [cell.kind or "ok" for cell in atlas.cells],
         "start": numbers("activation_start"),
