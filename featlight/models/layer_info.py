@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 
 @dataclass(frozen=True)
@@ -40,10 +39,3 @@ def table(layers: Sequence[Layer]) -> list[str]:
         )
     name, features, map, _ = (max(len(word) for word in column) for column in zip(*rows, strict=True))
     return [f"{row[0]:{name}}  {row[1]:>{features}}  {row[2]:>{map}}  {row[3]}".rstrip() for row in rows]
-
-
-class ImageMemory(NamedTuple):
-    """What one image takes of a network as far as it runs, in bytes."""
-
-    all: int  # itself and all maps, with their gradients
-    largest: int  # the largest map

@@ -13,7 +13,7 @@ from featlight.errors import UsageError
 from featlight.models.copying import duplicate
 from featlight.models.extractor import LayerOutputs
 from featlight.models.frozen import cast, lay_out
-from featlight.models.layer_info import ImageMemory, Layer
+from featlight.models.layer_info import Layer
 from featlight.models.layers import Survey, surveys
 from featlight.models.rewriting.fusion import Fold, find_folds, fold_in
 from featlight.models.rewriting.graph import Features, count_channels, needed_branches, shortened, with_branches
@@ -136,17 +136,17 @@ class PreparedNetwork:
                 cast(self._given, self.device, self.dtype)
         return self._given
 
-    def image_memory(self, layers: Collection[str]) -> ImageMemory:
-        """What one image takes, as far as these layers need the network to run.
+    def image_memory(self, layers: Collection[str]) -> int:
+        """What one image takes, in bytes, as far as these layers need the network to run.
 
-        Counted are the outputs of all modules that hold no others, at the largest size.
+        Counted are itself and the outputs of all modules that hold no others, at the largest size, and gradients.
         """
         survey = self.surveys[max(self.surveys)]
         names = list(survey)
         last = max((names.index(name) for name in layers), default=len(names) - 1)
         parents = {name.rpartition(".")[0] for name in names}
-        maps = [3 * survey.size**2, *(prod(survey[n].shape) for n in names[: last + 1] if n not in parents)]
-        return ImageMemory(2 * sum(maps) * self.dtype.itemsize, max(maps) * self.dtype.itemsize)
+        maps = sum(prod(survey[name].shape) for name in names[: last + 1] if name not in parents)
+        return 2 * (3 * survey.size**2 + maps) * self.dtype.itemsize
 
     def _folded(self, folds: tuple[Fold, ...]) -> nn.Module:
         """The network with these norms folded, the last one kept: most chunks share it."""

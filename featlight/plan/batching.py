@@ -1,14 +1,8 @@
 """How many images are optimised together, and so how many chunks there are."""
 
 from featlight.config.schema import Config
-from featlight.models.layer_info import ImageMemory
 
 CPU_BATCH, GPU_BATCH = 8, 64  # images; a chunk that held a whole layer would leave other workers idle
-
-
-# The C library gives larger blocks back to the system when they are freed, and gets them again page by page: 8 images
-# with such maps took a quarter longer each than 4
-FEWER, LARGE_BLOCK = 4, 32 << 20  # images, bytes
 
 
 def fewest_chunks(config: Config) -> int | None:
@@ -26,19 +20,18 @@ def fewest_chunks(config: Config) -> int | None:
     return -(-tiles * ways // batch_size)
 
 
-def auto_batch_size(tiles: int, *, gpu: bool, image: ImageMemory, memory: int) -> int:
+def auto_batch_size(tiles: int, *, gpu: bool, image: int, memory: int) -> int:
     """How many images to optimise together; bits depend on it, so it depends on nothing that changes from day to day.
 
     Args:
         tiles: to be made.
         gpu: whether a GPU makes them.
-        image: what one takes.
+        image: what one takes, in bytes.
         memory: of the device, in bytes, all of it.
 
     Returns:
         A power of two: no more than the device gains from, nor than the tiles rounded up, nor than half of a GPU's
         memory holds, or an eighth of a machine's, which several workers share.
     """
-    largest = GPU_BATCH if gpu else FEWER if CPU_BATCH * image.largest > LARGE_BLOCK else CPU_BATCH
-    fits = max(1, memory // (2 if gpu else 8) // max(image.all, 1))
-    return min(largest, 1 << max(tiles - 1, 0).bit_length(), 1 << (fits.bit_length() - 1))
+    fits = max(1, memory // (2 if gpu else 8) // max(image, 1))
+    return min(GPU_BATCH if gpu else CPU_BATCH, 1 << max(tiles - 1, 0).bit_length(), 1 << (fits.bit_length() - 1))

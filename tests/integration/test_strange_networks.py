@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import timm
 import torch
+from timm.layers import Conv2dSame
 from torch import nn
 
 import featlight
 from featlight.errors import UsageError
 from featlight.models.frozen import frozen_copy
-from featlight.models.rewriting.fusion import find_folds
+from featlight.models.rewriting.fusion import find_folds, fold_in
 from tests.conftest import awake
 from tests.strange import networks as n
 from tests.strange.by_hand import descended, hooked, precise
@@ -196,6 +197,23 @@ def test_a_norm_that_holds_its_activation_is_folded_with_it():
     folds = find_folds(network, [torch.rand(2, 3, 64, 64)])
     assert {type(network.get_submodule(fold.norm)).__name__ for fold in folds} == {"BatchNormAct2d"}
     assert len(folds) == len(norms)
+
+
+def test_a_convolution_that_pads_as_tensorflow_does_takes_its_norm():
+    torch.manual_seed(0)
+    norm = nn.BatchNorm2d(4)
+    norm.running_mean, norm.running_var = torch.randn(4), torch.rand(4) + 0.5
+    network = nn.Sequential(Conv2dSame(3, 4, 3, stride=2, bias=False), norm, nn.ReLU()).eval().requires_grad_(False)
+    images = torch.rand(2, 3, 17, 20)
+    (fold,) = find_folds(network, [images])
+    assert torch.allclose(fold_in(network, [fold])(images), network(images), atol=1e-6)
+
+    class More(Conv2dSame):
+        def forward(self, x):
+            return super().forward(x) + 1
+
+    network[0] = More(3, 4, 3, stride=2, bias=False).requires_grad_(False)
+    assert find_folds(network, [images]) == []
 
 
 class Deceives(nn.Module):

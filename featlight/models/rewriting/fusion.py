@@ -18,6 +18,7 @@ from featlight.models.hooks import forward_hooks
 from featlight.models.rewriting.trace import is_hooked
 
 BATCH_NORM_ACT = "timm.layers.norm_act.BatchNormAct2d"  # a batch norm, then dropout and activation of its own
+CONV_SAME = "timm.layers.conv2d_same.Conv2dSame"  # a convolution that pads as TensorFlow does, weight and bias as usual
 TOLERANCE = 1e-3  # of the largest value of an output in float32; a fold that changes the function is off by far more
 
 
@@ -122,12 +123,17 @@ def _can_fold(module: nn.Module) -> bool:
     if _is_norm(module):
         return module._buffers.get("running_mean") is not None
     # what computes its weights anew at every call (weight norm, parametrizations) must keep them
-    return type(module) is nn.Conv2d and isinstance(module._parameters.get("weight"), Tensor)
+    return _is_exactly(module, nn.Conv2d, CONV_SAME) and isinstance(module._parameters.get("weight"), Tensor)
 
 
 def _is_norm(module: nn.Module) -> bool:
-    kind = type(module)
-    return kind is nn.BatchNorm2d or f"{kind.__module__}.{kind.__qualname__}" == BATCH_NORM_ACT
+    return _is_exactly(module, nn.BatchNorm2d, BATCH_NORM_ACT)
+
+
+def _is_exactly(module: nn.Module, kind: type[nn.Module], other: str) -> bool:
+    """Whether it is of torch's class or of a library's that is known to do no more, and of no subclass."""
+    own = type(module)
+    return own is kind or f"{own.__module__}.{own.__qualname__}" == other
 
 
 class _Activation(nn.Module):

@@ -6,7 +6,6 @@ import torch
 from featlight.config.validation import check
 from featlight.errors import UsageError
 from featlight.models.frozen import frozen_copy
-from featlight.models.layer_info import ImageMemory
 from featlight.models.layers import survey
 from featlight.plan.batching import auto_batch_size, fewest_chunks
 from featlight.plan.reading import read_plan
@@ -98,15 +97,13 @@ def test_what_is_no_plan_is_refused(text):
 
 
 def test_the_batch_is_a_power_of_two_no_larger_than_it_need_be():
-    def size(tiles, gpu, image_bytes=1, memory=1 << 30, largest=1):
-        return auto_batch_size(tiles, gpu=gpu, image=ImageMemory(image_bytes, largest), memory=memory)
+    def size(tiles, gpu, image_bytes=1, memory=1 << 30):
+        return auto_batch_size(tiles, gpu=gpu, image=image_bytes, memory=memory)
 
     assert [size(n, gpu=False) for n in (1, 2, 3, 8, 768)] == [1, 2, 4, 8, 8]
     assert [size(n, gpu=True) for n in (1, 40, 768)] == [1, 64, 64]
     assert [size(768, gpu=True, image_bytes=b, memory=800) for b in (9, 10, 100, 101, 1000)] == [32, 32, 4, 2, 1]
     assert [size(768, gpu=False, image_bytes=b, memory=800) for b in (10, 30, 1000)] == [8, 2, 1]
-    assert [size(768, gpu=False, largest=b << 20) for b in (4, 5, 50)] == [8, 4, 4]  # blocks of more than 32 MiB
-    assert size(768, gpu=True, largest=50 << 20) == 64
 
 
 def test_a_digest_hangs_on_the_fingerprint():
