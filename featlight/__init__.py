@@ -3,9 +3,11 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from featlight.config.presets import ARTICLE
-from featlight.config.recipe import Octave, Recipe
+from featlight.config.optimizer import Optimizer
+from featlight.config.presets import ARTICLE, LUCID, MACO, NATURAL
+from featlight.config.recipe import Octave, Recipe, Regularizers
 from featlight.config.tile import Term, Tile
+from featlight.config.transforms import Crop, Jitter, Noise, Pad, ResizedCrop, Rotate, Scale
 from featlight.version import __version__
 
 if TYPE_CHECKING:
@@ -18,9 +20,21 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ARTICLE",
+    "LUCID",
+    "MACO",
+    "NATURAL",
+    "Crop",
+    "Jitter",
+    "Noise",
     "Octave",
+    "Optimizer",
+    "Pad",
     "Recipe",
+    "Regularizers",
+    "ResizedCrop",
     "Result",
+    "Rotate",
+    "Scale",
     "Term",
     "Tile",
     "__version__",

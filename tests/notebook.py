@@ -31,6 +31,7 @@ def execute(folder: Path) -> NotebookNode:
         **os.environ,
         "PYTHONPATH": str(ROOT),
         "IPYTHONDIR": str(folder / ".ipython"),  # nobody's own history and start-up files
+        "PYTHONWARNINGS": "ignore:IProgress not found",  # tqdm's, of widgets that nothing here uses
         "OMP_NUM_THREADS": "1",  # the same bits whatever the number of cores; no fight over them in a test
     }
     # no timing: the cells' metadata would hold dates

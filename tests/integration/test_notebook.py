@@ -8,7 +8,7 @@ import nbformat
 from tests import notebook
 
 COMMITTED = nbformat.read(notebook.EXAMPLE, as_version=4)
-PICTURE = re.compile(r'<figure[^>]*><img alt="tiny_inception Mixed_5a" [^>]*src="data:image/jpeg;base64,')
+PICTURE = re.compile(r'<figure[^>]*><img alt="efficientnet_lite0 blocks\.4\.0" [^>]*src="data:image/jpeg;base64,')
 
 
 def code(of):
