@@ -2,9 +2,11 @@
 
 python -m benchmarks.atlas                       # a table, and a record under benchmarks/results/
 python -m benchmarks.atlas --whole-layer         # all features of the layer with the article's recipe, too: for a GPU
+python -m benchmarks.atlas --recipes             # steps of whole recipes on EfficientNet-Lite0 instead, beside lucent's
 """
 
 import argparse
+import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -14,7 +16,7 @@ from typing import Any
 import torch
 
 import featlight
-from benchmarks import record, runs, steps
+from benchmarks import recipes, record, runs, steps
 from featlight.engine.device import repeatable
 
 PRECISIONS = ("fp32", "bf16")
@@ -38,8 +40,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--worker-features", type=int, default=64, help="tiles of each run with workers")
     parser.add_argument("--precision-features", type=int, default=8, help="images to compare bf16 with fp32 on")
     parser.add_argument("--whole-layer", action="store_true", help="the whole layer with the article's recipe, too")
+    parser.add_argument("--recipes", nargs="*", help="steps of these instead; lucid and natural where none is named")
+    parser.add_argument("--threads", type=int, nargs="*", default=[1, 2], help="with --recipes, on the CPU")
+    parser.add_argument("--lucent", default=sys.executable, help="with --recipes: an interpreter that has torch-lucent")
     parser.add_argument("--name", default="", help="of the record; the device's where it is empty")
     words = parser.parse_args(arguments)
+    if words.recipes is not None:
+        return whole_recipes(words, arguments)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = featlight.load(words.model, "DEFAULT" if words.model == "tiny_inception" else "none")
     with repeatable(torch.get_num_threads()):
@@ -59,6 +66,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         values["whole_layer"] = [whole_layer(network, words.layer, precision) for precision in words.precisions]
     _print(values)
     name = words.name or values.get("gpu", values["cpu"])["name"].lower().replace(" ", "-")
+    record.write(record.TREE / "benchmarks" / "results" / f"{name}.json", values)
+    return 0
+
+
+def whole_recipes(words: argparse.Namespace, arguments: Sequence[str] | None) -> int:
+    """Steps of whole recipes on the network that pip installs, a table and a record."""
+    layer, size, batch = "blocks.4.0", 224, words.batch_size or 8
+    names, network = words.recipes or ["lucid", "natural"], featlight.load_model("efficientnet_lite0")
+    rows = []
+    for threads in words.threads:
+        rows += recipes.recipe_times(network, names, layer, size, batch, threads, words.rounds, words.lucent)
+    print(recipes.table(rows), end="")
+    here = record.surroundings(torch.device("cpu"), "benchmarks.atlas", arguments)
+    values = {**here, "model": "efficientnet_lite0", "layer": layer, "size": size, "ways": rows}
+    name = words.name or f"recipes-{here['cpu']['name'].lower().replace(' ', '-')}"
     record.write(record.TREE / "benchmarks" / "results" / f"{name}.json", values)
     return 0
 

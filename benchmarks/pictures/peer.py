@@ -1,6 +1,6 @@
 """Pictures by lucent with its defaults, one image at a time, in a process where no featlight changes what it takes.
 
-python -m benchmarks.pictures.peer WEIGHTS LAYER FEATURES THREADS OUT     # called where lucent is installed
+python -m benchmarks.pictures.peer WEIGHTS LAYER FEATURES THREADS SIZE STEPS OUT     # called where lucent is installed
 """
 
 import subprocess
@@ -29,7 +29,13 @@ def version(python: str) -> str | None:
 
 
 def pictures(
-    python: str, network: nn.Module, threads: int, layer: str, features: Sequence[int]
+    python: str,
+    network: nn.Module,
+    threads: int,
+    layer: str,
+    features: Sequence[int],
+    size: int = SIZE,
+    steps: int = STEPS,
 ) -> tuple[Tensor, float]:
     """Images (N, 3, H, W) of features of EfficientNet-Lite0, and the seconds that each took, in the mean.
 
@@ -39,11 +45,13 @@ def pictures(
         threads: on the CPU.
         layer: of the network.
         features: of the layer.
+        size: of the images, in pixels.
+        steps: of each one's descent.
     """
     with tempfile.TemporaryDirectory() as folder:
         given, made = Path(folder, "network.pth"), Path(folder, "pictures.pth")
         torch.save(network.state_dict(), given)
-        words = [str(given), layer, ",".join(map(str, features)), str(threads), str(made)]
+        words = [str(given), layer, ",".join(map(str, features)), str(threads), str(size), str(steps), str(made)]
         command = [python, "-W", "ignore", "-m", "benchmarks.pictures.peer", *words]
         process = subprocess.run(command, cwd=TREE, stderr=subprocess.PIPE, text=True, check=False)
         if process.returncode:
@@ -52,7 +60,13 @@ def pictures(
     return found["images"], found["seconds"]
 
 
-def _make(weights: Path, layer: str, feature: int) -> tuple[Tensor, float]:
+def seconds_a_step(python: str, network: nn.Module, threads: int, layer: str, size: int, steps: int = 16) -> float:
+    """What a step of one image costs beyond what a picture costs once: twice as many steps less as many."""
+    (_, more), (_, few) = (pictures(python, network, threads, layer, [0], size, n) for n in (2 * steps, steps))
+    return (more - few) / steps
+
+
+def _make(weights: Path, layer: str, feature: int, size: int, steps: int) -> tuple[Tensor, float]:
     """One image (3, H, W), and the seconds that it took."""
     import numpy as np
     from lucent.optvis import objectives, param, render, transform
@@ -66,9 +80,9 @@ def _make(weights: Path, layer: str, feature: int) -> tuple[Tensor, float]:
     (image,) = render.render_vis(
         fresh,
         objectives.channel(layer.replace(".", "_"), feature),
-        lambda: param.image(SIZE),
+        lambda: param.image(size),
         transforms=[*transform.standard_transforms, lambda x: x * 2 - 1],
-        thresholds=(STEPS,),
+        thresholds=(steps,),
         preprocess=False,
         progress=False,
         show_image=False,
@@ -77,9 +91,10 @@ def _make(weights: Path, layer: str, feature: int) -> tuple[Tensor, float]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    weights, layer, features, threads, out = sys.argv[1:] if arguments is None else arguments
+    weights, layer, features, threads, size, steps, out = sys.argv[1:] if arguments is None else arguments
     torch.set_num_threads(int(threads))
-    made = [_make(Path(weights), layer, int(feature)) for feature in features.split(",")]
+    _make(Path(weights), layer, 0, int(size), 1)  # what the first picture of a process takes besides is nobody's
+    made = [_make(Path(weights), layer, int(feature), int(size), int(steps)) for feature in features.split(",")]
     seconds = sum(taken for _, taken in made) / len(made)
     torch.save({"images": torch.stack([image for image, _ in made]), "seconds": seconds}, out)
     return 0

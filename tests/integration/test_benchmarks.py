@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import atlas, record, runs, steps
+import featlight
+from benchmarks import atlas, recipes, record, runs, steps
 from benchmarks.dead import dead, recipe
 from benchmarks.dead import main as count_dead
 from featlight.models.frozen import frozen_copy
@@ -14,6 +15,19 @@ from featlight.models.prepared import PreparedNetwork
 from tests.conftest import hand_made
 
 CPU = torch.device("cpu")
+
+
+def test_a_recipes_step_is_measured_whole_and_in_parts(monkeypatch):
+    network = featlight.load_model("tiny_inception")
+    monkeypatch.setattr(recipes.peer, "version", lambda python: "0.1.8")
+    monkeypatch.setattr(recipes.peer, "seconds_a_step", lambda *words: 1.0)
+    rows = recipes.recipe_times(network, ["natural", "lucid"], "Mixed_3a", 32, 2, 1, 1)
+    assert [row["way"] for row in rows] == [recipes.ARTICLE, "natural", "lucid", recipes.PEER]
+    for row in rows:
+        assert row["times_lucent"] == pytest.approx(1 / row["seconds_per_image_step"])
+        assert all(share > 0 for share in row["shares"].values())
+    assert rows[1]["shares"].keys() == {"network", "views", "optimizer"}
+    assert recipes.table(rows).count("\n") == 2 + len(rows)
 
 
 def test_the_record_holds_every_way_and_its_surroundings(monkeypatch, tmp_path, capsys):

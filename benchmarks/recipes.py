@@ -1,0 +1,181 @@
+"""Steps of whole recipes on a trained network, beside the article's way and lucent's, and what each step is made of."""
+
+import resource
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from benchmarks import steps
+from benchmarks.pictures import peer
+from featlight.config.presets import RECIPES
+from featlight.config.tile import feature_tile
+from featlight.engine.allocator import keep_memory
+from featlight.engine.device import repeatable
+from featlight.engine.step import NEW, painting_of, step
+from featlight.models.frozen import frozen_copy
+from featlight.models.prepared import PreparedNetwork
+from featlight.models.registry import source_of
+from featlight.objectives.objective import Objective
+from featlight.optimizers import moved_by
+from featlight.param.starts import starting_parameters
+
+CPU = torch.device("cpu")
+ARTICLE, PEER = "the article's way", "lucent"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A recipe's step, whole and in parts, each ready to be called; of a batch of images."""
+
+    batch: int
+    whole: Callable[[], None]
+    network: Callable[[], None]  # forth and back, the views given
+    views: Callable[[], None]  # likewise, of the transforms alone
+    optimizer: Callable[[], None]  # one move, spectrum and all
+
+
+def parts_of(name: str, engine: PreparedNetwork, layer: str, size: int, batch: int) -> Parts:
+    """Steps by a recipe at one size, in the middle of it: no ReLU is redirected any more.
+
+    Args:
+        name: of the recipe.
+        engine: the network.
+        layer: of it.
+        size: of the images, in pixels.
+        batch: images at a time.
+    """
+    shipped = RECIPES[name]
+    octave = replace(shipped.octaves[-1], size=size)
+    recipe = replace(shipped, octaves=(octave,), redirected_relu=0)
+    outputs, maps = engine.at([layer]), {layer: engine.surveys[size][layer].map_size}
+    tiles = [feature_tile(layer, feature) for feature in range(batch)]
+    painting, objective = painting_of(recipe, range(batch), CPU), Objective(tiles, "l1", 200.0, maps)
+    settings = list(recipe.steps())[1]
+    kind = painting.parameterization
+    parameters = painting.laid_out(starting_parameters(kind, "noise", (size, size), 999, tiles), outputs.format)
+    image = kind.image(parameters, settings.size).detach()
+    shown = painting.views(image, 1)
+    pulled = torch.randn(shown.shape).to(memory_format=outputs.format)  # as the network gives it back
+    gradient = torch.randn_like(parameters)
+    state: Any = NEW
+    _, moving = moved_by(painting.optimizer, parameters, gradient, NEW, settings.lr)
+
+    def whole() -> None:
+        nonlocal parameters, state
+        parameters, state, _ = step(parameters, state, settings, outputs, objective, painting)
+
+    def network() -> None:
+        objective(outputs(shown.detach().requires_grad_(True))).loss.sum().backward()  # type: ignore[no-untyped-call]
+
+    def views() -> None:
+        leaf = image.detach().requires_grad_(True)
+        torch.autograd.backward(painting.views(leaf, 1), pulled)
+
+    def optimizer() -> None:
+        moved_by(painting.optimizer, parameters, gradient, moving, settings.lr)
+
+    return Parts(batch, whole, network, views, optimizer)
+
+
+def article_way(network: nn.Module, layer: str, size: int) -> Callable[[], None]:
+    """A step of one image as the article's listing makes it."""
+    return steps.article(frozen_copy(network, CPU, torch.float32), layer, size, CPU).step
+
+
+def recipe_times(
+    network: nn.Module,
+    names: Sequence[str],
+    layer: str,
+    size: int,
+    batch: int,
+    threads: int,
+    rounds: int,
+    python: str = sys.executable,
+) -> list[dict[str, Any]]:
+    """A row for each way, in alternating rounds of which the fastest counts; lucent where an interpreter has it.
+
+    Args:
+        network: trained.
+        names: of recipes.
+        layer: of the network.
+        size: of the images, in pixels.
+        batch: images at a time.
+        threads: on the CPU.
+        rounds: of some steps of each way.
+        python: an interpreter that may have lucent.
+    """
+    keep_memory()
+    source = source_of(network)
+    fed = None if source.mean is None or source.std is None else (source.mean, source.std)
+    has_peer = peer.version(python) is not None
+    with repeatable(threads):
+        engine = PreparedNetwork(
+            frozen_copy(network, CPU, torch.float32), [size], dtype=torch.float32, device=CPU, normalize=fed
+        )
+        recipes = {name: parts_of(name, engine, layer, size, batch) for name in names}
+        article = article_way(network, layer, size)
+        best: dict[tuple[str, str], float] = {}
+        kernel: dict[str, float] = {}
+        for _ in range(rounds):
+            _keep(best, (ARTICLE, "whole"), steps.seconds(article, 3, CPU))
+            for name, parts in recipes.items():
+                before, started = _processor(), time.perf_counter()
+                for part in ("whole", "network", "views", "optimizer"):
+                    _keep(best, (name, part), steps.seconds(getattr(parts, part), 4, CPU) / parts.batch)
+                taken = [after - first for after, first in zip(_processor(), before, strict=True)]
+                kernel[name] = taken[1] / max(sum(taken), time.perf_counter() - started)
+            if has_peer:
+                _keep(best, (PEER, "whole"), peer.seconds_a_step(python, network, threads, layer, size))
+    return [_row(name, best, kernel.get(name), batch if name in recipes else 1, threads) for name in _names(best)]
+
+
+def _row(
+    name: str, best: dict[tuple[str, str], float], kernel: float | None, batch: int, threads: int
+) -> dict[str, Any]:
+    whole, lucent = best[name, "whole"], best.get((PEER, "whole"))
+    parts = {part: best[name, part] for part in ("network", "views", "optimizer") if (name, part) in best}
+    return {
+        "way": name,
+        "threads": threads,
+        "batch_size": batch,
+        "seconds_per_image_step": whole,
+        "times_lucent": None if lucent is None else lucent / whole,
+        "shares": {part: taken / whole for part, taken in parts.items()},
+        "kernel": kernel,
+    }
+
+
+def _names(best: dict[tuple[str, str], float]) -> list[str]:
+    return list(dict.fromkeys(name for name, _ in best))
+
+
+def _keep(best: dict[tuple[str, str], float], key: tuple[str, str], taken: float) -> None:
+    best[key] = min(best.get(key, taken), taken)
+
+
+def _processor() -> tuple[float, float]:
+    """Seconds of this process's threads in its own code and in the kernel."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime, used.ru_stime
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Of `recipe_times`, as Markdown."""
+    lines = [
+        "| | threads | batch | ms an image-step | times lucent | network | transforms | optimizer | kernel |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        shares = row["shares"]
+        cells = [f"{shares[part]:.1%}" if part in shares else "" for part in ("network", "views", "optimizer")]
+        times = "" if row["times_lucent"] is None else f"{row['times_lucent']:.1f}"
+        kernel = "" if row["kernel"] is None else f"{row['kernel']:.1%}"
+        taken = f"{1000 * row['seconds_per_image_step']:.1f}"
+        words = [row["way"], str(row["threads"]), str(row["batch_size"]), taken, times, *cells, kernel]
+        lines.append(f"| {' | '.join(words)} |")
+    return "\n".join(lines) + "\n"
