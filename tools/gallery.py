@@ -6,7 +6,7 @@ python -m tools.gallery
 import argparse
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -23,7 +23,7 @@ SECONDS = 10  # an animation runs
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the quickstart and every offline config, and put their figures, small, and their tables into the documents.
+    """Run what the documents show and put its figures, small, and its tables into them.
 
     Returns:
         The exit code: that of the first run which does not end with 0.
@@ -45,9 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if code:
             return code
         figures = sorted(out.glob("figures/*")) or sorted(out.glob("atlas/*.png"))
+        kept: set[Path] = set()
         for figure in figures:
             if figure.suffix != ".gif":
-                say(f"  {document(figure, config.stem, words.docs)}")
+                kept.add(target := document(figure, config.stem, words.docs, kept))
+                say(f"  {target}")
     return 0
 
 
@@ -58,26 +60,30 @@ def configs(names: Sequence[str] = ()) -> list[Path]:
         UsageError: there is none of that name.
     """
     folder = TREE / "configs"
-    known = {path.stem: path for path in (folder / "quickstart.yaml", *sorted(folder.glob("offline/*.yaml")))}
+    first = (folder / "quickstart.yaml", folder / "depth.yaml")
+    known = {path.stem: path for path in (*first, *sorted(folder.glob("offline/*.yaml")))}
     for name in names:
         if name not in known:
             raise UsageError(f"gallery: {name!r} given; allowed: {', '.join(known)}")
     return [known[name] for name in names or known]
 
 
-def document(figure: Path, name: str, docs: Path) -> Path:
+def document(figure: Path, name: str, docs: Path, others: Collection[Path] = ()) -> Path:
     """Put a run's figure into the documents.
 
     Args:
         figure: a picture (PNG), an animation (WebP) or a table (CSV) of the run.
         name: of the config, which begins the file's name.
         docs: the folder of the documents.
+        others: of the same run, that are there; a second one of a kind is named by its variant, too.
 
     Returns:
         Where it is.
     """
     kind = figure.stem.split("-")[0]  # `growth` and `added` come from one run
     stem = f"{name}-added" if kind == "added" else name
+    if any(other.stem == stem and other.suffix == figure.suffix for other in others):
+        stem += f"-{figure.stem.split('-')[1]}"
     match figure.suffix:
         case ".csv":
             target = docs / "tables" / f"{stem}.csv"

@@ -12,7 +12,7 @@ from tools import gallery
 
 def test_every_run_that_needs_no_weights_is_in_it():
     names = [path.stem for path in gallery.configs()]
-    assert names[0] == "quickstart"
+    assert names[:2] == ["quickstart", "depth"]
     assert {"features", "growth", "layers", "metrics", "neurons", "raw", "together"} <= set(names)
     assert [path.stem for path in gallery.configs(["raw"])] == ["raw"]
     with pytest.raises(UsageError, match=r"gallery: 'rwa' given; allowed: quickstart, .*raw"):
@@ -36,6 +36,7 @@ def made_up(monkeypatch):
     for format in ("WEBP", "GIF"):
         content = encode_animation(frames, milliseconds=50, format=format)
         (figures / f"growth-grown-a-1.{format.lower()}").write_bytes(content)
+    (figures / "growth-natural-a-1.webp").write_bytes(encode_animation(frames[:5], milliseconds=50, format="WEBP"))
     Image.new("RGB", (2400, 900), "red").save(figures / "added-grown-a-1.png")
     (figures / "growth.csv").write_text("tile,status\n")
     return asked
@@ -46,7 +47,8 @@ def test_figures_become_small_documents(made_up, capsys):
     assert [words[2:] for words in made_up] == [["--out", "runs/growth"]]
     assert made_up[0][1].endswith("configs/offline/growth.yaml")
     found = {str(path) for path in Path("docs").rglob("*.*")}
-    assert found == {"docs/tables/growth.csv", "docs/images/growth.webp", "docs/images/growth-added.jpg"}
+    images = {f"docs/images/{name}" for name in ("growth.webp", "growth-natural.webp", "growth-added.jpg")}
+    assert found == {"docs/tables/growth.csv", *images}
     assert all(path in capsys.readouterr().out for path in sorted(found)[:1])
     with Image.open("docs/images/growth-added.jpg") as picture:
         assert picture.size == (1200, 450)
