@@ -14,8 +14,8 @@ from featlight.config.normalization import Normalization
 from featlight.config.optimizer import python_name
 from featlight.config.presets import DEFAULT_LAYERS
 from featlight.config.recipe import Recipe
-from featlight.config.settings import Channels
-from featlight.config.tile import Index, Metric, Tile
+from featlight.config.settings import Channels, PrefixTokens
+from featlight.config.tile import Index, Metric, Tile, TokenKind
 from featlight.config.transforms import Own
 from featlight.config.validation import check
 from featlight.distributed.signals import Stop
@@ -48,6 +48,8 @@ def visualize(
     seed: int = 999,
     normalize: Normalization | Literal["auto", "none", "weights"] = "auto",
     channels: Channels = "auto",
+    tokens: TokenKind = "patches",
+    prefix_tokens: PrefixTokens = "auto",
     device: str | torch.device = "auto",
     precision: Literal["fp32", "bf16", "fp64"] = "fp32",
     batch_size: int | Literal["auto"] = "auto",
@@ -73,6 +75,8 @@ def visualize(
         normalize: `weights` feeds what the weights were trained with, `none` raw pixels; `auto`: `weights` where it is
             known (networks from `featlight.load_model`) and the recipe's range is bounded; or a mean and std.
         channels: which dimension of a layer's output is the feature, `first` or `last`, where `auto` cannot tell.
+        tokens: of a layer that gives tokens, `patches` (a map of them) or `class` (the one for the whole image).
+        prefix_tokens: how many tokens stand before the patches, where `auto` cannot tell.
         device: `auto` (CUDA where there is one), or any that torch names.
         precision: `fp32`, `bf16` (the network only), or `fp64` (everything).
         batch_size: images optimised together.
@@ -107,6 +111,8 @@ def visualize(
         "seed": seed,
         "normalize": normalize,
         "channels": channels,
+        "tokens": tokens,
+        "prefix_tokens": prefix_tokens,
         "precision": precision,
         "batch_size": batch_size,
         "weights": source.weights,

@@ -201,7 +201,8 @@ def _list_layers(config: Config) -> int:
     from featlight.models.registry import load_model
 
     size = config.recipe.first_size
-    layers = list_layers(load_model(config.model, config.weights, seed=config.seed), size, config.channels)
+    network = load_model(config.model, config.weights, seed=config.seed)
+    layers = list_layers(network, size, config.channels, config.prefix_tokens)
     default = DEFAULT_LAYERS.get(config.model)
     say(f"{config.model} at {size} x {size} px" + (f"; the default layer is {default}" if default else ""))
     for line in table(layers):

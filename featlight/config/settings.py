@@ -17,7 +17,7 @@ from featlight.config.optimizer import Optimizer, python_name
 from featlight.config.paths import PathWord
 from featlight.config.presets import EMBEDDED, LITE, NATURAL, RECIPES
 from featlight.config.recipe import Octave, Recipe, merged
-from featlight.config.tile import METRICS, Metric
+from featlight.config.tile import METRICS, Metric, TokenKind
 from featlight.config.transforms import KINDS, plain_transform
 from featlight.errors import unknown
 
@@ -55,6 +55,14 @@ def _auto_or_count(given: Any) -> Any:
     return count
 
 
+def _auto_or_few(given: Any) -> Any:
+    if given == "auto":
+        return given
+    if isinstance(given, bool) or not str(given).isdecimal() or int(str(given)) > 4096:
+        raise ValueError("auto, or a whole number from 0 to 4096, is allowed")
+    return int(str(given))
+
+
 def parse_recipe(given: Any) -> Any:
     """A recipe's name, or a table that may begin with another recipe and change a part of it."""
     if isinstance(given, str):
@@ -71,6 +79,7 @@ def parse_recipe(given: Any) -> Any:
 
 Count = Annotated[Literal["auto"] | int, BeforeValidator(_auto_or_count)]
 Channels = Literal["auto", "first", "last"]
+PrefixTokens = Annotated[Literal["auto"] | int, BeforeValidator(_auto_or_few)]
 AnyRegion = Literal["map", "row", "neuron", "prefix", "all"]
 AnyIndex = Annotated[int | tuple[int, int] | Literal["all"] | None, BeforeValidator(_index)]
 
@@ -108,6 +117,15 @@ class Settings(Strict):
         "auto",
         "which dimension of a layer's output (N, ., ., .) is the feature: auto (as its kind, or another size of "
         "image, tells), or first or last, for all layers of a run",
+    )
+    prefix_tokens: PrefixTokens = _shared(
+        "auto",
+        "how many of a layer's tokens stand before the patches: auto (as the network's maps, or another size of image, "
+        "tell), or a number, for all layers of a run",
+    )
+    tokens: TokenKind = Field(
+        "patches",
+        description="of a layer that gives tokens, patches (a map of them) or class (the token for the whole image)",
     )
     metric: Metric = Field("l1", description="distance to the target that is minimised: " + ", ".join(METRICS))
     target: Annotated[float, Field(allow_inf_nan=False)] = Field(

@@ -10,7 +10,9 @@ from typing import Any, ClassVar, Literal, get_args
 Region = Literal["map", "row", "neuron", "prefix"]
 Metric = Literal["l1", "l2", "linf", "linf-rows"]
 Index = int | tuple[int, int] | None
+TokenKind = Literal["patches", "class"]
 
+CLASS = "@class"  # after a layer's name: of its tokens, the one that stands for the whole image
 REGIONS = get_args(Region)
 METRICS = get_args(Metric)
 MOST_TILES = 1_000_000  # of a run, whose plan holds some 200 bytes of each
@@ -29,6 +31,7 @@ class Term:
         region: `map` (all positions), `row`, `neuron`, or `prefix` (the first neurons in reading order).
         index: the row, the neuron's (row, column), or the prefix's last neuron in reading order; positions are
             those of the first octave's map.
+        tokens: of a layer that gives tokens, `patches` (a map of them) or `class` (the one for the whole image).
 
     Raises:
         ValueError: the index does not fit the region.
@@ -41,6 +44,7 @@ class Term:
     weight: float = 1.0
     region: Region = "map"
     index: Index = None
+    tokens: TokenKind = "patches"
 
     def __post_init__(self) -> None:
         if isinstance(self.index, list):
@@ -53,7 +57,14 @@ class Term:
             raise ValueError(f"weight: {self.weight} given; a finite number is needed")
         if self.region not in REGIONS:
             raise ValueError(f"region: {self.region!r} given; allowed: {', '.join(REGIONS)}")
+        if self.tokens not in get_args(TokenKind):
+            raise ValueError(f"tokens: {self.tokens!r} given; allowed: {', '.join(get_args(TokenKind))}")
         check_index(self.region, self.index)
+
+    @property
+    def output(self) -> str:
+        """The name of what it looks at among a network's outputs: the layer's, or its class token's."""
+        return self.layer + CLASS if self.tokens == "class" else self.layer
 
 
 def check_index(region: str, index: Any) -> None:
@@ -107,11 +118,15 @@ class Tile:
 
     @property
     def label(self) -> str:
-        """What stands under it in an atlas: `654`, `654 row 8`, `654 (9, 9)`, `654 to 12`, `all`, or its name."""
+        """What stands under it in an atlas: `654`, `654 row 8`, `654 (9, 9)`, `654 to 12`, `all`, or its name.
+
+        Of a class token it is `654 class`.
+        """
         if self.is_named:
             return self.name
         term = self.terms[0]
         word = "all" if term.feature is None else str(term.feature)
+        word += " class" if term.tokens == "class" else ""
         match term.region, term.index:
             case "row", row:
                 return f"{word} row {row}"
@@ -123,8 +138,8 @@ class Tile:
 
     @property
     def signature(self) -> tuple[tuple[str, bool], ...]:
-        """What tiles of one batch must share: each term's layer, and whether it takes all features."""
-        return tuple((term.layer, term.feature is None) for term in self.terms)
+        """What tiles of one batch must share: each term's output, and whether it takes all features."""
+        return tuple((term.output, term.feature is None) for term in self.terms)
 
     def file(self, variant: str = "") -> str:
         """Its path without suffix, below the folder of tiles."""
@@ -133,7 +148,13 @@ class Tile:
 
 
 def feature_tile(
-    layer: str, feature: int | None, region: Region = "map", index: Index = None, *, folder: str | None = None
+    layer: str,
+    feature: int | None,
+    region: Region = "map",
+    index: Index = None,
+    tokens: TokenKind = "patches",
+    *,
+    folder: str | None = None,
 ) -> Tile:
     """The tile of one feature (None: of all features at once) of a layer.
 
@@ -142,9 +163,11 @@ def feature_tile(
         feature: channel.
         region: neurons of its map.
         index: which of them.
+        tokens: of a layer that gives tokens, which.
         folder: of the layer's tiles; None for the layer's own name as far as it goes.
     """
     stem = "all" if feature is None else f"{feature:05d}"
+    stem += "-class" if tokens == "class" else ""
     match region, index:
         case "row", row:
             stem += f"-row{row}"
@@ -152,7 +175,7 @@ def feature_tile(
             stem += f"-n{row}x{column}"
         case "prefix", int(last):
             stem += f"-p{last:05d}"
-    return Tile(f"{folder or file_name(layer)}/{stem}", (Term(layer, feature, 1.0, region, index),))
+    return Tile(f"{folder or file_name(layer)}/{stem}", (Term(layer, feature, 1.0, region, index, tokens),))
 
 
 # Names that Windows keeps for devices, with any suffix

@@ -156,7 +156,7 @@ def _check_whole(config: Config, sources: Mapping[str, str]) -> None:
     if config.tiles is not None:
         if config.layer is not None:
             refuse("tiles", "named tiles and `layer` exclude each other")
-        for key, default in (("features", "all"), ("region", "map"), ("index", None)):
+        for key, default in (("features", "all"), ("region", "map"), ("index", None), ("tokens", "patches")):
             if getattr(config, key) != default:
                 refuse(key, "named tiles choose their own")
     for key, names in (

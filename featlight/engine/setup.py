@@ -69,7 +69,10 @@ class Job:
     def first_maps(self) -> dict[int, dict[str, MapSize]]:
         """By first image size and layer, the map which the objectives' positions count on."""
         surveys = self.network.surveys.items()
-        return {size: {layer.name: layer.map_size for layer in found.usable} for size, found in surveys}
+        return {
+            size: {layer.name: layer.map_size for layer in found.values() if layer.refusal is None}
+            for size, found in surveys
+        }
 
 
 class Model(NamedTuple):
@@ -114,7 +117,7 @@ def prepare(
     wanted = wanted_tiles(config, surveys, name, folders, class_titles(surveys, model.source))
     if init is not None:
         check_starts(init, len(wanted))
-    layers = list(dict.fromkeys(term.layer for planned in wanted for term in planned.tile.terms))
+    layers = list(dict.fromkeys(term.output for planned in wanted for term in planned.tile.terms))
     check_features(surveys, layers, name)  # at every octave's size, before any step
     plan = draft(config, known, wanted, _facts(config, model, device, wanted, layers, init, threads))
     with repeatable(plan.threads):
@@ -148,7 +151,8 @@ def prepare_model(config: Config, network: nn.Module, device: torch.device) -> M
     if normalize == "weights":
         transform_input(frozen)
     if config.layer is None and config.tiles is None:
-        names = [layer.name for layer in survey(frozen, 224, device, exact_dtype(dtype), config.channels).usable]
+        found = survey(frozen, 224, device, exact_dtype(dtype), config.channels, config.prefix_tokens)
+        names = [layer.name for layer in found.usable]
         raise UsageError(
             f"--layer: none given, and {source.model} has no default; allowed: {', '.join(names[:24])}"
             + (f", ... (--list-layers prints all {len(names)})" if len(names) > 24 else "")
@@ -161,6 +165,7 @@ def prepare_model(config: Config, network: nn.Module, device: torch.device) -> M
         normalize=_mean_and_std(normalize, source),
         compile=config.compile == "on",
         channels=config.channels,
+        prefix_tokens=config.prefix_tokens,
     )
     return Model(prepared, source, sha256)
 

@@ -14,6 +14,7 @@ from featlight.engine.device import is_out_of_memory
 from featlight.engine.random_streams import Draws, seeded
 from featlight.errors import UsageError
 from featlight.models.hooks import forward_hooks, running
+from featlight.models.outputs.reading import part_of
 from featlight.models.prepared import PreparedNetwork
 
 ENDS = (0, -1)  # places of the images that are looked at: between them stand their neighbours
@@ -55,14 +56,15 @@ class Witness:
             def keep(_: nn.Module, __: Any, output: Any) -> None:
                 left[layer] -= 1
                 if left[layer] == 0:
-                    outputs[layer] = _ends(output, len(images))
+                    outputs[layer] = _ends(part_of(output, survey[layer].part), len(images))
                 if len(outputs) == len(left):
                     raise _AllGivenError
 
             return keep
 
         failure = "it is not called"
-        with forward_hooks([(self._modules[layer], keeper(layer)) for layer in self.layers]), torch.no_grad():
+        hooks = [(self._modules[survey[layer].module], keeper(layer)) for layer in self.layers]
+        with forward_hooks(hooks), torch.no_grad():
             try:
                 self._network(self._cut.prepared(images))
             except _AllGivenError:
@@ -78,11 +80,11 @@ class Witness:
         return outputs
 
     def _check_shape(self, layer: str, output: Tensor, images: Tensor) -> None:
-        known, given = self._prepared.surveys[images.shape[-1]][layer].shape, tuple(output.shape)
-        fits = len(given) in (2, 4) and given[0] == min(len(ENDS), len(images)) and prod(given[1:]) == prod(known)
-        if not fits:
+        known, given = self._prepared.surveys[images.shape[-1]][layer], tuple(output.shape)
+        batch = min(len(ENDS), len(images))
+        if len(given) not in (2, 3, 4) or given[0] != batch or prod(given[1:]) != known.numbers:
             shape = ", ".join(map(str, given))
-            self.refuse(layer, f"for {_count(images)} it gives ({shape}), for 2 it gave {known} each")
+            self.refuse(layer, f"for {_count(images)} it gives ({shape}), for 2 it gave {known.shape} each")
 
     def refuse(self, layer: str, why: str) -> NoReturn:
         raise UsageError(f"layer {layer!r} in {self._name}: {why}")
@@ -116,7 +118,8 @@ class Witness:
 
             return keep
 
-        hooks = [(self._modules[layer], keeper(layer)) for layer in self.layers]
+        survey = self._prepared.surveys[images.shape[-1]]
+        hooks = [(self._modules[survey[layer].module], keeper(layer)) for layer in self.layers]
         with running(self._network) as stack, forward_hooks(hooks), torch.no_grad(), suppress(Exception, SystemExit):
             draws.stack = stack
             with draws:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from featlight.models.hooks import forward_hooks
 from featlight.models.layer_info import Layer
 from featlight.models.layers import CPU
+from featlight.models.outputs.reading import as_map, part_of
 
 
 class LayerOutputs:
@@ -19,8 +20,8 @@ class LayerOutputs:
     Args:
         network: as `frozen_copy` gives it; it belongs to this object from now on.
         layers: what to give; a module that is called several times means its last call.
-        calls: by side of the images in pixels and by layer, how often it is called then; where a size is not among
-            them, as often as the layer says.
+        surveys: by side of the images in pixels and by name, the layers at that size: how often they are called, and
+            the grid of their tokens. Where a size is not among them, as `layers` say.
         normalize: the (mean, std) of the pixels that the network expects, each of three; None for raw pixels.
         format: of the images that the network is given.
         device: of the network.
@@ -35,16 +36,15 @@ class LayerOutputs:
         format: torch.memory_format = torch.contiguous_format,
         device: torch.device = CPU,
         dtype: torch.dtype = torch.float32,
-        calls: Mapping[int, Mapping[str, int]] | None = None,
+        surveys: Mapping[int, Mapping[str, Layer]] | None = None,
     ) -> None:
         self.format = format
         self._network = network
         self._layers = {layer.name: layer for layer in layers}
         self._dtype = dtype
         modules = dict(network.named_modules(remove_duplicate=False))
-        self._targets = [(modules[layer.name], self._keeper(layer)) for layer in layers]
-        self._calls = calls or {}
-        self._usual = {layer.name: layer.calls for layer in layers}
+        self._targets = [(modules[layer.module], self._keeper(layer)) for layer in layers]
+        self._surveys = surveys or {}
         self._outputs: dict[str, Tensor] = {}
         self._left: dict[str, int] = {}  # calls, of each layer, until it has given what is looked for
         self._function: Callable[[Tensor], Mapping[str, Tensor]] | None = None
@@ -60,7 +60,8 @@ class LayerOutputs:
             images: (N, 3, S, S), in pixel units.
         """
         outputs = self._run(images) if self._function is None else self._function(images)
-        return {name: self._as_map(self._layers[name], output).to(images.dtype) for name, output in outputs.items()}
+        layers = self._at(images)
+        return {name: as_map(layers[name], output).to(images.dtype) for name, output in outputs.items()}
 
     def of(self, function: Callable[[Tensor], Mapping[str, Tensor]]) -> "LayerOutputs":
         """The same outputs, given by another function of images: the network's graph, say."""
@@ -75,17 +76,23 @@ class LayerOutputs:
         return x if self._normalize is None else (x - self._normalize[0]) / self._normalize[1]
 
     def _run(self, images: Tensor) -> dict[str, Tensor]:
-        self._outputs, self._left = {}, dict(self._calls.get(images.shape[-1], self._usual))
+        layers = self._at(images)
+        self._outputs, self._left = {}, {name: layers[name].calls for name in self._layers}
         with forward_hooks(self._targets), suppress(_AllReached):
             self._network(self.prepared(images))
         outputs, self._outputs = self._outputs, {}
         return outputs
 
-    def _keeper(self, layer: Layer) -> Callable[[nn.Module, Any, Tensor], None]:
-        def keep(_: nn.Module, __: Any, output: Tensor) -> None:
+    def _at(self, images: Tensor) -> Mapping[str, Layer]:
+        """The layers, for images of this size."""
+        return self._surveys.get(images.shape[-1], self._layers)
+
+    def _keeper(self, layer: Layer) -> Callable[[nn.Module, Any, Any], None]:
+        def keep(_: nn.Module, __: Any, output: Any) -> None:
             self._left[layer.name] -= 1
             if self._left[layer.name] > 0:
                 return
+            output = part_of(output, layer.part)
             self._outputs[layer.name] = output
             if len(self._outputs) == len(self._layers):
                 raise _AllReached
@@ -93,12 +100,6 @@ class LayerOutputs:
             self._outputs[layer.name] = output.clone()
 
         return keep
-
-    @staticmethod
-    def _as_map(layer: Layer, output: Tensor) -> Tensor:
-        if output.ndim == 2:
-            return output[:, :, None, None]
-        return output if layer.dimension == 1 else output.movedim(layer.dimension, 1)
 
 
 class _AllReached(BaseException):

@@ -2,18 +2,51 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
+
+from featlight.config.tile import CLASS, TokenKind
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Which tokens of an output (N, T, C) are meant.
+
+    Args:
+        count: T, of one image.
+        prefix: how many stand before the patches: class and register tokens.
+        has_class: whether the first of these is a class token.
+        chosen: the patches, on their grid, or the class token.
+    """
+
+    count: int
+    prefix: int
+    has_class: bool
+    chosen: TokenKind = "patches"
 
 
 @dataclass(frozen=True)
 class Layer:
-    """What one module gives in one forward pass."""
+    """What one module gives in one forward pass, or a part of that."""
 
     name: str
     shape: tuple[int, ...]  # without the batch: (C, H, W) or (C,) where usable, else what it is
     calls: int
-    dimension: int = 1  # of a 4-D output, where the feature stands
+    dimension: int = 1  # of an output that is more than (N, C), where the feature stands
     refusal: str | None = None  # why no feature of it can be visualized
     kind: str = ""  # the module's class, as in "Conv2d"
+    part: tuple[str, ...] = ()  # indices and keys that lead to it in a structure that the module gives
+    tokens: Tokens | None = None
+
+    @property
+    def module(self) -> str:
+        """The name of the module that gives it."""
+        name = self.name.removesuffix(CLASS) if self.tokens is not None else self.name
+        return name.removesuffix(part_words(self.part))
+
+    @property
+    def numbers(self) -> int:
+        """How many its module gives of one image."""
+        return prod(self.shape) if self.tokens is None else self.tokens.count * self.features
 
     @property
     def features(self) -> int:
@@ -24,6 +57,23 @@ class Layer:
         """Height and width in neurons; a flat output is a map of 1 x 1."""
         return (self.shape[1], self.shape[2]) if len(self.shape) == 3 else (1, 1)
 
+    @property
+    def map_words(self) -> str:
+        """Its map, and the tokens besides, as in `14 x 14 + class + 4`."""
+        if len(self.shape) != 3:
+            return "flat"
+        height, width = self.map_size
+        if self.tokens is None:
+            return f"{height} x {width}"
+        others = self.tokens.prefix - self.tokens.has_class
+        besides = [*(["class"] if self.tokens.has_class else []), *([str(others)] if others else [])]
+        return " + ".join([f"{height} x {width}", *besides])
+
+
+def part_words(part: Sequence[str]) -> str:
+    """What stands after a module's name for a part of what it gives, as in `:hidden_states:3`."""
+    return "".join(f":{key}" for key in part)
+
 
 def table(layers: Sequence[Layer]) -> list[str]:
     """Lines for people: a header, and for each layer its name, features, map and kind.
@@ -33,9 +83,6 @@ def table(layers: Sequence[Layer]) -> list[str]:
     """
     rows = [("layer", "features", "map", "kind")]
     for layer in layers:
-        height, width = layer.map_size
-        rows.append(
-            (layer.name, str(layer.features), f"{height} x {width}" if len(layer.shape) == 3 else "flat", layer.kind)
-        )
+        rows.append((layer.name, str(layer.features), layer.map_words, layer.kind))
     name, features, map, _ = (max(len(word) for word in column) for column in zip(*rows, strict=True))
     return [f"{row[0]:{name}}  {row[1]:>{features}}  {row[2]:>{map}}  {row[3]}".rstrip() for row in rows]

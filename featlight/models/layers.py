@@ -1,20 +1,25 @@
 """A network's layers: what every module gives at an image size, and which of it can be visualized."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.utils.weak import WeakTensorKeyDictionary
 
-from featlight.config.settings import Channels
+from featlight.config.settings import Channels, PrefixTokens
+from featlight.config.tile import CLASS
 from featlight.errors import UsageError, unknown
-from featlight.models.dimensions import FIRST, LAST, Flow, by_movement, by_ones
+from featlight.models.dimensions import Flow
 from featlight.models.frozen import frozen_copy, lay_out
 from featlight.models.hooks import forward_hooks
-from featlight.models.layer_info import Layer
+from featlight.models.layer_info import Layer, part_words
+from featlight.models.outputs.meaning import Meaning, Seen
+from featlight.models.outputs.reading import parts
 from featlight.param.image import noise
 
 CPU = torch.device("cpu")
+NEEDED = "(N, C, H, W), (N, T, C) or (N, C)"
 FURTHER = 64  # px that an image is larger where one size alone does not tell what moves with it
 
 
@@ -46,7 +51,8 @@ class Survey(Mapping[str, Layer]):
 
     @property
     def usable(self) -> list[Layer]:
-        return [layer for layer in self.values() if layer.refusal is None]
+        """What can be visualized; class tokens belong to their layers."""
+        return [layer for layer in self.values() if layer.refusal is None and not layer.name.endswith(CLASS)]
 
     def need(self, name: str, network_name: str) -> Layer:
         """The layer of that name.
@@ -58,6 +64,9 @@ class Survey(Mapping[str, Layer]):
         if layer is not None and layer.refusal is None:
             return layer
         where = f"in {network_name}"
+        if layer is None and name.endswith(CLASS):
+            base = self.need(name.removesuffix(CLASS), network_name)
+            raise UsageError(f"tokens: class given; layer {base.name!r} {where} has none ({base.map_words})")
         if layer is not None:
             raise UsageError(f"layer {name!r} {where}: {layer.refusal}")
         if name not in self.names:
@@ -75,21 +84,10 @@ def check_independent(network: nn.Module, name: str) -> None:
             )
 
 
-class _Seen(NamedTuple):
-    """What a module gave, the last time."""
-
-    output: tuple[int, ...]  # its shape
-    refusal: str | None  # why it is none of a layer's outputs, whatever its dimensions mean
-    kind: int | None  # where the feature stands, as the module's kind tells
-    flow: int | None  # likewise, as the module's kind or what came in tells
-    calls: int
-    module: str  # its class
-
-
 class _Pass(NamedTuple):
     """Two images of one size, run through a network."""
 
-    seen: dict[str, _Seen]  # by name, in the order in which they first ended
+    seen: dict[str, Seen]  # by name, in the order in which they first ended
     failure: str | None
     format: torch.memory_format
 
@@ -100,13 +98,19 @@ def survey(
     device: torch.device = CPU,
     dtype: torch.dtype = torch.float32,
     channels: Channels = "auto",
+    prefix_tokens: PrefixTokens = "auto",
 ) -> Survey:
     """As `surveys`, for one size."""
-    return surveys(network, [size], device, dtype, channels)[size]
+    return surveys(network, [size], device, dtype, channels, prefix_tokens)[size]
 
 
 def surveys(
-    network: nn.Module, sizes: Sequence[int], device: torch.device, dtype: torch.dtype, channels: Channels = "auto"
+    network: nn.Module,
+    sizes: Sequence[int],
+    device: torch.device,
+    dtype: torch.dtype,
+    channels: Channels = "auto",
+    prefix_tokens: PrefixTokens = "auto",
 ) -> dict[int, Survey]:
     """Run two images of noise of each size through a frozen network and note what every module gives.
 
@@ -118,20 +122,26 @@ def surveys(
         sizes: sides of the images, in pixels.
         device: of the network.
         dtype: of the network.
-        channels: which dimension of a 4-D output is the feature; `auto`: as the modules' kinds tell, or what moves
-            with the size. Where one size does not tell, a further one is tried.
+        channels: which dimension of an output is the feature; `auto`: as the modules' kinds tell, or what moves with
+            the size. Where one size does not tell, a further one is tried.
+        prefix_tokens: how many tokens stand before the patches; `auto`: as the network's own maps tell, or how the
+            number of tokens moves with the size.
     """
     passes = {size: _look(network, size, device, dtype) for size in sizes}
     further = dict(passes)
-    if channels == "auto":
-        for size in (max(sizes) + FURTHER, 2 * max(sizes)):
-            if any(_dimension(name, size, further) is None for size in sizes for name in passes[size].seen):
-                further.setdefault(size, _look(network, size, device, dtype))
-    found = {}
-    for size, (seen, failure, format) in passes.items():
-        layers = {name: _layer(name, each, _chosen(name, size, further, channels)) for name, each in seen.items()}
-        found[size] = Survey(network, size, layers, failure, format)
-    return found
+
+    def meaning() -> Meaning:
+        return Meaning(network, {size: found.seen for size, found in further.items()}, channels, prefix_tokens)
+
+    for size in (max(sizes) + FURTHER, 2 * max(sizes)):
+        known = meaning()
+        if any(known.is_open(each, name) for each in sizes for name in passes[each].seen):
+            further.setdefault(size, _look(network, size, device, dtype))
+    known = meaning()
+    return {
+        size: Survey(network, size, {layer.name: layer for layer in known.layers(size)}, found.failure, found.format)
+        for size, found in passes.items()
+    }
 
 
 def _look(network: nn.Module, size: int, device: torch.device, dtype: torch.dtype) -> _Pass:
@@ -142,21 +152,28 @@ def _look(network: nn.Module, size: int, device: torch.device, dtype: torch.dtyp
 
 def _run(network: nn.Module, images: Tensor, format: torch.memory_format) -> _Pass:
     lay_out(network, format)
-    seen: dict[str, _Seen] = {}
+    seen: dict[str, Seen] = {}
     names: dict[nn.Module, list[str]] = {}
     for name, module in network.named_modules(remove_duplicate=False):
         if name:
             names.setdefault(module, []).append(name)
     images = images.clone(memory_format=format)  # a network may write into its input
     flow = Flow(network)
+    makers: MutableMapping[Tensor, list[str]] = WeakTensorKeyDictionary()  # names of what gave a tensor
 
     def look(module: nn.Module, given: Any, output: Any) -> None:
-        refusal = _refusal(output)
-        shape = tuple(output.shape) if isinstance(output, Tensor) else ()
-        told = (flow.kind(module, output), flow.note(module, given, output)) if len(shape) == 4 else (None, None)
-        for name in names[module]:
-            calls = seen[name].calls + 1 if name in seen else 1
-            seen[name] = _Seen(shape, refusal, *told, calls, type(module).__name__)
+        _note_taker(flow, module, given, makers, seen)
+        for part, value in _parts(output):
+            refusal = _refusal(value, output)
+            shape = tuple(value.shape) if isinstance(value, Tensor) else ()
+            told: tuple[int | None, int | None] = (None, None)
+            if len(shape) in (3, 4):
+                told = (None if part else flow.kind(module, value), flow.note(module, () if part else given, value))
+            for name in (each + part_words(part) for each in names[module]):
+                calls = seen[name].calls + 1 if name in seen else 1
+                seen[name] = Seen(shape, refusal, *told, calls, type(module).__name__, part)
+                if len(shape) in (3, 4):
+                    makers.setdefault(value, []).append(name)
 
     failure = None
     with forward_hooks([(module, look) for module in names]), torch.no_grad():
@@ -167,9 +184,31 @@ def _run(network: nn.Module, images: Tensor, format: torch.memory_format) -> _Pa
     return _Pass(seen, failure, format)
 
 
-def _refusal(output: Any) -> str | None:
+def _parts(output: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """What a module gives, and each tensor in it where it is a structure."""
+    yield (), output
+    yield from parts(output)
+
+
+def _note_taker(
+    flow: Flow,
+    module: nn.Module,
+    given: Any,
+    makers: Mapping[Tensor, Sequence[str]],
+    seen: MutableMapping[str, Seen],
+) -> None:
+    """A norm, say, knows the dimensions of what it takes."""
+    if given and isinstance(given[0], Tensor) and given[0].ndim in (3, 4):
+        taken = flow.taken(module, given[0])
+        for name in makers.get(given[0], ()) if taken is not None else ():
+            seen[name] = seen[name]._replace(taker=taken)
+
+
+def _refusal(output: Any, whole: Any) -> str | None:
     if not isinstance(output, Tensor):
-        return f"it gives a {type(output).__name__}, not a tensor"
+        found = [part_words(part) for part, _ in parts(whole)]
+        names = f"; say which part, after the layer's name: {', '.join(found[:12])}" if found else ""
+        return f"it gives a {type(output).__name__}, not a tensor{names}"
     kind = str(output.dtype).removeprefix("torch.")
     if output.is_complex():
         return f"it gives complex numbers ({kind}); real ones are needed"
@@ -177,43 +216,10 @@ def _refusal(output: Any) -> str | None:
         what = kind if output.layout == torch.strided else f"{kind}, {output.layout}".replace("torch.", "")
         return f"it gives numbers without a gradient ({what}); a dense tensor of floats is needed"
     shape = tuple(output.shape)
-    if output.ndim in (2, 4) and shape[0] == 2:
+    if output.ndim in (2, 3, 4) and shape[0] == 2:
         return None
     text = ", ".join(map(str, ("N", *shape[1:]) if shape and shape[0] == 2 else shape))
-    return f"it gives ({text}); (N, C, H, W) or (N, C) is needed"
-
-
-def _chosen(name: str, size: int, passes: Mapping[int, _Pass], channels: Channels) -> int | None:
-    return {"first": FIRST, "last": LAST}[channels] if channels != "auto" else _dimension(name, size, passes)
-
-
-def _dimension(name: str, size: int, passes: Mapping[int, _Pass]) -> int | None:
-    """Where the feature stands in a layer's 4-D output; None where nothing tells. Any other output counts as known."""
-    here = passes[size].seen[name]
-    if here.refusal is not None or len(here.output) != 4 or here.kind is not None:
-        return here.kind or FIRST
-    others = [each.seen[name].output for each in passes.values() if name in each.seen]
-    moved = {by_movement(here.output, other) for other in others if len(other) == 4} - {None}
-    if len(moved) == 1:
-        return moved.pop()
-    return here.flow or by_ones(here.output)
-
-
-def _layer(name: str, seen: _Seen, dimension: int | None) -> Layer:
-    calls, kind, shape = seen.calls, seen.module, seen.output
-    if seen.refusal is not None:
-        return Layer(name, shape, calls, refusal=seen.refusal, kind=kind)
-    if len(shape) == 2:
-        return Layer(name, shape[1:], calls, kind=kind)
-    if dimension is None:
-        text = ", ".join(map(str, shape[1:]))
-        refusal = (
-            f"it gives (N, {text}), and neither its kind ({kind}) nor a larger image tells which dimension is the "
-            "feature; say channels: first, or last (--channels)"
-        )
-        return Layer(name, shape, calls, refusal=refusal, kind=kind)
-    map_size = [shape[other] for other in range(1, 4) if other != dimension]
-    return Layer(name, (shape[dimension], *map_size), calls, dimension, kind=kind)
+    return f"it gives ({text}); {NEEDED} is needed"
 
 
 def check_features(found: Mapping[int, Survey], names: Sequence[str], network_name: str) -> None:
@@ -230,13 +236,16 @@ def check_features(found: Mapping[int, Survey], names: Sequence[str], network_na
                 )
 
 
-def list_layers(network: nn.Module, size: int = 299, channels: Channels = "auto") -> list[Layer]:
+def list_layers(
+    network: nn.Module, size: int = 299, channels: Channels = "auto", prefix_tokens: PrefixTokens = "auto"
+) -> list[Layer]:
     """The layers of a network whose features can be visualized.
 
     Args:
         network: any; it is not changed.
         size: side of the images, in pixels.
-        channels: which dimension of a 4-D output is the feature, `first` or `last`, where `auto` cannot tell.
+        channels: which dimension of an output is the feature, `first` or `last`, where `auto` cannot tell.
+        prefix_tokens: how many tokens stand before the patches, where `auto` cannot tell.
 
     Returns:
         One `Layer` each, with name, shape (C, H, W) or (C,), number of features, and kind (the module's class), in the
@@ -245,8 +254,8 @@ def list_layers(network: nn.Module, size: int = 299, channels: Channels = "auto"
     Raises:
         UsageError: the network runs no layer at this size.
     """
-    found = survey(frozen_copy(network, CPU, torch.float32), size, channels=channels)
+    found = survey(frozen_copy(network, CPU, torch.float32), size, channels=channels, prefix_tokens=prefix_tokens)
     if not found.usable:
-        why = found.failure or "no module of it gives (N, C, H, W) or (N, C)"
+        why = found.failure or f"no module of it gives {NEEDED}"
         raise UsageError(f"no layer runs at {size} x {size} px: {why}")
     return found.usable

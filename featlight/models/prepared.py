@@ -8,7 +8,8 @@ from math import prod
 import torch
 from torch import Tensor, fx, nn
 
-from featlight.config.settings import Channels
+from featlight.config.settings import Channels, PrefixTokens
+from featlight.config.tile import CLASS
 from featlight.errors import UsageError
 from featlight.models.copying import duplicate
 from featlight.models.extractor import LayerOutputs
@@ -64,7 +65,8 @@ class PreparedNetwork:
         device: of the network.
         normalize: mean and std of the pixels that the network is to get; None for raw pixels.
         compile: whether to run compiled graphs.
-        channels: which dimension of a 4-D output is the feature.
+        channels: which dimension of an output is the feature.
+        prefix_tokens: how many tokens stand before the patches.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class PreparedNetwork:
         normalize: tuple[Sequence[float], Sequence[float]] | None = None,
         compile: bool = False,
         channels: Channels = "auto",
+        prefix_tokens: PrefixTokens = "auto",
     ) -> None:
         self._network = network
         self.dtype, self.device, self._normalize, self._compile = dtype, device, normalize, compile
@@ -85,7 +88,9 @@ class PreparedNetwork:
         self._made: tuple[tuple[Fold, ...], nn.Module] | None = None
         self._cut: _Cut | None = None
         self._given: nn.Module | None = None
-        self.surveys: dict[int, Survey] = surveys(self._folded(tuple(self.folds)), sizes, device, dtype, channels)
+        self.surveys: dict[int, Survey] = surveys(
+            self._folded(tuple(self.folds)), sizes, device, dtype, channels, prefix_tokens
+        )
         plain = any(found.format == torch.contiguous_format for found in self.surveys.values())
         self.format = torch.contiguous_format if plain else torch.channels_last
         self._sample = samples(min(sizes)).to(device).contiguous(memory_format=self.format)
@@ -145,7 +150,8 @@ class PreparedNetwork:
         names = list(survey)
         last = max((names.index(name) for name in layers), default=len(names) - 1)
         parents = {name.rpartition(".")[0] for name in names}
-        maps = sum(prod(survey[name].shape) for name in names[: last + 1] if name not in parents)
+        counted = [name for name in names[: last + 1] if name not in parents and not name.endswith(CLASS)]
+        maps = sum(prod(survey[name].shape) for name in counted)
         return 2 * (3 * survey.size**2 + maps) * self.dtype.itemsize
 
     def _folded(self, folds: tuple[Fold, ...]) -> nn.Module:
@@ -160,8 +166,7 @@ class PreparedNetwork:
         """A network of ours, cut after the last of these layers."""
         found = next(iter(self.surveys.values()))
         wanted: list[Layer] = [found[name] for name in layers]
-        calls = {size: {name: survey[name].calls for name in layers} for size, survey in self.surveys.items()}
-        return LayerOutputs(network, wanted, self._normalize, format, self.device, self.dtype, calls)
+        return LayerOutputs(network, wanted, self._normalize, format, self.device, self.dtype, self.surveys)
 
     def _cut_at(self, layers: tuple[str, ...]) -> _Cut:
         """The last one is kept: most chunks share it."""
@@ -170,7 +175,9 @@ class PreparedNetwork:
         return self._cut
 
     def _make(self, layers: tuple[str, ...]) -> _Cut:
-        network = self._folded(tuple(fold for fold in self.folds if fold.convolution not in layers))
+        found = next(iter(self.surveys.values()))
+        modules = {found[layer].module for layer in layers}
+        network = self._folded(tuple(fold for fold in self.folds if fold.convolution not in modules))
         lay_out(network, self.format)
         plain = self._outputs(network, layers, self.format)
         try:
@@ -190,10 +197,12 @@ class PreparedNetwork:
     def _graph(self, network: nn.Module, plain: LayerOutputs, layers: tuple[str, ...]) -> fx.GraphModule | None:
         """The network's graph; None where it gives something else."""
         images = plain.prepared(self._sample)
+        found = next(iter(self.surveys.values()))
+        wanted = [found[layer] for layer in layers]
         try:
-            graph = traced(network, layers, images)
+            graph = traced(network, wanted, images)
         except NoGraphError:  # it overwrites what it gives, say
-            graph = traced(network, layers, images, inplace=False)
+            graph = traced(network, wanted, images, inplace=False)
         ours = _by(graph, plain)
         return graph if self._same(ours, plain, layers) and self._operations(ours) == self._operations(plain) else None
 
@@ -202,7 +211,11 @@ class PreparedNetwork:
 
     def _narrowed(self, cut: _Cut, features: Features) -> LayerOutputs:
         found = next(iter(self.surveys.values()))
-        first = {layer: chosen for layer, chosen in features.items() if found[layer].dimension == 1}
+        first = {
+            layer: chosen
+            for layer, chosen in features.items()
+            if found[layer].dimension == 1 and found[layer].tokens is None
+        }
         kept = {} if cut.graph is None else needed_branches(cut.graph, first)
         if cut.graph is None or not kept:
             return cut.whole

@@ -44,7 +44,7 @@ class Objective:
         sums: list[Tensor] = []
         counts: list[Tensor | int] = []
         for slot, terms in enumerate(self._slots):
-            output = outputs[terms[0].layer]  # (N, C, H, W)
+            output = outputs[terms[0].output]  # (N, C, H, W)
             features, weights, mask = self._choice(slot, output)
             if terms[0].feature is None:
                 z = output
@@ -71,7 +71,7 @@ class Objective:
         """
         found = []
         for terms in self._slots:
-            output = outputs[terms[0].layer]  # (N, C, H, W)
+            output = outputs[terms[0].output]  # (N, C, H, W)
             if terms[0].feature is None:
                 found.append(output.mean(1))
             else:
@@ -88,7 +88,7 @@ class Objective:
             weights = torch.tensor([term.weight for term in terms], dtype=torch.float64)
             mask = None
             if any(term.region != "map" for term in terms):
-                first = self._first_maps[terms[0].layer]
+                first = self._first_maps[terms[0].output]
                 mask = torch.stack([region_mask(term, first, now) for term in terms]).unsqueeze(1).to(output.device)
             self._cache[key] = (features.to(output.device), weights.to(output.device), mask)
         return self._cache[key]

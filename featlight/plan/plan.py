@@ -91,17 +91,18 @@ class Chunk:
 
     @property
     def layers(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(term.layer for term in self.tiles[0].terms))
+        """What its tiles look at, by the names that a network's outputs have."""
+        return tuple(dict.fromkeys(term.output for term in self.tiles[0].terms))
 
     @property
     def features(self) -> dict[str, set[int]]:
         """By layer, those that its tiles look for, except for layers of which some tile takes all."""
         terms = [term for tile in self.tiles for term in tile.terms]
-        whole = {term.layer for term in terms if term.feature is None}
+        whole = {term.output for term in terms if term.feature is None}
         found: dict[str, set[int]] = {}
         for term in terms:
-            if term.layer not in whole and term.feature is not None:
-                found.setdefault(term.layer, set()).add(term.feature)
+            if term.output not in whole and term.feature is not None:
+                found.setdefault(term.output, set()).add(term.feature)
         return found
 
     def parts(self, batch_size: int) -> "list[Chunk]":

@@ -128,9 +128,9 @@ def _tiles(file: _PlanFile) -> list[Planned]:
         layers = RememberedLayers(file.layers.get(size, {}))
         for term in planned.tile.terms:
             try:
-                check_term(term, layers.need(term.layer, file.network.model))
+                check_term(term, layers.need(term.output, file.network.model))
             except KeyError:
-                raise ValueError(f"layers: no shape of {term.layer!r} at {size} px") from None
+                raise ValueError(f"layers: no shape of {term.output!r} at {size} px") from None
     if len({planned.file for planned in tiles}) < len(tiles):
         raise ValueError("tiles: two of one file")
     return tiles

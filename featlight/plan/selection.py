@@ -5,7 +5,7 @@ from typing import Protocol
 
 from featlight.config.schema import Config
 from featlight.config.settings import Settings
-from featlight.config.tile import MOST_TILES, Index, Region, Term, Tile, feature_tile, folder_names
+from featlight.config.tile import CLASS, MOST_TILES, Index, Region, Term, Tile, feature_tile, folder_names
 from featlight.errors import UsageError
 from featlight.models.layer_info import Layer
 from featlight.plan.plan import Planned
@@ -65,16 +65,16 @@ def wanted_tiles(
         if config.tiles is not None:
             for tile in config.tiles:
                 for term in tile.terms:
-                    check_term(term, survey.need(term.layer, name))
+                    check_term(term, survey.need(term.output, name))
                 wanted.append(Planned(variant, tile))
             continue
         names = folder_names(survey.names, folders or {})
         for layer_name, spec in (config.layer or {}).items():
-            layer = survey.need(layer_name, name)
+            layer = survey.need(layer_name + (CLASS if settings.tokens == "class" else ""), name)
             spec = config.features if spec is None else spec
             features = range(layer.features) if spec == "all" else spec
             _check_count(len(wanted) + len(features) * _positions(layer, settings))
-            for tile in _layer_tiles(layer, names[layer_name], features, settings):
+            for tile in _layer_tiles(layer_name, layer, names[layer_name], features, settings):
                 check_term(tile.terms[0], layer)
                 feature, named = tile.terms[0].feature, (titles or {}).get(layer_name)
                 wanted.append(Planned(variant, tile, named[feature] if named and feature is not None else ""))
@@ -95,9 +95,9 @@ def _positions(layer: Layer, settings: Settings) -> int:
     return height if settings.region == "row" else height * width
 
 
-def _layer_tiles(layer: Layer, folder: str, features: Sequence[int], settings: Settings) -> Iterator[Tile]:
+def _layer_tiles(name: str, layer: Layer, folder: str, features: Sequence[int], settings: Settings) -> Iterator[Tile]:
     def tile(feature: int | None, region: Region = "map", index: Index = None) -> Tile:
-        return feature_tile(layer.name, feature, region, index, folder=folder)
+        return feature_tile(name, feature, region, index, settings.tokens, folder=folder)
 
     if settings.region == "all":
         yield tile(None)

@@ -138,5 +138,5 @@ def draw_added(added: list[Added], growth: Growth, *, title: str) -> Image.Image
 
 def _map_size(plan: Plan, variant: str, term: Term) -> tuple[int, int]:
     """The map that positions count on: the first octave's."""
-    shape = plan.shape(variant, term.layer)
+    shape = plan.shape(variant, term.output)
     return (shape[1], shape[2]) if len(shape) == 3 else (1, 1)

@@ -141,7 +141,7 @@ def heading(plan: Plan, section: Section) -> Heading:
 def subtitle(plan: Plan, section: Section) -> str:
     """How many of a layer's features its tiles show, and how these were made."""
     there = len(section.tiles)
-    features = plan.shape(section.variant, section.layer)[0] if section.layer else there
+    features = plan.shape(section.variant, section.tiles[0].tile.terms[0].output)[0] if section.layer else there
     return f"{there} of {features} features · {brief(plan.settings[section.variant])}"
 
 
@@ -155,7 +155,7 @@ def _vectors(snapshot: Snapshot) -> "dict[str, np.ndarray[Any, Any]]":
         if not store.folder.has(path):
             continue
         first = plan.tiles[members[0]]
-        features = plan.shape(first.variant, first.tile.terms[0].layer)[0]
+        features = plan.shape(first.variant, first.tile.terms[0].output)[0]
         rows = dict(zip(files, read_vectors(store.folder, path, len(files), features), strict=True))
         found |= {file: row for file, row in rows.items() if file in snapshot.there}
     return found

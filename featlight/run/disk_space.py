@@ -55,7 +55,7 @@ def expected_bytes(
         settings = plan.settings[section.variant]
         octave_sizes = [octave.size for octave in settings.recipe.octaves]
         png, pixels = pngs[section.variant], octave_sizes[-1] ** 2
-        features = plan.shape(section.variant, mine[0].tile.terms[0].layer)[0]
+        features = plan.shape(section.variant, mine[0].tile.terms[0].output)[0]
         each = 2 * png + 2 * 4 * features + WORDS  # the atlas and the layer's vectors hold each tile once more
         each += SPRITE_SHARE * sprite_side(len(section.tiles)) ** 2 + 4 * neighbours_kept(len(section.tiles))
         if settings.recipe.keeps_alpha:  # and the small tiles without it

@@ -205,7 +205,7 @@ def _check_vectors(run: Evidence, report: Report) -> None:
             if report.whole.issuperset(tile.file for tile in planned):
                 report.problems.append(Problem(run.name(path), f"missing; {MAKES_IT}"))
             continue
-        features = run.plan.shape(planned[0].variant, planned[0].tile.terms[0].layer)[0]
+        features = run.plan.shape(planned[0].variant, planned[0].tile.terms[0].output)[0]
         try:
             is_whole = has_whole_vectors(run.store.folder, path, len(members), features)
         except FileNotFoundError:

@@ -15,6 +15,8 @@ from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_leaves
 
 from featlight.models.copying import duplicate
+from featlight.models.layer_info import Layer
+from featlight.models.outputs.reading import part_of
 
 _WRAPPED = (math, torchvision.ops)  # as torchvision traces its own networks
 _LEAVES = tuple(
@@ -26,12 +28,12 @@ class NoGraphError(Exception):
     """The network has no graph that surely does the same."""
 
 
-def traced(network: nn.Module, layers: Sequence[str], images: Tensor, *, inplace: bool = True) -> fx.GraphModule:
+def traced(network: nn.Module, layers: Sequence[Layer], images: Tensor, *, inplace: bool = True) -> fx.GraphModule:
     """The graph of a frozen network from images to the outputs of some layers, by name.
 
     Args:
         network: is not changed, and shares its parameters and buffers with the graph.
-        layers: by name; a module that is called several times means its last call.
+        layers: a module that is called several times means its last call.
         images: to run; any will do.
         inplace: whether modules that write into what they are given go on to.
 
@@ -49,7 +51,7 @@ def traced(network: nn.Module, layers: Sequence[str], images: Tensor, *, inplace
     tracer = _Tracer(autowrap_modules=_WRAPPED)
     graph = tracer.trace(structure)
     modules = dict(structure.named_modules(remove_duplicate=False))
-    given = {layer: tracer.given.get(modules[layer]) for layer in layers}
+    given = {layer.name: part_of(tracer.given.get(modules[layer.module]), layer.part) for layer in layers}
     nodes = {layer: proxy.node for layer, proxy in given.items() if isinstance(proxy, fx.Proxy)}
     if len(nodes) < len(layers):
         raise NoGraphError("it does not give every layer by itself")

@@ -23,7 +23,11 @@ SETTLED = Settings(
     threads=1,
     compile="off",
 )
-LATER = {"channels": "last"}  # settings that runs of the first form did not have: left out where they are as usual
+LATER = {
+    "channels": "last",
+    "prefix_tokens": 1,
+    "tokens": "class",
+}  # settings that runs of the first form did not have: left out where they are as usual
 
 
 def test_every_setting_is_a_key_a_flag_and_a_part_of_the_fingerprint():
@@ -38,7 +42,15 @@ def test_every_setting_is_a_key_a_flag_and_a_part_of_the_fingerprint():
 
 @pytest.mark.parametrize("key", Settings.model_fields)
 def test_every_setting_is_a_variants_own_or_shared(key):
-    other = {"region": "all", "recipe": plain(ARTICLE), "seed": 1, "target": 1.0, "init": "gray", "metric": "l2"}
+    other = {
+        "region": "all",
+        "tokens": "class",
+        "recipe": plain(ARTICLE),
+        "seed": 1,
+        "target": 1.0,
+        "init": "gray",
+        "metric": "l2",
+    }
     values = {"variants": [{"name": "a", key: other.get(key, "none")}]}
     if key in SHARED:
         with pytest.raises(UsageError, match=f"{key}: .* all variants of a run share it"):

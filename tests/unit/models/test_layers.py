@@ -117,10 +117,10 @@ def test_a_module_called_several_times_means_its_last_call():
     ("name", "line"),
     [
         ("Conv", "no layer 'Conv' in net; nearest: 'conv'"),
-        ("zzz", "no layer 'zzz' in net; allowed: conv, relu, alias, flat"),
+        ("zzz", "no layer 'zzz' in net; allowed: conv, relu, alias, pair:0, pair:1, flat"),
         ("unused", "layer 'unused' in net gives nothing at 16 x 16 px: it is not called"),
-        ("pair", "layer 'pair' in net: it gives a tuple, not a tensor"),
-        ("rows", r"layer 'rows' in net: it gives \(N, 48, 16\); \(N, C, H, W\) or \(N, C\) is needed"),
+        ("pair", "layer 'pair' in net: it gives a tuple, not a tensor; say which part, after the layer's name: :0, :1"),
+        ("rows", r"layer 'rows' in net: it gives \(N, 48, 16\), and neither its kind"),
     ],
 )
 def test_a_layer_that_cannot_be_used_is_refused_in_one_line(name, line):

@@ -5,6 +5,7 @@ import torch
 import torchvision
 from torch import nn
 
+from featlight.models.layer_info import Layer
 from featlight.models.rewriting.trace import NoGraphError, operations, traced
 from tests.strange import networks as n
 
@@ -22,7 +23,7 @@ def test_what_is_written_in_place_and_used_once_is_a_graph(name, layer):
     """torchvision's ReLUs, and `out += identity`."""
     torch.manual_seed(0)
     network = frozen(torchvision.models.get_model(name))
-    graph = traced(network, [layer], IMAGES)
+    graph = traced(network, [Layer(layer, (), 1)], IMAGES)
     with torch.no_grad():
         assert torch.equal(graph(IMAGES.clone())[layer], network.get_submodule(layer)(before(network, layer)))
     theirs = {id(tensor) for tensor in [*network.parameters(), *network.buffers()]}
@@ -52,14 +53,14 @@ def before(network, layer):
 )
 def test_what_a_graph_would_lose_is_refused(network, layer, why):
     with pytest.raises(NoGraphError, match=why):
-        traced(frozen(network), [layer], IMAGES)
+        traced(frozen(network), [Layer(layer, (), 1)], IMAGES)
 
 
 def test_a_layer_between_a_write_and_its_use_is_refused():
     network = frozen(n.activated_in_place())
     with pytest.raises(NoGraphError, match="hardtanh writes into what output"):
-        traced(network, ["first", "last"], IMAGES)
-    graph = traced(network, ["last"], IMAGES)
+        traced(network, [Layer("first", (), 1), Layer("last", (), 1)], IMAGES)
+    graph = traced(network, [Layer("last", (), 1)], IMAGES)
     with torch.no_grad():
         assert torch.equal(graph(IMAGES)["last"], network(IMAGES))
 
@@ -72,7 +73,7 @@ def test_tracing_leaves_no_marks_in_the_network():
     network = frozen(nn.Sequential(n.conv(), n.Does(keeping), n.conv(6, 4)))
     network(IMAGES)
     kept = network[1].kept
-    traced(network, ["2"], IMAGES)
+    traced(network, [Layer("2", (), 1)], IMAGES)
     assert network[1].kept is kept
 
 

@@ -1,0 +1,1 @@
+"""What modules give: parts of structures, and tokens on their grid."""
