@@ -84,6 +84,13 @@ def parser() -> Parser:
     do.add_argument(
         "--list-layers", action="store_true", help="print each usable layer with number of features, map and kind"
     )
+    do.add_argument(
+        "--list-models",
+        nargs="?",
+        const="*",
+        metavar="PATTERN",
+        help="print the networks whose names match a pattern, as in 'timm/vit_*', or hold a word",
+    )
     do.add_argument("--print-config", action="store_true", help="print the resolved config as YAML, and make nothing")
     do.add_argument("--version", action="version", version=f"featlight {__version__}")
     return result
@@ -138,6 +145,8 @@ def _complain(error: FeatlightError) -> None:
 
 def _run(arguments: Sequence[str], stop: Stop, command: Sequence[str]) -> int:
     words = parser().parse_args([hyphens(word) for word in arguments])
+    if words.list_models is not None:
+        return _list_models(words.list_models)
     config = _config(words)
     try:
         return _do(words, config, stop, command)
@@ -192,6 +201,17 @@ def _render_only(out: Path) -> int:
     there = store.made(plan, plan.tiles)
     failed = sum(record["status"] == "failed" for record in store.records().values())
     last_lines(store, made=0, there=there.values(), failed=failed, rate=0.0)
+    return 0
+
+
+def _list_models(pattern: str) -> int:
+    from featlight.models.registry import list_models
+
+    found = list_models(pattern if any(sign in pattern for sign in "*?[") else f"*{pattern}*")
+    if not found:
+        raise UsageError(f"--list-models: {unknown('network', pattern, list_models())}")
+    for name in found:
+        say(name)
     return 0
 
 

@@ -100,12 +100,13 @@ class Settings(Strict):
 
     model: str = _shared(
         LITE,
-        f"a convolutional classification network of torchvision.models, {LITE} (of ImageNet), {EMBEDDED} (a toy), "
-        "or package.module:callable",
+        f"{LITE} (of ImageNet), {EMBEDDED} (a toy), a classification network of torchvision.models, timm/<name>, "
+        "hf/<repository or folder> (of transformers), or package.module:callable",
     )
     weights: PathWord = _shared(
         "DEFAULT",
-        "a torchvision weights name, a file (FILE:entry for one in it), or none (random, drawn under the seed)",
+        "DEFAULT, a torchvision weights name, a file (FILE:entry for one in it), or none (random, drawn under the "
+        "seed)",
     )  # settled: the SHA-256 of the network's state
     normalize: Annotated[Normalization | Named, BeforeValidator(parse_normalization)] = _shared(
         "auto",

@@ -4,6 +4,7 @@ import fnmatch
 import hashlib
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +13,11 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from featlight.config.presets import EMBEDDED, LITE
-from featlight.errors import WeightsError
+from featlight.errors import UsageError, WeightsError
 from featlight.models import weights as weight_files
 from featlight.models.copying import all_modules
 from featlight.models.frozen import check_filled
-from featlight.models.sources import efficientnet_lite0, embedded, python_path, torchvision
+from featlight.models.sources import efficientnet_lite0, embedded, huggingface, python_path, timm, torchvision
 from featlight.models.sources.entry import Entry
 
 
@@ -31,6 +32,7 @@ class Source:
         std: likewise.
         file: where the weights were read from; None where no file holds them.
         classes: gives the names of the outputs of its last layer; None where they have none, or nobody knows them.
+        size: height and width of the images that it was trained with, in pixels; None where it is not known.
     """
 
     model: str
@@ -39,24 +41,26 @@ class Source:
     std: tuple[float, ...] | None = None
     file: Path | None = None
     classes: Callable[[], list[str]] | None = None
+    size: tuple[int, int] | None = None
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """Names that `load_model` takes, besides `package.module:callable`.
+    """Names that `load_model` takes, besides `hf/<repository or folder>` and `package.module:callable`.
 
     Args:
         pattern: as a shell's, as in "resnet*".
     """
-    return fnmatch.filter([*embedded.names(), *efficientnet_lite0.names(), *torchvision.names()], pattern)
+    every = [*embedded.names(), *efficientnet_lite0.names(), *torchvision.names(), *timm.names()]
+    return fnmatch.filter(every, pattern)
 
 
 def load_model(model: str = LITE, weights: str = "DEFAULT", *, seed: int = 999) -> nn.Module:
     """A network by name, in eval mode; torchvision's are fed raw pixels (their `transform_input` is off).
 
     Args:
-        model: `efficientnet_lite0`, `tiny_inception`, a convolutional classification network of torchvision.models, or
-            `package.module:callable`.
-        weights: a torchvision weights name, a file (`FILE:entry` for one of several in it), or `none` (random).
+        model: `efficientnet_lite0`, `tiny_inception`, a classification network of torchvision.models, `timm/<name>`,
+            `hf/<repository or folder>`, or `package.module:callable`.
+        weights: DEFAULT, a torchvision weights name, a file (`FILE:entry` for one in it), or `none` (random).
         seed: of random weights.
 
     Raises:
@@ -83,17 +87,35 @@ def _load(entry: Entry, model: str, weights: str, seed: int) -> nn.Module:
             raise WeightsError(f"{model} has no weights named {weights!r}; DEFAULT, none, or a file of weights")
         else:
             label, file = entry.find(weights)
-        network = weight_files.fitted(weight_files.read(file, part), entry.build_for, file, entry.fit)
+        network = _filled(entry, file, part, by_user=named is not None)
     classes = None if named is not None or weights == "none" else entry.classes  # a file's may be others
-    network.featlight_source = Source(model, label, entry.mean, entry.std, file, classes)  # type: ignore[assignment]
+    source = Source(entry.name or model, label, entry.mean, entry.std, file, classes, entry.size)
+    network.featlight_source = source  # type: ignore[assignment]
     network.eval()  # which may give back nothing where the user has written it
     return network
 
 
+def _filled(entry: Entry, file: Path, part: str, *, by_user: bool) -> nn.Module:
+    """The network with a file's weights: a user's own, as training leaves them, or as a library publishes them."""
+    if entry.load is not None and not by_user:
+        return entry.load(file)
+    try:
+        return weight_files.fitted(weight_files.read(file, part), entry.build_for, file, entry.fit)
+    except WeightsError:
+        if entry.load is None or part:
+            raise
+        with suppress(WeightsError):  # what is said of the network's own names says more
+            return entry.load(file)
+        raise
+
+
 def source_of(network: nn.Module) -> Source:
-    """Where it comes from; for a network that `load` did not make, the name of its class."""
+    """Where it comes from; for a network that `load` did not make, the name of its class and what timm says of it."""
     source = getattr(network, "featlight_source", None)
-    return source if isinstance(source, Source) else Source(type(network).__name__, "as given")
+    if isinstance(source, Source):
+        return source
+    name, known = type(network).__name__, timm.trained_with(network)
+    return Source(name, "as given") if known is None else Source(name, "as given", *known)
 
 
 def checksum(network: nn.Module) -> str:
@@ -127,8 +149,16 @@ def _add(digest: "hashlib._Hash", name: str, tensor: object) -> None:
 
 
 def _entry(model: str) -> Entry:
+    if model.startswith(timm.PREFIX):
+        return timm.entry(model)
+    if model.startswith(huggingface.PREFIX):
+        return huggingface.entry(model)
     if ":" in model:
         return python_path.entry(model)
     if model == EMBEDDED:
         return embedded.entry()
-    return efficientnet_lite0.entry() if model == LITE else torchvision.entry(model)
+    if model == LITE:
+        return efficientnet_lite0.entry()
+    if model not in torchvision.names() and timm.has(model):
+        raise UsageError(f"--model: no network {model!r} in torchvision.models; timm has it: {timm.PREFIX}{model}")
+    return torchvision.entry(model)

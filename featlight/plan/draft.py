@@ -60,6 +60,7 @@ def draft(config: Config, known: Plan | None, wanted: Sequence[Planned], facts: 
         settled = settle(
             settings,
             plan,
+            model=facts.network.model,
             weights_sha256=facts.network.sha256,
             normalize=facts.normalize,
             init_sha256=facts.init_sha256[variant],

@@ -16,18 +16,26 @@ from featlight.plan.plan import Plan
 
 
 def settle(
-    settings: Settings, plan: Plan, *, weights_sha256: str, normalize: Normalization | Named, init_sha256: str | None
+    settings: Settings,
+    plan: Plan,
+    *,
+    model: str,
+    weights_sha256: str,
+    normalize: Normalization | Named,
+    init_sha256: str | None,
 ) -> Settings:
     """The settings of a variant with nothing left open.
 
     Args:
         settings: as asked for.
         plan: what it has settled stands for `auto`.
+        model: the network's name, without the folders that its own folder lies in.
         weights_sha256: checksum of the network's state.
         normalize: what `auto` means.
         init_sha256: checksum of a natural start's pixels; None for a start by name.
     """
     values = {
+        "model": model,
         "weights": weights_sha256,
         "normalize": normalize if settings.normalize == "auto" else settings.normalize,
         "init": init_sha256 or settings.init,

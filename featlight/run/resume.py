@@ -27,7 +27,10 @@ def finished(config: Config, store: Store) -> dict[str, TileRecord] | None:
         if variant not in plan.settings or settings.init not in NAMED_STARTS:
             return None
         theirs = plan.settings[variant].normalize  # `auto` depends on the network, which its checksum stands for
-        ours = settle(settings, plan, weights_sha256=plan.network.sha256, normalize=theirs, init_sha256=None)
+        network = plan.network
+        ours = settle(
+            settings, plan, model=network.model, weights_sha256=network.sha256, normalize=theirs, init_sha256=None
+        )
         refuse_other(plan, variant, ours, config.out)
     wanted = _wanted(config, plan)
     if wanted is None or not set(wanted) <= set(plan.tiles) or plan.figure != config.figure:

@@ -4,6 +4,7 @@ Both follow from the network itself: its own maps, of its patch embedding say, o
 the image's size. A number that the network declares only decides between what these allow.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ MapSize = tuple[int, int]
 MOST_PREFIX = 64  # tokens before the patches, where several sizes or the network itself tell
 MOST_UNDECLARED = 8  # where one size alone tells: what is left beyond a smaller map may be anything
 DECLARING = ("num_prefix_tokens", "num_cls_token", "num_cls_tokens")
-CLASS_TOKENS = ("cls_token", "class_token", "class_embedding")  # parameters of timm, transformers and torchvision
+CLASS_TOKENS = r"(cls|class)_token\d*|class_embedding"  # parameters of timm, transformers and torchvision
 
 
 class Grid(NamedTuple):
@@ -94,4 +95,4 @@ def declared_prefix(network: nn.Module, module: str) -> int | None:
 
 def has_class_token(network: nn.Module) -> bool:
     """Whether the network has a parameter of that name; it stands before all other tokens."""
-    return any(name.rpartition(".")[2] in CLASS_TOKENS for name, _ in network.named_parameters())
+    return any(re.fullmatch(CLASS_TOKENS, name.rpartition(".")[2]) for name, _ in network.named_parameters())

@@ -56,6 +56,7 @@ class Meaning:
         self._channels = channels
         self._told = None if prefix_tokens == "auto" else prefix_tokens
         self._has_class = self._told is not None or has_class_token(network)
+        self._alike = {size: self._shapes_at(size) for size in passes}
         self._maps = {size: dict(self._maps_at(size)) for size in passes}
 
     def is_open(self, size: int, name: str) -> bool:
@@ -112,6 +113,21 @@ class Meaning:
         return self._known(size, name)
 
     def _known(self, size: int, name: str) -> int | None:
+        """As the module itself tells, or another that gives the very same shape."""
+        told = self._told_of(size, name)
+        alike = self._alike[size].get(self._passes[size][name].output, set())
+        return next(iter(alike)) if told is None and len(alike) == 1 else told
+
+    def _shapes_at(self, size: int) -> dict[tuple[int, ...], set[int]]:
+        """Shapes of outputs that are not as wide in another dimension as in their feature's, and where that stands."""
+        found: dict[tuple[int, ...], set[int]] = {}
+        for name, seen in self._passes[size].items():
+            dimension = self._told_of(size, name) if seen.has_dimensions else None
+            if dimension is not None and seen.output[1:].count(seen.output[dimension]) == 1:
+                found.setdefault(seen.output, set()).add(dimension)
+        return found
+
+    def _told_of(self, size: int, name: str) -> int | None:
         here = self._passes[size][name]
         if here.kind is not None:
             return here.kind

@@ -38,6 +38,7 @@ def entry() -> Entry:
         mean=(0.5, 0.5, 0.5),
         std=(0.5, 0.5, 0.5),
         classes=class_names,
+        size=(224, 224),
     )
 
 

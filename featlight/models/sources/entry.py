@@ -21,6 +21,10 @@ class Entry:
         mean: of the pixels that the weights were trained with, per channel; None where it is not known.
         std: likewise.
         classes: gives the names of the outputs of its last layer; None where they have none.
+        size: height and width of the images that it was trained with, in pixels; None where it is not known.
+        load: gives it with a file of weights as its library publishes it, whose names the library itself translates;
+            None where its files need no translation.
+        name: that it has in records, where it is given by a folder say; "" for the one that the user gives.
     """
 
     build: Callable[[], nn.Module]
@@ -30,3 +34,6 @@ class Entry:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     classes: Callable[[], list[str]] | None = None
+    size: tuple[int, int] | None = None
+    load: Callable[[Path], nn.Module] | None = None
+    name: str = ""

@@ -12,8 +12,6 @@ from featlight.errors import UsageError, WeightsError, unknown
 from featlight.models.sources import download
 from featlight.models.sources.entry import Entry
 
-# A transformer's positions fit one image size, so no octave could follow. By a name's start, px.
-FIXED_SIZES = {"vit_h_14": 518, "vit_": 224, "maxvit_": 224}
 HAS_AUXILIARY = ("inception_v3", "googlenet")
 TRANSFORMS_INPUT = (
     torchvision.models.GoogLeNet,
@@ -22,8 +20,7 @@ TRANSFORMS_INPUT = (
 
 
 def names() -> list[str]:
-    every = torchvision.models.list_models(module=torchvision.models)
-    return [name for name in every if not name.startswith(tuple(FIXED_SIZES))]
+    return list(torchvision.models.list_models(module=torchvision.models))
 
 
 def transform_input(network: nn.Module) -> None:
@@ -36,13 +33,9 @@ def entry(model: str) -> Entry:
     """A network of torchvision.models by name.
 
     Raises:
-        UsageError: there is none, or it takes one image size only.
+        UsageError: there is none.
     """
-    every = torchvision.models.list_models(module=torchvision.models)
-    for start, size in FIXED_SIZES.items():
-        if model in every and model.startswith(start):
-            raise UsageError(f"--model {model}: it takes images of {size} px only, and octaves change the size")
-    if model not in every:
+    if model not in names():
         raise UsageError(f"--model: {unknown('network', model, [EMBEDDED, LITE, *names()], 'in torchvision.models')}")
 
     def build(**options: bool) -> nn.Module:
@@ -52,6 +45,7 @@ def entry(model: str) -> Entry:
     choices = torchvision.models.get_model_weights(model)
     trained_with = choices.DEFAULT.transforms()
     mean, std = tuple(trained_with.mean), tuple(trained_with.std)
+    side = trained_with.crop_size[0]
 
     def build_for(state: Mapping[str, Any]) -> nn.Module:
         if model not in HAS_AUXILIARY:
@@ -70,4 +64,4 @@ def entry(model: str) -> Entry:
     def classes() -> list[str]:
         return list(choices.DEFAULT.meta["categories"])
 
-    return Entry(build_random, build_for, find, mean=mean, std=std, classes=classes)
+    return Entry(build_random, build_for, find, mean=mean, std=std, classes=classes, size=(side, side))

@@ -173,8 +173,10 @@ def test_a_bad_safetensors_file_is_refused(tmp_path):
     ("model", "line"),
     [
         ("resnet_50", "--model: no network 'resnet_50' in torchvision.models; nearest: 'resnet50'"),
-        ("vit_b_16", "--model vit_b_16: it takes images of 224 px only"),
-        ("maxvit_t", "--model maxvit_t: it takes images of 224 px only"),
+        ("resnet50d", "no network 'resnet50d' in torchvision.models; timm has it: timm/resnet50d"),
+        ("timm/resnet5", "--model: no network 'timm/resnet5' in timm; nearest: 'timm/resnet50'"),
+        ("timm/resnet50.a1_in1", "in timm; nearest: 'timm/resnet50.a1_in1k'"),
+        ("hf/./nowhere", "--model hf/./nowhere: no such folder, and no repository's name"),
         ("no.such:thing", "--model no.such:thing: No module named 'no'"),
         ("tests.conftest:nothing", "has no attribute 'nothing'"),
         ("tests.unit.models.test_registry:give_text", "it gives a str, not an nn.Module"),
@@ -208,12 +210,8 @@ def test_a_users_own_network_by_path(tmp_path):
 
 
 @pytest.mark.parametrize("name", torchvision.models.list_models(module=torchvision.models))
-def test_every_convolutional_network_of_torchvision_has_its_weights_file(cache, name):
-    """Its real weights are looked for in the cache under torchvision's own name, unless its size is fixed."""
-    if name.startswith(("vit_", "maxvit_")):
-        with pytest.raises(UsageError, match="px only"):
-            load_model(name)
-        return
+def test_every_network_of_torchvision_has_its_weights_file(cache, name):
+    """Its real weights are looked for in the cache under torchvision's own name."""
     with pytest.raises(WeightsError) as caught:
         load_model(name)
     assert torchvision.models.get_model_weights(name).DEFAULT.url.rpartition("/")[2] in str(caught.value)
@@ -231,7 +229,8 @@ def test_a_checksum_sees_names_and_values():
 def test_models_are_listed_by_pattern():
     assert set(featlight.list_models("resnet1*")) == {"resnet18", "resnet101", "resnet152"}
     assert featlight.list_models()[0] == "tiny_inception"
-    assert not featlight.list_models("vit_*")  # one image size only
+    assert featlight.list_models("vit_b*") == ["vit_b_16", "vit_b_32"]
+    assert {"timm/test_vit", "timm/test_vit.r160_in1k"} <= set(featlight.list_models("timm/test_vit*"))
 
 
 def test_the_names_of_old_are_the_same_functions():
