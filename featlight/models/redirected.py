@@ -1,12 +1,14 @@
 """ReLUs that let a gradient through where they would let none, so that features which start dead can wake.
 
+GELU and SiLU likewise: below their minimum they would let it through the wrong way round, and hardly any of it.
+
 with redirected_relus():
     outputs = network(images)  # the same values; the backward pass may follow later, outside
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -44,6 +46,58 @@ class Redirected(torch.autograd.Function):
         return torch.where(alive.view(-1, *[1] * (x.ndim - 1)), own, gradient * useful), None, None
 
 
+class Smooth(NamedTuple):
+    """An activation that falls to a minimum and rises from there on.
+
+    Args:
+        forward: of x.
+        backward: from the gradient of what it gives, and x, to the gradient of x.
+        lowest: where its minimum is.
+    """
+
+    forward: Callable[[Tensor], Tensor]
+    backward: Callable[[Tensor, Tensor], Tensor]
+    lowest: float
+
+
+class RedirectedSmooth(torch.autograd.Function):
+    """Such an activation; the gradient of an image that rests below the minimum wherever it is asked to move, goes up.
+
+    What a descent is to raise would sink further from there, towards 0, and what it is to lower stays as it is.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, smooth: Smooth) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.smooth = smooth
+        return smooth.forward(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        (gradient,) = gradients
+        (x,) = ctx.saved_tensors
+        own = ctx.smooth.backward(gradient, x)
+        below = x <= ctx.smooth.lowest
+        alive = (~below & (gradient != 0)).flatten(1).any(1)  # (N,)
+        useful = below & (gradient < 0)
+        return torch.where(alive.view(-1, *[1] * (x.ndim - 1)), own, gradient * useful), None
+
+
+def _gelu(x: Tensor, approximate: str = "none") -> tuple[Tensor, Smooth]:
+    def forward(x: Tensor) -> Tensor:
+        return F.gelu(x, approximate=approximate)
+
+    def backward(gradient: Tensor, x: Tensor) -> Tensor:
+        found: Tensor = torch.ops.aten.gelu_backward(gradient, x, approximate=approximate)
+        return found
+
+    return x, Smooth(forward, backward, -0.75246 if approximate == "tanh" else -0.75179)
+
+
+def _silu(x: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Smooth]:
+    return x, Smooth(F.silu, torch.ops.aten.silu_backward, -1.27846)
+
+
 def _relu(x: Tensor, *_: Any, **__: Any) -> tuple[Tensor, float, float]:
     return x, 0.0, INFINITE
 
@@ -66,6 +120,7 @@ _CALLS: Mapping[Callable[..., Any], Callable[..., tuple[Tensor, float, float]]] 
     F.relu6: _relu6,
     F.hardtanh: _hardtanh,
 }
+_SMOOTH_CALLS: Mapping[Callable[..., Any], Callable[..., tuple[Tensor, Smooth]]] = {F.gelu: _gelu, F.silu: _silu}
 
 
 class _Redirecting(TorchFunctionMode):
@@ -73,6 +128,8 @@ class _Redirecting(TorchFunctionMode):
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        if func in _SMOOTH_CALLS:
+            return RedirectedSmooth.apply(*_SMOOTH_CALLS[func](*args, **kwargs))
         if func not in _CALLS:
             return func(*args, **kwargs)
         x, low, high = _CALLS[func](*args, **kwargs)
@@ -81,6 +138,6 @@ class _Redirecting(TorchFunctionMode):
 
 @contextmanager
 def redirected_relus() -> Iterator[None]:
-    """For a while, every ReLU, ReLU6 and Hardtanh that runs redirects its gradient."""
+    """For a while, every ReLU, ReLU6, Hardtanh, GELU and SiLU that runs redirects its gradient."""
     with _Redirecting():
         yield

@@ -54,6 +54,36 @@ def test_an_image_above_the_upper_bound_is_drawn_down():
     assert torch.equal(gradient_of(nn.ReLU6(), x, weights, True)[1], weights.clamp(min=0))
 
 
+SMOOTH = {
+    "gelu": (nn.GELU(), -0.751791),
+    "gelu, tanh": (lambda x: F.gelu(x, approximate="tanh"), -0.752461),
+    "silu": (nn.SiLU(), -1.278465),
+    "silu, inplace": (nn.SiLU(inplace=True), -1.278465),
+}
+
+
+@pytest.mark.parametrize("kind", SMOOTH)
+def test_what_rests_below_a_smooth_minimum_is_drawn_up(kind):
+    function, lowest = SMOOTH[kind]
+    x, weights = inputs(), torch.randn(3, 2, 4, 4, dtype=torch.float64)
+    ours, redirected = gradient_of(function, x, weights, True)
+    theirs, plain = gradient_of(function, x, weights, False)
+    assert torch.equal(ours, theirs)
+    for image in (0, 2):  # some of their units are above the minimum
+        assert torch.equal(redirected[image], plain[image])
+    assert torch.equal(redirected[1], weights[1].clamp(max=0))
+    for distance, rests in ((-1e-4, True), (1e-4, False)):
+        x = torch.full((1, 1), lowest + distance, dtype=torch.float64)
+        moved = gradient_of(function, x, -torch.ones_like(x), True)[1]
+        assert (moved == -1).item() is rests
+
+
+def test_units_that_nobody_asks_for_keep_no_image_awake():
+    x = torch.tensor([[[-4.0, 3.0]]]).transpose(1, 2)  # (1, 2, 1): the feature of the first rests
+    weights = torch.tensor([[[-1.0, 0.0]]]).transpose(1, 2)
+    assert torch.equal(gradient_of(nn.GELU(), x, weights, True)[1], weights)
+
+
 def test_neighbours_never_matter():
     x, weights = inputs(), torch.randn(3, 2, 4, 4, dtype=torch.float64)
     together = gradient_of(F.relu, x, weights, True)[1]
