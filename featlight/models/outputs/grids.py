@@ -16,6 +16,8 @@ MOST_UNDECLARED = 8  # where one size alone tells: what is left beyond a smaller
 DECLARING = ("num_prefix_tokens", "num_cls_token", "num_cls_tokens")
 CLASS_TOKENS = r"(cls|class)_token\d*|class_embedding"  # parameters of timm, transformers and torchvision
 
+REORDERING = {"Hiera", "HieraModel"}  # kinds whose tokens stand window by window, not in reading order
+
 
 class Grid(NamedTuple):
     """The tokens of a layer at some sizes of image."""
@@ -91,6 +93,11 @@ def declared_prefix(network: nn.Module, module: str) -> int | None:
         if not place:
             return None
         place = place.rpartition(".")[0]
+
+
+def reorders(network: nn.Module) -> bool:
+    """Whether the network's tokens stand in another order than their places in the image."""
+    return any(type(module).__name__ in REORDERING for module in network.modules())
 
 
 def has_class_token(network: nn.Module) -> bool:

@@ -13,7 +13,7 @@ from featlight.config.settings import Channels, PrefixTokens
 from featlight.config.tile import CLASS
 from featlight.models.dimensions import FIRST, by_movement, by_ones
 from featlight.models.layer_info import Layer, Tokens, part_words
-from featlight.models.outputs.grids import Grid, MapSize, declared_prefix, grid_of, has_class_token
+from featlight.models.outputs.grids import Grid, MapSize, declared_prefix, grid_of, has_class_token, reorders
 
 
 class Seen(NamedTuple):
@@ -56,6 +56,7 @@ class Meaning:
         self._channels = channels
         self._told = None if prefix_tokens == "auto" else prefix_tokens
         self._has_class = self._told is not None or has_class_token(network)
+        self._reorders = reorders(network)
         self._alike = {size: self._shapes_at(size) for size in passes}
         self._maps = {size: dict(self._maps_at(size)) for size in passes}
 
@@ -94,6 +95,9 @@ class Meaning:
         others = [shape[other] for other in range(1, len(shape)) if other != dimension]
         if len(others) == 2:
             return Layer(name, (shape[dimension], *others), calls, dimension, kind=kind, part=part)
+        if self._reorders and others[0] > 1:
+            refusal = f"it gives {others[0]} tokens in an order of the network's own, which is not that of the image"
+            return Layer(name, shape, calls, refusal=refusal, kind=kind, part=part)
         grid = self._grid(size, name)
         if grid is None:
             what = (
