@@ -3,26 +3,32 @@
 python -m benchmarks.families [FAMILY ...] [--write docs/networks.md]
 
 A family is one of timm's modules. Weights are random. Each family runs in a process of its own, whose memory is
-limited, and is reported whatever becomes of it.
+limited, and is reported whatever becomes of it. A step is that of a run, without the questions that a run asks first.
 """
 
 import argparse
 import contextlib
-import json
+import multiprocessing
 import resource
-import subprocess
-import sys
 import time
+import warnings
 from collections.abc import Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
 
 import timm
 import torch
 
-import featlight
+from featlight.config.tile import feature_tile
+from featlight.engine.guard import check_final
+from featlight.models.frozen import frozen_copy
 from featlight.models.layer_info import Layer
+from featlight.models.prepared import PreparedNetwork
+from featlight.objectives.objective import Objective
+from featlight.param.image import noise
 
+CPU = torch.device("cpu")
 MEMORY, PATIENCE = 8 * 2**30, 420  # bytes, and seconds, of a family
 START, END = "<!-- families -->", "<!-- end of families -->"
 HEAD = ("family", "smallest member", "input, px", "layers", "last map", "its map", "step")
@@ -32,7 +38,7 @@ class Outcome(NamedTuple):
     """What became of a family."""
 
     family: str
-    member: str
+    member: str = "?"
     size: int = 0
     usable: int = 0  # layers
     every: int = 0
@@ -44,15 +50,8 @@ class Outcome(NamedTuple):
         """As it stands in the table."""
         step = "made" if not self.refusal else "refused: " + self.refusal.replace("|", "/")
         layers = f"{self.usable} of {self.every}" if self.every else ""
-        return (
-            self.family,
-            f"`{self.member}`",
-            str(self.size),
-            layers,
-            f"`{self.layer}`" * bool(self.layer),
-            self.map,
-            step,
-        )
+        layer = f"`{self.layer}`" if self.layer else ""
+        return self.family, f"`{self.member}`", str(self.size), layers, layer, self.map, step
 
 
 def smallest(family: str) -> str:
@@ -74,35 +73,56 @@ def tried(family: str) -> Outcome:
     size = int(network.pretrained_cfg["input_size"][-1])
     found = Outcome(family, member, size, every=sum(1 for _ in network.named_modules()) - 1)
     try:
-        layers = featlight.list_layers(network, size)
-        maps = [layer for layer in layers if layer.map_size != (1, 1)]
-        last = (maps or layers)[-1]
-        found = found._replace(usable=len(layers), layer=last.name, map=f"{last.features} of {last.map_words}")
-        return found._replace(refusal=_step(network, last, size))
-    except featlight.FeatlightError as error:
-        return found._replace(refusal=str(error)[:200])
+        prepared = PreparedNetwork(frozen_copy(network, CPU, torch.float32), [size], dtype=torch.float32, device=CPU)
+        survey = prepared.surveys[size]
+        if not survey.usable:
+            return found._replace(refusal=survey.failure or "no layer")
+        last = [layer for layer in survey.usable if layer.map_size != (1, 1)][-1]
+        found = found._replace(usable=len(survey.usable), layer=last.name, map=f"{last.features} of {last.map_words}")
+        return found._replace(refusal=stepped(prepared, last, size))
+    except Exception as error:
+        return found._replace(refusal=" ".join(f"{type(error).__name__}: {error}".split())[:200])
 
 
-def _step(network: torch.nn.Module, layer: Layer, size: int) -> str:
-    """Why no step can be made; "" where one was."""
-    recipe = featlight.Recipe([featlight.Octave(size, 1, (1.0, 1.0), None)], "rms")
-    result = featlight.visualize(network, layer.name, [0], recipe=recipe, batch_size=1, progress=False)
-    record = result.records[0]
-    return "" if record["status"] == "ok" else f"{record['status']} ({record['reason']})"
+def stepped(prepared: PreparedNetwork, layer: Layer, size: int) -> str:
+    """Make a step at the first feature of a layer; what is wrong with it, "" where nothing is."""
+    layers = (layer.name,)
+    outputs = prepared.at(layers, {layer.name: {0}})
+    objective = Objective([feature_tile(layer.name, 0)], "l1", 200.0, {layer.name: layer.map_size})
+    images = noise(size, seed=0)[None].requires_grad_(True)  # (1, 3, S, S)
+    objective(outputs(images)).loss.sum().backward()
+    if images.grad is None or not images.grad.any():
+        return "no gradient"
+    moved = (images - images.grad / images.grad.square().mean().sqrt()).detach()
+    with torch.no_grad():
+        ours, theirs = outputs(moved), prepared.untouched(layers)(moved)
+    other = check_final(prepared, moved, ours, theirs, {layer.name: {0}})
+    return "" if other is None else "what runs is another network than the one given"
 
 
-def _alone(family: str) -> Outcome:
+def _child(family: str, answer: Connection) -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    answer.send(tried(family))
+
+
+def alone(family: str) -> Outcome:
     """In a process of its own."""
-    command = [sys.executable, "-W", "ignore", "-m", "benchmarks.families", "--one", family]
+    context = multiprocessing.get_context("fork")  # what is imported need not be imported again
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_child, args=(family, sender))
+    process.start()
+    sender.close()
     try:
-        ran = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
-    except subprocess.TimeoutExpired:
-        return Outcome(family, "?", refusal=f"not done after {PATIENCE} s")
-    lines = ran.stdout.strip().splitlines()
-    if ran.returncode or not lines:
-        last = (ran.stderr.strip().splitlines() or ["no word"])[-1]
-        return Outcome(family, "?", refusal=f"ended with {ran.returncode}: {last[:160]}")
-    return Outcome(*json.loads(lines[-1]))
+        if not receiver.poll(PATIENCE):
+            return Outcome(family, refusal=f"not done after {PATIENCE} s")
+        return receiver.recv()  # type: ignore[no-any-return]
+    except EOFError:
+        return Outcome(family, refusal="its process ended: of memory, say")
+    finally:
+        process.kill()
+        process.join()
 
 
 def table(outcomes: Sequence[Outcome]) -> list[str]:
@@ -115,23 +135,17 @@ def table(outcomes: Sequence[Outcome]) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("families", nargs="*", metavar="FAMILY")
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the table between the marks in this file")
-    parser.add_argument("--one", metavar="FAMILY", help="one family, here, its outcome in JSON")
     words = parser.parse_args(arguments)
-    torch.set_num_threads(1)
-    if words.one:
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-        print(json.dumps(tried(words.one)))
-        return 0
     outcomes = []
     for family in words.families or timm.list_modules():
         started = time.perf_counter()
-        outcomes.append(_alone(family))
+        outcomes.append(alone(family))
         print(*outcomes[-1], f"{time.perf_counter() - started:.0f} s", sep=" · ", flush=True)
     lines = table(outcomes)
-    print(*lines[:1])
+    print(lines[0])
     if words.write is not None:
         before, _, rest = words.write.read_text().partition(START)
         after = rest.partition(END)[2]

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import featlight
-from benchmarks import atlas, recipes, record, runs, steps
+from benchmarks import atlas, families, recipes, record, runs, steps
 from benchmarks.dead import dead, recipe
 from benchmarks.dead import main as count_dead
 from featlight.models.frozen import frozen_copy
@@ -122,3 +122,21 @@ def test_the_record_of_dead_features_has_a_row_for_each_layer(tmp_path, capsys):
     (row,) = values["rows"]
     assert (row["layer"], row["features"]) == ("Conv2d_1a_5x5", 16)
     assert f"| Conv2d_1a_5x5 | 16 | {row['dead']} | {row['alive']} |" in capsys.readouterr().out
+
+
+def test_families_are_tried_and_written_between_the_marks(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(families, "smallest", lambda family: "test_vit")
+    monkeypatch.setattr(families, "alone", families.tried)
+    page = tmp_path / "page.md"
+    page.write_text(f"before\n{families.START}\nold\n{families.END}\nafter\n")
+    assert families.main(["vision_transformer", "--write", str(page)]) == 0
+    lines = page.read_text().splitlines()
+    assert (lines[0], lines[-1]) == ("before", "after")
+    assert lines[2].startswith("1 of 1 families make a step (timm ")
+    row = "| vision_transformer | `test_vit` | 160 | 125 of 143 | `norm` | 64 of 10 x 10 + class | made |"
+    assert row in lines
+
+
+def test_the_smallest_member_has_the_fewest_parameters(monkeypatch):
+    monkeypatch.setattr(families.timm, "list_models", lambda module: ["resnet34", "test_resnet", "resnet18", module])
+    assert families.smallest("no such network") == "test_resnet"
