@@ -100,6 +100,7 @@ class Step:
     gradient: Gradient
     opens_octave: bool
     redirected: bool  # whether a ReLU that lets no gradient through lets that pass which would push it up
+    lifted: bool  # likewise a GELU or SiLU below its minimum
 
 
 OptimizerField = Annotated[
@@ -127,7 +128,8 @@ class Recipe:
         object_transforms: the same for features without a place in the image, such as classes, whose maps have one
             position: where the object is, is open; None for `transforms`.
         regularizers: what an image pays for besides its objective.
-        redirected_relu: for how many steps a ReLU that lets no gradient through lets that pass which pushes it up.
+        redirected_relu: for how many steps a ReLU that lets no gradient through lets that pass which pushes it up; a
+            GELU or SiLU does for as long as it rests below its minimum, unless this is 0.
 
     Raises:
         ValueError: no octave, an unknown word, or parts that do not go together.
@@ -198,6 +200,7 @@ class Recipe:
                     self.gradient,
                     opens_octave=i == 0,
                     redirected=number < self.redirected_relu,
+                    lifted=self.redirected_relu > 0,
                 )
                 number += 1
 

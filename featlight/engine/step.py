@@ -115,7 +115,7 @@ def evaluated(
     if images is not parameters:
         images.retain_grad()
     views = painting.views(images, settings.number)
-    with redirected_relus() if settings.redirected else nullcontext():
+    with redirected_relus(settings.redirected) if settings.lifted else nullcontext():
         outputs = model(views)
     loss, activation = (score.view(len(images), -1).mean(1) for score in objective(outputs))  # over an image's boxes
     if painting.regularizers:

@@ -124,20 +124,29 @@ _SMOOTH_CALLS: Mapping[Callable[..., Any], Callable[..., tuple[Tensor, Smooth]]]
 
 
 class _Redirecting(TorchFunctionMode):
+    def __init__(self, relus: bool) -> None:
+        super().__init__()
+        self._relus = relus
+
     def __torch_function__(
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
         if func in _SMOOTH_CALLS:
             return RedirectedSmooth.apply(*_SMOOTH_CALLS[func](*args, **kwargs))
-        if func not in _CALLS:
+        if func not in _CALLS or not self._relus:
             return func(*args, **kwargs)
         x, low, high = _CALLS[func](*args, **kwargs)
         return Redirected.apply(x, low, high)
 
 
 @contextmanager
-def redirected_relus() -> Iterator[None]:
-    """For a while, every ReLU, ReLU6, Hardtanh, GELU and SiLU that runs redirects its gradient."""
-    with _Redirecting():
+def redirected_relus(relus: bool = True) -> Iterator[None]:
+    """For a while, every ReLU, ReLU6, Hardtanh, GELU and SiLU that runs redirects its gradient.
+
+    Args:
+        relus: whether those with flat parts do; for GELU and SiLU it never does harm, for below the minimum their own
+            gradient leads further down.
+    """
+    with _Redirecting(relus):
         yield

@@ -78,6 +78,13 @@ def test_what_rests_below_a_smooth_minimum_is_drawn_up(kind):
         assert (moved == -1).item() is rests
 
 
+def test_relus_may_be_left_as_they_are_while_smooth_ones_are_lifted():
+    x = torch.full((1, 2), -4.0).requires_grad_(True)
+    with redirected_relus(relus=False):
+        (F.relu(x)[0, 0] + F.gelu(x)[0, 1]).mul(-1).backward()
+    assert x.grad.tolist() == [[0.0, -1.0]]
+
+
 def test_units_that_nobody_asks_for_keep_no_image_awake():
     x = torch.tensor([[[-4.0, 3.0]]]).transpose(1, 2)  # (1, 2, 1): the feature of the first rests
     weights = torch.tensor([[[-1.0, 0.0]]]).transpose(1, 2)
