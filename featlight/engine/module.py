@@ -106,7 +106,9 @@ class FeatureVisualizer(L.LightningModule):
             self._network = self._prepared.at(chunk.layers, chunk.features)
         seeds = [own_seed(chunk.settings.seed, tile) for tile in tiles]
         maps = self._first_maps[recipe.first_size]
-        painting = painting_of(recipe, seeds, self.device, has_place=has_place(maps, chunk.layers))
+        painting = painting_of(
+            recipe, seeds, self.device, has_place=has_place(maps, chunk.layers), lifts=self._prepared.has_smooth
+        )
         self._painting = painting
         views = [tile for tile in tiles for _ in range(painting.views.boxes)]
         self._objective = Objective(tiles, chunk.settings.metric, chunk.settings.target, maps)

@@ -46,12 +46,14 @@ class Painting:
         views: from images to what each step looks at.
         optimizer: the rule of descent.
         regularizers: what images pay for besides their objective.
+        lifts: whether the network has a GELU or SiLU that could be lifted; to look for them at every step takes time.
     """
 
     parameterization: Parameterization
     views: Views
     optimizer: Optimizer
     regularizers: Regularizers
+    lifts: bool = True
 
     def laid_out(self, parameters: Tensor, network: torch.memory_format) -> Tensor:
         """Parameters as their steps are fastest: laid out for the network where it is shown them as they are."""
@@ -66,6 +68,7 @@ def painting_of(
     device: torch.device,
     *,
     has_place: bool = True,
+    lifts: bool = True,
 ) -> Painting:
     """A recipe put to work.
 
@@ -74,10 +77,11 @@ def painting_of(
         seeds: of each image.
         device: of the images.
         has_place: whether the features stand somewhere in an image: whether their maps have more than one position.
+        lifts: whether the network has a GELU or SiLU.
     """
     transforms = recipe.transforms if has_place or recipe.object_transforms is None else recipe.object_transforms
     views = Views(transforms, seeds, recipe.total_steps, device)
-    return Painting(parameterization_of(recipe), views, recipe.optimizer, recipe.regularizers)
+    return Painting(parameterization_of(recipe), views, recipe.optimizer, recipe.regularizers, lifts)
 
 
 def step(
@@ -115,7 +119,8 @@ def evaluated(
     if images is not parameters:
         images.retain_grad()
     views = painting.views(images, settings.number)
-    with redirected_relus(settings.redirected) if settings.lifted else nullcontext():
+    redirects = settings.redirected or (settings.lifted and painting.lifts)
+    with redirected_relus(settings.redirected) if redirects else nullcontext():
         outputs = model(views)
     loss, activation = (score.view(len(images), -1).mean(1) for score in objective(outputs))  # over an image's boxes
     if painting.regularizers:

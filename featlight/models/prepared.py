@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import prod
 
 import torch
@@ -16,6 +17,7 @@ from featlight.models.extractor import LayerOutputs
 from featlight.models.frozen import cast, lay_out
 from featlight.models.layer_info import Layer
 from featlight.models.layers import Survey, surveys
+from featlight.models.redirected import has_smooth
 from featlight.models.rewriting.fusion import Fold, find_folds, fold_in
 from featlight.models.rewriting.graph import Features, count_channels, needed_branches, shortened, with_branches
 from featlight.models.rewriting.trace import NoGraphError, operations, traced
@@ -125,6 +127,11 @@ class PreparedNetwork:
     def afresh(self, layers: Sequence[str]) -> LayerOutputs:
         """The same, by a copy of its own: what one of them keeps from call to call, the other does not see."""
         return self._outputs(duplicate(self.given), layers, torch.contiguous_format)
+
+    @cached_property
+    def has_smooth(self) -> bool:
+        """Whether a GELU or SiLU runs in it."""
+        return has_smooth(self.given, self._sample.to(self.dtype))
 
     @property
     def image_dtype(self) -> torch.dtype:

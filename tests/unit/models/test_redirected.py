@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from featlight.models.redirected import Redirected, redirected_relus
+from featlight.models.redirected import Redirected, has_smooth, redirected_relus
 
 KINDS = {
     "module": nn.ReLU(),
@@ -83,6 +83,16 @@ def test_relus_may_be_left_as_they_are_while_smooth_ones_are_lifted():
     with redirected_relus(relus=False):
         (F.relu(x)[0, 0] + F.gelu(x)[0, 1]).mul(-1).backward()
     assert x.grad.tolist() == [[0.0, -1.0]]
+
+
+def test_smooth_activations_are_found_where_they_run():
+    x = torch.zeros(1, 2)
+    for found, function in (
+        (True, nn.Sequential(nn.Linear(2, 2), nn.GELU())),
+        (True, lambda x: F.silu(x)),
+        (False, nn.Sequential(nn.Linear(2, 2), nn.ReLU())),
+    ):
+        assert has_smooth(function, x) is found
 
 
 def test_units_that_nobody_asks_for_keep_no_image_awake():
