@@ -128,8 +128,8 @@ def prepare(
 def class_titles(surveys: Mapping[int, Survey], source: Source) -> dict[str, list[str]]:
     """What the features of a network's last layer are called, where they are classes that have names."""
     names = [] if source.classes is None else source.classes()
-    (*_, last) = next(iter(surveys.values())).usable
-    if last.features != len(names) or last.map_size != (1, 1):
+    last = next(reversed(next(iter(surveys.values())).usable), None)
+    if last is None or last.features != len(names) or last.map_size != (1, 1):
         return {}
     return {last.name: [name.partition(",")[0] for name in names]}  # "tiger" of "tiger, Panthera tigris"
 
