@@ -84,19 +84,20 @@ def tried(family: str) -> Outcome:
         return found._replace(refusal=" ".join(f"{type(error).__name__}: {error}".split())[:200])
 
 
-def stepped(prepared: PreparedNetwork, layer: Layer, size: int) -> str:
-    """Make a step at the first feature of a layer; what is wrong with it, "" where nothing is."""
+def stepped(prepared: PreparedNetwork, layer: Layer, size: int, feature: int | None = 0) -> str:
+    """Make a step at a layer's first feature, or where that is dead at all of them; what is wrong, "" for nothing."""
     layers = (layer.name,)
-    outputs = prepared.at(layers, {layer.name: {0}})
-    objective = Objective([feature_tile(layer.name, 0)], "l1", 200.0, {layer.name: layer.map_size})
+    chosen = {} if feature is None else {layer.name: {feature}}
+    outputs = prepared.at(layers, chosen)
+    objective = Objective([feature_tile(layer.name, feature)], "l1", 200.0, {layer.name: layer.map_size})
     images = noise(size, seed=0)[None].requires_grad_(True)  # (1, 3, S, S)
     objective(outputs(images)).loss.sum().backward()
     if images.grad is None or not images.grad.any():
-        return "no gradient"
+        return "no gradient" if feature is None else stepped(prepared, layer, size, None)
     moved = (images - images.grad / images.grad.square().mean().sqrt()).detach()
     with torch.no_grad():
         ours, theirs = outputs(moved), prepared.untouched(layers)(moved)
-    other = check_final(prepared, moved, ours, theirs, {layer.name: {0}})
+    other = check_final(prepared, moved, ours, theirs, chosen)
     return "" if other is None else "what runs is another network than the one given"
 
 
