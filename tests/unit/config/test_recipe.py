@@ -147,7 +147,8 @@ def test_a_slip_in_an_assignment_is_a_line(assignment, line):
 
 def test_a_recipe_is_written_with_what_the_package_gives():
     way = "{range: sigmoid, color: decorrelated, optimizer: {name: spectral, exponent: 0.8}, regularizers: {tv: 0.1}}"
-    transforms = "[{pad: 4}, {jitter: 8}, {scale: [0.9, 1.1]}, {rotate: [-8, 8]}, {crop: {boxes: 2, side: [0.5, 0.2]}}, {noise: 0.1}]"
+    transforms = "[{pad: 4}, {jitter: 8}, {scale: [0.9, 1.1]}, {rotate: [-8, 8]}, "
+    transforms += "{crop: {boxes: 2, side: [0.5, 0.2]}}, {noise: 0.1}]"
     octaves = [{"size": 64, "steps": 3, "lr": [0.1, 0.05], "sigma": None}]
     written = check({"recipe": {**yaml.safe_load(way), "transforms": yaml.safe_load(transforms), "octaves": octaves}})
     moves = [featlight.Pad(4), featlight.Jitter(8), featlight.Scale(0.9, 1.1), featlight.Rotate(-8, 8)]
