@@ -61,8 +61,9 @@ def visualize(
     Args:
         network: any; it takes (N, 3, S, S) images in pixel units and comes back exactly as it was.
         layer: dotted module name, the module itself, or the number of one of the network's children as in a
-            Sequential; several of these, or {layer: features}; None for the network's own default.
-        features: `all`, a number, numbers (an array or tensor of them too), or words as in `0-15,199`.
+            Sequential; a pattern (`blocks.*`), or `all`; several of these, or {layer: features}; None for the network's
+            own default.
+        features: `all`, a number, numbers (an array or tensor of them too), or words as in `0-15,199` or `sample:16`.
         tiles: instead of layer and features, objectives with names of their own.
         recipe: how images are made, or the name of a recipe; None for `natural`. Its transforms, optimizer and
             parameterization may be functions and classes of one's own, without `out`.

@@ -21,8 +21,8 @@ import featlight
 from benchmarks import record
 from benchmarks.pictures import networks, peer, pieces, tables
 from benchmarks.pictures.judge import Judge, Judged, Make, photographs
+from featlight.config.choice.features import format_features, parse_features
 from featlight.config.recipe import Recipe
-from featlight.config.tile import format_features, parse_features
 from featlight.config.validation import assign, check
 from featlight.engine.device import repeatable
 from featlight.errors import FeatlightError, unknown
@@ -125,8 +125,8 @@ def _features(given: str) -> list[int]:
         parsed = parse_features(given) if given else []
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
-    if parsed == "all":
-        raise argparse.ArgumentTypeError("all given; numbers and ranges as in 0-15,199,201 are allowed")
+    if not isinstance(parsed, tuple | list):
+        raise argparse.ArgumentTypeError(f"{parsed} given; numbers and ranges as in 0-15,199,201 are allowed")
     return list(map(int, parsed))
 
 

@@ -7,18 +7,11 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import BeforeValidator, Field, PlainSerializer
 
+from featlight.config.choice.features import Features, count_features, format_features, parse_features
 from featlight.config.paths import PathWord
 from featlight.config.presets import DEFAULT_LAYERS
 from featlight.config.settings import Count, Settings, Strict, Variant
-from featlight.config.tile import (
-    MOST_TILES,
-    Features,
-    Tile,
-    count_features,
-    file_name,
-    format_features,
-    parse_features,
-)
+from featlight.config.tile import MOST_TILES, Tile, file_name
 
 
 def _layers(given: Any) -> Any:
@@ -61,10 +54,13 @@ class Config(Settings):
 
     layer: Layers | None = Field(
         None,
-        description="layer to visualize, a dotted name as --list-layers prints it; repeatable; null: the network's own",
+        description="layer to visualize, a dotted name as --list-layers prints it, a pattern (blocks.*: * is a part of "
+        "a name, ** several), or all: every layer with something of its own; repeatable; null: the network's own",
     )
     features: Spec = Field(
-        "all", description="features (channels) of each layer: all, or numbers and ranges as in 0-15,199,201"
+        "all",
+        description="features (channels) of each layer: all, numbers and ranges as in 0-15,199,201, or sample:16: so "
+        "many of each, by the seed",
     )
     tiles: tuple[Tile, ...] | None = Field(
         None, description="named tiles instead of layer and features, each a weighted sum of terms"

@@ -4,7 +4,7 @@ import hashlib
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,8 +24,9 @@ from featlight.engine.guard import check_network
 from featlight.errors import UsageError
 from featlight.models.foreign import check_own
 from featlight.models.frozen import frozen_copy
-from featlight.models.layers import Survey, check_features, check_independent, survey
+from featlight.models.layers import Survey, check_features, check_independent, survey, usable_everywhere
 from featlight.models.prepared import PreparedNetwork, exact_dtype, samples
+from featlight.models.probing.own_outputs import own_outputs
 from featlight.models.registry import Source, checksum, load_model, source_of
 from featlight.models.sources.torchvision import transform_input
 from featlight.objectives.regions import MapSize
@@ -34,7 +35,7 @@ from featlight.plan.batching import auto_batch_size
 from featlight.plan.draft import Facts, draft
 from featlight.plan.fingerprint import file_sha256
 from featlight.plan.plan import NetworkInfo, Plan, Planned
-from featlight.plan.selection import wanted_tiles
+from featlight.plan.selection import named_layers, wanted_tiles
 from featlight.version import __version__
 
 
@@ -114,7 +115,8 @@ def prepare(
     model = prepare_model(config, network, device)
     name, surveys = model.source.model, model.network.surveys
     folders = {} if known is None else known.folders
-    wanted = wanted_tiles(config, surveys, name, folders, class_titles(surveys, model.source))
+    titles = class_titles(surveys, model.source)
+    wanted = wanted_tiles(_with_layers(config, model), surveys, name, folders, titles)
     if init is not None:
         check_starts(init, len(wanted))
     layers = list(dict.fromkeys(term.output for planned in wanted for term in planned.tile.terms))
@@ -132,6 +134,17 @@ def class_titles(surveys: Mapping[int, Survey], source: Source) -> dict[str, lis
     if last is None or last.features != len(names) or last.map_size != (1, 1):
         return {}
     return {last.name: [name.partition(",")[0] for name in names]}  # "tiger" of "tiger, Panthera tigris"
+
+
+def _with_layers(config: Config, model: Model) -> Config:
+    """The same config, its layers by name."""
+    if config.layer is None:
+        return config
+    network = model.network
+    modules = set(next(iter(network.surveys.values())).names)
+    own = partial(own_outputs, network.given, network.sample)
+    usable = usable_everywhere(network.surveys)
+    return config.model_copy(update={"layer": named_layers(config.layer, modules, usable, own, model.source.model)})
 
 
 def prepare_model(config: Config, network: nn.Module, device: torch.device) -> Model:
@@ -226,6 +239,7 @@ def _facts(
             file_sha256=None if source.file is None else file_sha256(source.file),
         ),
         shapes={size: {name: found[name].shape for name in layers} for size, found in network.surveys.items()},
+        order=list(next(iter(network.surveys.values()))),
         normalize=normalization_of(config, source),
         batch_size=batch_size,
         threads=threads or suitable,

@@ -229,11 +229,24 @@ def check_features(found: Mapping[int, Survey], names: Sequence[str], network_na
         ours = first.need(name, network_name)
         for other in others:
             theirs = other.need(name, network_name)
-            if (theirs.features, theirs.dimension) != (ours.features, ours.dimension):
+            if not _alike(theirs, ours):
                 raise UsageError(
                     f"layer {name!r} in {network_name}: it gives {ours.features} features at {first.size} px and "
                     f"{theirs.features} at {other.size} px, so that a feature is not the same in every octave"
                 )
+
+
+def usable_everywhere(found: Mapping[int, Survey]) -> list[str]:
+    """The layers that `check_features` has nothing against, in the network's order."""
+    first, *others = found.values()
+    every = [{layer.name: layer for layer in other.usable} for other in others]
+    usable = first.usable
+    return [u.name for u in usable if all(u.name in other and _alike(other[u.name], u) for other in every)]
+
+
+def _alike(ours: Layer, theirs: Layer) -> bool:
+    """Whether a layer's features are the same at two sizes."""
+    return (ours.features, ours.dimension) == (theirs.features, theirs.dimension)
 
 
 def list_layers(

@@ -134,6 +134,11 @@ class PreparedNetwork:
         return has_smooth(self.given, self._sample.to(self.dtype))
 
     @property
+    def sample(self) -> Tensor:
+        """Two images of the smallest size, as the network is given them but for the pixels' normalization."""
+        return self._sample.to(self.dtype)
+
+    @property
     def image_dtype(self) -> torch.dtype:
         """Of the images, which are float32 at least whatever the network's precision."""
         return exact_dtype(self.dtype)

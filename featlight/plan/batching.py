@@ -1,5 +1,7 @@
 """How many images are optimised together, and so how many chunks there are."""
 
+from featlight.config.choice.features import Sample
+from featlight.config.choice.patterns import is_pattern
 from featlight.config.schema import Config
 
 CPU_BATCH, GPU_BATCH = 8, 64  # images; a chunk that held a whole layer would leave other workers idle
@@ -13,9 +15,9 @@ def fewest_chunks(config: Config) -> int | None:
     else:
         specs = [config.features if spec is None else spec for spec in (config.layer or {}).values()]
         indices = [config.index, *(variant.index for variant in config.variants or ())]
-        if "all" in specs or "all" in indices:
+        if "all" in (*specs, *indices) or any(map(is_pattern, config.layer or {})):
             return None
-        tiles = sum(map(len, specs))
+        tiles = sum(spec.count if isinstance(spec, Sample) else len(spec) for spec in specs)
     batch_size = CPU_BATCH if config.batch_size == "auto" else config.batch_size
     return -(-tiles * ways // batch_size)
 

@@ -18,6 +18,7 @@ class Facts:
     Args:
         network: which one.
         shapes: by image size (px) and layer, the shape of an output: (C, H, W) or (C,).
+        order: of the network's layers.
         normalize: what `auto` means for this network and these recipes.
         batch_size: what `auto` means for a new plan.
         threads: likewise, on a CPU.
@@ -27,6 +28,7 @@ class Facts:
 
     network: NetworkInfo
     shapes: Mapping[int, Mapping[str, tuple[int, ...]]]
+    order: Sequence[str]
     normalize: Normalization | Named
     batch_size: int
     threads: int
@@ -67,9 +69,15 @@ def draft(config: Config, known: Plan | None, wanted: Sequence[Planned], facts: 
         )
         refuse_other(plan, variant, settled, config.out)
         plan.add_variant(variant, settled)
+    places = {layer: place for place, layer in enumerate(facts.order)}
+
+    def place(layer: str) -> int:
+        return places.get(layer, len(places))
+
     for size, shapes in facts.shapes.items():
         _refuse_other_shapes(config, plan.layers.get(str(size), {}), shapes)
-        plan.layers.setdefault(str(size), {}).update(shapes)
+        both = plan.layers.get(str(size), {}) | dict(shapes)
+        plan.layers[str(size)] = {layer: both[layer] for layer in sorted(both, key=place)}
     plan.add(wanted)
     plan.figure = config.figure
     return plan

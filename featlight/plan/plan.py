@@ -122,7 +122,8 @@ class Plan:
         threads: CPU threads of each worker.
         versions: of what the images depend on, by package.
         settings: by variant, how its tiles are made, settled.
-        layers: by the first octave's size (px) and name, the shape (C, H, W) or (C,) of an output.
+        layers: by the first octave's size (px) and name, the shape (C, H, W) or (C,) of an output; layers in the
+            network's order.
         tiles: every tile that was ever asked for, in the order of asking.
         chunks: indices into `tiles`.
         figure: what to draw besides the atlas; None for nothing.
@@ -176,7 +177,11 @@ class Plan:
 
     def shape(self, variant: str, layer: str) -> tuple[int, ...]:
         """Of a layer's output in a variant's first octave: (C, H, W) or (C,)."""
-        return self.layers[str(self.settings[variant].recipe.first_size)][layer]
+        return self.layers_of(variant)[layer]
+
+    def layers_of(self, variant: str) -> Mapping[str, tuple[int, ...]]:
+        """By name, what `shape` says of each layer, in the network's order."""
+        return self.layers[str(self.settings[variant].recipe.first_size)]
 
     @property
     def folders(self) -> dict[str, str]:

@@ -1,8 +1,10 @@
 """The tiles that a config asks for, checked against what the network has."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Protocol
 
+from featlight.config.choice.features import Features, Sample
+from featlight.config.choice.patterns import is_pattern, matching
 from featlight.config.schema import Config
 from featlight.config.settings import Settings
 from featlight.config.tile import CLASS, MOST_TILES, Index, Region, Term, Tile, feature_tile, folder_names
@@ -40,6 +42,39 @@ class RememberedLayers:
         return Layer(name, tuple(self._shapes[name]), calls=1)
 
 
+def named_layers(
+    layer: Mapping[str, Features | None],
+    modules: Container[str],
+    usable: Sequence[str],
+    own: Callable[[Sequence[str]], Sequence[str]],
+    name: str,
+) -> dict[str, Features | None]:
+    """The layers that a config asks for, each by its name; those of a pattern in the network's order.
+
+    Args:
+        layer: names and patterns, with what is asked of each. A layer's own name comes before all patterns that take
+            it, and of these the first counts.
+        modules: names of all modules; what is one of them is no pattern.
+        usable: the layers that patterns may take, in the network's order.
+        own: gives those of some layers that no other of them repeats.
+        name: of the network, for messages.
+
+    Raises:
+        UsageError: a pattern takes no layer.
+    """
+    taken = {word: matching(word, usable) for word in layer if is_pattern(word) and word not in modules}
+    for word, names in taken.items():
+        if not names:
+            raise UsageError(f"layer: {word!r} given; no layer of {name} with features is like that (--list-layers)")
+    every = {each for names in taken.values() for each in names}
+    distinct = set(own([each for each in usable if each in every])) if every else set()
+    found: dict[str, Features | None] = {}
+    for word, spec in layer.items():
+        named = [each for each in taken.get(word, ()) if each in distinct and each not in layer]
+        found |= {each: spec for each in ([word] if word not in taken else named) if each not in found}
+    return found
+
+
 def wanted_tiles(
     config: Config,
     surveys: Mapping[int, Layers],
@@ -50,7 +85,7 @@ def wanted_tiles(
     """Every tile that a config asks for, in order.
 
     Args:
-        config: settled.
+        config: settled; its layers by name.
         surveys: of the network, by image size in pixels, one for each recipe's first octave.
         name: of the network, for messages.
         folders: by layer, those that a run has given their tiles already.
@@ -72,13 +107,19 @@ def wanted_tiles(
         for layer_name, spec in (config.layer or {}).items():
             layer = survey.need(layer_name + (CLASS if settings.tokens == "class" else ""), name)
             spec = config.features if spec is None else spec
-            features = range(layer.features) if spec == "all" else spec
+            features = _features(layer, spec, config.seed)
             _check_count(len(wanted) + len(features) * _positions(layer, settings))
             for tile in _layer_tiles(layer_name, layer, names[layer_name], features, settings):
                 check_term(tile.terms[0], layer)
                 feature, named = tile.terms[0].feature, (titles or {}).get(layer_name)
                 wanted.append(Planned(variant, tile, named[feature] if named and feature is not None else ""))
     return wanted
+
+
+def _features(layer: Layer, spec: Features, seed: int) -> Sequence[int]:
+    if isinstance(spec, Sample):
+        return spec.of(layer.name, layer.features, seed)
+    return range(layer.features) if spec == "all" else spec
 
 
 def _check_count(tiles: int) -> None:

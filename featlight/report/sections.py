@@ -70,13 +70,18 @@ class Atlas:
 
 
 def sections(plan: Plan) -> list[Section]:
-    """The atlases that a plan's tiles make, features in ascending order."""
+    """The atlases that a plan's tiles make: layers in the network's order, features in ascending order."""
     groups: dict[tuple[str, str], list[Planned]] = {}
     for planned in plan.tiles:
         groups.setdefault(planned.group, []).append(planned)
+    places: dict[tuple[str, str], int] = {}
+    variants = list(dict.fromkeys(variant for variant, _ in groups))
+    for variant in variants:
+        for layer in [*plan.layers_of(variant), ""]:  # named tiles come last
+            places[variant, layer] = len(places)
     return [
         Section(variant, layer, sorted(tiles, key=lambda planned: planned.tile.name) if layer else tiles)
-        for (variant, layer), tiles in groups.items()
+        for (variant, layer), tiles in sorted(groups.items(), key=lambda group: places[group[0]])
     ]
 
 

@@ -226,3 +226,27 @@ def test_ten_thousand_tiles(page, many):
     assert [int(key[-5:]) for key in labels(page)] == sorted(
         range(10_000), key=lambda i: (-activation(i) if i % 8 else 0.0, i)
     )
+
+
+def test_the_network_is_a_list_of_layers_with_their_best_tiles(page, runs):
+    opened(page, runs / "one")
+    page.locator('[data-view="network"]').click()
+    rows = page.locator("#view-network li")
+    assert [words.splitlines()[0] for words in rows.all_inner_texts()] == ["Mixed_4a", "Mixed_5a", "named tiles"]
+    assert "100 features, 4 \u00d7 4" in rows.nth(0).inner_text()
+    assert "7 tiles of 8 features" in rows.nth(1).inner_text()
+    strip = rows.nth(0).locator(".best button")
+    alive = [i for i in range(100) if i not in {*DEAD, *FAILED, *MISSING}]
+    best = sorted(alive, key=lambda i: -activation(i))[:12]
+    shown = [words.split(",")[0] for words in strip.evaluate_all("all => all.map(one => one.ariaLabel)")]
+    assert shown == [str(i) for i in best]
+    for i in (0, 3):
+        with Image.open(io.BytesIO(strip.nth(i).screenshot())) as image:
+            assert image.convert("RGB").getpixel((image.width // 2, image.height // 2)) == near(color(best[i]))
+    strip.nth(1).click()
+    assert page.locator("#detail h2").inner_text().startswith(f"{best[1]} ")
+    page.keyboard.press("Escape")
+    page.locator('[data-view="network"]').click()
+    rows.nth(1).locator(".layer button").click()
+    assert count(page) == "7 of 108 tiles"
+    assert page.locator("#grid").is_visible()

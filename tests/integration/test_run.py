@@ -515,3 +515,51 @@ def test_both_commands_are_the_same_program(command):
     done = subprocess.run([sys.executable, *command, "--help"], capture_output=True, text=True, cwd=root, check=True)
     for flag in ("--config", "--layer", "--batch-size", "--render-only", "--seed"):
         assert flag in done.stdout
+
+
+SMALL = """
+from torch import nn
+
+def build():
+    def block():
+        return nn.Sequential(nn.Conv2d(6, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(inplace=True))
+
+    return nn.Sequential(nn.Conv2d(3, 6, 3, stride=2), nn.Sequential(block(), block()), nn.Identity())
+"""
+
+
+def test_a_whole_network_in_one_run_and_the_same_images_as_a_layer_alone(config, capsys):
+    Path("small_net.py").write_text(SMALL)
+    whole = ["--model", "small_net:build", "--features", "sample:2", "--layer"]
+    assert run(config, *whole, "all") == 0
+    plan = Store(Path("run")).plan()
+    layers = ["0", "1.0.0", "1.0.1", "1.0.2", "1.1.0", "1.1.1", "1.1.2"]
+    assert list(dict.fromkeys(planned.tile.terms[0].layer for planned in plan.tiles)) == layers
+    assert list(dict.fromkeys(record["layer"] for record in records())) == layers
+    drawn = [line.split("/")[-1] for line in capsys.readouterr().out.splitlines() if line.startswith("atlas")]
+    assert drawn == [f"{layer}.png" for layer in layers]
+    before = tiles()
+    assert len(before) == 14
+    assert run(config, *whole, "1.1.1", "--out", "alone") == 0
+    assert tiles("alone") == {name: png for name, png in before.items() if "/1.1.1/" in name}
+    assert run(config, *whole, "all") == 0
+    assert "14 tiles: 0 made, 14 kept" in capsys.readouterr().out
+    assert (
+        run(config, "--model", "small_net:build", "--features", "sample:3", "--layer", "1.*", "--batch-size", "4") == 0
+    )
+    after = tiles()
+    assert before.items() <= after.items()  # a larger sample holds the smaller one
+    assert sorted(name.split("/")[1] for name in after.keys() - before.keys()) == [
+        "1.0",
+        "1.0",
+        "1.0",
+        "1.1",
+        "1.1",
+        "1.1",
+    ]
+    assert list(Store(Path("run")).plan().layers["32"]) == [*layers[:4], "1.0", *layers[4:], "1.1"]
+
+
+def test_a_pattern_that_takes_nothing_is_said(config, capsys):
+    assert run(config, "--layer", "Mixed_9*") == 2
+    assert "layer: 'Mixed_9*' given; no layer of tiny_inception with features is like that" in capsys.readouterr().err

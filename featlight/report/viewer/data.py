@@ -25,7 +25,7 @@ from featlight.store.snapshot import Snapshot
 
 DATA = "assets/data.js"
 TILES = "assets/tiles.js"
-FORMAT = 4  # of the viewer's files; a run that was drawn with another one is drawn again
+FORMAT = 5  # of the viewer's files; a run that was drawn with another one is drawn again
 
 
 def data_script(plan: Plan, groups: Sequence[Mapping[str, Any]], figures: Sequence[str]) -> bytes:
@@ -54,7 +54,7 @@ def tiles_script(suffix: str) -> bytes:
     return _script("files", {"suffix": suffix})
 
 
-def columns(atlas: Atlas) -> dict[str, Any]:
+def columns(plan: Plan, atlas: Atlas) -> dict[str, Any]:
     """An atlas as the viewer's grid needs it: one list for each number, a place for each tile."""
     section = atlas.section
 
@@ -67,6 +67,7 @@ def columns(atlas: Atlas) -> dict[str, Any]:
         "subtitle": atlas.subtitle,
         "layer": section.layer,
         "variant": section.variant,
+        "shape": list(plan.shape(section.variant, section.layer)) if section.layer else None,
         "atlas": list(atlas.sheets),
         "folder": str(PurePosixPath(section.tiles[0].file).parent),
         "stems": [PurePosixPath(planned.file).stem for planned in section.tiles],

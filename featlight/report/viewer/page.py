@@ -18,7 +18,7 @@ from featlight.store.snapshot import Snapshot
 # in the order in which they need each other
 SCRIPTS = tuple(
     f"{name}.js"
-    for name in ("dom", "model", "layout", "sprites", "plot", "grid", "detail", "sheets", "controls", "app")
+    for name in ("dom", "model", "layout", "sprites", "plot", "grid", "detail", "sheets", "network", "controls", "app")
 )
 # `self` is every file to Chromium, no file but the page to others, and the host itself on a static host
 POLICY = (
@@ -46,7 +46,9 @@ def write_viewer(snapshot: Snapshot, atlases: Sequence[Atlas], figures: Sequence
         for name, script in detail_scripts(snapshot, atlas):
             store.write_output(name, script)
             details.append(name)
-        groups.append(columns(atlas) | {"sheets": sheets, "details": details} | _plain_sheets(snapshot, atlas))
+        groups.append(
+            columns(snapshot.plan, atlas) | {"sheets": sheets, "details": details} | _plain_sheets(snapshot, atlas)
+        )
     store.write_output(TILES, tiles_script(".png"))
     store.write_output(DATA, data_script(snapshot.plan, groups, figures))
     page = (code / "index.html").read_text(encoding="utf-8")

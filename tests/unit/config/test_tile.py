@@ -1,6 +1,7 @@
 import pytest
 
-from featlight.config.tile import Term, Tile, feature_tile, file_name, format_features, parse_features
+from featlight.config.choice.features import format_features, parse_features
+from featlight.config.tile import Term, Tile, feature_tile, file_name
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,14 @@ import json
 import pytest
 import torch
 
+from featlight.config.choice.features import Sample
 from featlight.config.validation import check
 from featlight.errors import UsageError
 from featlight.models.frozen import frozen_copy
 from featlight.models.layers import survey
 from featlight.plan.batching import auto_batch_size, fewest_chunks
 from featlight.plan.reading import read_plan
-from featlight.plan.selection import wanted_tiles
+from featlight.plan.selection import named_layers, wanted_tiles
 from tests.conftest import hand_made
 from tests.made_up import made_up_plan
 
@@ -35,6 +36,32 @@ def files(plan):
 def test_layers_and_features_in_the_order_of_asking():
     tiles = wanted(layer={"3": "2,0", "5": None}, features="1")
     assert [tile.file for tile in tiles] == ["tiles/3/00002.png", "tiles/3/00000.png", "tiles/5/00001.png"]
+
+
+def named(layer, usable=("a", "b.0", "b.1", "b", "c*"), own=lambda names: names):
+    config = check({"model": "net:net", "layer": layer, "features": "sample:2"})
+    return list(named_layers(config.layer, {"a", "b", "b.0", "b.1", "c*"}, usable, own, "net").items())
+
+
+def test_patterns_take_layers_in_the_networks_order():
+    assert [name for name, _ in named("all")] == ["a", "b.0", "b.1", "b", "c*"]
+    assert [name for name, _ in named(["b.*", "a"])] == ["b.0", "b.1", "a"]
+    assert named({"b.1": "3", "b.*": "sample:4", "**": None}) == [
+        ("b.1", (3,)),
+        ("b.0", Sample(4)),
+        *((name, None) for name in ("a", "b", "c*")),
+    ]
+    assert [name for name, _ in named(["c*"])] == ["c*"]  # a module's very name
+    assert [name for name, _ in named("all", own=lambda names: [n for n in names if n != "b"])][-2:] == ["b.1", "c*"]
+    with pytest.raises(UsageError, match=r"layer: 'd.\*' given; no layer of net with features is like that"):
+        named("d.*")
+
+
+def test_a_sample_of_a_layer_hangs_on_no_other_layer():
+    alone, both = wanted(layer="3", features="sample:4"), wanted(layer=["0", "3"], features="sample:4")
+    assert alone == both[4:]
+    assert len(both) == 8
+    assert [tile.tile.terms[0].feature for tile in alone] == list(Sample(4).of("3", 12, 999))
 
 
 def test_all_features():

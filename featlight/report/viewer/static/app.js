@@ -1,13 +1,14 @@
 "use strict";
 /**
  * The page: what is shown follows from the address and the controls, and from nothing else.
- * The address after `#`: a tile's key, or `pictures`, or `run`; then `&with=` another tile's key, `&run=` another folder.
+ * The address after `#`: a tile's key, or `network`, `pictures` or `run`; then `&with=` another tile's key, `&run=` another folder.
  */
 window.Featlight = window.Featlight || {};
 
 (() => {
   const byId = (id) => document.getElementById(id);
   const state = { run: null, other: null, path: "", beside: "", pinned: null, opened: null, chosen: null, likeness: new Map() };
+  const VIEWS = ["tiles", "network", "pictures", "run"];
   let grid;
 
   const act = {
@@ -47,6 +48,13 @@ window.Featlight = window.Featlight || {};
       for (const button of document.querySelectorAll("button.alpha")) button.setAttribute("aria-pressed", String(!grid.plain));
       grid.later();
     },
+    layer: (group) => {
+      reset();
+      byId("layer").value = group.name;
+      refresh();
+      goTo(null);
+      scrollTo(0, 0);
+    },
     beside: (path) => {
       state.path = path;
       goTo(null);
@@ -67,8 +75,9 @@ window.Featlight = window.Featlight || {};
     const [key, ...words] = location.hash.slice(1).split("&");
     const values = Object.fromEntries(words.map((word) => word.split("=", 2).map(Featlight.dom.decoded)));
     await besides(values.run ?? "");
-    const view = ["pictures", "run"].includes(key) ? key : "tiles";
-    for (const name of ["tiles", "pictures", "run"]) byId(`view-${name}`).hidden = name !== view;
+    const view = VIEWS.includes(key) ? key : "tiles";
+    if (view === "network" && !byId("view-network").childElementCount) Featlight.network.network(byId("view-network"), state.run, act);
+    for (const name of VIEWS) byId(`view-${name}`).hidden = name !== view;
     for (const button of document.querySelectorAll("[data-view]")) {
       button.setAttribute("aria-pressed", String(button.dataset.view === view));
     }
@@ -217,6 +226,7 @@ window.Featlight = window.Featlight || {};
     byId("layer").value = "";
     byId("alpha").hidden = !state.run.groups.some((group) => group.plainAddresses);
     byId("layer").closest("label").hidden = state.run.groups.length < 2;
+    document.querySelector('[data-view="network"]').hidden = state.run.groups.length < 2;
     Featlight.sheets.pictures(byId("view-pictures"), state.run);
     Featlight.sheets.about(byId("view-run"), state.run, act);
     Featlight.controls(Featlight.app);

@@ -16,7 +16,8 @@
  * @property {?number} gain     after less before
  * @property {?number} gradient norm at the first step
  *
- * @typedef {Object} Group      of one layer and variant, as `data.py` writes it, with `tiles: Tile[]`, the sheets' `addresses`,
+ * @typedef {Object} Group      of one layer and variant, as `data.py` writes it (`shape`: [C, H, W] or [C] of the layer's
+ *                             output, null for named tiles), with `tiles: Tile[]`, the sheets' `addresses`,
  *                             and `plainAddresses` of those without transparency; null where tiles have none
  * @typedef {Object} Run        as `data.py` writes it, with `base: URL of its folder`, `tiles: Map<key, Tile>`
  *                             and `suffix` of the tiles' files

@@ -1,0 +1,1 @@
+"""Which layers and which of their features a run makes, in words."""
