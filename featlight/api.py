@@ -46,10 +46,12 @@ def visualize(
     target: float = 200.0,
     init: str | Path | Tensor = "noise",
     seed: int = 999,
-    normalize: Normalization | Literal["auto", "none", "weights"] = "auto",
+    normalize: Normalization | Mapping[str, Sequence[float]] | Literal["auto", "none", "weights"] = "auto",
     channels: Channels = "auto",
     tokens: TokenKind = "patches",
     prefix_tokens: PrefixTokens = "auto",
+    in_channels: int | Literal["auto"] = "auto",
+    show_channels: Literal["auto"] | int | Sequence[int] = "auto",
     device: str | torch.device = "auto",
     precision: Literal["fp32", "bf16", "fp64"] = "fp32",
     batch_size: int | Literal["auto"] = "auto",
@@ -59,7 +61,7 @@ def visualize(
     """Find the image that excites each feature most.
 
     Args:
-        network: any; it takes (N, 3, S, S) images in pixel units and comes back exactly as it was.
+        network: any; it takes (N, C, H, W) images in pixel units and comes back exactly as it was.
         layer: dotted module name, the module itself, or the number of one of the network's children as in a
             Sequential; a pattern (`blocks.*`), or `all`; several of these, or {layer: features}; None for the network's
             own default.
@@ -71,13 +73,16 @@ def visualize(
         index: which row, neuron or prefix; `all` for a tile for each.
         metric: distance to the target that is minimised.
         target: activation that every chosen neuron is drawn to.
-        init: `noise`, `noise-per-feature`, `gray`, an image file, or a tensor (3, S, S) or (N, 3, S, S).
+        init: `noise`, `noise-per-feature`, `gray`, an image file, or a tensor (C, H, W) or (N, C, H, W).
         seed: of the starting noise.
         normalize: `weights` feeds what the weights were trained with, `none` raw pixels; `auto`: `weights` where it is
-            known (networks from `featlight.load_model`) and the recipe's range is bounded; or a mean and std.
+            known (networks from `featlight.load_model`) and the recipe's range is bounded; or {"mean": [...],
+            "std": [...]}, a number for each channel.
         channels: which dimension of a layer's output is the feature, `first` or `last`, where `auto` cannot tell.
         tokens: of a layer that gives tokens, `patches` (a map of them) or `class` (the one for the whole image).
         prefix_tokens: how many tokens stand before the patches, where `auto` cannot tell.
+        in_channels: of the images, C, where `auto` (three, else as the network has them or runs) cannot tell.
+        show_channels: channels that pictures show, from 0: one as gray, or three as red, green and blue.
         device: `auto` (CUDA where there is one), or any that torch names.
         precision: `fp32`, `bf16` (the network only), or `fp64` (everything).
         batch_size: images optimised together.
@@ -114,6 +119,8 @@ def visualize(
         "channels": channels,
         "tokens": tokens,
         "prefix_tokens": prefix_tokens,
+        "in_channels": in_channels,
+        "show_channels": show_channels,
         "precision": precision,
         "batch_size": batch_size,
         "weights": source.weights,
@@ -148,6 +155,7 @@ def visualize(
         title,
         lambda place: images[made[place].file],
         lambda place: alphas.get(made[place].file),
+        config.show_channels,
     )
 
 

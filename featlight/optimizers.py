@@ -90,7 +90,7 @@ def spectral(
     what is optimised. Afterwards its contrast is held, and each channel's mean drawn towards gray.
 
     Args:
-        parameters: images in rgb, (N, 3, H, W).
+        parameters: images, (N, C, H, W), of three channels in rgb; others are taken as independent as they are.
         gradient: of the loss, likewise.
         state: of the last step at this size.
         lr: root mean square of the step, in the parameters' units.
@@ -108,16 +108,18 @@ def spectral(
         falloff = frequencies(size, parameters).clamp_min(1 / max(size)) ** -exponent  # (H, W')
         state = {"mean": 0.0, "power": 0.0, "count": 0, "rings": rings, "falloff": falloff}
     rings, falloff, count = state["rings"], state["falloff"], state["count"] + 1
-    colors = basis(parameters)
-    waves = mixed(torch.fft.rfft2(gradient), colors.T)  # (N, 3, H, W'), along independent colours
-    power = torch.addcmul(waves.real.square(), waves.imag, waves.imag)  # (N, 3, H, W')
-    power = power.flatten(2) @ rings.T / rings.sum(1)  # (N, 3, K)
+    colors = basis(parameters) if parameters.shape[1] == 3 else None
+    waves = torch.fft.rfft2(gradient)
+    waves = waves if colors is None else mixed(waves, colors.T)  # (N, C, H, W'), along independent colours
+    power = torch.addcmul(waves.real.square(), waves.imag, waves.imag)  # (N, C, H, W')
+    power = power.flatten(2) @ rings.T / rings.sum(1)  # (N, C, K)
     mean = (1 - beta1) * waves if count == 1 else _between(state["mean"], waves, 1 - beta1)
     power = beta2 * state["power"] + (1 - beta2) * power
-    whitening = (power + floor * power.amax((1, 2), keepdim=True)) / (1 - beta2**count)  # (N, 3, K)
-    whitening = whitening.clamp_min(TINY).rsqrt() @ rings  # (N, 3, H W')
+    whitening = (power + floor * power.amax((1, 2), keepdim=True)) / (1 - beta2**count)  # (N, C, K)
+    whitening = whitening.clamp_min(TINY).rsqrt() @ rings  # (N, C, H W')
     scale = whitening.view(mean.shape).mul_(falloff)
-    step = torch.fft.irfft2(mixed(mean * scale, colors), s=size)  # (N, 3, H, W)
+    stepped = mean * scale
+    step = torch.fft.irfft2(stepped if colors is None else mixed(stepped, colors), s=size)  # (N, C, H, W)
     size_of_step = torch.linalg.vector_norm(step, dim=(1, 2, 3), keepdim=True) / step[0].numel() ** 0.5  # (N, 1, 1, 1)
     # Laid out as the step: on a CPU, arithmetic between two layouts costs several times as much as changing one.
     moved = held(torch.addcmul(parameters.contiguous(), step, -lr / size_of_step.clamp_min(TINY)), contrast, pull)

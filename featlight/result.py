@@ -5,12 +5,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from featlight.config.inputs.channels import shown_channels
+from featlight.config.inputs.sizes import both_sides
 from featlight.config.paths import expanded
 from featlight.drawing.atlas import draw_grid, usual_side
 from featlight.drawing.sheet import Cell
@@ -39,8 +42,9 @@ class Result:
         tiles: what was asked for.
         records: one per tile, with name, status, activations and gradient norm; see the README.
         title: of the grid.
-        read: gives one image (3, H, W) by its place.
+        read: gives one image (C, H, W) by its place.
         read_alpha: gives its transparency (H, W), uint8, by its place; None where it has none.
+        show_channels: those of the images that pictures show.
     """
 
     tiles: Sequence[Planned]
@@ -48,17 +52,18 @@ class Result:
     title: str
     read: Callable[[int], Tensor]
     read_alpha: Callable[[int], Tensor | None] = _no_alpha
+    show_channels: Literal["auto"] | Sequence[int] = "auto"
 
     def __len__(self) -> int:
         return len(self.tiles)
 
     def __getitem__(self, place: int) -> Tensor:
-        """One image, (3, H, W), read when it is asked for."""
+        """One image, (C, H, W), read when it is asked for."""
         return self.read(range(len(self))[place])
 
     @property
     def images(self) -> Tensor:
-        """All images, (N, 3, H, W), on the CPU, unclipped where the run kept float images.
+        """All images, (N, C, H, W), on the CPU, unclipped where the run kept float images.
 
         Raises:
             UsageError: variants have images of several sizes; take them one by one, as `result[i]`.
@@ -100,7 +105,8 @@ class Result:
 
     def _picture(self, place: int) -> Image.Image:
         """What is shown of an image: on white where it has a transparency."""
-        picture, alpha = Image.fromarray(to_bytes(self[place][None])[0].numpy()), self.read_alpha(place)
+        image, alpha = self[place], self.read_alpha(place)
+        picture = Image.fromarray(to_bytes(image[None], shown_channels(self.show_channels, len(image)))[0].numpy())
         return picture if alpha is None else laid_on_white(picture, Image.fromarray(alpha.numpy()))
 
     def __repr__(self) -> str:
@@ -159,16 +165,18 @@ def result_of(store: Store, tiles: Sequence[Planned], title: str) -> Result:
         title: of the grid.
     """
     records, plan = store.records(), store.need_plan()
+    channels = plan.network.in_channels
+    kept = any(store.folder.has(store.float_path(planned.file)) for planned in tiles)
 
     def read(place: int) -> Tensor:
         planned = tiles[place]
         floats = store.float_path(planned.file)
         if records[planned.file]["status"] == "failed":
-            size = plan.settings[planned.variant].recipe.final_size
-            return torch.full((3, size, size), torch.nan, device="cpu")
+            size = both_sides(plan.settings[planned.variant].recipe.final_size)
+            return torch.full((channels if kept else 3, *size), torch.nan, device="cpu")
         if store.folder.has(floats):
             image = read_tensors(store.folder, floats).get("image")
-            if image is None or image.shape[:1] != (3,) or image.ndim != 3:
+            if image is None or image.shape[:1] != (channels,) or image.ndim != 3:
                 raise FeatlightError(f"{floats}: it holds no image; delete it, and the same call makes it again")
             return torch.tensor(image)
         pixels = torch.from_numpy(np.array(read_picture(store.folder, store.root / planned.file)))  # (H, W, 3)
@@ -181,4 +189,6 @@ def result_of(store: Store, tiles: Sequence[Planned], title: str) -> Result:
             return None
         return torch.from_numpy(np.array(read_alpha(store.folder, rest[0], read_picture(store.folder, path).size)))
 
-    return Result(tiles, [records[planned.file] for planned in tiles], title, read, alpha)
+    # a picture of a run that kept no float images shows the chosen channels already
+    shown = next(iter(plan.settings.values())).show_channels if kept else "auto"
+    return Result(tiles, [records[planned.file] for planned in tiles], title, read, alpha, shown)

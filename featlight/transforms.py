@@ -5,15 +5,17 @@ that was halved change none of them. All shifts, scales and turns are one affine
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from featlight.config.inputs.sizes import ImageSize, both_sides, image_size
 from featlight.config.transforms import Crop, Jitter, Noise, Own, Pad, ResizedCrop, Rotate, Scale, Transform
 from featlight.errors import UsageError
+from featlight.param.image import resize
 
 __all__ = ["Crop", "Jitter", "Noise", "Pad", "ResizedCrop", "Rotate", "Scale", "Views"]
 
@@ -29,9 +31,18 @@ class Views:
         seeds: of each image.
         steps: how many there are.
         device: of the images.
+        sizes: by size of the images, that of all views, for a network that takes no other.
     """
 
-    def __init__(self, transforms: Sequence[Transform], seeds: Sequence[int], steps: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        transforms: Sequence[Transform],
+        seeds: Sequence[int],
+        steps: int,
+        device: torch.device,
+        sizes: Mapping[ImageSize, ImageSize] | None = None,
+    ) -> None:
+        self._sizes = sizes or {}
         self._moves = [each for each in transforms if isinstance(each, Move)]
         self._pad = sum(each.pixels for each in transforms if isinstance(each, Pad))
         self._crop = next((each for each in transforms if isinstance(each, Crop)), None)
@@ -58,9 +69,11 @@ class Views:
         Returns:
             (N x boxes, C, H', W'): the views of the first image, then those of the second.
         """
+        needed = self._sizes.get(image_size(*_size(images)))
         if self.sampled:
             height, width = (round(self._view * (side + 2 * self._pad)) for side in _size(images))
-            views = sampled(images, self._matrices(images, step), (height, width), gray=self._pad > 0)
+            size = (height, width) if needed is None else both_sides(needed)
+            views = sampled(images, self._matrices(images, step), size, gray=self._pad > 0)
         else:
             views = images
         for each in self._own:
@@ -68,6 +81,8 @@ class Views:
             count = len(images) * self.boxes
             if views.ndim != 4 or len(views) != count:
                 raise UsageError(f"transforms: {each.word} gave {tuple(views.shape)}; ({count}, C, H, W) is needed")
+        if needed is not None:
+            views = resize(views, needed, antialias=True)
         for noise in self._noise:
             share = step / max(1, self._steps - 1)
             strength = noise.start + (noise.end - noise.start) * share

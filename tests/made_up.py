@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from featlight.config.inputs.sizes import size_key
 from featlight.config.recipe import Octave, Recipe
 from featlight.config.settings import Settings
 from featlight.config.tile import Tile, feature_tile
@@ -74,7 +75,7 @@ def made_up_plan(
 def _layers(recipe: Recipe, tiles: Sequence[Planned]) -> dict[str, dict[str, tuple[int, ...]]]:
     """Shapes that have all that some tiles look for."""
     terms = [term for planned in tiles for term in planned.tile.terms]
-    return {str(recipe.first_size): {term.layer: (100, 4, 4) for term in terms}}
+    return {size_key(recipe.first_size): {term.layer: (100, 4, 4) for term in terms}}
 
 
 def made_up_run(
@@ -91,6 +92,7 @@ def made_up_run(
     octaves: bool = False,
     vectors: "Mapping[str, np.ndarray] | None" = None,
     alpha: Callable[[int], Image.Image] | None = None,
+    recipe: Recipe = RECIPE,
 ) -> Store:
     """Write the plan, tiles, records and vectors of a run.
 
@@ -106,10 +108,11 @@ def made_up_run(
         vectors: by layer, (features, width).
         alpha: a tile's transparency, given its feature; the recipe is then one that makes them.
     """
-    plan = made_up_plan(variants=variants, weights=weights, recipe=RECIPE if alpha is None else MACO)
+    plan = made_up_plan(variants=variants, weights=weights, recipe=recipe if alpha is None else MACO)
     # vectors hold a number for every feature of their layer, whether or not it has a tile
     widths = {layer: vectors[layer].shape[1] if vectors else 0 for layer in layers}
-    plan.layers = {"32": {layer: (max(features, widths[layer]), 4, 4) for layer, features in layers.items()}}
+    shapes = {layer: (max(features, widths[layer]), 4, 4) for layer, features in layers.items()}
+    plan.layers = {size_key(recipe.first_size): shapes}
     for variant in variants:
         tiles = [feature_tile(layer, i) for layer, features in layers.items() for i in range(features)]
         plan.add([Planned(variant, tile) for tile in (*tiles, *named)])

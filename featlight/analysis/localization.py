@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from featlight.analysis.image_metrics import Area, activity_overlap, affected_area
+from featlight.config.inputs.channels import shown_channels
+from featlight.config.inputs.sizes import both_sides
 from featlight.config.recipe import NAMED_STARTS, Recipe
 from featlight.config.tile import Tile, feature_tile
 from featlight.errors import FeatlightError
@@ -31,8 +33,8 @@ class Marked(NamedTuple):
 
 
 def pixels(store: Store, file: str) -> Tensor:
-    """A tile as it is shown, (1, 3, S, S), float64 in [0, 1]."""
-    picture = np.array(read_picture(store.folder, store.root / file))  # (S, S, 3)
+    """A tile as it is shown, (1, 3, H, W), float64 in [0, 1]."""
+    picture = np.array(read_picture(store.folder, store.root / file))  # (H, W, 3)
     return torch.from_numpy(picture).permute(2, 0, 1)[None].double() / 255
 
 
@@ -40,25 +42,29 @@ def undisturbed(plan: Plan, planned: Planned) -> Tensor | None:
     """What a tile would show without its objective: its start, taken through the same octaves and blurs.
 
     Returns:
-        (1, 3, S, S), float64 in [0, 1], in steps of 1/255; None where the start was an image, which no plan holds.
+        (1, 3, H, W), float64 in [0, 1], in steps of 1/255; None where the start was an image, which no plan holds.
     """
     settings = plan.settings[planned.variant]
     if settings.init not in NAMED_STARTS:
         return None
     tile = planned.tile if settings.init == "noise-per-feature" else None  # all other starts are the same for all
-    return _undisturbed(settings.recipe, settings.init, settings.seed, tile)
+    channels = plan.network.in_channels
+    shown = tuple(shown_channels(settings.show_channels, channels))
+    return _undisturbed(settings.recipe, settings.init, settings.seed, tile, channels, shown)
 
 
 @lru_cache(maxsize=4)
-def _undisturbed(recipe: Recipe, init: str, seed: int, tile: Tile | None) -> Tensor:
-    own = parameterization_of(recipe)
-    size = recipe.first_size, recipe.first_size
-    image = starting_parameters(own, init, size, seed, [tile or feature_tile("any", 0)])  # (1, 3, S, S)
+def _undisturbed(
+    recipe: Recipe, init: str, seed: int, tile: Tile | None, channels: int, shown: tuple[int, ...]
+) -> Tensor:
+    own = parameterization_of(recipe, channels)
+    size = both_sides(recipe.first_size)
+    image = starting_parameters(own, init, size, seed, [tile or feature_tile("any", 0)])  # (1, C, H, W)
     for step in recipe.steps():
         image, size = own.resized(image, size, step.size), step.size
         if step.sigma is not None:
             image = own.smoothed(image, step.sigma, size)
-    return to_bytes(own.image(image, size)).permute(0, 3, 1, 2).double() / 255
+    return to_bytes(own.image(image, size), shown).permute(0, 3, 1, 2).double() / 255
 
 
 def changed_area(store: Store, plan: Plan, planned: Planned) -> Area | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from featlight.cli.commands import COMMANDS, Parser, hyphens
 from featlight.cli.making import last_lines, launch_of, make_run
+from featlight.config.inputs.sizes import shape_words
 from featlight.config.paths import expanded
 from featlight.config.presets import DEFAULT_LAYERS, recipe_name
 from featlight.config.schema import Config
@@ -222,9 +223,9 @@ def _list_layers(config: Config) -> int:
 
     size = config.recipe.first_size
     network = load_model(config.model, config.weights, seed=config.seed)
-    layers = list_layers(network, size, config.channels, config.prefix_tokens)
+    layers = list_layers(network, size, config.channels, config.prefix_tokens, config.in_channels)
     default = DEFAULT_LAYERS.get(config.model)
-    say(f"{config.model} at {size} x {size} px" + (f"; the default layer is {default}" if default else ""))
+    say(f"{config.model} at {shape_words(size)} px" + (f"; the default layer is {default}" if default else ""))
     for line in table(layers):
         say(line)
     return 0

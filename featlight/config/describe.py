@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+from featlight.config.inputs.sizes import size_words
 from featlight.config.normalization import Normalization
 from featlight.config.optimizer import Optimizer
 from featlight.config.presets import recipe_name
@@ -27,7 +28,7 @@ def facts(settings: Settings) -> dict[str, str]:
 def brief(settings: Settings) -> str:
     """How tiles are made, in a line: objective, recipe and start, and whatever else is not as usual."""
     recipe, name = settings.recipe, recipe_name(settings.recipe)
-    sizes = ", ".join(str(octave.size) for octave in recipe.octaves)
+    sizes = ", ".join(size_words(octave.size) for octave in recipe.octaves)
     parts = [
         f"{settings.metric} to {settings.target:g}",
         f"{recipe.total_steps} steps at {sizes} px",
@@ -46,7 +47,7 @@ def brief(settings: Settings) -> str:
 def octave_rows(recipe: Recipe) -> list[tuple[str, ...]]:
     """The table of a recipe's octaves, its head first."""
     head = ("size, px", "steps", "learning rate", "blur sigma, px")
-    rows = [(str(o.size), str(o.steps), in_words(o.lr), in_words(o.sigma)) for o in recipe.octaves]
+    rows = [(size_words(o.size), str(o.steps), in_words(o.lr), in_words(o.sigma)) for o in recipe.octaves]
     return [head, *rows]
 
 
@@ -76,7 +77,7 @@ def in_words(value: Any) -> str:
         case float():
             return f"{value:g}"
         case Octave():
-            return f"{value.steps} steps at {value.size} px"
+            return f"{value.steps} steps at {size_words(value.size)} px"
         case (float() as first, float() as last):
             return f"{first:g} to {last:g}"
         case tuple() | list():

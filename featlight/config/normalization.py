@@ -5,6 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+import yaml
+
+from featlight.config.yaml.loader import Loader
+
 Named = Literal["auto", "none", "weights"]
 
 
@@ -39,7 +43,12 @@ class Normalization:
 
 
 def parse_normalization(given: Any) -> Any:
-    """A word, or a table of mean and std, as a config has them."""
+    """A word, or a table of mean and std, as a config has them; a flag's table is YAML."""
+    if isinstance(given, str) and given.startswith("{"):
+        try:
+            given = yaml.load(given, Loader)
+        except yaml.YAMLError:
+            raise ValueError(f"{given!r} given; a table as in {{mean: [0.5], std: [0.5]}} is needed") from None
     if isinstance(given, Mapping):
         strange = given.keys() - {"mean", "std"}
         if strange or len(given) != 2:

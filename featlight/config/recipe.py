@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BeforeValidator, PlainSerializer
 
+from featlight.config.inputs.sizes import ImageSize, both_sides, parse_size, size_words
 from featlight.config.optimizer import Optimizer, parse_optimizer
 from featlight.config.transforms import Transform, parse_transform, plain_transform
 
@@ -25,7 +26,7 @@ class Octave:
     """One stretch of descent at one image size.
 
     Args:
-        size: side of the square image, in pixels.
+        size: of the image, in pixels: the side of a square, or height and width.
         steps: number of gradient steps.
         lr: learning rate at the first step and the value that it anneals to.
         sigma: standard deviation of the 3 x 3 Gaussian blur after each step, in pixels, annealed likewise;
@@ -37,17 +38,20 @@ class Octave:
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
-    size: int
+    size: Annotated[ImageSize, BeforeValidator(parse_size)]
     steps: int
     lr: Pair
     sigma: Pair | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "size", parse_size(self.size))
         object.__setattr__(self, "lr", _row("lr", self.lr))
         if self.sigma is not None:
             object.__setattr__(self, "sigma", _row("sigma", self.sigma))
-        if not 2 <= self.size <= LARGEST_SIZE:
-            raise ValueError(f"size: {self.size} pixels given; an image needs at least 2, {LARGEST_SIZE} at most")
+        if not all(2 <= side <= LARGEST_SIZE for side in both_sides(self.size)):
+            raise ValueError(
+                f"size: {size_words(self.size)} pixels given; an image needs at least 2, {LARGEST_SIZE} at most"
+            )
         if not 1 <= self.steps <= MOST_STEPS:
             raise ValueError(f"steps: {self.steps} given; an octave needs at least 1, and takes {MOST_STEPS:,} at most")
         if len(self.lr) != 2 or not all(0 <= lr < math.inf for lr in self.lr):
@@ -122,7 +126,8 @@ class Recipe:
             subclass of `featlight.param.parameterization.Parameterization`.
         range: of the image: `unbounded` (the article's, clipped when it is shown), or `sigmoid` (always in [0, 1]; what
             is optimised is in logit units).
-        color: `rgb`, or `decorrelated`: along the colours in which photographs vary independently.
+        color: `rgb`, or `decorrelated`: along the colours in which photographs vary independently; images of other
+            than three channels are held channel by channel all the same.
         optimizer: the rule of descent and its constants, or its name.
         transforms: what each step looks at instead of the image as it is.
         object_transforms: the same for features without a place in the image, such as classes, whose maps have one
@@ -179,11 +184,17 @@ class Recipe:
         return self.parameterization == "maco"
 
     @property
-    def first_size(self) -> int:
+    def views_differ(self) -> bool:
+        """Whether a step may look at its images at another size than theirs."""
+        keeping = ("jitter", "scale", "rotate", "noise")
+        return any(each.name not in keeping for each in (*self.transforms, *(self.object_transforms or ())))
+
+    @property
+    def first_size(self) -> ImageSize:
         return self.octaves[0].size
 
     @property
-    def final_size(self) -> int:
+    def final_size(self) -> ImageSize:
         return self.octaves[-1].size
 
     def steps(self) -> Iterator[Step]:
@@ -194,7 +205,7 @@ class Recipe:
                 sigma = None if octave.sigma is None else anneal(octave.sigma, i, octave.steps)
                 yield Step(
                     number,
-                    (octave.size, octave.size),
+                    both_sides(octave.size),
                     anneal(octave.lr, i, octave.steps),
                     sigma,
                     self.gradient,

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from featlight.config.inputs.channels import parse_in_channels, parse_shown
 from featlight.config.normalization import Named, Normalization, parse_normalization
 from featlight.config.optimizer import Optimizer, python_name
 from featlight.config.paths import PathWord
@@ -111,13 +112,22 @@ class Settings(Strict):
     normalize: Annotated[Normalization | Named, BeforeValidator(parse_normalization)] = _shared(
         "auto",
         "none: raw pixels; weights: the mean, std and input transform that the weights were trained with; auto: "
-        "weights, or none where they are not known or the recipe's range is unbounded; in a file also a table of mean "
-        "and std",
+        "weights, or none where they are not known or the recipe's range is unbounded; or a table, {mean: [...], std: "
+        "[...]}, of a number for each channel",
     )
     channels: Channels = _shared(
         "auto",
         "which dimension of a layer's output (N, ., ., .) is the feature: auto (as its kind, or another size of "
         "image, tells), or first or last, for all layers of a run",
+    )
+    in_channels: Annotated[Literal["auto"] | int, BeforeValidator(parse_in_channels)] = _shared(
+        "auto",
+        "channels of the images that the network takes: auto (as its first convolution, or as it runs), or a number",
+    )
+    show_channels: Annotated[Literal["auto"] | tuple[int, ...], BeforeValidator(parse_shown)] = _shared(
+        "auto",
+        "channels that pictures show, from 0: one as gray, or three as red, green and blue, as in 3,2,1; auto: the "
+        "first three, of fewer the first; float images hold all",
     )
     prefix_tokens: PrefixTokens = _shared(
         "auto",

@@ -11,6 +11,7 @@ from typing import Literal
 
 from PIL import Image, ImageDraw
 
+from featlight.config.inputs.sizes import ImageSize, fitted, image_size, shape_words
 from featlight.drawing.sheet import GRAY, INK, MARKS, PAPER, Cell, Run, Sheet, draw_sheet
 from featlight.drawing.text import Color, leading, shorten
 
@@ -100,23 +101,25 @@ def growth_frames(
     for row, column in positions:
         if not (0 <= row < rows and 0 <= column < columns):
             raise ValueError(f"position ({row}, {column}) given; the map has {rows} rows and {columns} columns")
+    x, y = _image_corner(size)
     for number, (cell, (row, column)) in enumerate(zip(cells, positions, strict=True), 1):
         small_map = _small_map(positions[:number], map_size, round(0.15 * size))
         caption = f"neuron {number} of {len(positions)}"
         frame = _frame(cell, size, title, caption, f"row {row}, column {column}", small_map)
         if mark:
-            _mark(frame, _place(row, column, map_size, (size, size)), _image_corner(size))
+            shown = _size_shown(cell, size)
+            _mark(frame, _place(row, column, map_size, shown), (x + (size - shown[0]) // 2, y + (size - shown[1]) // 2))
         yield frame
 
 
 def octave_frames(
-    cells: Iterable[Cell], sizes: Sequence[int], *, title: str, start: bool = False, size: int = 384
+    cells: Iterable[Cell], sizes: Sequence[ImageSize], *, title: str, start: bool = False, size: int = 384
 ) -> Iterator[Image.Image]:
     """Frames of one descent, an octave in each, all scaled to one size.
 
     Args:
         cells: the image at the end of each octave.
-        sizes: their sides, in pixels.
+        sizes: theirs, in pixels.
         title: above the image; shortened to one line.
         start: whether the first of them is what the descent started from, and no octave.
         size: side of the square that images are scaled to, in pixels.
@@ -129,7 +132,7 @@ def octave_frames(
     """
     for number, (cell, pixels) in enumerate(zip(cells, sizes, strict=True), 0 if start else 1):
         caption = f"octave {number} of {len(sizes) - start}" if number else "start"
-        yield _frame(cell, size, title, caption, f"{pixels} x {pixels} px")
+        yield _frame(cell, size, title, caption, f"{shape_words(pixels)} px")
 
 
 def _frame(
@@ -169,6 +172,15 @@ def _image_corner(size: int) -> tuple[int, int]:
     """Where the image's top left corner is on the frame."""
     margin = max(10, round(size / 24))
     return margin, margin + round(1.35 * _type(size))
+
+
+def _size_shown(cell: Cell, side: int) -> tuple[int, int]:
+    """Width and height of a cell's picture in a square: all of it is visible."""
+    if cell.open is None:
+        return side, side
+    with cell.open() as image:
+        height, width = fitted(image_size(image.height, image.width), side)
+    return width, height
 
 
 def _place(row: int, column: int, map_size: tuple[int, int], size: tuple[int, int]) -> tuple[int, int, int, int]:

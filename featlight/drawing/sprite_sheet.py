@@ -5,6 +5,7 @@ from hashlib import sha256
 
 from PIL import Image
 
+from featlight.config.inputs.sizes import fitted, image_size
 from featlight.drawing.sheet import Cell
 from featlight.errors import FeatlightError
 from featlight.image_io import decode_jpeg, encode_jpeg
@@ -30,6 +31,8 @@ def sprite_sheets(
     cells: Sequence[Cell], digests: Sequence[str | None], stem: str, store: Store
 ) -> Iterator[tuple[str, bytes | None]]:
     """The sheets of a layer, 256 tiles on each, 16 in a row; places of tiles that are not there stay gray.
+
+    A tile that is no square stands in the middle of its place, all of it to be seen.
 
     Args:
         cells: in the order of the viewer.
@@ -85,8 +88,10 @@ def _draw(cells: Sequence[Cell], side: int) -> Image.Image:
     for i, cell in enumerate(cells):
         if cell.open is not None:
             with cell.open() as image:
-                small = image.resize((side, side), Image.Resampling.LANCZOS)
-            sheet.paste(small, (i % COLUMNS * side, i // COLUMNS * side))
+                height, width = fitted(image_size(image.height, image.width), side)
+                small = image.resize((width, height), Image.Resampling.LANCZOS)
+            left, top = (side - width) // 2, (side - height) // 2
+            sheet.paste(small, (i % COLUMNS * side + left, i // COLUMNS * side + top))
     return sheet
 
 

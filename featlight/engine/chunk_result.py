@@ -22,14 +22,14 @@ class ChunkResult:
     """What the descent of one chunk gave; B images, its tiles first, then padding."""
 
     chunk: Chunk
-    images: Tensor  # (B, 3, S, S), on the CPU, unclipped
-    alphas: Tensor | None  # (B, S, S), uint8, on the CPU: how opaque each place is, where the recipe tells
-    pictures: Tensor  # (B, S, S, 3), uint8, on the CPU: what is shown of them
+    images: Tensor  # (B, C, H, W), on the CPU, unclipped
+    alphas: Tensor | None  # (B, H, W), uint8, on the CPU: how opaque each place is, where the recipe tells
+    pictures: Tensor  # (B, H, W, 3), uint8, on the CPU: what is shown of them
     activation: Tensor  # (steps + 1, B), on the CPU: before each step, and of the images as they are given
     gradient_norm: Tensor  # (B,), the mean over the steps of the pixel gradient's L2 norm
     alive: Tensor  # (B,), whether any step had a gradient
     vectors: Tensor  # (B, C), the mean activation of every feature of the first layer
-    octaves: list[Tensor]  # (B, 96, 96, 3), uint8, on the CPU, each octave's end
+    octaves: list[Tensor]  # (B, h, w, 3), uint8, on the CPU, no side above 96, each octave's end
     maps: list[Tensor]  # (B, H, W), on the CPU, of each term's feature in the images, where they are wanted
     seconds: float
     batch_size: int  # images that were optimised together: fewer than planned where memory ran out

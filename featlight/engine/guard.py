@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import torch
 from torch import Tensor
 
+from featlight.config.inputs.sizes import ImageSize
 from featlight.engine.device import is_out_of_memory
 from featlight.engine.witness import Witness
 from featlight.errors import UsageError
@@ -28,13 +29,13 @@ AMPLIFIED = 32
 STEADY, REORDERED = 4, 1e-4  # of the largest value, the first times the images' last digit
 
 
-def check_network(network: PreparedNetwork, layers: Sequence[str], size: int, batch_size: int, name: str) -> None:
+def check_network(network: PreparedNetwork, layers: Sequence[str], size: ImageSize, batch_size: int, name: str) -> None:
     """Ask the network, as it was given and in the run's precision, for all layers of a run.
 
     Args:
         network: prepared.
         layers: by name.
-        size: side of the first octave's images, in pixels.
+        size: of the first octave's images, in pixels.
         batch_size: images that are to be optimised together.
         name: of the network, for messages.
 
@@ -58,29 +59,30 @@ def check_network(network: PreparedNetwork, layers: Sequence[str], size: int, ba
             return
 
 
-Kind = Callable[[int, int], Tensor]  # from side and seed to an image
+Kind = Callable[[ImageSize, int, int], Tensor]  # from size, seed and number of channels to an image
 
 
-def _company(network: PreparedNetwork, size: int, count: int, kind: Kind, *, beside: Kind) -> Tensor:
+def _company(network: PreparedNetwork, size: ImageSize, count: int, kind: Kind, *, beside: Kind) -> Tensor:
     """Two images to ask for, and between them their neighbours.
 
     Args:
         network: that is to be asked.
-        size: side, in pixels.
+        size: in pixels.
         count: of images.
         kind: of the first and the last.
         beside: kind of the neighbours.
 
     Returns:
-        (count, 3, S, S); the first and the last are the same whatever the neighbours.
+        (count, C, H, W); the first and the last are the same whatever the neighbours.
     """
-    images = [kind(size, 0), *(beside(size, 2 + i) for i in range(count - 2)), kind(size, 1)]
+    made = [(kind, 0), *((beside, 2 + i) for i in range(count - 2)), (kind, 1)]
+    images = [each(size, seed, network.in_channels) for each, seed in made]
     return torch.stack(images).to(network.device, network.image_dtype)
 
 
-def _far(size: int, seed: int) -> Tensor:
+def _far(size: ImageSize, seed: int, channels: int) -> Tensor:
     """An image as a descent may end, or further out: pixels in [-3, 4), or ten times that for every other seed."""
-    return (70 * noise(size, seed) - 38) * (1 + 9 * (seed % 2))
+    return (70 * noise(size, seed, channels) - 38) * (1 + 9 * (seed % 2))
 
 
 def _check_company(witness: Witness, ours: Tensor, theirs: Tensor) -> Outputs:
@@ -120,7 +122,7 @@ def check_final(
 
     Args:
         network: prepared.
-        images: that a descent has led to, (N, 3, S, S); those that are not finite have failed and are left out.
+        images: that a descent has led to, (N, C, H, W); those that are not finite have failed and are left out.
         ours: outputs of the network as it ran, by layer.
         theirs: outputs of the network as it was given.
         features: by layer, those that were looked for; all of a layer that is not among them.

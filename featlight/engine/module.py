@@ -8,6 +8,7 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
+from featlight.config.inputs.sizes import ImageSize, fitted, image_size
 from featlight.config.optimizer import Optimizer
 from featlight.config.schema import Extra
 from featlight.config.tile import Tile
@@ -41,16 +42,17 @@ class FeatureVisualizer(L.LightningModule):
         double: images in float64, for checking.
         unchanged: numbers of the chunks that take the network as it was given, for its rewritten form is another one.
         before_step: called before every step; what it raises ends the run.
+        shown: the channels that pictures show.
     """
 
-    batch: nn.Parameter  # (B, 3, S, S), or what else the recipe optimises
+    batch: nn.Parameter  # (B, C, H, W), or what else the recipe optimises
     octave: int  # in hand, from 1
 
     def __init__(
         self,
         network: PreparedNetwork,
         chunks: Sequence[Chunk],
-        first_maps: Mapping[int, Mapping[str, MapSize]],
+        first_maps: Mapping[ImageSize, Mapping[str, MapSize]],
         batch_size: int,
         on_chunk: Callable[[ChunkResult], None],
         *,
@@ -59,6 +61,7 @@ class FeatureVisualizer(L.LightningModule):
         double: bool = False,
         unchanged: Collection[int] = (),
         before_step: Callable[[], None] = lambda: None,
+        shown: Sequence[int] = (0, 1, 2),
     ) -> None:
         super().__init__()
         self._prepared = network
@@ -71,7 +74,10 @@ class FeatureVisualizer(L.LightningModule):
         self._image_dtype = torch.float64 if double else torch.float32
         self._unchanged = unchanged
         self._before_step = before_step
-        self.batch = nn.Parameter(torch.empty(batch_size, 3, 1, 1))  # Lightning asks for an optimizer before any chunk
+        self._shown = shown
+        self.batch = nn.Parameter(
+            torch.empty(batch_size, network.in_channels, 1, 1)
+        )  # Lightning asks for an optimizer before any chunk
         self._painting: Painting | None = None
 
     @property
@@ -107,7 +113,13 @@ class FeatureVisualizer(L.LightningModule):
         seeds = [own_seed(chunk.settings.seed, tile) for tile in tiles]
         maps = self._first_maps[recipe.first_size]
         painting = painting_of(
-            recipe, seeds, self.device, has_place=has_place(maps, chunk.layers), lifts=self._prepared.has_smooth
+            recipe,
+            seeds,
+            self.device,
+            has_place=has_place(maps, chunk.layers),
+            channels=self._prepared.in_channels,
+            views=self._prepared.views(chunk.layers),
+            lifts=self._prepared.has_smooth,
         )
         self._painting = painting
         views = [tile for tile in tiles for _ in range(painting.views.boxes)]
@@ -121,7 +133,7 @@ class FeatureVisualizer(L.LightningModule):
         self._activation = torch.zeros(steps, self._batch_size, dtype=self._image_dtype, device=device)
         self._norms = torch.zeros(steps, self._batch_size, dtype=self._image_dtype, device=device)
         self._octaves: list[Tensor] = []
-        self._pulls = torch.zeros_like(self.images[:, 0]) if recipe.keeps_alpha else None  # (B, S, S), over the steps
+        self._pulls = torch.zeros_like(self.images[:, 0]) if recipe.keeps_alpha else None  # (B, H, W), over the steps
         self.octave = 0
         self._started = time.perf_counter()
 
@@ -179,7 +191,7 @@ class FeatureVisualizer(L.LightningModule):
                 chunk=self.chunk,
                 images=images.cpu(),
                 alphas=None if self._pulls is None else to_levels(opacity(self._pulls.cpu())),
-                pictures=to_bytes(images.nan_to_num()),
+                pictures=to_bytes(images.nan_to_num(), self._shown),
                 activation=torch.cat([self._activation, last[None]]).cpu(),
                 gradient_norm=norms.mean(0),
                 alive=(norms != 0).any(0),
@@ -200,7 +212,7 @@ class FeatureVisualizer(L.LightningModule):
 
     @property
     def images(self) -> Tensor:
-        """The images that the batch stands for, in pixel units, (B, 3, S, S)."""
+        """The images that the batch stands for, in pixel units, (B, C, H, W)."""
         with torch.no_grad():
             return self._painted.parameterization.image(self.batch.detach(), self._size)
 
@@ -215,4 +227,6 @@ class FeatureVisualizer(L.LightningModule):
         self.trainer.optimizers = [self.configure_optimizers()]
 
     def _end_octave(self) -> None:
-        self._octaves.append(to_bytes(resize(self.images, OCTAVE_PICTURE, antialias=True)))
+        images = self.images
+        size = fitted(image_size(*images.shape[2:]), OCTAVE_PICTURE)
+        self._octaves.append(to_bytes(resize(images, size, antialias=True), self._shown))

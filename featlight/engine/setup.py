@@ -13,6 +13,8 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from featlight.config.inputs.channels import shown_channels
+from featlight.config.inputs.sizes import ImageSize, pixels_of
 from featlight.config.normalization import Named, Normalization
 from featlight.config.recipe import NAMED_STARTS
 from featlight.config.schema import Config
@@ -26,11 +28,12 @@ from featlight.models.foreign import check_own
 from featlight.models.frozen import frozen_copy
 from featlight.models.layers import Survey, check_features, check_independent, survey, usable_everywhere
 from featlight.models.prepared import PreparedNetwork, exact_dtype, samples
+from featlight.models.probing.inputs import inputs_of
 from featlight.models.probing.own_outputs import own_outputs
 from featlight.models.registry import Source, checksum, load_model, source_of
 from featlight.models.sources.torchvision import transform_input
 from featlight.objectives.regions import MapSize
-from featlight.param.image import check_starts, read_image
+from featlight.param.image import check_starts, in_channels, read_image
 from featlight.plan.batching import auto_batch_size
 from featlight.plan.draft import Facts, draft
 from featlight.plan.fingerprint import file_sha256
@@ -67,7 +70,7 @@ class Job:
         return self.config.settings
 
     @cached_property
-    def first_maps(self) -> dict[int, dict[str, MapSize]]:
+    def first_maps(self) -> dict[ImageSize, dict[str, MapSize]]:
         """By first image size and layer, the map which the objectives' positions count on."""
         surveys = self.network.surveys.items()
         return {
@@ -118,7 +121,10 @@ def prepare(
     titles = class_titles(surveys, model.source)
     wanted = wanted_tiles(_with_layers(config, model), surveys, name, folders, titles)
     if init is not None:
-        check_starts(init, len(wanted))
+        check_starts(init, len(wanted), model.network.in_channels)
+    for settings in config.settings.values() if init is None else ():
+        if settings.init not in NAMED_STARTS:
+            in_channels(read_image(Path(settings.init)), model.network.in_channels, settings.init)
     layers = list(dict.fromkeys(term.output for planned in wanted for term in planned.tile.terms))
     check_features(surveys, layers, name)  # at every octave's size, before any step
     plan = draft(config, known, wanted, _facts(config, model, device, wanted, layers, init, threads))
@@ -127,7 +133,7 @@ def prepare(
     return Job(config, worker, device, model.network, plan, wanted, known)
 
 
-def class_titles(surveys: Mapping[int, Survey], source: Source) -> dict[str, list[str]]:
+def class_titles(surveys: Mapping[ImageSize, Survey], source: Source) -> dict[str, list[str]]:
     """What the features of a network's last layer are called, where they are classes that have names."""
     names = [] if source.classes is None else source.classes()
     last = next(reversed(next(iter(surveys.values())).usable), None)
@@ -158,13 +164,17 @@ def prepare_model(config: Config, network: nn.Module, device: torch.device) -> M
     frozen = frozen_copy(network, device, exact_dtype(dtype))
     recipes = [settings.recipe for settings in config.settings.values()]
     sizes = list(dict.fromkeys(octave.size for recipe in recipes for octave in recipe.octaves))
-    check_own(frozen, network, samples(min(sizes)).to(device, exact_dtype(dtype)), source.model)
+    differ = any(recipe.views_differ for recipe in recipes)
+    inputs = inputs_of(frozen, sizes, device, exact_dtype(dtype), config.in_channels, views_differ=differ)
+    smallest = min({view.size for view in inputs.views.values()} or sizes, key=pixels_of)
+    check_own(frozen, network, samples(smallest, inputs.channels).to(device, exact_dtype(dtype)), source.model)
     check_independent(frozen, source.model)
-    normalize = normalization_of(config, source)
+    check_channels(config, inputs.channels, source.model)
+    normalize = normalization_of(config, source, inputs.channels)
     if normalize == "weights":
         transform_input(frozen)
     if config.layer is None and config.tiles is None:
-        found = survey(frozen, 224, device, exact_dtype(dtype), config.channels, config.prefix_tokens)
+        found = survey(frozen, 224, device, exact_dtype(dtype), config.channels, config.prefix_tokens, inputs.channels)
         names = [layer.name for layer in found.usable]
         raise UsageError(
             f"--layer: none given, and {source.model} has no default; allowed: {', '.join(names[:24])}"
@@ -179,19 +189,33 @@ def prepare_model(config: Config, network: nn.Module, device: torch.device) -> M
         compile=config.compile == "on",
         channels=config.channels,
         prefix_tokens=config.prefix_tokens,
+        inputs=inputs,
     )
     return Model(prepared, source, sha256)
 
 
-def normalization_of(config: Config, source: Source) -> Normalization | Named:
+def check_channels(config: Config, channels: int, name: str) -> None:
+    """Raise UsageError where what a config says of channels does not fit images of so many."""
+    if isinstance(config.normalize, Normalization) and len(config.normalize.mean) not in (1, channels):
+        raise UsageError(
+            f"normalize: mean and std of {len(config.normalize.mean)} channels given; {name} takes images of {channels}"
+        )
+    try:
+        shown_channels(config.show_channels, channels)
+    except ValueError as error:
+        raise UsageError(f"show_channels: {error} in {name}") from None
+
+
+def normalization_of(config: Config, source: Source, channels: int) -> Normalization | Named:
     """What is done to pixels, settled.
 
     Raises:
         UsageError: what the weights were trained with is asked for and not known.
     """
-    known = source.mean is not None and source.std is not None
+    known = source.mean is not None and source.std is not None and len(source.mean) == channels
     if config.normalize == "weights" and not known:
-        raise UsageError(f"normalize: weights given, but what {source.model} was trained with is not known")
+        of = "" if channels == 3 else f" for images of {channels} channels"
+        raise UsageError(f"normalize: weights given, but what {source.model} was trained with is not known{of}")
     if config.normalize != "auto":
         return config.normalize
     bounded = any(settings.recipe.range != "unbounded" for settings in config.settings.values())
@@ -235,12 +259,13 @@ def _facts(
             weights=source.weights,
             sha256=sha256,
             asked=config.weights,
+            in_channels=network.in_channels,
             file=None if source.file is None else str(source.file),
             file_sha256=None if source.file is None else file_sha256(source.file),
         ),
         shapes={size: {name: found[name].shape for name in layers} for size, found in network.surveys.items()},
         order=list(next(iter(network.surveys.values()))),
-        normalize=normalization_of(config, source),
+        normalize=normalization_of(config, source, network.in_channels),
         batch_size=batch_size,
         threads=threads or suitable,
         versions=versions(),

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from featlight.config.inputs.sizes import ImageSize
 from featlight.config.optimizer import Optimizer
 from featlight.config.recipe import Gradient, Recipe, Regularizers, Step
 from featlight.models.redirected import redirected_relus
@@ -69,6 +70,8 @@ def painting_of(
     *,
     has_place: bool = True,
     lifts: bool = True,
+    channels: int = 3,
+    views: Mapping[ImageSize, ImageSize] | None = None,
 ) -> Painting:
     """A recipe put to work.
 
@@ -76,12 +79,14 @@ def painting_of(
         recipe: to follow.
         seeds: of each image.
         device: of the images.
+        channels: of the images.
+        views: by size of the images, that at which the network is to see them; else as they are.
         has_place: whether the features stand somewhere in an image: whether their maps have more than one position.
         lifts: whether the network has a GELU or SiLU.
     """
     transforms = recipe.transforms if has_place or recipe.object_transforms is None else recipe.object_transforms
-    views = Views(transforms, seeds, recipe.total_steps, device)
-    return Painting(parameterization_of(recipe), views, recipe.optimizer, recipe.regularizers, lifts)
+    looks = Views(transforms, seeds, recipe.total_steps, device, views)
+    return Painting(parameterization_of(recipe, channels), looks, recipe.optimizer, recipe.regularizers, lifts)
 
 
 def step(

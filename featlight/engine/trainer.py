@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
+from featlight.config.inputs.channels import shown_channels
 from featlight.config.tile import Tile
 from featlight.engine.chunk_result import ChunkResult, OtherNetworkError, joined
 from featlight.engine.device import is_out_of_memory, repeatable
@@ -41,7 +42,7 @@ def descend(
         on_chunk: called with what each gave.
         callbacks: for the trainer.
         before_step: called before every step; what it raises ends the run.
-        init: starting images for the tiles that the job wants, (3, H, W) or (N, 3, H, W).
+        init: starting images for the tiles that the job wants, (C, H, W) or (N, C, H, W).
 
     Each chunk decides for itself whether it can take the network as it is rewritten, so that its bits depend on neither
     the chunks before it nor the number of workers.
@@ -127,6 +128,7 @@ def _fit(
         double=job.config.precision == "fp64",
         unchanged=unchanged,
         before_step=before_step,
+        shown=shown_channels(job.config.show_channels, job.network.in_channels),
     )
     with _quiet_lightning(), repeatable(job.plan.threads):
         trainer = L.Trainer(

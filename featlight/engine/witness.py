@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from featlight.config.inputs.sizes import image_size, size_words
 from featlight.engine.device import is_out_of_memory
 from featlight.engine.random_streams import Draws, seeded
 from featlight.errors import UsageError
@@ -43,12 +44,13 @@ class Witness:
         self._modules = dict(self._network.named_modules(remove_duplicate=False))
 
     def ask(self, images: Tensor) -> dict[str, Tensor]:
-        """What each layer gives of the first and the last of some images (N, 3, S, S), as its last call gives it.
+        """What each layer gives of the first and the last of some images (N, C, H, W), as its last call gives it.
 
         Raises:
             UsageError: the network fails before it has given all layers, or gives them otherwise than for other images.
         """
-        survey = self._prepared.surveys[images.shape[-1]]
+        size = image_size(*images.shape[-2:])
+        survey = self._prepared.surveys[size]
         left = {layer: survey[layer].calls for layer in self.layers}
         outputs: dict[str, Tensor] = {}
 
@@ -75,12 +77,15 @@ class Witness:
                 failure = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         for layer in self.layers:
             if layer not in outputs:
-                self.refuse(layer, f"it gives nothing for {_count(images)} of {images.shape[-1]} px: {failure}")
+                self.refuse(
+                    layer,
+                    f"it gives nothing for {_count(images)} of {size_words(size)} px: {failure}",
+                )
             self._check_shape(layer, outputs[layer], images)
         return outputs
 
     def _check_shape(self, layer: str, output: Tensor, images: Tensor) -> None:
-        known, given = self._prepared.surveys[images.shape[-1]][layer], tuple(output.shape)
+        known, given = self._prepared.surveys[image_size(*images.shape[-2:])][layer], tuple(output.shape)
         batch = min(len(ENDS), len(images))
         if len(given) not in (2, 3, 4) or given[0] != batch or prod(given[1:]) != known.numbers:
             shape = ", ".join(map(str, given))
@@ -118,7 +123,7 @@ class Witness:
 
             return keep
 
-        survey = self._prepared.surveys[images.shape[-1]]
+        survey = self._prepared.surveys[image_size(*images.shape[-2:])]
         hooks = [(self._modules[survey[layer].module], keeper(layer)) for layer in self.layers]
         with running(self._network) as stack, forward_hooks(hooks), torch.no_grad(), suppress(Exception, SystemExit):
             draws.stack = stack
@@ -127,7 +132,7 @@ class Witness:
         for layer, place in drawn.items():
             if place is not None:
                 self.refuse(layer, f"it draws chance, in {self._label(place)}")
-            counts = sorted({self._prepared.surveys[images.shape[-1]][layer].calls, calls[layer]})
+            counts = sorted({self._prepared.surveys[image_size(*images.shape[-2:])][layer].calls, calls[layer]})
             if len(counts) > 1:
                 text = " or ".join(map(str, counts))
                 self.refuse(layer, f"it is called {text} times, as the images ask: which call is meant is not known")

@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from featlight.config.inputs.sizes import ImageSize, image_size
 from featlight.models.hooks import forward_hooks
 from featlight.models.layer_info import Layer
 from featlight.models.layers import CPU
 from featlight.models.outputs.reading import as_map, part_of
+from featlight.param.image import resize
 
 
 class LayerOutputs:
@@ -20,12 +22,13 @@ class LayerOutputs:
     Args:
         network: as `frozen_copy` gives it; it belongs to this object from now on.
         layers: what to give; a module that is called several times means its last call.
-        surveys: by side of the images in pixels and by name, the layers at that size: how often they are called, and
+        surveys: by size of the images in pixels and by name, the layers at that size: how often they are called, and
             the grid of their tokens. Where a size is not among them, as `layers` say.
-        normalize: the (mean, std) of the pixels that the network expects, each of three; None for raw pixels.
+        normalize: the (mean, std) of the pixels that the network expects, each of C; None for raw pixels.
         format: of the images that the network is given.
         device: of the network.
         dtype: of the network.
+        views: by size of the images, to which other size they are brought first, for a network that takes no other.
     """
 
     def __init__(
@@ -36,9 +39,11 @@ class LayerOutputs:
         format: torch.memory_format = torch.contiguous_format,
         device: torch.device = CPU,
         dtype: torch.dtype = torch.float32,
-        surveys: Mapping[int, Mapping[str, Layer]] | None = None,
+        surveys: Mapping[ImageSize, Mapping[str, Layer]] | None = None,
+        views: Mapping[ImageSize, ImageSize] | None = None,
     ) -> None:
         self.format = format
+        self._views = views or {}
         self._network = network
         self._layers = {layer.name: layer for layer in layers}
         self._dtype = dtype
@@ -57,7 +62,7 @@ class LayerOutputs:
         """Each layer's output, (N, C, H, W), in the images' dtype.
 
         Args:
-            images: (N, 3, S, S), in pixel units.
+            images: (N, C, H, W), in pixel units.
         """
         outputs = self._run(images) if self._function is None else self._function(images)
         layers = self._at(images)
@@ -71,6 +76,9 @@ class LayerOutputs:
 
     def prepared(self, images: Tensor) -> Tensor:
         """Images as the network is given them."""
+        size = image_size(*images.shape[-2:])
+        if size in self._views:
+            images = resize(images, self._views[size], antialias=True)
         # a network may write into its input
         x = images.to(self._dtype, copy=True, memory_format=self.format)
         return x if self._normalize is None else (x - self._normalize[0]) / self._normalize[1]
@@ -85,7 +93,7 @@ class LayerOutputs:
 
     def _at(self, images: Tensor) -> Mapping[str, Layer]:
         """The layers, for images of this size."""
-        return self._surveys.get(images.shape[-1], self._layers)
+        return self._surveys.get(image_size(*images.shape[-2:]), self._layers)
 
     def _keeper(self, layer: Layer) -> Callable[[nn.Module, Any, Any], None]:
         def keep(_: nn.Module, __: Any, output: Any) -> None:

@@ -1,12 +1,21 @@
 """A network's layers: what every module gives at an image size, and which of it can be visualized."""
 
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from featlight.config.inputs.sizes import (
+    ImageSize,
+    both_sides,
+    image_size,
+    parse_size,
+    pixels_of,
+    shape_words,
+    size_words,
+)
 from featlight.config.settings import Channels, PrefixTokens
 from featlight.config.tile import CLASS
 from featlight.errors import UsageError, unknown
@@ -16,6 +25,7 @@ from featlight.models.hooks import forward_hooks
 from featlight.models.layer_info import Layer, part_words
 from featlight.models.outputs.meaning import Meaning, Seen
 from featlight.models.outputs.reading import parts
+from featlight.models.probing.inputs import inputs_of
 from featlight.param.image import noise
 
 CPU = torch.device("cpu")
@@ -27,7 +37,12 @@ class Survey(Mapping[str, Layer]):
     """Every module that ran at one image size, by name, in the order in which they first ended."""
 
     def __init__(
-        self, network: nn.Module, size: int, layers: dict[str, Layer], failure: str | None, format: torch.memory_format
+        self,
+        network: nn.Module,
+        size: ImageSize,
+        layers: dict[str, Layer],
+        failure: str | None,
+        format: torch.memory_format,
     ) -> None:
         self.size = size
         self.failure = failure  # why the pass ended early, if it did
@@ -43,6 +58,11 @@ class Survey(Mapping[str, Layer]):
 
     def __len__(self) -> int:
         return len(self._layers)
+
+    def with_layers(self, layers: Mapping[str, Layer], size: ImageSize) -> "Survey":
+        """The same with some layers as they are at another size, in the same order; it then is of that size."""
+        own = {name: layers.get(name, layer) for name, layer in self._layers.items()}
+        return Survey(self._network, size, own, self.failure, self.format)
 
     @property
     def names(self) -> list[str]:
@@ -72,7 +92,7 @@ class Survey(Mapping[str, Layer]):
         if name not in self.names:
             raise UsageError(unknown("layer", name, [layer.name for layer in self.usable], where))
         why = self.failure or "it is not called when the network classifies an image"
-        raise UsageError(f"layer {name!r} {where} gives nothing at {self.size} x {self.size} px: {why}")
+        raise UsageError(f"layer {name!r} {where} gives nothing at {shape_words(self.size)} px: {why}")
 
 
 def check_independent(network: nn.Module, name: str) -> None:
@@ -94,24 +114,26 @@ class _Pass(NamedTuple):
 
 def survey(
     network: nn.Module,
-    size: int,
+    size: ImageSize,
     device: torch.device = CPU,
     dtype: torch.dtype = torch.float32,
     channels: Channels = "auto",
     prefix_tokens: PrefixTokens = "auto",
+    in_channels: int = 3,
 ) -> Survey:
     """As `surveys`, for one size."""
-    return surveys(network, [size], device, dtype, channels, prefix_tokens)[size]
+    return surveys(network, [size], device, dtype, channels, prefix_tokens, in_channels)[size]
 
 
 def surveys(
     network: nn.Module,
-    sizes: Sequence[int],
+    sizes: Sequence[ImageSize],
     device: torch.device,
     dtype: torch.dtype,
     channels: Channels = "auto",
     prefix_tokens: PrefixTokens = "auto",
-) -> dict[int, Survey]:
+    in_channels: int = 3,
+) -> dict[ImageSize, Survey]:
     """Run two images of noise of each size through a frozen network and note what every module gives.
 
     Images are channels last, in which convolutions run faster, unless the network cannot take them: one that calls
@@ -119,24 +141,26 @@ def surveys(
 
     Args:
         network: as `frozen_copy` gives it; its weights are laid out as its images.
-        sizes: sides of the images, in pixels.
+        sizes: of the images, in pixels.
         device: of the network.
         dtype: of the network.
         channels: which dimension of an output is the feature; `auto`: as the modules' kinds tell, or what moves with
             the size. Where one size does not tell, a further one is tried.
         prefix_tokens: how many tokens stand before the patches; `auto`: as the network's own maps tell, or how the
             number of tokens moves with the size.
+        in_channels: of the images.
     """
-    passes = {size: _look(network, size, device, dtype) for size in sizes}
+    passes = {size: _look(network, size, device, dtype, in_channels) for size in sizes}
     further = dict(passes)
 
     def meaning() -> Meaning:
         return Meaning(network, {size: found.seen for size, found in further.items()}, channels, prefix_tokens)
 
-    for size in (max(sizes) + FURTHER, 2 * max(sizes)):
+    height, width = both_sides(max(sizes, key=pixels_of))
+    for size in (image_size(height + FURTHER, width + FURTHER), image_size(2 * height, 2 * width)):
         known = meaning()
         if any(known.is_open(each, name) for each in sizes for name in passes[each].seen):
-            further.setdefault(size, _look(network, size, device, dtype))
+            further.setdefault(size, _look(network, size, device, dtype, in_channels))
     known = meaning()
     return {
         size: Survey(network, size, {layer.name: layer for layer in known.layers(size)}, found.failure, found.format)
@@ -144,8 +168,8 @@ def surveys(
     }
 
 
-def _look(network: nn.Module, size: int, device: torch.device, dtype: torch.dtype) -> _Pass:
-    images = noise(size, seed=0).expand(2, -1, -1, -1).to(device, dtype)  # (2, 3, S, S)
+def _look(network: nn.Module, size: ImageSize, device: torch.device, dtype: torch.dtype, in_channels: int) -> _Pass:
+    images = noise(size, 0, in_channels).expand(2, -1, -1, -1).to(device, dtype)  # (2, C, H, W)
     found = _run(network, images, torch.channels_last)
     return found if found.failure is None else _run(network, images, torch.contiguous_format)
 
@@ -222,7 +246,7 @@ def _refusal(output: Any, whole: Any) -> str | None:
     return f"it gives ({text}); {NEEDED} is needed"
 
 
-def check_features(found: Mapping[int, Survey], names: Sequence[str], network_name: str) -> None:
+def check_features(found: Mapping[ImageSize, Survey], names: Sequence[str], network_name: str) -> None:
     """Raise UsageError where a layer is missing at some size, or its features are others there than at the first."""
     first, *others = found.values()
     for name in names:
@@ -230,13 +254,14 @@ def check_features(found: Mapping[int, Survey], names: Sequence[str], network_na
         for other in others:
             theirs = other.need(name, network_name)
             if not _alike(theirs, ours):
+                here, there = (size_words(each.size) for each in (first, other))
                 raise UsageError(
-                    f"layer {name!r} in {network_name}: it gives {ours.features} features at {first.size} px and "
-                    f"{theirs.features} at {other.size} px, so that a feature is not the same in every octave"
+                    f"layer {name!r} in {network_name}: it gives {ours.features} features at {here} px and "
+                    f"{theirs.features} at {there} px, so that a feature is not the same in every octave"
                 )
 
 
-def usable_everywhere(found: Mapping[int, Survey]) -> list[str]:
+def usable_everywhere(found: Mapping[ImageSize, Survey]) -> list[str]:
     """The layers that `check_features` has nothing against, in the network's order."""
     first, *others = found.values()
     every = [{layer.name: layer for layer in other.usable} for other in others]
@@ -250,15 +275,20 @@ def _alike(ours: Layer, theirs: Layer) -> bool:
 
 
 def list_layers(
-    network: nn.Module, size: int = 299, channels: Channels = "auto", prefix_tokens: PrefixTokens = "auto"
+    network: nn.Module,
+    size: ImageSize = 299,
+    channels: Channels = "auto",
+    prefix_tokens: PrefixTokens = "auto",
+    in_channels: int | Literal["auto"] = "auto",
 ) -> list[Layer]:
     """The layers of a network whose features can be visualized.
 
     Args:
         network: any; it is not changed.
-        size: side of the images, in pixels.
+        size: of the images, in pixels: the side of a square, or height and width.
         channels: which dimension of an output is the feature, `first` or `last`, where `auto` cannot tell.
         prefix_tokens: how many tokens stand before the patches, where `auto` cannot tell.
+        in_channels: of the images; `auto`: as many as the network takes.
 
     Returns:
         One `Layer` each, with name, shape (C, H, W) or (C,), number of features, and kind (the module's class), in the
@@ -267,8 +297,11 @@ def list_layers(
     Raises:
         UsageError: the network runs no layer at this size.
     """
-    found = survey(frozen_copy(network, CPU, torch.float32), size, channels=channels, prefix_tokens=prefix_tokens)
+    frozen, size = frozen_copy(network, CPU, torch.float32), parse_size(size)
+    inputs = inputs_of(frozen, [size], CPU, torch.float32, in_channels)
+    seen = inputs.views[size].size if size in inputs.views else size
+    found = survey(frozen, seen, channels=channels, prefix_tokens=prefix_tokens, in_channels=inputs.channels)
     if not found.usable:
         why = found.failure or f"no module of it gives {NEEDED}"
-        raise UsageError(f"no layer runs at {size} x {size} px: {why}")
+        raise UsageError(f"no layer runs at {shape_words(size)} px: {why}")
     return found.usable

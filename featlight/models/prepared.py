@@ -9,6 +9,7 @@ from math import prod
 import torch
 from torch import Tensor, fx, nn
 
+from featlight.config.inputs.sizes import ImageSize, pixels_of
 from featlight.config.settings import Channels, PrefixTokens
 from featlight.config.tile import CLASS
 from featlight.errors import UsageError
@@ -17,6 +18,7 @@ from featlight.models.extractor import LayerOutputs
 from featlight.models.frozen import cast, lay_out
 from featlight.models.layer_info import Layer
 from featlight.models.layers import Survey, surveys
+from featlight.models.probing.inputs import Inputs
 from featlight.models.redirected import has_smooth
 from featlight.models.rewriting.fusion import Fold, find_folds, fold_in
 from featlight.models.rewriting.graph import Features, count_channels, needed_branches, shortened, with_branches
@@ -24,12 +26,18 @@ from featlight.models.rewriting.trace import NoGraphError, operations, traced
 from featlight.param.image import noise
 
 # Of the largest value of an output; another tensor is off by far more than rounding
+ANY = Inputs()
 TOLERANCE, COARSE_TOLERANCE = 1e-3, 0.1
 
 
-def samples(size: int) -> Tensor:
+def samples(size: ImageSize, channels: int = 3) -> Tensor:
     """Two images to look into a network with, as a descent starts: some networks take one image for none."""
-    return torch.stack([noise(size, seed=0), noise(size, seed=1)])  # (2, 3, S, S)
+    return torch.stack([noise(size, 0, channels), noise(size, 1, channels)])  # (2, C, H, W)
+
+
+def module_name(output: str) -> str:
+    """Of the module that gives an output: a part of what it gives, or its class token, stands after its name."""
+    return output.removesuffix(CLASS).partition(":")[0]
 
 
 def exact_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -62,19 +70,20 @@ class PreparedNetwork:
 
     Args:
         network: as `frozen_copy` gives it, in `exact_dtype`; it belongs to this object from now on.
-        sizes: sides of all images, in pixels.
+        sizes: of all images, in pixels.
         dtype: of the network as it runs.
         device: of the network.
         normalize: mean and std of the pixels that the network is to get; None for raw pixels.
         compile: whether to run compiled graphs.
         channels: which dimension of an output is the feature.
         prefix_tokens: how many tokens stand before the patches.
+        inputs: what the network takes.
     """
 
     def __init__(
         self,
         network: nn.Module,
-        sizes: Sequence[int],
+        sizes: Sequence[ImageSize],
         *,
         dtype: torch.dtype,
         device: torch.device,
@@ -82,20 +91,40 @@ class PreparedNetwork:
         compile: bool = False,
         channels: Channels = "auto",
         prefix_tokens: PrefixTokens = "auto",
+        inputs: Inputs = ANY,
     ) -> None:
         self._network = network
         self.dtype, self.device, self._normalize, self._compile = dtype, device, normalize, compile
-        self.folds = find_folds(network, [samples(size).to(device, exact_dtype(dtype)) for size in sorted(sizes)])
+        self.in_channels, self._inputs = inputs.channels, inputs
+        needed = {view.size for view in inputs.views.values()}
+        seen = sorted({*sizes, *needed}, key=pixels_of)
+        self.folds = find_folds(network, [self._samples(size).to(exact_dtype(dtype)) for size in seen])
         self._compiled: dict[tuple[str, ...], LayerOutputs] = {}  # compiling takes minutes
         self._made: tuple[tuple[Fold, ...], nn.Module] | None = None
         self._cut: _Cut | None = None
         self._given: nn.Module | None = None
-        self.surveys: dict[int, Survey] = surveys(
-            self._folded(tuple(self.folds)), sizes, device, dtype, channels, prefix_tokens
-        )
+        found = surveys(self._folded(tuple(self.folds)), seen, device, dtype, channels, prefix_tokens, inputs.channels)
+        self.surveys: dict[ImageSize, Survey] = {size: self._seen_at(size, found) for size in sizes}
         plain = any(found.format == torch.contiguous_format for found in self.surveys.values())
         self.format = torch.contiguous_format if plain else torch.channels_last
-        self._sample = samples(min(sizes)).to(device).contiguous(memory_format=self.format)
+        smallest = min(needed or sizes, key=pixels_of)
+        self._sample = self._samples(smallest).contiguous(memory_format=self.format)
+
+    def _samples(self, size: ImageSize) -> Tensor:
+        return samples(size, self.in_channels).to(self.device)
+
+    def _seen_at(self, size: ImageSize, found: Mapping[ImageSize, Survey]) -> Survey:
+        """The layers for images of a size: as they are seen at the size that the network takes, where it has one."""
+        view = self._inputs.views.get(size)
+        if view is None:
+            return found[size]
+        own = {name: layer for name, layer in found[size].items() if module_name(name) in view.free}
+        return found[view.size].with_layers(own, size)
+
+    def views(self, layers: Sequence[str]) -> Mapping[ImageSize, ImageSize]:
+        """By size of the images, at which the network is to see them for the sake of these layers; else as they are."""
+        views = self._inputs.views.items()
+        return {size: view.size for size, view in views if not set(map(module_name, layers)) <= view.free}
 
     def at(self, layers: Sequence[str], features: Features | None = None) -> LayerOutputs:
         """The network, cut after the last of these layers; a convolution among them keeps what it gives unfolded.
@@ -158,13 +187,13 @@ class PreparedNetwork:
 
         Counted are itself and the outputs of all modules that hold no others, at the largest size, and gradients.
         """
-        survey = self.surveys[max(self.surveys)]
+        survey = self.surveys[max(self.surveys, key=pixels_of)]
         names = list(survey)
         last = max((names.index(name) for name in layers), default=len(names) - 1)
         parents = {name.rpartition(".")[0] for name in names}
         counted = [name for name in names[: last + 1] if name not in parents and not name.endswith(CLASS)]
         maps = sum(prod(survey[name].shape) for name in counted)
-        return 2 * (3 * survey.size**2 + maps) * self.dtype.itemsize
+        return 2 * (self.in_channels * pixels_of(survey.size) + maps) * self.dtype.itemsize
 
     def _folded(self, folds: tuple[Fold, ...]) -> nn.Module:
         """The network with these norms folded, the last one kept: most chunks share it."""
@@ -178,7 +207,8 @@ class PreparedNetwork:
         """A network of ours, cut after the last of these layers."""
         found = next(iter(self.surveys.values()))
         wanted: list[Layer] = [found[name] for name in layers]
-        return LayerOutputs(network, wanted, self._normalize, format, self.device, self.dtype, self.surveys)
+        views = self.views(layers)
+        return LayerOutputs(network, wanted, self._normalize, format, self.device, self.dtype, self.surveys, views)
 
     def _cut_at(self, layers: tuple[str, ...]) -> _Cut:
         """The last one is kept: most chunks share it."""

@@ -36,7 +36,7 @@ class Fourier(Parameterization):
         return torch.view_as_real(coefficients)
 
     def noise(self, size: Size, generator: torch.Generator) -> Tensor:
-        return FAINT_COEFFICIENT * torch.randn(3, size[0], size[1] // 2 + 1, 2, generator=generator)
+        return FAINT_COEFFICIENT * torch.randn(self.channels, size[0], size[1] // 2 + 1, 2, generator=generator)
 
     def resized(self, parameters: Tensor, old: Size, new: Size) -> Tensor:
         return torch.view_as_real(padded(torch.view_as_complex(parameters.contiguous()), old, new))

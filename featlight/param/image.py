@@ -3,6 +3,7 @@
 import hashlib
 import struct
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,26 +13,29 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.transforms import functional as TF
 
+from featlight.config.inputs.sizes import ImageSize, both_sides
 from featlight.config.recipe import NAMED_STARTS
 from featlight.config.tile import Tile
 from featlight.errors import UsageError
 from featlight.files import open_regular
 
+LUMA = (0.299, 0.587, 0.114)  # of red, green and blue in what is seen as gray. Source: ITU-R BT.601.
 PHOTO_BYTES = 1 << 30  # of a picture; Pillow refuses one of more than 89 million pixels, of 8 bytes at most
 
 
-def noise(size: int, seed: int) -> Tensor:
+def noise(size: ImageSize, seed: int, channels: int = 3) -> Tensor:
     """Uniform noise in [0.5, 0.6), drawn in float32 on the CPU whatever the run's device and precision.
 
     Args:
-        size: side, in pixels.
+        size: in pixels.
         seed: of its own generator.
+        channels: of the image.
 
     Returns:
-        (3, size, size), float32.
+        (channels, H, W), float32.
     """
     generator = torch.Generator("cpu").manual_seed(seed)
-    return torch.rand((3, size, size), generator=generator, dtype=torch.float32, device="cpu") / 10 + 0.5
+    return torch.rand((channels, *both_sides(size)), generator=generator, dtype=torch.float32, device="cpu") / 10 + 0.5
 
 
 def own_seed(seed: int, tile: Tile) -> int:
@@ -41,41 +45,59 @@ def own_seed(seed: int, tile: Tile) -> int:
     return int.from_bytes(hashlib.sha256("\0".join((str(seed), *words)).encode()).digest()[:7])
 
 
-def starting_images(init: str | Tensor, size: int, seed: int, tiles: list[Tile]) -> Tensor:
+def starting_images(init: str | Tensor, size: ImageSize, seed: int, tiles: list[Tile], channels: int = 3) -> Tensor:
     """Where the descent of each tile starts.
 
     Args:
         init: `noise` (the same for all), `noise-per-feature`, `gray`, the path of an image, or a tensor
-            (3, H, W) or (len(tiles), 3, H, W).
-        size: side, in pixels.
+            (C, H, W) or (len(tiles), C, H, W).
+        size: in pixels.
         seed: of the noise.
         tiles: N of them.
+        channels: C.
 
     Returns:
-        (N, 3, size, size), float32, or the tensor's own dtype.
+        (N, C, H, W), float32, or the tensor's own dtype.
 
     Raises:
-        UsageError: the image cannot be read, or the tensor has another shape.
+        UsageError: the image cannot be read, or has other channels, or the tensor has another shape.
     """
     n = len(tiles)
     if isinstance(init, Tensor):
-        check_starts(init, n)
+        check_starts(init, n, channels)
         return resize(init.expand(n, *init.shape[-3:]), size, antialias=True).clone()  # never the caller's own
     if init == "noise-per-feature":
-        return torch.stack([noise(size, own_seed(seed, tile)) for tile in tiles])
+        return torch.stack([noise(size, own_seed(seed, tile), channels) for tile in tiles])
     if init == "noise":
-        one = noise(size, seed)
+        one = noise(size, seed, channels)
     elif init == "gray":
-        one = torch.full((3, size, size), 0.5, dtype=torch.float32, device="cpu")
+        one = torch.full((channels, *both_sides(size)), 0.5, dtype=torch.float32, device="cpu")
     else:
-        one = resize(read_image(Path(init))[None], size, antialias=True)[0]
-    return one.expand(n, 3, size, size).clone()  # (N, 3, S, S)
+        one = resize(in_channels(read_image(Path(init)), channels, init)[None], size, antialias=True)[0]
+    return one.expand(n, *one.shape).clone()  # (N, C, H, W)
 
 
-def check_starts(init: Tensor, n: int) -> None:
-    """Raise UsageError where a tensor is neither one start, (3, S, S), nor one for each of n tiles, (n, 3, S, S)."""
-    if init.ndim not in (3, 4) or init.shape[-3] != 3 or (init.ndim == 4 and init.shape[0] != n):
-        raise UsageError(f"init: a tensor of {tuple(init.shape)} given; (3, S, S) or ({n}, 3, S, S) is needed")
+def in_channels(photograph: Tensor, channels: int, name: str) -> Tensor:
+    """A photograph (3, H, W) as a network of so many channels takes it: as it is, or in gray as people see it.
+
+    Raises:
+        UsageError: for other channels there is no telling.
+    """
+    if channels == 3:
+        return photograph
+    if channels == 1:
+        return torch.einsum("c,chw->hw", torch.tensor(LUMA, dtype=photograph.dtype), photograph)[None]
+    raise UsageError(
+        f"init: {name!r} given, a picture of three channels; the network takes images of {channels}: noise, "
+        f"noise-per-feature, gray, or from Python a tensor ({channels}, H, W), is allowed"
+    )
+
+
+def check_starts(init: Tensor, n: int, channels: int = 3) -> None:
+    """Raise UsageError where a tensor is neither one start, (C, H, W), nor one for each of n tiles, (n, C, H, W)."""
+    if init.ndim not in (3, 4) or init.shape[-3] != channels or (init.ndim == 4 and init.shape[0] != n):
+        allowed = f"({channels}, S, S) or ({n}, {channels}, S, S)"
+        raise UsageError(f"init: a tensor of {tuple(init.shape)} given; {allowed} is needed")
 
 
 def read_image(path: Path) -> Tensor:
@@ -129,7 +151,7 @@ def blur(images: Tensor, sigma: float) -> Tensor:
     """Gaussian blur with a 3 x 3 kernel, the border reflected.
 
     Args:
-        images: (N, 3, H, W).
+        images: (N, C, H, W).
         sigma: standard deviation, in pixels.
     """
     # on a CPU, a depthwise convolution takes a third of the time in channels last, and gives the same bits
@@ -142,7 +164,7 @@ def resize(images: Tensor, size: int | tuple[int, int], *, antialias: bool = Fal
     """Bilinear resize; images of that size already are given back as they are.
 
     Args:
-        images: (N, 3, H, W).
+        images: (N, C, H, W).
         size: height and width, in pixels, or the side of a square.
         antialias: for photographs that shrink; between octaves the article has none.
     """
@@ -152,6 +174,16 @@ def resize(images: Tensor, size: int | tuple[int, int], *, antialias: bool = Fal
     return F.interpolate(images, size, mode="bilinear", align_corners=False, antialias=antialias)
 
 
-def to_bytes(images: Tensor) -> Tensor:
-    """What is shown of them: clipped to [0, 1], in 256 steps; (N, 3, H, W) to (N, H, W, 3), uint8, on the CPU."""
+def to_bytes(images: Tensor, shown: Sequence[int] = (0, 1, 2)) -> Tensor:
+    """What is shown of them: clipped to [0, 1], in 256 steps.
+
+    Args:
+        images: (N, C, H, W).
+        shown: the channels to show: three as red, green and blue, or one as gray.
+
+    Returns:
+        (N, H, W, 3), uint8, on the CPU.
+    """
+    if tuple(shown) != (0, 1, 2) or images.shape[1] != 3:
+        images = images[:, list(shown)].expand(-1, 3, -1, -1)
     return (images.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu()

@@ -18,7 +18,9 @@ FLAT = 1e-5  # added to the standard deviation that an image is divided by
 
 
 class Maco(Parameterization):
-    """Phases of the image's Fourier coefficients, (N, 3, H, W // 2 + 1), in radians; magnitudes never change.
+    """Phases of the image's Fourier coefficients, (N, C, H, W // 2 + 1), in radians; magnitudes never change.
+
+    Of other than three channels, each has the magnitudes of what is light and dark in photographs.
 
     Args:
         range: of the images; bounded.
@@ -31,11 +33,11 @@ class Maco(Parameterization):
 
     def image(self, parameters: Tensor, size: Size) -> Tensor:
         waves = self.waves(parameters, size)
-        waves = waves / (waves.std((1, 2, 3), keepdim=True) + FLAT)  # (N, 3, H, W), of mean 0
+        waves = waves / (waves.std((1, 2, 3), keepdim=True) + FLAT)  # (N, C, H, W), of mean 0
         return torch.sigmoid(waves if self.color == "rgb" else colors.to_rgb(waves))
 
     def waves(self, parameters: Tensor, size: Size) -> Tensor:
-        """What phases and magnitudes add up to, (N, 3, H, W)."""
+        """What phases and magnitudes add up to, (N, C, H, W)."""
         phases = odd(parameters, size)
         spectrum = torch.polar(self._magnitudes_of(size, phases).expand_as(phases), phases)
         waves: Tensor = torch.fft.irfft2(spectrum, s=size)
@@ -47,7 +49,7 @@ class Maco(Parameterization):
         return torch.angle(torch.fft.rfft2(logits if self.color == "rgb" else colors.from_rgb(logits)))
 
     def noise(self, size: Size, generator: torch.Generator) -> Tensor:
-        return 2 * torch.pi * (torch.rand(3, size[0], size[1] // 2 + 1, generator=generator) - 0.5)
+        return 2 * torch.pi * (torch.rand(self.channels, size[0], size[1] // 2 + 1, generator=generator) - 0.5)
 
     def resized(self, parameters: Tensor, old: Size, new: Size) -> Tensor:
         """Waves that are new have phases of noise, the same for every image: alike, they would make a spot."""
@@ -59,9 +61,10 @@ class Maco(Parameterization):
         return parameters
 
     def _magnitudes_of(self, size: Size, like: Tensor) -> Tensor:
-        """Read once for each size: (3, H, W // 2 + 1)."""
+        """Read once for each size: (3, H, W // 2 + 1), or (1, H, W // 2 + 1) for each of other than three channels."""
         if self._magnitudes is None or self._magnitudes[0] != size:
-            self._magnitudes = size, magnitudes(size, like)
+            found = magnitudes(size, like)
+            self._magnitudes = size, found if self.channels == 3 else found[:1]
         return self._magnitudes[1]
 
 

@@ -28,6 +28,7 @@ class Parameterization(ABC):
     def __init__(self, range: Range, color: Color) -> None:
         self.range: Range = range
         self.color: Color = color
+        self.channels = 3  # of the images; `parameterization_of` says others
 
     @abstractmethod
     def image(self, parameters: Tensor, size: Size) -> Tensor:

@@ -29,9 +29,10 @@ class Pixel(Parameterization):
         return logits if self.color == "rgb" else colors.from_rgb((logits - 0.5) * SLOPE)
 
     def noise(self, size: Size, generator: torch.Generator) -> Tensor:
-        white = torch.randn(1, 3, *size, generator=generator)
+        white = torch.randn(1, self.channels, *size, generator=generator)
         waves = torch.fft.rfft2(white) / frequencies(size, white).clamp_min(1 / max(size))
-        pink = colors.to_rgb(torch.fft.irfft2(waves, s=size))  # (1, 3, H, W), as photographs' spectra and colours fall
+        pink = torch.fft.irfft2(waves, s=size)  # (1, C, H, W), as photographs' spectra fall
+        pink = colors.to_rgb(pink) if self.channels == 3 else pink  # and their colours
         return self.of(self.shown(0.5 + FAINT * pink / pink.std()))[0]
 
     def resized(self, parameters: Tensor, old: Size, new: Size) -> Tensor:

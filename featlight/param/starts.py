@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from featlight.config.inputs.sizes import image_size
 from featlight.config.tile import Tile
 from featlight.param.image import own_seed, starting_images
 from featlight.param.parameterization import Parameterization
@@ -29,7 +30,9 @@ def starting_parameters(
         UsageError: the starting image cannot be read, or the tensor has another shape.
     """
     if not isinstance(init, str) or not init.startswith("noise") or parameterization.range == "unbounded":
-        return parameterization.of(starting_images(init, size[0], seed, list(tiles)))
+        return parameterization.of(
+            starting_images(init, image_size(*size), seed, list(tiles), parameterization.channels)
+        )
     seeds = [own_seed(seed, tile) if init == "noise-per-feature" else seed for tile in tiles]
     drawn = {each: parameterization.noise(size, torch.Generator("cpu").manual_seed(each)) for each in set(seeds)}
     return torch.stack([drawn[each] for each in seeds])

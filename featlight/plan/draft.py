@@ -4,6 +4,7 @@ import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from featlight.config.inputs.sizes import ImageSize, size_key
 from featlight.config.normalization import Named, Normalization
 from featlight.config.schema import Config
 from featlight.errors import UsageError
@@ -27,7 +28,7 @@ class Facts:
     """
 
     network: NetworkInfo
-    shapes: Mapping[int, Mapping[str, tuple[int, ...]]]
+    shapes: Mapping[ImageSize, Mapping[str, tuple[int, ...]]]
     order: Sequence[str]
     normalize: Normalization | Named
     batch_size: int
@@ -75,9 +76,9 @@ def draft(config: Config, known: Plan | None, wanted: Sequence[Planned], facts: 
         return places.get(layer, len(places))
 
     for size, shapes in facts.shapes.items():
-        _refuse_other_shapes(config, plan.layers.get(str(size), {}), shapes)
-        both = plan.layers.get(str(size), {}) | dict(shapes)
-        plan.layers[str(size)] = {layer: both[layer] for layer in sorted(both, key=place)}
+        _refuse_other_shapes(config, plan.layers.get(size_key(size), {}), shapes)
+        both = plan.layers.get(size_key(size), {}) | dict(shapes)
+        plan.layers[size_key(size)] = {layer: both[layer] for layer in sorted(both, key=place)}
     plan.add(wanted)
     plan.figure = config.figure
     return plan

@@ -4,10 +4,12 @@ import json
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import groupby
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
+from featlight.config.inputs.channels import MOST as MOST_CHANNELS
+from featlight.config.inputs.sizes import size_key
 from featlight.config.schema import Figure
 from featlight.config.settings import Settings, digest
 from featlight.config.tile import Tile
@@ -25,6 +27,7 @@ class NetworkInfo(BaseModel):
         model: the name that it was loaded by.
         weights: in words, as in "IMAGENET1K_V1".
         sha256: of its structure and all its tensors.
+        in_channels: of the images that it takes.
         asked: the weights as the config asked for them.
         file: that its weights were read from; None where no file holds them.
         file_sha256: of that file.
@@ -36,6 +39,7 @@ class NetworkInfo(BaseModel):
     weights: str
     sha256: str
     asked: str
+    in_channels: Annotated[int, Field(ge=1, le=MOST_CHANNELS)] = 3
     file: str | None = None
     file_sha256: str | None = None
 
@@ -122,8 +126,8 @@ class Plan:
         threads: CPU threads of each worker.
         versions: of what the images depend on, by package.
         settings: by variant, how its tiles are made, settled.
-        layers: by the first octave's size (px) and name, the shape (C, H, W) or (C,) of an output; layers in the
-            network's order.
+        layers: by the first octave's size (`128`, `96x128`) and name, the shape (C, H, W) or (C,) of an output;
+            layers in the network's order.
         tiles: every tile that was ever asked for, in the order of asking.
         chunks: indices into `tiles`.
         figure: what to draw besides the atlas; None for nothing.
@@ -181,7 +185,7 @@ class Plan:
 
     def layers_of(self, variant: str) -> Mapping[str, tuple[int, ...]]:
         """By name, what `shape` says of each layer, in the network's order."""
-        return self.layers[str(self.settings[variant].recipe.first_size)]
+        return self.layers[size_key(self.settings[variant].recipe.first_size)]
 
     @property
     def folders(self) -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
+from featlight.config.inputs.sizes import size_key
 from featlight.config.recipe import LARGEST_SIZE
 from featlight.config.schema import Figure
 from featlight.config.settings import Settings
@@ -124,7 +125,7 @@ def _tiles(file: _PlanFile) -> list[Planned]:
             raise ValueError(f"tiles: {planned.tile.name[:60]!r}... is no name")
         if len(planned.title) > LONGEST_NAME:
             raise ValueError(f"tiles: {planned.title[:60]!r}... is no title")
-        size = str(file.fingerprints[planned.variant].recipe.first_size)
+        size = size_key(file.fingerprints[planned.variant].recipe.first_size)
         layers = RememberedLayers(file.layers.get(size, {}))
         for term in planned.tile.terms:
             try:

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from featlight.config.choice.features import Features, Sample
 from featlight.config.choice.patterns import is_pattern, matching
+from featlight.config.inputs.sizes import ImageSize
 from featlight.config.schema import Config
 from featlight.config.settings import Settings
 from featlight.config.tile import CLASS, MOST_TILES, Index, Region, Term, Tile, feature_tile, folder_names
@@ -77,7 +78,7 @@ def named_layers(
 
 def wanted_tiles(
     config: Config,
-    surveys: Mapping[int, Layers],
+    surveys: Mapping[ImageSize, Layers],
     name: str,
     folders: Mapping[str, str] | None = None,
     titles: Mapping[str, Sequence[str]] | None = None,
@@ -86,7 +87,7 @@ def wanted_tiles(
 
     Args:
         config: settled; its layers by name.
-        surveys: of the network, by image size in pixels, one for each recipe's first octave.
+        surveys: of the network, by image size, one for each recipe's first octave.
         name: of the network, for messages.
         folders: by layer, those that a run has given their tiles already.
         titles: by layer, what its features are called, where they have names.

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from featlight.analysis.image_metrics import similarity
 from featlight.analysis.localization import Marked, active, changed, label, pixels
+from featlight.config.inputs.sizes import image_size, size_words
 from featlight.config.schema import Figure
 from featlight.drawing.animation import encode_animation, octave_frames
 from featlight.drawing.outline import OUTLINES, draw_heat
@@ -137,7 +138,7 @@ class _Drawing:
             row: dict[str, Any] = {"tile": planned.tile.name, "variant": planned.variant, "status": record["status"]}
             row = {column: cell_text(words) for column, words in row.items()}
             row |= {key: record[key] for key in FROM_RECORDS}  # type: ignore[literal-required]
-            row["size"] = image.shape[-1]
+            row["size"] = size_words(image_size(*image.shape[-2:]))
             reference = first.setdefault(planned.tile.name, image)
             if reference is not image:
                 row["similarity"] = f"{_similarity(reference, image):.4f}"
@@ -199,5 +200,6 @@ def _outlined(cell: Cell, place: Marked | None) -> Cell:
 
 
 def _similarity(first: Tensor, second: Tensor) -> float:
-    size = min(first.shape[-1], second.shape[-1])
+    sizes = [(each.shape[-2], each.shape[-1]) for each in (first, second)]
+    size = min(sizes, key=lambda sides: sides[0] * sides[1])
     return similarity(resize(first, size, antialias=True), resize(second, size, antialias=True)).item()

@@ -27,7 +27,7 @@ CURVE_POINTS = 60
 def records_of(result: ChunkResult, plan: Plan) -> Iterator[tuple[int, TileRecord]]:
     """One record for each tile of a chunk, padding left out, beside the tile's place in the batch."""
     chunk = result.chunk
-    shown = result.pictures[: len(chunk.tiles)].permute(0, 3, 1, 2).double() / 255  # (N, 3, S, S)
+    shown = result.pictures[: len(chunk.tiles)].permute(0, 3, 1, 2).double() / 255  # (N, 3, H, W)
     variation, fine = total_variation(shown), high_frequency_share(shown)
     finite = torch.isfinite(result.images).flatten(1).all(1) & torch.isfinite(result.activation).all(0)
     for i, tile in enumerate(chunk.tiles):

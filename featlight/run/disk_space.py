@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from featlight.analysis.neighbors import neighbours_kept
+from featlight.config.inputs.sizes import pixels_of
 from featlight.config.schema import Extra
 from featlight.console import format_bytes
 from featlight.drawing.sprite_sheet import sprite_side
@@ -54,14 +55,14 @@ def expected_bytes(
             continue
         settings = plan.settings[section.variant]
         octave_sizes = [octave.size for octave in settings.recipe.octaves]
-        png, pixels = pngs[section.variant], octave_sizes[-1] ** 2
+        png, pixels = pngs[section.variant], pixels_of(octave_sizes[-1])
         features = plan.shape(section.variant, mine[0].tile.terms[0].output)[0]
         each = 2 * png + 2 * 4 * features + WORDS  # the atlas and the layer's vectors hold each tile once more
         each += SPRITE_SHARE * sprite_side(len(section.tiles)) ** 2 + 4 * neighbours_kept(len(section.tiles))
         if settings.recipe.keeps_alpha:  # and the small tiles without it
             each += PNG_SHARE * pixels + SPRITE_SHARE * sprite_side(len(section.tiles)) ** 2
         if "floats" in extras:
-            each += 3 * pixels * (8 if settings.precision == "fp64" else 4)
+            each += plan.network.in_channels * pixels * (8 if settings.precision == "fp64" else 4)
         points = min(MOST_POINTS, len(section.tiles))
         each += (POINT * features + SPRITE_SHARE * square(points)[1] ** 2) * points / len(section.tiles)
         total += each * len(mine)
@@ -85,7 +86,7 @@ def _tile_bytes(plan: Plan, there: Mapping[str, TileRecord], variant: str) -> fl
     ]
     if len(sizes) >= ENOUGH:
         return float(sum(sizes) / len(sizes))
-    return float(3 * plan.settings[variant].recipe.final_size ** 2 * PNG_SHARE)
+    return float(3 * pixels_of(plan.settings[variant].recipe.final_size) * PNG_SHARE)
 
 
 def free_bytes(folder: Path) -> int:

@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 
+from featlight.config.inputs.channels import shown_channels
 from featlight.config.schema import Config
 from featlight.console import format_bytes
 from featlight.engine.device import repeatable
@@ -67,7 +68,15 @@ def _chunk_seconds(job: Job, chunk: Chunk) -> float:
     network = job.network.at(chunk.layers, chunk.features)
     tiles = [chunk.tiles[0]] * job.plan.batch_size
     maps = job.first_maps[recipe.first_size]
-    painting = painting_of(recipe, [0] * len(tiles), job.device, has_place=has_place(maps, chunk.layers))
+    painting = painting_of(
+        recipe,
+        [0] * len(tiles),
+        job.device,
+        has_place=has_place(maps, chunk.layers),
+        channels=job.network.in_channels,
+        views=job.network.views(chunk.layers),
+    )
+    shown = shown_channels(job.config.show_channels, job.network.in_channels)
     views = [tile for tile in tiles for _ in range(painting.views.boxes)]
     objective = Objective(views, chunk.settings.metric, chunk.settings.target, maps)
     opening = [settings for settings in recipe.steps() if settings.opens_octave]
@@ -79,6 +88,6 @@ def _chunk_seconds(job: Job, chunk: Chunk) -> float:
             if number == 1:
                 started = time.perf_counter()
             parameters, state, _ = step(parameters, state, settings, network, objective, painting)
-        to_bytes(painting.parameterization.image(parameters, settings.size))  # waits for the device
+        to_bytes(painting.parameterization.image(parameters, settings.size), shown)  # waits for the device
         total += (time.perf_counter() - started) / TIMED_STEPS * octave.steps
     return total

@@ -23,7 +23,7 @@ def make_in_memory(
         quiet: whether to say nothing.
 
     Returns:
-        Images (3, H, W), unclipped, on the CPU; transparencies (H, W), uint8, of those that have any; and records,
+        Images (C, H, W), unclipped, on the CPU; transparencies (H, W), uint8, of those that have any; and records,
         all by file.
     """
     images: dict[str, Tensor] = {}

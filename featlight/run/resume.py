@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from featlight.config.inputs.sizes import size_key
 from featlight.config.recipe import NAMED_STARTS
 from featlight.config.schema import Config
 from featlight.plan.fingerprint import file_sha256, refuse_other, settle
@@ -58,7 +59,7 @@ def _same_weights(config: Config, plan: Plan) -> bool:
 
 def _wanted(config: Config, plan: Plan) -> list[Planned] | None:
     sizes = {settings.recipe.first_size for settings in config.settings.values()}
-    layers = {size: RememberedLayers(plan.layers.get(str(size), {})) for size in sizes}
+    layers = {size: RememberedLayers(plan.layers.get(size_key(size), {})) for size in sizes}
     try:
         return wanted_tiles(config, layers, config.model, plan.folders)
     except KeyError:

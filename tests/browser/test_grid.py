@@ -2,12 +2,15 @@
 
 import io
 import shutil
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from featlight.config.recipe import Octave, Recipe
+from featlight.report.build import render
 from tests.browser.window import (
     DEAD,
     FAILED,
@@ -21,8 +24,9 @@ from tests.browser.window import (
     opened,
     pixel,
     settle,
+    shows,
 )
-from tests.made_up import activation, color
+from tests.made_up import activation, color, made_up_run
 
 pytestmark = pytest.mark.browser
 
@@ -226,6 +230,21 @@ def test_ten_thousand_tiles(page, many):
     assert [int(key[-5:]) for key in labels(page)] == sorted(
         range(10_000), key=lambda i: (-activation(i) if i % 8 else 0.0, i)
     )
+
+
+def test_a_tile_that_is_no_square_keeps_its_shape(page, tmp_path):
+    tall = Recipe((Octave((30, 10), 4, (0.4, 0.3)), Octave((60, 20), 3, (0.3, 0.1))), gradient="rms")
+    picture = partial(Image.new, "RGB", (20, 60))
+    store = made_up_run(tmp_path / "tall", {"Mixed_4a": 4}, picture=lambda i: picture(color(i)), recipe=tall)
+    render(store, store.plan())
+    opened(page, tmp_path / "tall")
+    for zoom in (0.2, 1):  # from a sheet of small tiles, and the tile itself
+        page.evaluate(f"Featlight.app.grid.zoom({zoom})")
+        settle(page)
+        for across in (0.4, 0.5, 0.6):
+            assert shows(page, 1, color(1), across=across)
+        for across in (0.2, 0.8):
+            assert shows(page, 1, PAPER["light"], across=across)
 
 
 def test_the_network_is_a_list_of_layers_with_their_best_tiles(page, runs):

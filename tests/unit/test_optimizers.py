@@ -13,9 +13,9 @@ from featlight.optimizers import NEW, RULES, ImageOptimizer, held, moved_by
 SIZE = (12, 10)
 
 
-def gradients(steps, count=2, size=SIZE):
+def gradients(steps, count=2, size=SIZE, channels=3):
     generator = torch.Generator().manual_seed(3)
-    return torch.randn(steps, count, 3, *size, generator=generator, dtype=torch.float64)
+    return torch.randn(steps, count, channels, *size, generator=generator, dtype=torch.float64)
 
 
 def run(rule, start, steps, lr=0.1):
@@ -45,9 +45,9 @@ def test_a_rule_moves_as_torchs_own(name, theirs):
 
 
 def literal_spectral(images, steps, lr, exponent, beta1, beta2, contrast, pull, bound=0.0, floor=0.0):
-    """One image (3, H, W) in numpy, ring by ring."""
+    """One image (C, H, W) in numpy, ring by ring; of other than three channels, each is independent as it is."""
     root = np.array([[0.26, 0.09, 0.02], [0.27, 0, -0.05], [0.27, -0.09, 0.03]])
-    colors = root / np.linalg.norm(root, axis=0).max()
+    colors = root / np.linalg.norm(root, axis=0).max() if len(images) == 3 else np.eye(len(images))
     height, width = images.shape[1:]
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
     low = 1 / max(height, width)
@@ -74,10 +74,10 @@ def literal_spectral(images, steps, lr, exponent, beta1, beta2, contrast, pull, 
 
 
 @pytest.mark.parametrize("contrast", [0.0, 0.1, 0.3])
-@pytest.mark.parametrize("size", [(12, 10), (9, 9)])
-def test_the_spectral_step_is_its_formula(size, contrast):
-    steps = gradients(6, size=size)
-    start = 0.5 + 0.05 * gradients(1, size=size)[0]
+@pytest.mark.parametrize(("size", "channels"), [((12, 10), 3), ((9, 9), 3), ((8, 12), 1), ((9, 8), 5)])
+def test_the_spectral_step_is_its_formula(size, channels, contrast):
+    steps = gradients(6, size=size, channels=channels)
+    start = 0.5 + 0.05 * gradients(1, size=size, channels=channels)[0]
     constants = {"exponent": 0.8, "beta1": 0.7, "beta2": 0.95, "contrast": contrast, "pull": 0.2}
     constants |= {"bound": 0.55 * contrast, "floor": contrast / 2}
     ours = run(Optimizer("spectral", **constants), start, steps)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from torch import nn
 
+from featlight.config.inputs.sizes import ImageSize, both_sides
 from featlight.config.settings import Channels, PrefixTokens
 from featlight.config.tile import CLASS
 from featlight.models.dimensions import FIRST, by_movement, by_ones
@@ -47,7 +48,7 @@ class Meaning:
     def __init__(
         self,
         network: nn.Module,
-        passes: Mapping[int, Mapping[str, Seen]],
+        passes: Mapping[ImageSize, Mapping[str, Seen]],
         channels: Channels,
         prefix_tokens: PrefixTokens,
     ) -> None:
@@ -60,7 +61,7 @@ class Meaning:
         self._alike = {size: self._shapes_at(size) for size in passes}
         self._maps = {size: dict(self._maps_at(size)) for size in passes}
 
-    def is_open(self, size: int, name: str) -> bool:
+    def is_open(self, size: ImageSize, name: str) -> bool:
         """Whether a further size may tell more."""
         seen = self._passes[size][name]
         if not seen.has_dimensions:
@@ -69,7 +70,7 @@ class Meaning:
             return self._channels == "auto"
         return len(seen.output) == 3 and (len(self._passes) == 1 or self._grid(size, name) is None)
 
-    def layers(self, size: int) -> Iterator[Layer]:
+    def layers(self, size: ImageSize) -> Iterator[Layer]:
         """All that was seen at a size, the class tokens of layers as layers of their own."""
         for name, seen in self._passes[size].items():
             layer = self._layer(size, name, seen)
@@ -80,7 +81,7 @@ class Meaning:
                 shape = (layer.features, 1, 1)
                 yield Layer(name + CLASS, shape, layer.calls, layer.dimension, None, layer.kind, layer.part, chosen)
 
-    def _layer(self, size: int, name: str, seen: Seen) -> Layer:
+    def _layer(self, size: ImageSize, name: str, seen: Seen) -> Layer:
         calls, kind, part, shape = seen.calls, seen.module, seen.part, seen.output
         if not seen.has_dimensions:
             shape = shape if seen.refusal is not None else shape[1:]
@@ -110,19 +111,19 @@ class Meaning:
         tokens = Tokens(others[0], grid.prefix, self._has_class and grid.prefix > 0)
         return Layer(name, (shape[dimension], *grid.sizes[0]), calls, dimension, kind=kind, part=part, tokens=tokens)
 
-    def _dimension(self, size: int, name: str) -> int | None:
+    def _dimension(self, size: ImageSize, name: str) -> int | None:
         """Where the feature stands in a layer's output; None where nothing tells."""
         if self._channels != "auto":
             return FIRST if self._channels == "first" else len(self._passes[size][name].output) - 1
         return self._known(size, name)
 
-    def _known(self, size: int, name: str) -> int | None:
+    def _known(self, size: ImageSize, name: str) -> int | None:
         """As the module itself tells, or another that gives the very same shape."""
         told = self._told_of(size, name)
         alike = self._alike[size].get(self._passes[size][name].output, set())
         return next(iter(alike)) if told is None and len(alike) == 1 else told
 
-    def _shapes_at(self, size: int) -> dict[tuple[int, ...], set[int]]:
+    def _shapes_at(self, size: ImageSize) -> dict[tuple[int, ...], set[int]]:
         """Shapes of outputs that are not as wide in another dimension as in their feature's, and where that stands."""
         found: dict[tuple[int, ...], set[int]] = {}
         for name, seen in self._passes[size].items():
@@ -131,7 +132,7 @@ class Meaning:
                 found.setdefault(seen.output, set()).add(dimension)
         return found
 
-    def _told_of(self, size: int, name: str) -> int | None:
+    def _told_of(self, size: ImageSize, name: str) -> int | None:
         here = self._passes[size][name]
         if here.kind is not None:
             return here.kind
@@ -141,14 +142,14 @@ class Meaning:
             return moved.pop()
         return here.flow or here.taker or by_ones(here.output)
 
-    def _maps_at(self, size: int) -> Iterator[tuple[str, MapSize]]:
+    def _maps_at(self, size: ImageSize) -> Iterator[tuple[str, MapSize]]:
         for name, seen in self._passes[size].items():
             dimension = self._known(size, name) if seen.has_dimensions and len(seen.output) == 4 else None
             if dimension is not None:
                 height, width = (seen.output[other] for other in range(1, 4) if other != dimension)
                 yield name, (height, width)
 
-    def _grid(self, size: int, name: str) -> Grid | None:
+    def _grid(self, size: ImageSize, name: str) -> Grid | None:
         """Of a layer's tokens, at this size and all others at which they were seen."""
         sizes = [size, *(other for other in self._passes if other != size and self._is_like(size, other, name))]
         counts = []
@@ -159,12 +160,12 @@ class Meaning:
         return grid_of(
             counts,
             [self._maps[each] for each in sizes],
-            [(each, each) for each in sizes],
+            [both_sides(each) for each in sizes],
             declared_prefix(self._network, module),
             self._told,
         )
 
-    def _is_like(self, size: int, other: int, name: str) -> bool:
+    def _is_like(self, size: ImageSize, other: ImageSize, name: str) -> bool:
         theirs = self._passes[other].get(name)
         if theirs is None or theirs.refusal is not None:
             return False

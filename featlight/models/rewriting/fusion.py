@@ -34,7 +34,7 @@ def find_folds(network: nn.Module, images: Sequence[Tensor]) -> list[Fold]:
 
     Args:
         network: in eval mode.
-        images: to run, (N, 3, S, S) of every size; the network may write into them.
+        images: to run, (N, C, H, W) of every size; the network may write into them.
 
     Returns:
         None of them where the folds, all together, would change an output of the network.

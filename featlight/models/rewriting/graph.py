@@ -74,7 +74,7 @@ def count_channels(graph: fx.GraphModule, images: Tensor) -> None:
 
     Args:
         graph: to look into.
-        images: to run, (N, 3, S, S).
+        images: to run, (N, C, H, W).
     """
     _Channels(graph).run(images)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from featlight.config.inputs.sizes import ImageSize, size_words
 from featlight.drawing.rows import Row, draw_rows
 from featlight.drawing.sheet import Cell
 from featlight.plan.plan import OCTAVE_PICTURE
@@ -44,7 +45,7 @@ class Mosaic:
 
 
 def draw_evolution(
-    folder: RunFolder, tiles: Mapping[str, Sequence[Path]], sizes: Sequence[int], title: str
+    folder: RunFolder, tiles: Mapping[str, Sequence[Path]], sizes: Sequence[ImageSize], title: str
 ) -> Image.Image:
     """A row for each tile, from the end of its first octave to that of its last.
 
@@ -57,4 +58,4 @@ def draw_evolution(
     rows = [
         Row(label, [Cell("", partial(read_picture, folder, path)) for path in paths]) for label, paths in tiles.items()
     ]
-    return draw_rows(rows, title=title, columns=[f"{size} px" for size in sizes], tile=OCTAVE_PICTURE)
+    return draw_rows(rows, title=title, columns=[f"{size_words(size)} px" for size in sizes], tile=OCTAVE_PICTURE)

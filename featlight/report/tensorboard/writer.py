@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from featlight.config.describe import facts
+from featlight.config.inputs.sizes import both_sides
 from featlight.image_io import encode_jpeg
 from featlight.plan.plan import Plan, Planned
 from featlight.report.sections import Section, sections
@@ -253,9 +254,10 @@ def _curves(records: Iterable[TileRecord]) -> list[list[tuple[int, float]]]:
 
 
 def _sizes(plan: Plan, variant: str) -> list[int]:
-    """The side of the images before each step, in pixels, and after the last one."""
+    """The longer side of the images before each step, in pixels, and after the last one."""
     recipe = plan.settings[variant].recipe
-    return [octave.size for octave in recipe.octaves for _ in range(octave.steps)] + [recipe.final_size]
+    sides = [max(both_sides(octave.size)) for octave in recipe.octaves]
+    return [s for s, octave in zip(sides, recipe.octaves, strict=True) for _ in range(octave.steps)] + sides[-1:]
 
 
 def _charts(layers: Sequence[Section], tags: Collection[str]) -> dict[str, dict[str, list[Any]]]:

@@ -15,6 +15,7 @@ import numpy as np
 
 from featlight.analysis.neighbors import nearest_tiles
 from featlight.config.describe import facts, label, octave_rows
+from featlight.config.inputs.sizes import fitted, size_words
 from featlight.config.settings import SHARED, Settings
 from featlight.drawing.sprite_sheet import COLUMNS, PER_SHEET, sprite_side
 from featlight.plan.plan import Plan
@@ -77,6 +78,7 @@ def columns(plan: Plan, atlas: Atlas) -> dict[str, Any]:
         "start": numbers("activation_start"),
         "end": numbers("activation_end"),
         "gradient": numbers("gradient_norm"),
+        "aspect": fitted(plan.settings[section.variant].recipe.final_size, sprite_side(len(section.tiles))),
         "side": sprite_side(len(section.tiles)),
         "across": COLUMNS,
         "perSheet": PER_SHEET,
@@ -98,7 +100,7 @@ def _settings(settings: Settings) -> dict[str, Any]:
     words = facts(settings)
     shared = {key: words.pop(key) for key in SHARED}
     return {
-        "octaves": [{"size": octave.size, "steps": octave.steps} for octave in settings.recipe.octaves],
+        "octaves": [{"size": size_words(octave.size), "steps": octave.steps} for octave in settings.recipe.octaves],
         "table": octave_rows(settings.recipe),
         "own": [(label(key), value) for key, value in words.items() if key != "octaves"],
         "shared": [(label(key), value) for key, value in shared.items() if key not in ("model", "weights")],

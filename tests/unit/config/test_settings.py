@@ -27,6 +27,8 @@ LATER = {
     "channels": "last",
     "prefix_tokens": 1,
     "tokens": "class",
+    "in_channels": 4,
+    "show_channels": (3, 2, 1),
 }  # settings that runs of the first form did not have: left out where they are as usual
 
 

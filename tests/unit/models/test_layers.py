@@ -263,9 +263,10 @@ def test_a_batch_norm_that_mixes_images_is_refused(small_recipe):
 
 
 def test_a_layer_that_a_later_octave_breaks_is_refused_before_any_step(small_recipe):
-    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 30 * 30, 5))
-    with pytest.raises(UsageError, match="layer '2' in Sequential gives nothing at 40 x 40 px: RuntimeError"):
-        featlight.visualize(network, "2", recipe=small_recipe, progress=False)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 5, 35))
+    shrinking = featlight.Recipe(small_recipe.octaves[::-1])
+    with pytest.raises(UsageError, match="layer '1' in Sequential gives nothing at 32 x 32 px: RuntimeError"):
+        featlight.visualize(network, "1", recipe=shrinking, progress=False)
 
 
 def test_images_do_not_hang_on_the_callers_torch_settings(small_recipe):

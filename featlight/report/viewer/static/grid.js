@@ -53,7 +53,7 @@ window.Featlight = window.Featlight || {};
       this.index = Math.max(0, this.tiles.indexOf(before));
       this.hover = -1;
       this.arrange();
-      scrollBy(0, Math.min(0, -this.offset())); // a new order is read from its start
+      scrollBy(0, Math.floor(Math.min(0, -this.offset()))); // a new order is read from its start; scrolling is by whole pixels
       if (document.activeElement === this.host) this.announce();
     }
 

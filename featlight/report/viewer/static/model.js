@@ -17,7 +17,8 @@
  * @property {?number} gradient norm at the first step
  *
  * @typedef {Object} Group      of one layer and variant, as `data.py` writes it (`shape`: [C, H, W] or [C] of the layer's
- *                             output, null for named tiles), with `tiles: Tile[]`, the sheets' `addresses`,
+ *                             output, null for named tiles; `aspect`: height and width of a small tile, in pixels of its sheet,
+ *                             within a square of `side`), with `tiles: Tile[]`, the sheets' `addresses`,
  *                             and `plainAddresses` of those without transparency; null where tiles have none
  * @typedef {Object} Run        as `data.py` writes it, with `base: URL of its folder`, `tiles: Map<key, Tile>`
  *                             and `suffix` of the tiles' files

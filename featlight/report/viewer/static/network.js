@@ -50,7 +50,7 @@ window.Featlight = window.Featlight || {};
   /** A tile out of its sheet. */
   function picture({ group, place }) {
     const element = make("span");
-    const { across, perSheet, tiles } = group;
+    const { across, perSheet, tiles, side, aspect: [high, wide] } = group;
     const [sheet, i] = [Math.floor(place / perSheet), place % perSheet];
     const rows = Math.ceil(Math.min(perSheet, tiles.length - sheet * perSheet) / across);
     const [column, row] = [i % across, Math.floor(i / across)];
@@ -58,6 +58,8 @@ window.Featlight = window.Featlight || {};
     element.style.backgroundImage = `url("${group.addresses[sheet]}")`;
     element.style.backgroundSize = `${100 * across}% ${100 * rows}%`;
     element.style.backgroundPosition = `${at(column, across)} ${at(row, rows)}`;
+    const [above, beside] = [(side - high) / 2, (side - wide) / 2].map((away) => `${(100 * away) / side}%`);
+    element.style.clipPath = `inset(${above} ${beside})`; // a tile that is no square stands in the middle of its place
     return element;
   }
 

@@ -38,19 +38,19 @@ window.Featlight = window.Featlight || {};
     }
 
     /** Lay what was drawn on white: turned over, it is darkened by its transparency, and turned back. */
-    lay(context, alpha, x, y, size) {
+    lay(context, alpha, x, y, width, height) {
       context.fillStyle = "#fff";
       context.globalCompositeOperation = "difference";
-      context.fillRect(x, y, size, size);
+      context.fillRect(x, y, width, height);
       context.globalCompositeOperation = "multiply";
-      context.drawImage(alpha, x, y, size, size);
+      context.drawImage(alpha, x, y, width, height);
       context.globalCompositeOperation = "difference";
-      context.fillRect(x, y, size, size);
+      context.fillRect(x, y, width, height);
       context.globalCompositeOperation = "source-over";
     }
 
     /**
-     * Draw a tile.
+     * Draw a tile, all of it, in the middle of a square.
      * @param {CanvasRenderingContext2D} context
      * @param {Tile} tile
      * @param {number} size     in CSS pixels
@@ -60,21 +60,25 @@ window.Featlight = window.Featlight || {};
      */
     draw(context, tile, x, y, size, sharp, plain) {
       const { group, place } = tile;
+      const { side, across, aspect: [high, wide] } = group;
+      const [width, height] = [(size * wide) / side, (size * high) / side];
+      const [left, top] = [x + (size - width) / 2, y + (size - height) / 2];
       const full = sharp ? this.fullPicture(Featlight.model.address(tile)) : null;
       // a dead tile is opaque: nothing pulled at it
       const wanted = sharp && !plain && tile.status === "ok" ? Featlight.model.alphaAddress(tile) : null;
       const alpha = wanted ? this.fullPicture(wanted) : null;
       if (full && (alpha || !wanted)) {
-        context.drawImage(full, x, y, size, size);
-        if (alpha) this.lay(context, alpha, x, y, size);
+        context.drawImage(full, left, top, width, height);
+        if (alpha) this.lay(context, alpha, left, top, width, height);
         return true;
       }
       const addresses = plain && group.plainAddresses ? group.plainAddresses : group.addresses;
       const sheet = this.picture(this.sheets, addresses[Math.floor(place / group.perSheet)]);
       if (!sheet) return false;
       const i = place % group.perSheet;
-      const { side, across } = group;
-      context.drawImage(sheet, (i % across) * side, Math.floor(i / across) * side, side, side, x, y, size, size);
+      const column = (i % across) * side + Math.floor((side - wide) / 2);
+      const row = Math.floor(i / across) * side + Math.floor((side - high) / 2);
+      context.drawImage(sheet, column, row, wide, high, left, top, width, height);
       return true;
     }
   }

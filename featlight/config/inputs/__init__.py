@@ -1,0 +1,1 @@
+"""What images are, in words: their sizes, and their channels as people see them."""

@@ -1,0 +1,149 @@
+"""Runs whose images are no squares, or have other channels than three, from the network to what people look at."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+import featlight
+from featlight.cli.main import main
+from featlight.image_io import decode_png
+from featlight.store.store import Store
+
+NETWORK = """
+import torch
+from torch import nn
+
+def build(channels):
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(channels, 6, 3, stride=2), nn.ReLU(), nn.Conv2d(6, 5, 3))
+
+def five():
+    return build(5)
+
+def gray():
+    return build(1)
+"""
+CONFIG = {
+    "model": "bands:five",
+    "layer": ["2"],
+    "features": "0-2",
+    "batch_size": 4,
+    "recipe": {
+        "base": "natural",
+        "octaves": [
+            {"size": [24, 40], "steps": 3, "lr": [0.1, 0.05], "sigma": [1.0, 0.5]},
+            {"size": [30, 50], "steps": 2, "lr": [0.05, 0.02], "sigma": [0.8, 0.4]},
+        ],
+    },
+    "keep_octaves": True,
+    "float_images": True,
+    "out": "run",
+}
+
+
+def run(*flags, **changes):
+    Path("bands.py").write_text(NETWORK)
+    Path("wide.yaml").write_text(yaml.safe_dump(CONFIG | changes))
+    return main(["--config", "wide.yaml", *flags])
+
+
+def test_five_channels_are_shown_as_the_chosen_bands_and_kept_whole():
+    assert run("--show-channels", "3,2,0", "--normalize", "{mean: [0.1, 0.2, 0.3, 0.4, 0.5], std: [0.5]}") == 2
+    normalize = "{mean: [0.1, 0.2, 0.3, 0.4, 0.5], std: [0.5, 0.4, 0.5, 0.4, 0.5]}"
+    flags = ["--show-channels", "3,2,0", "--normalize", normalize]
+    assert run(*flags) == 0
+    result = featlight.open_run("run")
+    assert result.images.shape == (3, 5, 30, 50)
+    for image, planned in zip(result.images, result.tiles, strict=True):
+        tile = np.asarray(decode_png((Path("run") / planned.file).read_bytes()))
+        assert np.array_equal(tile, (image[[3, 2, 0]] * 255).round().byte().permute(1, 2, 0).numpy())
+    assert np.asarray(result.show()).std() > 0
+    plan = Store(Path("run")).plan()
+    assert plan.network.in_channels == 5
+    assert plan.layers == {"24x40": {"2": (5, 9, 17)}, "30x50": {"2": (5, 12, 22)}}
+    (settings,) = json.loads(Path("run/plan.json").read_text())["fingerprints"].values()
+    assert settings["show_channels"] == [3, 2, 0]
+    assert [octave["size"] for octave in settings["recipe"]["octaves"]] == [[24, 40], [30, 50]]
+    before = {path: path.read_bytes() for path in Path("run/tiles").rglob("*.png")}
+    assert run(*flags, "--features", "0-4") == 0  # goes on
+    assert {path: path.read_bytes() for path in before} == before
+    assert main(["verify", "--out", "run"]) == 0
+    assert run(*flags, "--show-channels", "0") == 2  # other pictures
+
+
+def test_one_channel_is_gray_everywhere(capsys):
+    assert run("--model", "bands:gray", "--recipe", "maco", "--set", "recipe.octaves.0.size=[32, 20]") == 0
+    for name in ("tiles/2/00001.png", "octaves/2/00001.1.png"):
+        with Image.open(Path("run") / name) as image:
+            levels = np.asarray(image.convert("RGB"), np.int32)
+        assert np.ptp(levels, axis=2).max() == 0
+        assert levels.std() > 0
+        assert levels.shape[:2] == ((32, 20) if name.startswith("tiles") else (96, 60))
+    assert featlight.open_run("run").alphas.shape == (3, 32, 20)
+    assert run("--model", "bands:gray", "--list-layers") == 0
+    assert "bands:gray at 24 x 40 px" in capsys.readouterr().out
+
+
+def test_a_photograph_is_a_start_in_gray():
+    Image.fromarray(np.uint8(np.random.default_rng(0).integers(0, 256, (30, 50, 3)))).save("photo.png")
+    still = [{"size": [30, 50], "steps": 1, "lr": [0.0, 0.0]}]
+    recipe = featlight.Recipe([featlight.Octave(**octave) for octave in still])
+    network = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3))
+    image = featlight.visualize(network, "0", [0], recipe=recipe, init="photo.png", progress=False).images[0, 0]
+    theirs = np.asarray(Image.open("photo.png").convert("L"), np.float32) / 255
+    assert abs(image.numpy() - theirs).max() < 1.01 / 255  # Pillow rounds
+
+
+def test_what_is_drawn_keeps_the_shape(capsys):
+    assert run() == 0
+    assert main(["export", "--out", "run", "--poster", "poster.png", "--paper", "A4", "--dpi", "50"]) == 0
+    sprites = np.asarray(Image.open("run/assets/tiles/2/00.jpg").convert("RGB"), np.int32)
+    place = sprites[:96, :96]
+    assert abs(place[:16] - 128).max() <= 2  # nothing above and below a tile of 58 x 96
+    assert abs(place[-16:] - 128).max() <= 2
+    tile = Image.open("run/tiles/2/00000.png").resize((96, 58), Image.Resampling.LANCZOS)
+    assert abs(place[20:76] - np.asarray(tile)[1:57]).mean() < 12  # a JPEG
+    page = Path("run/assets/data.js").read_text()
+    assert '"aspect":[58,96]' in page
+    assert '"size":"24 x 40"' in page
+    lines = ["--region", "prefix", "--index", "all", "--features", "0", "--out", "grown"]
+    small = [{"size": [9, 11], "steps": 1, "lr": [0.1, 0.1]}]
+    figure = {"kind": "growth", "mark": True}
+    assert run(*lines, figure=figure, recipe={"octaves": small}) == 0
+    frames = Image.open(io.BytesIO(Path("grown/figures/growth-2-0.webp").read_bytes()))
+    assert frames.n_frames == 2 * 3
+    assert run("--out", "steps", figure={"kind": "octaves"}) == 0
+    assert Path("steps/figures/octaves-2-00001.webp").is_file()
+
+
+@pytest.mark.parametrize("size", [[40, 40], 40])
+def test_a_square_is_the_same_however_it_is_said(size):
+    octave = {"size": size, "steps": 1, "lr": [0.1, 0.1]}
+    config = {"model": "tiny_inception", "layer": ["Mixed_4a"], "features": "0"}
+    assert run(recipe={"octaves": [octave]}, **config) == 0
+    (settings,) = json.loads(Path("run/plan.json").read_text())["fingerprints"].values()
+    assert settings["recipe"]["octaves"][0]["size"] == 40
+    assert not {"in_channels", "show_channels"} & settings.keys()
+
+
+@pytest.mark.parametrize(
+    ("size", "line"),
+    [
+        ("[40]", "[40] given; a side, or [height, width], in pixels, is needed"),
+        ("[40, 1]", "40 x 1 pixels given; an image needs at least 2, 8192 at most"),
+        ("[40, 4.5]", "[40, 4.5] given; a side, or [height, width]"),
+        ("big", "'big' given"),
+    ],
+)
+def test_a_size_that_is_none_is_said_in_one_line(size, line, capsys):
+    assert run("--set", f"recipe.octaves.1.size={size}") == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "recipe.octaves[1].size: " in error
+    assert line in error
