@@ -61,6 +61,10 @@ class Term:
             raise ValueError(f"tokens: {self.tokens!r} given; allowed: {', '.join(get_args(TokenKind))}")
         check_index(self.region, self.index)
 
+    def values(self) -> dict[str, Any]:
+        """By name; without tokens where these are as usual, as in runs that knew of none."""
+        return {key: value for key, value in vars(self).items() if (key, value) != ("tokens", "patches")}
+
     @property
     def output(self) -> str:
         """The name of what it looks at among a network's outputs: the layer's, or its class token's."""

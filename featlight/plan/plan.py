@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Annotated, Any
 
@@ -261,4 +261,5 @@ class Plan:
 
 def _entry(planned: Planned) -> dict[str, Any]:
     title = {"title": planned.title} if planned.title else {}
-    return {"variant": planned.variant, **title, **asdict(planned.tile)}
+    terms = [term.values() for term in planned.tile.terms]
+    return {"variant": planned.variant, **title, "name": planned.tile.name, "terms": terms}

@@ -81,7 +81,7 @@ def _number(value: Tensor) -> float | None:
 def provenance(result: ChunkResult, place: int, plan: Plan) -> dict[str, str]:
     """The text inside a tile's PNG: all that made it, and nothing that varies from run to run."""
     variant, tile = result.chunk.variant, result.chunk.tiles[place]
-    values: dict[str, Any] = {"terms": [vars(term) for term in tile.terms], **plan.fingerprints[variant]}
+    values: dict[str, Any] = {"terms": [term.values() for term in tile.terms], **plan.fingerprints[variant]}
     return {
         "Title": f"{plan.network.model} {tile.name}",
         "Software": f"featlight {__version__}",
