@@ -12,7 +12,7 @@ from torch import nn
 import featlight
 from featlight.errors import UsageError
 from featlight.models.frozen import frozen_copy
-from featlight.models.rewriting.fusion import find_folds, fold_in
+from featlight.models.rewriting.fusion import Fold, find_folds, fold_in
 from tests.conftest import awake
 from tests.strange import networks as n
 from tests.strange.by_hand import descended, hooked, precise
@@ -199,21 +199,54 @@ def test_a_norm_that_holds_its_activation_is_folded_with_it():
     assert len(folds) == len(norms)
 
 
-def test_a_convolution_that_pads_as_tensorflow_does_takes_its_norm():
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 2), (5, 2), (4, 2), (2, 3), (3, 1)])
+@pytest.mark.parametrize("size", [(17, 20), (16, 16), (3, 7)])
+def test_a_convolution_that_pads_as_tensorflow_does_takes_its_norm(kernel, stride, size):
     torch.manual_seed(0)
     norm = nn.BatchNorm2d(4)
     norm.running_mean, norm.running_var = torch.randn(4), torch.rand(4) + 0.5
-    network = nn.Sequential(Conv2dSame(3, 4, 3, stride=2, bias=False), norm, nn.ReLU()).eval().requires_grad_(False)
-    images = torch.rand(2, 3, 17, 20)
-    (fold,) = find_folds(network, [images])
-    assert torch.allclose(fold_in(network, [fold])(images), network(images), atol=1e-6)
+    convolution = Conv2dSame(4, 4, kernel, stride=stride, bias=False, groups=2)
+    network = nn.Sequential(convolution, norm, nn.ReLU()).double().eval().requires_grad_(False)
+    images = torch.rand(2, 4, *size, dtype=torch.float64)
+    folded = fold_in(network, [Fold("0", "1")])
+    assert type(folded[0]) is not Conv2dSame
+    assert torch.allclose(folded(images), network(images), atol=1e-12)
 
+
+@pytest.mark.parametrize("activation", [nn.ReLU6, nn.Hardtanh, nn.SiLU, nn.Hardswish, nn.Hardsigmoid, nn.Mish])
+def test_an_activation_writes_beside_what_its_gradient_needs(activation):
+    torch.manual_seed(0)
+    layers = nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4), activation(inplace=True)
+    network = nn.Sequential(*layers).eval().requires_grad_(False)
+    images = torch.randn(2, 3, 8, 8, requires_grad=True)
+    folded = fold_in(network, find_folds(network, [images.detach()]))
+    assert network[2].inplace
+    assert not folded[2].inplace
+
+    class Ignores(nn.Module):
+        """What its activation gives is not looked at, but what it writes is."""
+
+        def __init__(self):
+            super().__init__()
+            self.net, self.act = nn.Sequential(*layers[:2]), activation(inplace=True)
+
+        def forward(self, x):
+            x = self.net(x)
+            self.act(x)
+            return x
+
+    strange = Ignores().eval().requires_grad_(False)
+    assert find_folds(strange, [4 * images.detach()]) == []
+
+
+def test_what_does_more_than_a_convolution_keeps_its_norm():
     class More(Conv2dSame):
         def forward(self, x):
             return super().forward(x) + 1
 
-    network[0] = More(3, 4, 3, stride=2, bias=False).requires_grad_(False)
-    assert find_folds(network, [images]) == []
+    for kind, folds in ((Conv2dSame, 1), (More, 0)):
+        network = nn.Sequential(kind(3, 4, 3, stride=2, bias=False), nn.BatchNorm2d(4)).eval().requires_grad_(False)
+        assert len(find_folds(network, [torch.rand(2, 3, 16, 16)])) == folds
 
 
 class Deceives(nn.Module):

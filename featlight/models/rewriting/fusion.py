@@ -15,10 +15,13 @@ from torch.utils._pytree import tree_leaves
 
 from featlight.models.copying import duplicate
 from featlight.models.hooks import forward_hooks
+from featlight.models.rewriting.padding import PaddedConv2d
 from featlight.models.rewriting.trace import is_hooked
 
 BATCH_NORM_ACT = "timm.layers.norm_act.BatchNormAct2d"  # a batch norm, then dropout and activation of its own
 CONV_SAME = "timm.layers.conv2d_same.Conv2dSame"  # a convolution that pads as TensorFlow does, weight and bias as usual
+# Their gradients need what they take: to write in place, autograd copies it first
+NEED_INPUT = (nn.ReLU6, nn.Hardtanh, nn.SiLU, nn.Hardswish, nn.Hardsigmoid, nn.Mish)
 TOLERANCE = 1e-3  # of the largest value of an output in float32; a fold that changes the function is off by far more
 
 
@@ -174,6 +177,8 @@ def _outputs(network: nn.Module, images: Tensor, left_out: Collection[str]) -> l
 def fold_in(network: nn.Module, folds: Collection[Fold]) -> nn.Module:
     """A copy of a frozen network with these norms folded; what was a norm gives its input back, or activates it.
 
+    Activations that would copy what they take to write in place write beside it.
+
     y = (W x + b - mean) / sqrt(var + eps) * gamma + beta, worked out in float64 and rounded once: torch's own
     `fuse_conv_bn_weights` works in the network's type, and gives other bits.
     """
@@ -197,8 +202,15 @@ def fold_in(network: nn.Module, folds: Collection[Fold]) -> nn.Module:
         folded = (weight.double() * scale[:, None, None, None]).to(weight.dtype)  # (C, C', K, K)
         convolution.weight = nn.Parameter(folded, requires_grad=False)
         convolution.bias = nn.Parameter(shift.to(weight.dtype), requires_grad=False)
-        parent, _, child = norm_name.rpartition(".")
-        setattr(
-            network.get_submodule(parent), child, nn.Identity() if type(norm) is nn.BatchNorm2d else _Activation(norm)
-        )
+        if type(convolution) is not nn.Conv2d and convolution.dilation == (1, 1):
+            _replace(network, convolution_name, PaddedConv2d(convolution))
+        _replace(network, norm_name, nn.Identity() if type(norm) is nn.BatchNorm2d else _Activation(norm))
+    for module in network.modules():
+        if type(module) in NEED_INPUT and not is_hooked(module) and "forward" not in vars(module):
+            module.inplace = False  # type: ignore[assignment]
     return network
+
+
+def _replace(network: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, child = name.rpartition(".")
+    setattr(network.get_submodule(parent), child, module)
