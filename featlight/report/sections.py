@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from featlight.config.describe import brief
+from featlight.config.tile import CLASS
 from featlight.drawing.sheet import Cell, Heading
 from featlight.plan.plan import Plan, Planned
 from featlight.store.contents import read_laid_on_white, read_picture, read_vectors
@@ -78,7 +79,7 @@ def sections(plan: Plan) -> list[Section]:
     variants = list(dict.fromkeys(variant for variant, _ in groups))
     for variant in variants:
         for layer in [*plan.layers_of(variant), ""]:  # named tiles come last
-            places[variant, layer] = len(places)
+            places.setdefault((variant, layer.removesuffix(CLASS)), len(places))
     return [
         Section(variant, layer, sorted(tiles, key=lambda planned: planned.tile.name) if layer else tiles)
         for (variant, layer), tiles in sorted(groups.items(), key=lambda group: places[group[0]])

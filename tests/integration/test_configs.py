@@ -15,7 +15,7 @@ CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
 
 def shrunk(values):
     """The same config with a feature of each layer, at a size and with steps that a test can afford."""
-    size = {"inception_v3": 80, "tiny_inception": 24}.get(values["model"], 40)
+    size = {"inception_v3": 80, "tiny_inception": 24, "efficientnet_lite0": 32}.get(values["model"], 40)
 
     def recipe(sigma):
         return {"octaves": [{"size": size, "steps": 2, "lr": [0.1, 0.1], "sigma": sigma}]}

@@ -68,7 +68,7 @@ def columns(plan: Plan, atlas: Atlas) -> dict[str, Any]:
         "subtitle": atlas.subtitle,
         "layer": section.layer,
         "variant": section.variant,
-        "shape": list(plan.shape(section.variant, section.layer)) if section.layer else None,
+        "shape": list(plan.shape(section.variant, section.tiles[0].tile.terms[0].output)) if section.layer else None,
         "atlas": list(atlas.sheets),
         "folder": str(PurePosixPath(section.tiles[0].file).parent),
         "stems": [PurePosixPath(planned.file).stem for planned in section.tiles],
