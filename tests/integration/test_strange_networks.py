@@ -237,6 +237,7 @@ def test_an_activation_writes_beside_what_its_gradient_needs(activation):
 
     strange = Ignores().eval().requires_grad_(False)
     assert find_folds(strange, [4 * images.detach()]) == []
+    assert torch.equal(fold_in(strange, [])(images), strange(images))  # and then nothing at all is changed
 
 
 def test_what_does_more_than_a_convolution_keeps_its_norm():

@@ -205,7 +205,7 @@ def fold_in(network: nn.Module, folds: Collection[Fold]) -> nn.Module:
         if type(convolution) is not nn.Conv2d and convolution.dilation == (1, 1):
             _replace(network, convolution_name, PaddedConv2d(convolution))
         _replace(network, norm_name, nn.Identity() if type(norm) is nn.BatchNorm2d else _Activation(norm))
-    for module in network.modules():
+    for module in network.modules() if folds else ():  # where there are folds, all of it was compared
         if type(module) in NEED_INPUT and not is_hooked(module) and "forward" not in vars(module):
             module.inplace = False  # type: ignore[assignment]
     return network
