@@ -1,11 +1,10 @@
 """A network's layers: what every module gives at an image size, and which of it can be visualized."""
 
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
-from torch.utils.weak import WeakTensorKeyDictionary
+from torch import nn
 
 from featlight.config.inputs.sizes import (
     ImageSize,
@@ -19,18 +18,13 @@ from featlight.config.inputs.sizes import (
 from featlight.config.settings import Channels, PrefixTokens
 from featlight.config.tile import CLASS
 from featlight.errors import UsageError, unknown
-from featlight.models.dimensions import Flow
-from featlight.models.frozen import frozen_copy, lay_out
-from featlight.models.hooks import forward_hooks
-from featlight.models.layer_info import Layer, part_words
-from featlight.models.outputs.meaning import Meaning, Seen
-from featlight.models.outputs.reading import parts
-from featlight.models.probing.inputs import inputs_of
-from featlight.param.image import noise
+from featlight.models.frozen import frozen_copy
+from featlight.models.layer_info import Layer
+from featlight.models.outputs.meaning import Meaning
+from featlight.models.probing.inputs import FURTHER, inputs_of
+from featlight.models.probing.look import NEEDED, look_at
 
 CPU = torch.device("cpu")
-NEEDED = "(N, C, H, W), (N, T, C) or (N, C)"
-FURTHER = 64  # px that an image is larger where one size alone does not tell what moves with it
 
 
 class Survey(Mapping[str, Layer]):
@@ -104,14 +98,6 @@ def check_independent(network: nn.Module, name: str) -> None:
             )
 
 
-class _Pass(NamedTuple):
-    """Two images of one size, run through a network."""
-
-    seen: dict[str, Seen]  # by name, in the order in which they first ended
-    failure: str | None
-    format: torch.memory_format
-
-
 def survey(
     network: nn.Module,
     size: ImageSize,
@@ -150,7 +136,7 @@ def surveys(
             number of tokens moves with the size.
         in_channels: of the images.
     """
-    passes = {size: _look(network, size, device, dtype, in_channels) for size in sizes}
+    passes = {size: look_at(network, size, device, dtype, in_channels) for size in sizes}
     further = dict(passes)
 
     def meaning() -> Meaning:
@@ -160,90 +146,12 @@ def surveys(
     for size in (image_size(height + FURTHER, width + FURTHER), image_size(2 * height, 2 * width)):
         known = meaning()
         if any(known.is_open(each, name) for each in sizes for name in passes[each].seen):
-            further.setdefault(size, _look(network, size, device, dtype, in_channels))
+            further.setdefault(size, look_at(network, size, device, dtype, in_channels))
     known = meaning()
     return {
         size: Survey(network, size, {layer.name: layer for layer in known.layers(size)}, found.failure, found.format)
         for size, found in passes.items()
     }
-
-
-def _look(network: nn.Module, size: ImageSize, device: torch.device, dtype: torch.dtype, in_channels: int) -> _Pass:
-    images = noise(size, 0, in_channels).expand(2, -1, -1, -1).to(device, dtype)  # (2, C, H, W)
-    found = _run(network, images, torch.channels_last)
-    return found if found.failure is None else _run(network, images, torch.contiguous_format)
-
-
-def _run(network: nn.Module, images: Tensor, format: torch.memory_format) -> _Pass:
-    lay_out(network, format)
-    seen: dict[str, Seen] = {}
-    names: dict[nn.Module, list[str]] = {}
-    for name, module in network.named_modules(remove_duplicate=False):
-        if name:
-            names.setdefault(module, []).append(name)
-    images = images.clone(memory_format=format)  # a network may write into its input
-    flow = Flow(network)
-    makers: MutableMapping[Tensor, list[str]] = WeakTensorKeyDictionary()  # names of what gave a tensor
-
-    def look(module: nn.Module, given: Any, output: Any) -> None:
-        _note_taker(flow, module, given, makers, seen)
-        for part, value in _parts(output):
-            refusal = _refusal(value, output)
-            shape = tuple(value.shape) if isinstance(value, Tensor) else ()
-            told: tuple[int | None, int | None] = (None, None)
-            if len(shape) in (3, 4):
-                told = (None if part else flow.kind(module, value), flow.note(module, () if part else given, value))
-            for name in (each + part_words(part) for each in names[module]):
-                calls = seen[name].calls + 1 if name in seen else 1
-                seen[name] = Seen(shape, refusal, *told, calls, type(module).__name__, part)
-                if len(shape) in (3, 4):
-                    makers.setdefault(value, []).append(name)
-
-    failure = None
-    with forward_hooks([(module, look) for module in names]), torch.no_grad():
-        try:
-            network(images)
-        except (Exception, SystemExit) as error:  # a network may raise anything at a size that it does not take
-            failure = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-    return _Pass(seen, failure, format)
-
-
-def _parts(output: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """What a module gives, and each tensor in it where it is a structure."""
-    yield (), output
-    yield from parts(output)
-
-
-def _note_taker(
-    flow: Flow,
-    module: nn.Module,
-    given: Any,
-    makers: Mapping[Tensor, Sequence[str]],
-    seen: MutableMapping[str, Seen],
-) -> None:
-    """A norm, say, knows the dimensions of what it takes."""
-    if given and isinstance(given[0], Tensor) and given[0].ndim in (3, 4):
-        taken = flow.taken(module, given[0])
-        for name in makers.get(given[0], ()) if taken is not None else ():
-            seen[name] = seen[name]._replace(taker=taken)
-
-
-def _refusal(output: Any, whole: Any) -> str | None:
-    if not isinstance(output, Tensor):
-        found = [part_words(part) for part, _ in parts(whole)]
-        names = f"; say which part, after the layer's name: {', '.join(found[:12])}" if found else ""
-        return f"it gives a {type(output).__name__}, not a tensor{names}"
-    kind = str(output.dtype).removeprefix("torch.")
-    if output.is_complex():
-        return f"it gives complex numbers ({kind}); real ones are needed"
-    if not output.is_floating_point() or output.layout != torch.strided:
-        what = kind if output.layout == torch.strided else f"{kind}, {output.layout}".replace("torch.", "")
-        return f"it gives numbers without a gradient ({what}); a dense tensor of floats is needed"
-    shape = tuple(output.shape)
-    if output.ndim in (2, 3, 4) and shape[0] == 2:
-        return None
-    text = ", ".join(map(str, ("N", *shape[1:]) if shape and shape[0] == 2 else shape))
-    return f"it gives ({text}); {NEEDED} is needed"
 
 
 def check_features(found: Mapping[ImageSize, Survey], names: Sequence[str], network_name: str) -> None:

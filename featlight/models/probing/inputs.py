@@ -16,7 +16,7 @@ from featlight.param.image import noise
 
 COMMON_CHANNELS = (1, 4, 2, *range(5, 17))
 COMMON_SIZES = (224, 256, 384, 299, 32, 64, 28, 96, 128, 192, 448, 512, 518, 336)
-FURTHER = 64  # px that a size is larger which is tried beside one
+FURTHER = 64  # px that a size is larger which is tried beside one, to see what moves with it
 MOST_TRIED = 32  # sizes; each is a run of the network, though mostly a short one
 SAYING = ("img_size", "image_size", "input_size")  # attributes in which networks keep the size that they are made for
 
