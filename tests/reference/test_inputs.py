@@ -14,7 +14,7 @@ from featlight.config.tile import feature_tile
 from featlight.param.image import own_seed
 from featlight.param.photographs import magnitudes
 from featlight.transforms import Views
-from tests.reference.test_recipes import SPECTRAL, annealed, kernel, one_spectral
+from tests.reference.test_recipes import SPECTRAL, Moves, annealed, kernel
 
 OCTAVES = [((24, 36), 4, (0.2, 0.1), (0.8, 0.5)), ((40, 32), 3, (0.1, 0.05), (0.6, 0.4))]
 DRAWN = ({"jitter": 3}, {"rotate": [-20, 20]})
@@ -73,8 +73,8 @@ def descend(network, start, optimizer, *, bounded=False, mean=0.0, std=1.0, view
     for size, steps, lr, sigma in OCTAVES:
         if tuple(p.shape[2:]) != size and not fourier:
             p = F.interpolate(p, size, mode="bilinear", align_corners=False)
-        p, gradients = nn.Parameter(p), []
-        torchs = None if isinstance(optimizer, dict) else optimizer([p], lr=1.0)
+        p = nn.Parameter(p)
+        move = Moves(p, optimizer)
         for i in range(steps):
             image = 0.5 + waves(p, size) if fourier else p
             image = torch.sigmoid(4 * (image - 0.5)) if bounded else image
@@ -84,14 +84,7 @@ def descend(network, start, optimizer, *, bounded=False, mean=0.0, std=1.0, view
             z = network((shown - mean) / std)[0, FEATURE]
             (g,) = torch.autograd.grad((200.0 - z).sum(), p)
             rate, blur = annealed(lr, i, steps), annealed(sigma, i, steps)
-            if torchs is None:
-                gradients.append(g[0].numpy())
-                moved = torch.from_numpy(one_spectral(p.detach()[0].numpy(), gradients, rate, optimizer))[None]
-            else:
-                torchs.param_groups[0]["lr"] = rate
-                p.grad = g
-                torchs.step()
-                moved = p.detach()
+            moved = move(g, rate)
             with torch.no_grad():
                 p.copy_(moved if fourier else kernel(moved, blur))
             number += 1
@@ -158,15 +151,13 @@ def test_the_spectral_step_on_views_of_what_is_no_square(channels):
     assert (ours - theirs).abs().max() < 1e-5  # the start is float32, as noise is
 
 
+def bounded(parameterization, optimizer, octave):
+    kinds = {"parameterization": parameterization, "range": "sigmoid", "color": "decorrelated"}
+    return featlight.Recipe([octave], optimizer=optimizer, **kinds)
+
+
 def test_coefficients_of_five_channels():
-    recipe = featlight.Recipe(
-        [featlight.Octave((24, 36), 4, (0.2, 0.1))],
-        parameterization="fourier",
-        range="sigmoid",
-        color="decorrelated",
-        optimizer="adam",
-    )
-    ours = made(network_of(5), "3", recipe)
+    ours = made(network_of(5), "3", bounded("fourier", "adam", featlight.Octave((24, 36), 4, (0.2, 0.1))))
     drawn = 0.01 * torch.randn(5, 24, 19, 2, generator=torch.Generator().manual_seed(999))
     theirs = descend(network_of(5), drawn.double()[None], torch.optim.Adam, bounded=True, fourier=True)
     assert agree(ours, theirs)
@@ -189,14 +180,7 @@ def rgb(transforms):
 
 
 def test_maco_of_one_channel_has_what_is_light_and_dark_in_photographs():
-    recipe = featlight.Recipe(
-        [featlight.Octave((32, 48), 3, (0.5, 0.1))],
-        parameterization="maco",
-        range="sigmoid",
-        color="decorrelated",
-        optimizer="nadam",
-    )
-    image = made(network_of(1), "3", recipe)
+    image = made(network_of(1), "3", bounded("maco", "nadam", featlight.Octave((32, 48), 3, (0.5, 0.1))))
     spectrum = torch.fft.rfft2(torch.logit(image))[0].abs()
     known = magnitudes((32, 48), image)[0]
     ratio = (spectrum / known)[1:16, 1:24]  # of the waves that are no mirror of their own

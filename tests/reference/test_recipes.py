@@ -148,6 +148,26 @@ class Literal:
         )
 
 
+class Moves:
+    """Moves of one image's parameters: by torch's class of an optimizer, or by the spectral one's constants."""
+
+    def __init__(self, parameters, optimizer):
+        self._parameters, self._constants, self._gradients = parameters, optimizer, []
+        self._torchs = None if isinstance(optimizer, dict) else optimizer([parameters], lr=1.0)
+
+    def __call__(self, gradient, rate):
+        p = self._parameters
+        if self._torchs is None:
+            self._gradients.append(gradient[0].numpy())
+            # the formula has no blur between steps: its moments do not depend on where they move the image
+            moved = one_spectral(p.detach()[0].numpy(), self._gradients, rate, self._constants)
+            return torch.from_numpy(moved)[None]
+        self._torchs.param_groups[0]["lr"] = rate
+        p.grad = gradient
+        self._torchs.step()
+        return p.detach()
+
+
 def descend(loss, literal, optimizer, start, views=None):
     """One image, and the pulls at its places; the optimizer by torch's class, or the spectral one's constants."""
     side = OCTAVES[0][0]
@@ -157,24 +177,15 @@ def descend(loss, literal, optimizer, start, views=None):
         if size != side:
             p, side = literal.resized(p, side, size), size
             pulls = F.interpolate(pulls, (side, side), mode="bilinear", align_corners=False)
-        gradients, before = [], p
-        p = nn.Parameter(p)
-        torchs = None if isinstance(optimizer, dict) else optimizer([p], lr=1.0)
+        before, p = p, nn.Parameter(p)
+        move = Moves(p, optimizer)
         for i in range(steps):
             image = literal.image(p, side)
             shown = image if views is None else literal_view(image, views[number])
             g, on_image = torch.autograd.grad(loss(shown), (p, image))
             pulls += on_image.abs().sum(1, keepdim=True)
             rate, blur = annealed(lr, i, steps), annealed(sigma, i, steps)
-            if torchs is None:
-                gradients.append(g[0].numpy())
-                # the formula has no blur between steps: its moments do not depend on where they move the image
-                moved = torch.from_numpy(one_spectral(p.detach()[0].numpy(), gradients, rate, optimizer))[None]
-            else:
-                torchs.param_groups[0]["lr"] = rate
-                p.grad = g
-                torchs.step()
-                moved = p.detach()
+            moved = move(g, rate)
             with torch.no_grad():
                 p.copy_(literal.smoothed(moved, blur, side))
             number += 1
