@@ -17,6 +17,7 @@ import torch
 
 import featlight
 from benchmarks import recipes, record, runs, steps
+from featlight.config.presets import DEFAULT_LAYERS, LITE
 from featlight.engine.device import repeatable
 
 PRECISIONS = ("fp32", "bf16")
@@ -24,9 +25,9 @@ PRECISIONS = ("fp32", "bf16")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m benchmarks.atlas", description=__doc__)
-    parser.add_argument("--model", default="inception_v3", help="with random weights: cost does not hang on them")
-    parser.add_argument("--layer", default="Mixed_6b")
-    parser.add_argument("--size", type=int, default=299, help="of the images, in pixels")
+    parser.add_argument("--model", help="with random weights: cost does not hang on them; inception_v3 else")
+    parser.add_argument("--layer", help="Mixed_6b else; with --recipes blocks.4.0")
+    parser.add_argument("--size", type=int, help="of the images, in pixels; 299 else, with --recipes 224")
     parser.add_argument("--batch-size", type=int, default=0, help="images at a time; 0: as a run settles it")
     parser.add_argument("--rounds", type=int, default=4, help="the ways alternate; the shortest of each counts")
     parser.add_argument("--product-steps", type=int, default=4, help="of featlight.visualize, and twice as many")
@@ -46,7 +47,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--name", default="", help="of the record; the device's where it is empty")
     words = parser.parse_args(arguments)
     if words.recipes is not None:
+        if words.model is not None:
+            parser.error(f"--model: {words.model} given; --recipes is of {LITE}")
         return whole_recipes(words, arguments)
+    words.model, words.layer = words.model or "inception_v3", words.layer or "Mixed_6b"
+    words.size = words.size or 299
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = featlight.load(words.model, "DEFAULT" if words.model == "tiny_inception" else "none")
     with repeatable(torch.get_num_threads()):
@@ -72,14 +77,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def whole_recipes(words: argparse.Namespace, arguments: Sequence[str] | None) -> int:
     """Steps of whole recipes on the network that pip installs, a table and a record."""
-    layer, size, batch = "blocks.4.0", 224, words.batch_size or 8
-    names, network = words.recipes or ["lucid", "natural"], featlight.load_model("efficientnet_lite0")
+    layer, size, batch = words.layer or DEFAULT_LAYERS[LITE], words.size or 224, words.batch_size or 8
+    names, network = words.recipes or ["lucid", "natural"], featlight.load_model(LITE)
     rows = []
     for threads in words.threads:
         rows += recipes.recipe_times(network, names, layer, size, batch, threads, words.rounds, words.lucent)
     print(recipes.table(rows), end="")
     here = record.surroundings(torch.device("cpu"), "benchmarks.atlas", arguments)
-    values = {**here, "model": "efficientnet_lite0", "layer": layer, "size": size, "ways": rows}
+    values = {**here, "model": LITE, "layer": layer, "size": size, "ways": rows}
     name = words.name or f"recipes-{here['cpu']['name'].lower().replace(' ', '-')}"
     record.write(record.TREE / "benchmarks" / "results" / f"{name}.json", values)
     return 0
