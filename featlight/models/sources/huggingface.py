@@ -176,7 +176,10 @@ def _loaded(kind: Any, config: Any, place: _Place, file: Path) -> nn.Module:
     """
     shards = [file]
     if file.name == INDEX:
-        shards = [place.file(name) for name in sorted(set(_json(file).get("weight_map", {}).values()))]
+        names = sorted(set(_json(file).get("weight_map", {}).values()))
+        if not all(Path(name).name == name for name in names):
+            raise WeightsError(f"weights {file}: it names files of other folders")
+        shards = [place.file(name) for name in names]
     state: dict[str, Any] = {}
     for shard in shards:
         state |= weight_files.read(shard)

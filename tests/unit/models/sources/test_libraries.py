@@ -189,3 +189,26 @@ def test_models_are_listed(capsys):
     assert all("resnet152" in name for name in found)
     assert main(["--list-models", "timm/resnet_50"]) == 2
     assert "--list-models: no network 'timm/resnet_50'; nearest: 'timm/resnet50'" in capsys.readouterr().err
+
+
+def test_weights_in_several_files_are_put_together(tmp_path):
+    theirs = Dinov2Model(Dinov2Config(**TINY))
+    theirs.save_pretrained(tmp_path / "dino", max_shard_size="4KB")
+    index = tmp_path / "dino" / "model.safetensors.index.json"
+    assert len(set(json.loads(index.read_text())["weight_map"].values())) > 1
+    assert equal(featlight.load(f"hf/{tmp_path}/dino"), theirs)
+    index.write_text(json.dumps({"weight_map": {"layernorm.weight": "../other.safetensors"}}))
+    with pytest.raises(WeightsError, match="it names files of other folders"):
+        featlight.load(f"hf/{tmp_path}/dino")
+
+
+def test_a_repository_is_taken_as_it_was_at_a_revision(caches):
+    repository, revisions = "owner/dino", {REVISION: 1, "b" * 40: 2}
+    folder = snapshot(caches, repository).parent
+    theirs = {}
+    for revision, seed in revisions.items():
+        torch.manual_seed(seed)
+        theirs[revision] = Dinov2Model(Dinov2Config(**TINY))
+        theirs[revision].save_pretrained(folder / revision)
+    assert equal(featlight.load(f"hf/{repository}"), theirs[REVISION])
+    assert equal(featlight.load(f"hf/{repository}@{'b' * 40}"), theirs["b" * 40])
