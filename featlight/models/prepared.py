@@ -20,6 +20,7 @@ from featlight.models.layer_info import Layer
 from featlight.models.layers import Survey, surveys
 from featlight.models.probing.inputs import Inputs
 from featlight.models.redirected import has_smooth
+from featlight.models.rewriting.activated import activated
 from featlight.models.rewriting.fusion import Fold, find_folds, fold_in
 from featlight.models.rewriting.graph import Features, count_channels, needed_branches, shortened, with_branches
 from featlight.models.rewriting.trace import NoGraphError, operations, traced
@@ -232,9 +233,13 @@ class PreparedNetwork:
         except (Exception, SystemExit) as error:  # tracing may raise anything, and a network is free not to be a graph
             why = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             return _Cut(layers, plain, plain, why=why)
-        if shorter is None or not self._same(_by(shorter, plain), plain, layers):
-            return _Cut(layers, plain, plain, graph)
-        return _Cut(layers, plain, _by(shorter, plain), shorter)
+        whole = plain
+        if shorter is not None and self._same(_by(shorter, plain), plain, layers):
+            graph, whole = shorter, _by(shorter, plain)
+        joined = activated(graph)
+        if joined is not None and self._same(_by(joined, plain), plain, layers):
+            whole = _by(joined, plain)
+        return _Cut(layers, plain, whole, graph)
 
     def _graph(self, network: nn.Module, plain: LayerOutputs, layers: tuple[str, ...]) -> fx.GraphModule | None:
         """The network's graph; None where it gives something else."""
@@ -263,7 +268,8 @@ class PreparedNetwork:
             return cut.whole
         key = tuple(sorted(kept.items()))  # torch.fx forgets no code that it has made: make each but once
         if key not in cut.narrowed:
-            narrowed = _by(with_branches(cut.graph, kept), cut.plain)
+            branches = with_branches(cut.graph, kept)
+            narrowed = _by(activated(branches) or branches, cut.plain)
             cut.narrowed[key] = narrowed if self._same(narrowed, cut.whole, cut.layers, features) else cut.whole
         return cut.narrowed[key]
 

@@ -8,11 +8,13 @@ concatenation only those branches run that hold the features asked for.
 from bisect import bisect
 from collections.abc import Collection, Mapping, Sequence
 from itertools import accumulate
-from typing import Any, TypeGuard
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
+
+from featlight.models.rewriting.nodes import copied, is_alone, is_kind, taken
 
 Features = Mapping[str, Collection[int]]  # by layer, those that are looked for
 Kept = Mapping[str, tuple[int, int]]  # by layer, the first and the last branch that run
@@ -21,7 +23,7 @@ CHANNELS = "channels"  # in a node's `meta`: of the map that it gives
 
 def shortened(graph: fx.GraphModule) -> fx.GraphModule | None:
     """A copy in which pools come where they cost and save most; None where nothing is to be moved."""
-    graph = fx.GraphModule(graph, _copy(graph))
+    graph = fx.GraphModule(graph, copied(graph))
     moved = 0
     for node in list(graph.graph.nodes):
         moved += _narrow_before_pool(graph, node) or _pool_before_relu(graph, node)
@@ -31,10 +33,10 @@ def shortened(graph: fx.GraphModule) -> fx.GraphModule | None:
 
 def _narrow_before_pool(graph: fx.GraphModule, node: fx.Node) -> bool:
     """Put a 1 x 1 convolution before the average pool that it alone follows, where it leaves fewer channels."""
-    convolution, pool = _narrowing_convolution(graph, node), _input(node)
-    if convolution is None or not _is_alone(pool) or not _is(graph, pool, F.avg_pool2d, nn.AvgPool2d):
+    convolution, pool = _narrowing_convolution(graph, node), taken(node)
+    if convolution is None or not is_alone(pool) or not is_kind(graph, pool, F.avg_pool2d, nn.AvgPool2d):
         return False
-    if not isinstance(_input(pool), fx.Node):
+    if not isinstance(taken(pool), fx.Node):
         return False
     with graph.graph.inserting_before(pool):
         weight = graph.graph.get_attr(f"{node.target}.weight")
@@ -54,10 +56,10 @@ def _narrow_before_pool(graph: fx.GraphModule, node: fx.Node) -> bool:
 def _pool_before_relu(graph: fx.GraphModule, node: fx.Node) -> bool:
     """Put a ReLU behind the maximum pool that alone takes it: the same values and gradients, to the bit."""
     pool = graph.get_submodule(str(node.target)) if node.op == "call_module" else None
-    relu = _input(node)
-    if type(pool) is not nn.MaxPool2d or "forward" in vars(pool) or pool.return_indices or not _is_alone(relu):
+    relu = taken(node)
+    if type(pool) is not nn.MaxPool2d or "forward" in vars(pool) or pool.return_indices or not is_alone(relu):
         return False
-    if not _is(graph, relu, F.relu, nn.ReLU) or not _is_alone(_input(relu)):
+    if not is_kind(graph, relu, F.relu, nn.ReLU) or not is_alone(taken(relu)):
         return False
     users = list(node.users)
     node.args = (relu.args[0], *node.args[1:])
@@ -102,7 +104,7 @@ def needed_branches(graph: fx.GraphModule, features: Features) -> Kept:
 
 def with_branches(graph: fx.GraphModule, kept: Kept) -> fx.GraphModule:
     """A copy that runs only these branches of its concatenations, and gives 0 for the others."""
-    graph = fx.GraphModule(graph, _copy(graph))
+    graph = fx.GraphModule(graph, copied(graph))
     output, given = _given(graph)
     for layer, (first, last) in kept.items():
         branches = _branches(given[layer])
@@ -130,14 +132,6 @@ def _ends(branches: Sequence[fx.Node]) -> list[int]:
     return [0, *accumulate(branch.meta[CHANNELS] for branch in branches)]
 
 
-def _copy(graph: fx.GraphModule) -> fx.Graph:
-    other = fx.Graph()
-    other.output(other.graph_copy(graph.graph, {}))
-    for ours, theirs in zip(other.nodes, graph.graph.nodes, strict=True):
-        ours.meta = dict(theirs.meta)
-    return other
-
-
 def _narrowing_convolution(graph: fx.GraphModule, node: fx.Node) -> nn.Conv2d | None:
     """The node's module, where it is a plain 1 x 1 convolution to fewer channels."""
     module = graph.get_submodule(str(node.target)) if node.op == "call_module" else None
@@ -147,23 +141,6 @@ def _narrowing_convolution(graph: fx.GraphModule, node: fx.Node) -> nn.Conv2d | 
         return None
     plain = (module.kernel_size, module.stride, module.padding, module.groups) == ((1, 1), (1, 1), (0, 0), 1)
     return module if plain and module.out_channels < module.in_channels else None
-
-
-def _input(node: fx.Node) -> Any:
-    """What a node takes first, where it stands without a keyword."""
-    return node.args[0] if node.args else None
-
-
-def _is_alone(node: Any) -> TypeGuard[fx.Node]:
-    """Whether it is a node whose output one other alone takes."""
-    return isinstance(node, fx.Node) and len(node.users) == 1
-
-
-def _is(graph: fx.GraphModule, node: fx.Node, function: Any, module: type[nn.Module]) -> bool:
-    if node.op == "call_module":
-        found = graph.get_submodule(str(node.target))
-        return type(found) is module and "forward" not in vars(found)
-    return node.op == "call_function" and node.target is function
 
 
 def _add_bias(maps: Tensor, bias: Tensor) -> Tensor:

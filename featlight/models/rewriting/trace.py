@@ -17,6 +17,7 @@ from torch.utils._pytree import tree_leaves
 from featlight.models.copying import duplicate
 from featlight.models.layer_info import Layer
 from featlight.models.outputs.reading import part_of
+from featlight.models.rewriting.padding import PaddedConv2d
 
 _WRAPPED = (math, torchvision.ops)  # as torchvision traces its own networks
 _LEAVES = tuple(
@@ -109,7 +110,7 @@ class _Tracer(fx.Tracer):
         self.given: dict[nn.Module, Any] = {}
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, _LEAVES) or super().is_leaf_module(m, module_qualified_name)
+        return isinstance(m, (*_LEAVES, PaddedConv2d)) or super().is_leaf_module(m, module_qualified_name)
 
     def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
         self.given[m] = super().call_module(m, forward, args, kwargs)

@@ -1,0 +1,157 @@
+"""An activation and the convolution that alone takes it as one operation of autograd: fewer passes over the maps.
+
+Both ways the activation writes over what it is given: forward over a map that nobody else takes, and back over the
+gradient that the convolution has just made. Values and gradients are the same, to the bit.
+"""
+
+import operator
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeGuard
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
+from torch.overrides import has_torch_function_unary
+
+from featlight.models.rewriting.nodes import copied, is_alone, is_kind, module_of, taken
+from featlight.models.rewriting.padding import PaddedConv2d
+
+
+class Activation(NamedTuple):
+    """One whose gradient is known from what it gives.
+
+    Args:
+        function: from a map to another one.
+        write: the same, over what it is given.
+        pull: from the gradient of what it gave, and that, to the gradient of what it took, over the first.
+    """
+
+    function: Callable[[Tensor], Tensor]
+    write: Callable[[Tensor], Any]
+    pull: Callable[[Tensor, Tensor], Any]
+
+
+def _pull_relu(gradient: Tensor, given: Tensor) -> None:
+    torch.ops.aten.threshold_backward.grad_input(gradient, given, 0, grad_input=gradient)
+
+
+RELU = Activation(F.relu, F.relu_, _pull_relu)
+
+
+def clamp(low: float, high: float) -> Activation:
+    """Hardtanh, of which ReLU6 is one.
+
+    Args:
+        low: the least that it gives.
+        high: the most.
+    """
+
+    def pull(gradient: Tensor, given: Tensor) -> None:
+        torch.ops.aten.hardtanh_backward.grad_input(gradient, given, low, high, grad_input=gradient)
+
+    return Activation(lambda x: F.hardtanh(x, low, high), lambda x: F.hardtanh_(x, low, high), pull)
+
+
+class ActivatedConv2d(nn.Module):
+    """A frozen convolution of an activated map, over which the activation is written.
+
+    Args:
+        activation: of what it is given.
+        convolution: padded with zeros; its weight and bias are shared.
+    """
+
+    def __init__(self, activation: Activation, convolution: nn.Conv2d | PaddedConv2d) -> None:
+        super().__init__()
+        self.activation, self.convolution = activation, convolution
+
+    def forward(self, x: Tensor) -> Tensor:
+        if has_torch_function_unary(x):  # a mode, one that redirects activations say, is to see them
+            plain: Tensor = self.convolution(self.activation.function(x))
+            return plain
+        own = self.convolution
+        weight, padding = own.padded(x) if isinstance(own, PaddedConv2d) else (own.weight, own.padding)
+        found: Tensor = _Activated.apply(
+            x, self.activation, weight, own.bias, (own.stride, padding, own.dilation, own.groups)
+        )
+        return found
+
+
+class _Activated(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, activation: Activation, weight: Tensor, bias: Tensor | None, options: tuple[Any, ...]
+    ) -> Tensor:
+        activation.write(x)
+        ctx.save_for_backward(x, weight)
+        ctx.activation, ctx.options = activation, options
+        return F.conv2d(x, weight, bias, *options)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
+        x, weight = ctx.saved_tensors
+        stride, padding, dilation, groups = ctx.options
+        gradient, _, _ = torch.ops.aten.convolution_backward(
+            *(gradients[0], x, weight, None, stride, padding, dilation),
+            *(False, (0, 0), groups, (True, False, False)),  # not transposed; of what it takes alone
+        )
+        ctx.activation.pull(gradient, x)
+        return gradient, None, None, None, None
+
+
+def activated(graph: fx.GraphModule) -> fx.GraphModule | None:
+    """A copy in which convolutions take in the activations before them; None where there are none to take."""
+    graph = fx.GraphModule(graph, copied(graph))
+    found = [_take_activation(graph, node) for node in list(graph.graph.nodes)]
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+    return graph if any(found) else None
+
+
+def _take_activation(graph: fx.GraphModule, node: fx.Node) -> bool:
+    """Have a convolution take in the activation before it, where nobody else sees what either gives."""
+    convolution, before = module_of(graph, node), _source(graph, node)
+    if before is None or not _is_plain(convolution):
+        return False
+    activation, behind = _activation(graph, before), _source(graph, before)
+    if activation is None or behind is None or not _is_fresh(graph, behind):
+        return False
+    name = f"activated_{node.name}"
+    graph.add_submodule(name, ActivatedConv2d(activation, convolution))
+    with graph.graph.inserting_before(node):
+        node.replace_all_uses_with(graph.graph.call_module(name, (behind,)))
+    graph.graph.erase_node(node)
+    return True
+
+
+def _is_plain(module: nn.Module | None) -> TypeGuard[nn.Conv2d | PaddedConv2d]:
+    """Whether it is a convolution of a frozen kernel that pads with as many zeros at every size."""
+    if isinstance(module, PaddedConv2d):
+        return module.is_depthwise
+    if type(module) is not nn.Conv2d or module.padding_mode != "zeros" or isinstance(module.padding, str):
+        return False
+    return isinstance(module._parameters.get("weight"), Tensor)
+
+
+def _activation(graph: fx.GraphModule, node: fx.Node) -> Activation | None:
+    """What a node does; a function's bounds may be given in many ways, so of these a ReLU alone."""
+    if is_kind(graph, node, F.relu, nn.ReLU):
+        return RELU
+    module = module_of(graph, node)
+    if isinstance(module, nn.Hardtanh) and type(module) in (nn.Hardtanh, nn.ReLU6):
+        return clamp(module.min_val, module.max_val)
+    return None
+
+
+def _source(graph: fx.GraphModule, node: fx.Node) -> fx.Node | None:
+    """The node that gives what this one takes, past modules that change nothing; None where others take it too."""
+    source = taken(node)
+    while is_alone(source) and type(module_of(graph, source)) is nn.Identity:
+        source = taken(source)
+    return source if is_alone(source) else None
+
+
+def _is_fresh(graph: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether what a node gives is a tensor of its own that its gradient does without."""
+    if node.op == "call_function":
+        return node.target in (operator.add, torch.add, torch.conv2d)
+    return type(module_of(graph, node)) in (nn.Conv2d, PaddedConv2d, ActivatedConv2d, nn.MaxPool2d)
