@@ -81,7 +81,7 @@ class LayerOutputs:
             images = resize(images, self._views[size], antialias=True)
         # a network may write into its input
         x = images.to(self._dtype, copy=True, memory_format=self.format)
-        return x if self._normalize is None else (x - self._normalize[0]) / self._normalize[1]
+        return x if self._normalize is None else x.sub_(self._normalize[0]).div_(self._normalize[1])
 
     def _run(self, images: Tensor) -> dict[str, Tensor]:
         layers = self._at(images)
