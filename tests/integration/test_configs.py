@@ -10,7 +10,8 @@ from featlight.config.presets import ARTICLE
 from featlight.config.validation import check, read
 from tests import ROOT
 
-CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+FULL = ROOT / "configs/article/efficientnet_lite0"  # the offline ones by the full recipe: they need not run again
+CONFIGS = sorted(path for path in (ROOT / "configs").rglob("*.yaml") if path.parent != FULL)
 
 
 def shrunk(values):
@@ -55,17 +56,19 @@ def test_a_shipped_config_makes_its_tiles_and_figures(path, capsys):
 
 def test_every_experiment_of_the_article_has_an_offline_twin():
     names = {folder: {path.stem for path in CONFIGS if path.parent.name == folder} for folder in ("article", "offline")}
-    of_layers = {
-        "entry",
-        "entry_raw",
-        "early",
-        "middle",
-        "late",
-        "googlenet",
-        "resnet50",
-        "efficientnet_lite0",
-    }  # layers
+    of_layers = {"entry", "entry_raw", "early", "middle", "late", "googlenet", "resnet50"}
     assert names["article"] - of_layers | {"layers"} <= names["offline"]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs/offline").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_offline_experiment_stands_by_the_full_recipe_too(path):
+    full, offline = read(FULL / path.name), read(path)
+    assert check(full).settled(path.stem).recipe.octaves[0] == ARTICLE.octaves[0]
+    same = set(offline) - {"recipe", "variants", "features", "layer", "figure"}
+    assert {key: full[key] for key in same} == {key: offline[key] for key in same}
+    assert full["figure"]["kind"] == offline["figure"]["kind"]
+    names = [[variant["name"] for variant in each.get("variants", [])] for each in (full, offline)]
+    assert names[0] == names[1]
 
 
 @pytest.mark.parametrize("name", ["inception_v3", "googlenet", "resnet50"])
