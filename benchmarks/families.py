@@ -29,7 +29,7 @@ from featlight.objectives.objective import Objective
 from featlight.param.image import noise
 
 CPU = torch.device("cpu")
-MEMORY, PATIENCE = 8 * 2**30, 420  # bytes, and seconds, of a family
+MEMORY, PATIENCE = 16 * 2**30, 1200  # bytes, and seconds, of a family
 START, END = "<!-- families -->", "<!-- end of families -->"
 HEAD = ("family", "smallest member", "input, px", "layers", "last map", "its map", "step")
 
@@ -38,7 +38,7 @@ class Outcome(NamedTuple):
     """What became of a family."""
 
     family: str
-    member: str = "?"
+    member: str
     size: int = 0
     usable: int = 0  # layers
     every: int = 0
@@ -65,9 +65,8 @@ def smallest(family: str) -> str:
     return min(timm.list_models(module=family), key=parameters)
 
 
-def tried(family: str) -> Outcome:
-    """Survey a family's smallest member, and make one step at its last map."""
-    member = smallest(family)
+def tried(family: str, member: str) -> Outcome:
+    """Survey a member of a family, and make one step at its last map."""
     torch.manual_seed(0)
     network = timm.create_model(member).eval()
     size = int(network.pretrained_cfg["input_size"][-1])
@@ -101,26 +100,27 @@ def stepped(prepared: PreparedNetwork, layer: Layer, size: int, feature: int | N
     return "" if other is None else "what runs is another network than the one given"
 
 
-def _child(family: str, answer: Connection) -> None:
+def _child(family: str, member: str, answer: Connection) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    answer.send(tried(family))
+    answer.send(tried(family, member))
 
 
 def alone(family: str) -> Outcome:
-    """In a process of its own."""
+    """A family's smallest member, in a process of its own."""
+    member = smallest(family)
     context = multiprocessing.get_context("fork")  # what is imported need not be imported again
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_child, args=(family, sender))
+    process = context.Process(target=_child, args=(family, member, sender))
     process.start()
     sender.close()
     try:
         if not receiver.poll(PATIENCE):
-            return Outcome(family, refusal=f"not done after {PATIENCE} s")
+            return Outcome(family, member, refusal=f"not done after {PATIENCE} s")
         return receiver.recv()  # type: ignore[no-any-return]
     except EOFError:
-        return Outcome(family, refusal="its process ended: of memory, say")
+        return Outcome(family, member, refusal="its process ended: of memory, say")
     finally:
         process.kill()
         process.join()

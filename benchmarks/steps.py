@@ -66,6 +66,19 @@ def article(network: nn.Module, layer: str, size: int, device: torch.device) -> 
     return Way("the article's way", 1, step, None, torch.float32)
 
 
+def plain(network: nn.Module, layer: str, size: int, batch: int, device: torch.device) -> Way:
+    """The whole network forward, a hook at the layer, and back from there: what anybody would write, and no step."""
+    images = noise(size, 999).expand(batch, 3, size, size).to(device).clone()
+    found: list[Tensor] = []
+    network.get_submodule(layer).register_forward_hook(lambda _, __, output: found.append(output))
+
+    def step() -> None:
+        network(images.detach().requires_grad_(True))
+        found.pop().sum().backward()  # type: ignore[no-untyped-call]
+
+    return Way("plain forward and backward", batch, step, None, torch.float32)
+
+
 def of_outputs(name: str, outputs: LayerOutputs, layer: str, size: int, batch: int, device: torch.device) -> Way:
     """Steps of a batch as featlight makes them, without Lightning around them."""
     tiles = [feature_tile(layer, feature) for feature in range(batch)]
@@ -118,8 +131,10 @@ def ways(network: nn.Module, layer: str, size: int, batch: int, device: torch.de
     fp32, bf16 = engine(torch.float32), engine(torch.bfloat16)
     folded = engine(torch.float32).as_it_is([layer])._network.to(memory_format=torch.contiguous_format)
     some = {layer: range(FEW)}
+    images = batch or batch_of(fp32, layer, device)
     every = [
         article(frozen_copy(network, device, torch.float32), layer, size, device),
+        plain(frozen_copy(network, device, torch.float32), layer, size, images, device),
         way("frozen, in a batch", LayerOutputs(frozen, found, device=device), fp32),
         way("+ norms folded", LayerOutputs(folded, found, device=device), fp32),
         way("+ channels last", fp32.as_it_is([layer]), fp32),

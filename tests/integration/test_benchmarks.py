@@ -125,8 +125,7 @@ def test_the_record_of_dead_features_has_a_row_for_each_layer(tmp_path, capsys):
 
 
 def test_families_are_tried_and_written_between_the_marks(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(families, "smallest", lambda family: "test_vit")
-    monkeypatch.setattr(families, "alone", families.tried)
+    monkeypatch.setattr(families, "alone", lambda family: families.tried(family, "test_vit"))
     page = tmp_path / "page.md"
     page.write_text(f"before\n{families.START}\nold\n{families.END}\nafter\n")
     assert families.main(["vision_transformer", "--write", str(page)]) == 0

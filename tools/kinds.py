@@ -1,0 +1,212 @@
+"""A picture of a feature of each kind of network and layer, its activation checked by a hook on the untouched network.
+
+python -m tools.kinds [--docs docs]
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import timm
+import torch
+import transformers
+from PIL import Image
+from torch import Tensor, nn
+
+import featlight
+from featlight.config.inputs.channels import shown_channels
+from featlight.console import say
+from featlight.drawing.atlas import draw_grid
+from featlight.drawing.sheet import Cell
+from featlight.param.image import to_bytes
+
+TREE = Path(__file__).parents[1]
+START, END = "<!-- kinds -->", "<!-- end of kinds -->"
+HEAD = ("kind", "network", "layer", "feature", "at the start", "at the end", "by a hook")
+TILE = 192  # px
+NOTE = "feature 3 of each layer by natural; weights random except where trained is said"
+SMALL = {"hidden_size": 96, "num_hidden_layers": 4, "num_attention_heads": 3, "image_size": 224, "patch_size": 16}
+NEAR = 1e-4  # of an activation, between ours and the hook's
+RECIPE = replace(
+    featlight.NATURAL,
+    octaves=(featlight.Octave(160, 40, (0.03, 0.02), (0.5, 0.4)), featlight.Octave(224, 40, (0.02, 0.003), (0.4, 0.3))),
+)  # its last size is that which the networks of one size take
+
+Reading = Callable[[Any], Tensor]
+
+
+def first(output: Tensor) -> Tensor:
+    """Features of a map (N, C, H, W) by their mean, (N, C)."""
+    return output.mean((2, 3))
+
+
+def last(output: Tensor) -> Tensor:
+    """The same of (N, H, W, C)."""
+    return output.mean((1, 2))
+
+
+def patches(prefix: int) -> Reading:
+    """The same of tokens (N, T, C) behind those that are no patches."""
+    return lambda output: output[:, prefix:].mean(1)
+
+
+def token(output: Tensor) -> Tensor:
+    """The class token of (N, T, C)."""
+    return output[:, 0]
+
+
+class Kind(NamedTuple):
+    """A kind of network and layer.
+
+    Args:
+        name: of the kind.
+        network: how its network is called.
+        layer: of which a feature is shown.
+        read: by hand, what its module gives.
+        build: the network; None for `load_model` by its name.
+        tokens: of a transformer.
+    """
+
+    name: str
+    network: str
+    layer: str
+    read: Reading
+    build: Callable[[], nn.Module] | None = None
+    tokens: Literal["patches", "class"] = "patches"
+
+
+class UNet(nn.Module):
+    """Down, and up again beside what was there on the way down."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU())
+        self.down = nn.Sequential(nn.MaxPool2d(4), nn.Conv2d(16, 32, 5, padding=2), nn.ReLU())
+        self.up = nn.Sequential(nn.ConvTranspose2d(32, 16, 4, 4), nn.ReLU())
+        self.last = nn.Conv2d(32, 8, 3, padding=1)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        beside = self.first(x)
+        return {"masks": self.last(torch.cat([beside, self.up(self.down(beside))], 1))}
+
+
+def _clip() -> nn.Module:
+    return transformers.CLIPVisionModel(transformers.CLIPVisionConfig(**SMALL, intermediate_size=384))
+
+
+def _dinov2() -> nn.Module:
+    config = transformers.Dinov2WithRegistersConfig(**SMALL, num_register_tokens=4)
+    return transformers.Dinov2WithRegistersModel(config)
+
+
+def _of_channels(channels: int) -> Callable[[], nn.Module]:
+    return lambda: timm.create_model("resnet18", in_chans=channels)
+
+
+KINDS = (
+    Kind("convolutional, trained", "efficientnet_lite0", "blocks.4.0", first),
+    Kind("convolutional, a toy, trained", "tiny_inception", "Mixed_5a", first),
+    Kind("residual", "resnet18", "layer3", first),
+    Kind("densely joined", "densenet121", "features.denseblock3", first),
+    Kind("ConvNeXt", "timm/convnext_atto", "stages.2", first),
+    Kind("ConvNeXt, channels last", "timm/convnext_tiny", "stages.1.blocks.1.mlp.act", last),
+    Kind("Swin, residual stream", "swin_t", "features.3", last),
+    Kind("MambaOut, channels last", "timm/test_mambaout", "stages.2", last),
+    Kind("vision transformer, residual stream", "timm/vit_tiny_patch16_224", "blocks.8", patches(1)),
+    Kind("vision transformer, neurons", "timm/vit_tiny_patch16_224", "blocks.8.mlp.act", patches(1)),
+    Kind("vision transformer, class token", "timm/vit_tiny_patch16_224", "blocks.10", token, tokens="class"),
+    Kind("DINOv2, registers", "transformers' Dinov2WithRegistersModel", "encoder.layer.2", patches(5), _dinov2),
+    Kind("CLIP's image tower", "transformers' CLIPVisionModel", "encoder.layers.2", patches(1), _clip),
+    Kind("mixer", "timm/gmlp_ti16_224", "blocks.10", patches(0)),
+    Kind(
+        "U-Net, a part of a dict",
+        "a module of one's own",
+        "0:masks",
+        lambda given: first(given["masks"]),
+        lambda: nn.Sequential(UNet()),
+    ),
+    Kind("classes", "mobilenet_v3_small", "classifier", lambda given: given),
+    Kind("images of one channel", "timm/resnet18, in_chans=1", "layer2", first, _of_channels(1)),
+    Kind("images of five channels", "timm/resnet18, in_chans=5", "layer2", first, _of_channels(5)),
+)
+
+
+class Shown(NamedTuple):
+    """A feature's picture and its activations."""
+
+    kind: Kind
+    feature: int
+    picture: Image.Image
+    start: float
+    end: float
+    by_hook: float
+
+    def row(self) -> tuple[str, ...]:
+        """As it stands in the table."""
+        kind = self.kind
+        numbers = (f"{value:.4g}" for value in (self.start, self.end, self.by_hook))
+        return kind.name, kind.network, f"`{kind.layer}`", str(self.feature), *numbers
+
+
+def shown(kind: Kind, feature: int = 3) -> Shown:
+    """Draw a feature by `natural` and read its activation by hand.
+
+    Raises:
+        AssertionError: the hook sees something else.
+    """
+    torch.manual_seed(0)
+    trained = kind.network in ("efficientnet_lite0", "tiny_inception")
+    network = (
+        featlight.load_model(kind.network, "DEFAULT" if trained else "none") if kind.build is None else kind.build()
+    ).eval()
+    found = featlight.visualize(
+        network,
+        kind.layer,
+        [feature],
+        recipe=RECIPE,
+        normalize="none",
+        tokens=kind.tokens,
+        progress=False,
+    )
+    (record,) = found.records
+    given: list[Any] = []
+    module = network.get_submodule(kind.layer.partition(":")[0])
+    module.register_forward_hook(lambda _, __, output: given.append(output))
+    with torch.no_grad():
+        network(found.images)
+    by_hook, end = float(kind.read(given[-1])[0, feature]), float(record["activation_end"])
+    assert abs(by_hook - end) <= NEAR * max(1, abs(end)), f"{kind.name}: {by_hook} by a hook, {end} recorded"
+    channels = shown_channels("auto", found.images.shape[1])
+    picture = Image.fromarray(to_bytes(found.images, channels)[0].numpy())
+    return Shown(kind, feature, picture, float(record["activation_start"]), end, by_hook)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Draw all kinds as one sheet, and write their table into the documents."""
+    parser = argparse.ArgumentParser("python -m tools.kinds", description=main.__doc__)
+    parser.add_argument("names", nargs="*", help="of the kinds; all of them where none is named")
+    parser.add_argument("--docs", type=Path, default=TREE / "docs", help="where the documents are")
+    words = parser.parse_args(arguments)
+    found = []
+    for kind in KINDS:
+        if not words.names or kind.name in words.names:
+            found.append(shown(kind))
+            say(" · ".join(found[-1].row()))
+    cells = [Cell(each.kind.name, partial(Image.Image.copy, each.picture)) for each in found]
+    sheet = draw_grid(cells, title="Kinds of networks", subtitle=NOTE, columns=6, tile=TILE)
+    (words.docs / "images").mkdir(parents=True, exist_ok=True)
+    sheet.save(words.docs / "images" / "kinds.jpg", quality=85, optimize=True)
+    rows = [HEAD, tuple("---" for _ in HEAD), *(each.row() for each in found)]
+    page = words.docs / "networks.md"
+    before, _, rest = page.read_text().partition(START)
+    lines = [before + START, *(f"| {' | '.join(row)} |" for row in rows), END]
+    page.write_text("\n".join(lines) + rest.partition(END)[2])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
