@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from featlight.models.layers import list_layers
     from featlight.models.registry import list_models, load_model
     from featlight.models.registry import load_model as load
+    from featlight.objectives.sparse_autoencoders import encoder_directions
     from featlight.result import Result, open_run
     from featlight.result import open_run as open
 
@@ -38,6 +39,7 @@ __all__ = [
     "Term",
     "Tile",
     "__version__",
+    "encoder_directions",
     "list_layers",
     "list_models",
     "load",
@@ -50,6 +52,7 @@ __all__ = [
 # What needs torch comes when it is asked for, so that the command line answers a slip at once.
 _LATER = {
     "visualize": ("api", "visualize"),
+    "encoder_directions": ("objectives.sparse_autoencoders", "encoder_directions"),
     "list_layers": ("models.layers", "list_layers"),
     "list_models": ("models.registry", "list_models"),
     "load_model": ("models.registry", "load_model"),

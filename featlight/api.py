@@ -23,6 +23,7 @@ from featlight.engine.device import device_named
 from featlight.engine.setup import prepare
 from featlight.errors import Interrupted, UsageError
 from featlight.models.registry import source_of
+from featlight.objectives.directions import Directions
 from featlight.plan.plan import Planned
 from featlight.result import Result, result_of
 from featlight.run.in_memory import make_in_memory
@@ -40,6 +41,8 @@ def visualize(
     *,
     tiles: Sequence[Tile] | None = None,
     recipe: Recipe | str | None = None,
+    directions: str | Path | Tensor | np.ndarray[Any, Any] | None = None,
+    cosine_power: float = 0.0,
     region: Literal["map", "row", "neuron", "prefix", "all"] = "map",
     index: Index | Literal["all"] = None,
     metric: Metric = "l1",
@@ -69,6 +72,8 @@ def visualize(
         tiles: instead of layer and features, objectives with names of their own.
         recipe: how images are made, or the name of a recipe; None for `natural`. Its transforms, optimizer and
             parameterization may be functions and classes of one's own, without `out`.
+        directions: instead of features, rows of an array (K, C), or of a file of one; `features` chooses among them.
+        cosine_power: a direction's dot product at each position times max(0.1, cosine) to this power.
         region: neurons of each feature's map.
         index: which row, neuron or prefix; `all` for a tile for each.
         metric: distance to the target that is minimised.
@@ -103,12 +108,15 @@ def visualize(
     source = source_of(network)
     if layer is None and tiles is None:
         layer = DEFAULT_LAYERS.get(source.model)
+    is_path = isinstance(directions, str | Path)
     values = {
         "model": source.model,
         "layer": _layers(network, layer),
         "features": features if isinstance(features, str) else _numbers(features),
         "tiles": None if tiles is None else tuple(tiles),
         "recipe": recipe,
+        "directions": None if directions is None else str(directions) if is_path else "an array",
+        "cosine_power": cosine_power,
         "region": region,
         "index": index,
         "metric": metric,
@@ -133,6 +141,8 @@ def visualize(
     pixels = init.detach().float() if isinstance(init, Tensor) else None
     where = None if device == "auto" else device_named(device)
     given: dict[str, Any] = {"network": network, "device": where, "init": pixels, "threads": torch.get_num_threads()}
+    if directions is not None and not is_path:
+        given["directions"] = Directions.of_array(directions)
     stop = Stop([signal.SIGINT], ends_process=False)
     with stop.listening():
         try:

@@ -61,7 +61,8 @@ def configs(names: Sequence[str] = ()) -> list[Path]:
     """
     folder = TREE / "configs"
     first = (folder / "quickstart.yaml", folder / "depth.yaml")
-    known = {path.stem: path for path in (*first, *sorted(folder.glob("offline/*.yaml")))}
+    others = [*sorted(folder.glob("offline/*.yaml")), *sorted(folder.glob("looks/*.yaml"))]
+    known = {path.stem: path for path in (*first, *others)}
     for name in names:
         if name not in known:
             raise UsageError(f"gallery: {name!r} given; allowed: {', '.join(known)}")

@@ -12,6 +12,7 @@ from featlight.config.paths import PathWord
 from featlight.config.presets import DEFAULT_LAYERS
 from featlight.config.settings import Count, Settings, Strict, Variant
 from featlight.config.tile import MOST_TILES, Tile, file_name
+from featlight.config.words import without_folder
 
 
 def _layers(given: Any) -> Any:
@@ -59,8 +60,13 @@ class Config(Settings):
     )
     features: Spec = Field(
         "all",
-        description="features (channels) of each layer: all, numbers and ranges as in 0-15,199,201, or sample:16: so "
-        "many of each, by the seed",
+        description="features (channels) of each layer: all, numbers and ranges as in 0-15,199,201, names as in "
+        "tiger,macaw (classes of the last layer, or those of --labels), or sample:16: so many of each, by the seed",
+    )
+    labels: PathWord | None = Field(
+        None,
+        description="file of names of the layer's features, or of the directions: a line each from 0, or .csv (number, "
+        "name), or .json (a list, {number: name}, or {layer: either})",
     )
     tiles: tuple[Tile, ...] | None = Field(
         None, description="named tiles instead of layer and features, each a weighted sum of terms"
@@ -108,6 +114,8 @@ class Config(Settings):
         if layer is None and self.tiles is None and self.model in DEFAULT_LAYERS:
             layer = {DEFAULT_LAYERS[self.model]: None}
         words = [self.model.rpartition(":")[2], *(layer or ["tiles"])]
+        if self.directions is not None:
+            words.append(without_folder(self.directions).partition(".")[0])
         run = name or "-".join(file_name(word) for word in words)
         if len(run) > 100:  # a file system takes 255
             run = f"{run[:80]}-{sha256(run.encode()).hexdigest()[:8]}"

@@ -138,6 +138,16 @@ class Settings(Strict):
         "patches",
         description="of a layer that gives tokens, patches (a map of them) or class (the token for the whole image)",
     )
+    directions: PathWord | None = _shared(
+        None,
+        "directions in the layer's space of features, instead of these: a .npy, .npz or .safetensors file, or "
+        "FILE:name for an array in it, (directions, features) of float16 to float64; `features` then chooses its rows",
+    )  # settled: the file's SHA-256, and the array's name
+    cosine_power: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] = Field(
+        0.0,
+        description="a direction's dot product at each position times max(0.1, cosine) to this power: 0 is the plain "
+        "projection, 2 and 4 ask for the very direction",
+    )
     metric: Metric = Field("l1", description="distance to the target that is minimised: " + ", ".join(METRICS))
     target: Annotated[float, Field(allow_inf_nan=False)] = Field(
         200.0, description="activation that every chosen neuron is drawn to, in the layer's own units"

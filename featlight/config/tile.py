@@ -11,6 +11,8 @@ Region = Literal["map", "row", "neuron", "prefix"]
 Metric = Literal["l1", "l2", "linf", "linf-rows"]
 Index = int | tuple[int, int] | None
 TokenKind = Literal["patches", "class"]
+Direction = tuple[float, ...] | Literal["row"] | None
+Choice = Literal["feature", "all", "direction"]  # what a term looks at in each position of its layer
 
 CLASS = "@class"  # after a layer's name: of its tokens, the one that stands for the whole image
 REGIONS = get_args(Region)
@@ -32,9 +34,12 @@ class Term:
         index: the row, the neuron's (row, column), or the prefix's last neuron in reading order; positions are
             those of the first octave's map.
         tokens: of a layer that gives tokens, `patches` (a map of them) or `class` (the one for the whole image).
+        direction: instead of a feature, a vector (an array or tensor too) with a number for each of them: what counts
+            at each position is the dot product with it; or `row`: that vector of the run's `directions` which
+            `feature` is the number of.
 
     Raises:
-        ValueError: the index does not fit the region.
+        ValueError: the index does not fit the region, or the direction is none.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -45,10 +50,14 @@ class Term:
     region: Region = "map"
     index: Index = None
     tokens: TokenKind = "patches"
+    direction: Direction = None
 
     def __post_init__(self) -> None:
         if isinstance(self.index, list):
             object.__setattr__(self, "index", tuple(self.index))
+        object.__setattr__(self, "direction", _direction(self.direction))
+        if (self.direction is not None) and (self.direction == "row") != (self.feature is not None):
+            raise ValueError("direction: a vector takes no feature; row takes the row's number as feature")
         if self.feature is not None and not 0 <= self.feature < LARGEST_FEATURE:
             raise ValueError(
                 f"feature: {self.feature} given; features count from 0, to {LARGEST_FEATURE - 1:,} at most"
@@ -62,13 +71,33 @@ class Term:
         check_index(self.region, self.index)
 
     def values(self) -> dict[str, Any]:
-        """By name; without tokens where these are as usual, as in runs that knew of none."""
-        return {key: value for key, value in vars(self).items() if (key, value) != ("tokens", "patches")}
+        """By name; without tokens and direction where these are as usual, as in runs that knew of none."""
+        usual = {"tokens": "patches", "direction": None}
+        return {key: value for key, value in vars(self).items() if key not in usual or value != usual[key]}
+
+    @property
+    def choice(self) -> Choice:
+        """Whether it looks at a feature, at all of them, or along a direction."""
+        if self.direction is not None:
+            return "direction"
+        return "all" if self.feature is None else "feature"
 
     @property
     def output(self) -> str:
         """The name of what it looks at among a network's outputs: the layer's, or its class token's."""
         return self.layer + CLASS if self.tokens == "class" else self.layer
+
+
+def _direction(given: Any) -> Direction:
+    """A vector as a tuple, however it was given."""
+    if given is None or isinstance(given, str):
+        if given not in (None, "row"):
+            raise ValueError(f"direction: {given!r} given; a vector, or row, is allowed")
+        return "row" if given else None
+    values = given.tolist() if hasattr(given, "tolist") else list(given)
+    if not values or not all(isinstance(each, int | float) and math.isfinite(each) for each in values):
+        raise ValueError("direction: a row of finite numbers is needed, one for each feature of the layer")
+    return tuple(map(float, values))
 
 
 def check_index(region: str, index: Any) -> None:
@@ -129,7 +158,7 @@ class Tile:
         if self.is_named:
             return self.name
         term = self.terms[0]
-        word = "all" if term.feature is None else str(term.feature)
+        word = str(term.feature) if term.feature is not None else "all" if term.direction is None else "direction"
         word += " class" if term.tokens == "class" else ""
         match term.region, term.index:
             case "row", row:
@@ -141,9 +170,9 @@ class Tile:
         return word
 
     @property
-    def signature(self) -> tuple[tuple[str, bool], ...]:
-        """What tiles of one batch must share: each term's output, and whether it takes all features."""
-        return tuple((term.output, term.feature is None) for term in self.terms)
+    def signature(self) -> tuple[tuple[str, Choice], ...]:
+        """What tiles of one batch must share: each term's output, and what it looks at there."""
+        return tuple((term.output, term.choice) for term in self.terms)
 
     def file(self, variant: str = "") -> str:
         """Its path without suffix, below the folder of tiles."""
@@ -159,6 +188,7 @@ def feature_tile(
     tokens: TokenKind = "patches",
     *,
     folder: str | None = None,
+    direction: Literal["row"] | None = None,
 ) -> Tile:
     """The tile of one feature (None: of all features at once) of a layer.
 
@@ -169,6 +199,7 @@ def feature_tile(
         index: which of them.
         tokens: of a layer that gives tokens, which.
         folder: of the layer's tiles; None for the layer's own name as far as it goes.
+        direction: `row` where the number is that of a direction.
     """
     stem = "all" if feature is None else f"{feature:05d}"
     stem += "-class" if tokens == "class" else ""
@@ -179,7 +210,8 @@ def feature_tile(
             stem += f"-n{row}x{column}"
         case "prefix", int(last):
             stem += f"-p{last:05d}"
-    return Tile(f"{folder or file_name(layer)}/{stem}", (Term(layer, feature, 1.0, region, index, tokens),))
+    term = Term(layer, feature, 1.0, region, index, tokens, direction)
+    return Tile(f"{folder or file_name(layer)}/{stem}", (term,))
 
 
 # Names that Windows keeps for devices, with any suffix

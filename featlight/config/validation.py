@@ -171,6 +171,9 @@ def _check_whole(config: Config, sources: Mapping[str, str]) -> None:
             alike = [other for other in names if other != name and other.casefold() == name.casefold()]
             if alike:
                 refuse(key, f"the names {name!r} and {alike[0]!r} are one where case does not count")
+    if config.directions is not None and config.layer is not None and len(config.layer) > 1:
+        refuse("directions", f"given for {len(config.layer)} layers; they are of one layer's features")
+    along = config.directions is not None or any(t.direction for tile in config.tiles or () for t in tile.terms)
     if any(settings.recipe.keeps_alpha for settings in config.settings.values()):
         for tile in config.tiles or ():
             if tile.name.casefold().endswith(".alpha"):
@@ -195,6 +198,14 @@ def _check_whole(config: Config, sources: Mapping[str, str]) -> None:
             fits = region in ("row", "neuron", "prefix")
         else:
             fits = {"row": int, "prefix": int, "neuron": tuple}.get(region, type(None)) is type(index)
+        if config.directions is not None and region == "all":
+            refuse(
+                "region", "all given; a direction is taken at every position of the map, a row, a neuron or a prefix"
+            )
+        if settings.cosine_power and not along:
+            refuse(
+                "cosine_power", f"{settings.cosine_power:g} given, but no directions; a file is needed (--directions)"
+            )
         if config.tiles is None and not fits:
             refuse("index", f"{index!r} given; region {region} takes {needs[region]}")
 

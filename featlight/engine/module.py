@@ -18,7 +18,8 @@ from featlight.engine.step import Painting, conditioned, evaluated, gradient_siz
 from featlight.engine.strategy import IndependentWorkers
 from featlight.errors import UsageError
 from featlight.models.prepared import PreparedNetwork
-from featlight.objectives.objective import Objective
+from featlight.objectives.directions import Directions
+from featlight.objectives.objective import objective_of
 from featlight.objectives.regions import MapSize, has_place
 from featlight.optimizers import ImageOptimizer
 from featlight.param.image import own_seed, resize, to_bytes
@@ -43,6 +44,7 @@ class FeatureVisualizer(L.LightningModule):
         unchanged: numbers of the chunks that take the network as it was given, for its rewritten form is another one.
         before_step: called before every step; what it raises ends the run.
         shown: the channels that pictures show.
+        directions: that tiles are rows of; None where they are none.
     """
 
     batch: nn.Parameter  # (B, C, H, W), or what else the recipe optimises
@@ -62,6 +64,7 @@ class FeatureVisualizer(L.LightningModule):
         unchanged: Collection[int] = (),
         before_step: Callable[[], None] = lambda: None,
         shown: Sequence[int] = (0, 1, 2),
+        directions: Directions | None = None,
     ) -> None:
         super().__init__()
         self._prepared = network
@@ -75,6 +78,7 @@ class FeatureVisualizer(L.LightningModule):
         self._unchanged = unchanged
         self._before_step = before_step
         self._shown = shown
+        self._directions = directions
         self.batch = nn.Parameter(
             torch.empty(batch_size, network.in_channels, 1, 1)
         )  # Lightning asks for an optimizer before any chunk
@@ -123,8 +127,8 @@ class FeatureVisualizer(L.LightningModule):
         )
         self._painting = painting
         views = [tile for tile in tiles for _ in range(painting.views.boxes)]
-        self._objective = Objective(tiles, chunk.settings.metric, chunk.settings.target, maps)
-        self._view_objective = Objective(views, chunk.settings.metric, chunk.settings.target, maps)
+        self._objective = objective_of(chunk.settings, tiles, maps, self._directions)
+        self._view_objective = objective_of(chunk.settings, views, maps, self._directions)
         init = chunk.settings.init if self._init is None else self._init(tiles)
         self._size = self._steps[0].size
         start = starting_parameters(painting.parameterization, init, self._size, chunk.settings.seed, tiles)

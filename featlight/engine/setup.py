@@ -3,7 +3,7 @@
 import hashlib
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +13,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from featlight.config.choice.names import Names, read_labels
 from featlight.config.inputs.channels import shown_channels
 from featlight.config.inputs.sizes import ImageSize, pixels_of
 from featlight.config.normalization import Named, Normalization
@@ -32,12 +33,13 @@ from featlight.models.probing.inputs import inputs_of
 from featlight.models.probing.own_outputs import own_outputs
 from featlight.models.registry import Source, checksum, load_model, source_of
 from featlight.models.sources.torchvision import transform_input
+from featlight.objectives.directions import Directions, open_directions
 from featlight.objectives.regions import MapSize
 from featlight.param.image import check_starts, in_channels, read_image
 from featlight.plan.batching import auto_batch_size
 from featlight.plan.draft import Facts, draft
 from featlight.plan.fingerprint import file_sha256
-from featlight.plan.plan import NetworkInfo, Plan, Planned
+from featlight.plan.plan import Dictionary, NetworkInfo, Plan, Planned
 from featlight.plan.selection import named_layers, wanted_tiles
 from featlight.version import __version__
 
@@ -54,6 +56,7 @@ class Job:
         plan: of the run directory, extended by what this config asks for.
         wanted: the tiles that this config asks for, in order.
         known: the plan that the directory held; None where it held none.
+        directions: that tiles are rows of; None where they are features.
     """
 
     config: Config
@@ -63,6 +66,7 @@ class Job:
     plan: Plan
     wanted: list[Planned]
     known: Plan | None
+    directions: Directions | None = None
 
     @cached_property
     def settings(self) -> dict[str, Settings]:
@@ -95,6 +99,7 @@ def prepare(
     network: nn.Module | None = None,
     device: torch.device | None = None,
     init: Tensor | None = None,
+    directions: Directions | None = None,
     threads: int = 0,
 ) -> Job:
     """Load, survey and plan.
@@ -106,6 +111,7 @@ def prepare(
         network: instead of loading the config's.
         device: instead of the config's.
         init: instead of the config's.
+        directions: instead of the config's.
         threads: what a new plan takes for `auto`; 0 for what suits as many workers as there are cores.
 
     Raises:
@@ -113,13 +119,18 @@ def prepare(
         WeightsError: the weights cannot be had.
     """
     keep_memory()
+    if directions is None and config.directions is not None:
+        directions = open_directions(config.directions)
     device = device_of(config.accelerator, worker) if device is None else device
     network = load_model(config.model, config.weights, seed=config.seed) if network is None else network
     model = prepare_model(config, network, device)
     name, surveys = model.source.model, model.network.surveys
     folders = {} if known is None else known.folders
-    titles = class_titles(surveys, model.source)
-    wanted = wanted_tiles(_with_layers(config, model), surveys, name, folders, titles)
+    by_name = _with_layers(config, model)
+    names = {} if directions is not None else class_names(surveys, model.source)
+    if config.labels is not None:
+        names |= read_labels(config.labels, list(by_name.layer or {}))
+    wanted = wanted_tiles(by_name, surveys, name, folders, names, directions)
     if init is not None:
         check_starts(init, len(wanted), model.network.in_channels)
     for settings in config.settings.values() if init is None else ():
@@ -127,19 +138,23 @@ def prepare(
             in_channels(read_image(Path(settings.init)), model.network.in_channels, settings.init)
     layers = list(dict.fromkeys(term.output for planned in wanted for term in planned.tile.terms))
     check_features(surveys, layers, name)  # at every octave's size, before any step
-    plan = draft(config, known, wanted, _facts(config, model, device, wanted, layers, init, threads))
+    facts = _facts(config, model, device, wanted, layers, init, threads)
+    if directions is not None:
+        about = Dictionary(asked=directions.asked, count=directions.count, features=directions.features)
+        facts = replace(facts, directions=about, directions_sha256=directions.checksum)
+    plan = draft(config, known, wanted, facts)
     with repeatable(plan.threads):
         check_network(model.network, layers, next(iter(surveys)), plan.batch_size, name)
-    return Job(config, worker, device, model.network, plan, wanted, known)
+    return Job(config, worker, device, model.network, plan, wanted, known, directions)
 
 
-def class_titles(surveys: Mapping[ImageSize, Survey], source: Source) -> dict[str, list[str]]:
-    """What the features of a network's last layer are called, where they are classes that have names."""
+def class_names(surveys: Mapping[ImageSize, Survey], source: Source) -> dict[str, Names]:
+    """By layer, what the features of a network's last layer are called, where they are classes that have names."""
     names = [] if source.classes is None else source.classes()
     last = next(reversed(next(iter(surveys.values())).usable), None)
     if last is None or last.features != len(names) or last.map_size != (1, 1):
         return {}
-    return {last.name: [name.partition(",")[0] for name in names]}  # "tiger" of "tiger, Panthera tigris"
+    return {last.name: Names(dict(enumerate(names)), has_synonyms=True)}
 
 
 def _with_layers(config: Config, model: Model) -> Config:

@@ -129,6 +129,7 @@ def _fit(
         unchanged=unchanged,
         before_step=before_step,
         shown=shown_channels(job.config.show_channels, job.network.in_channels),
+        directions=job.directions,
     )
     with _quiet_lightning(), repeatable(job.plan.threads):
         trainer = L.Trainer(

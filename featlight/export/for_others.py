@@ -16,12 +16,16 @@ from featlight.store.store import Store
 CONFIG = "config.yaml"
 VALUES = 1_000_000  # of a run's own config, in which every term of every tile is written out
 # Keys of a config whose words may be paths, and what remains of these
-_PATHS = {"weights": weights_without_folder, "init": without_folder, "out": without_folder}
+_PATHS = {
+    **{"weights": weights_without_folder, "directions": weights_without_folder},
+    **{"init": without_folder, "out": without_folder},
+}
 
 
 def for_others(store: Store, plan: Plan) -> Iterator[tuple[str, bytes]]:
     """Plan and config, by name; a config that cannot be read stays at home."""
-    yield PLAN, replace(plan, network=plan.network.without_folders()).to_json().encode()
+    directions = None if plan.directions is None else plan.directions.without_folders()
+    yield PLAN, replace(plan, network=plan.network.without_folders(), directions=directions).to_json().encode()
     if store.folder.has(store.root / CONFIG):
         text = config_for_others(store.folder.read(store.root / CONFIG, TEXT_BYTES))
         if text is not None:

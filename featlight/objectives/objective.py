@@ -6,14 +6,26 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from featlight.config.settings import Settings
 from featlight.config.tile import Metric, Tile
+from featlight.objectives.directions import Directions, vectors_of
 from featlight.objectives.losses import METRIC_FUNCTIONS
+from featlight.objectives.projection import along
 from featlight.objectives.regions import MapSize, region_mask
 
 
 class Scores(NamedTuple):
     loss: Tensor  # (N,)
     activation: Tensor  # (N,), the mean of the neurons that each image's objective chooses
+
+
+def objective_of(
+    settings: Settings, tiles: Sequence[Tile], first_maps: Mapping[str, MapSize], directions: Directions | None = None
+) -> "Objective":
+    """What each image of a batch is to maximise by a run's settings; see `Objective`."""
+    return Objective(
+        tiles, settings.metric, settings.target, first_maps, directions=directions, cosine_power=settings.cosine_power
+    )
 
 
 class Objective:
@@ -24,14 +36,28 @@ class Objective:
         metric: distance between the chosen neurons and the target, applied once per term.
         target: the activation C that is aimed at.
         first_maps: each layer's map in the first octave, which the terms' positions count on.
+        directions: that terms are rows of; None where none is.
+        cosine_power: of a direction's cosine with each position's features.
     """
 
-    def __init__(self, tiles: Sequence[Tile], metric: Metric, target: float, first_maps: Mapping[str, MapSize]) -> None:
+    def __init__(
+        self,
+        tiles: Sequence[Tile],
+        metric: Metric,
+        target: float,
+        first_maps: Mapping[str, MapSize],
+        *,
+        directions: Directions | None = None,
+        cosine_power: float = 0.0,
+    ) -> None:
         assert len({tile.signature for tile in tiles}) == 1
         self._slots = list(zip(*(tile.terms for tile in tiles), strict=True))  # [term][image]
         self._metric = METRIC_FUNCTIONS[metric]
         self._target = target
         self._first_maps = first_maps
+        self._directions = directions
+        self._power = cosine_power
+        self._vectors: dict[tuple[int, torch.device, torch.dtype], Tensor] = {}
         self._cache: dict[tuple[int, torch.device, MapSize], tuple[Tensor, Tensor, Tensor | None]] = {}
 
     def __call__(self, outputs: Mapping[str, Tensor]) -> Scores:
@@ -46,11 +72,14 @@ class Objective:
         for slot, terms in enumerate(self._slots):
             output = outputs[terms[0].output]  # (N, C, H, W)
             features, weights, mask = self._choice(slot, output)
-            if terms[0].feature is None:
-                z = output
-            else:
-                z = output[torch.arange(len(terms), device=output.device), features].unsqueeze(1)  # (N, 1, H, W)
-            distance = self._target - z
+            match terms[0].choice:
+                case "all":
+                    z = value = output
+                case "direction":
+                    z, value = along(output, self._vectors_of(slot, output), self._power)  # (N, 1, H, W) each
+                case _:
+                    z = value = output[torch.arange(len(terms), device=output.device), features].unsqueeze(1)
+            distance = self._target - value
             if mask is None:
                 counts.append(z[0].numel())
             else:
@@ -61,7 +90,7 @@ class Objective:
         return Scores(sum(losses[1:], losses[0]), sum(sums[1:], sums[0]) / sum(counts))
 
     def maps(self, outputs: Mapping[str, Tensor]) -> list[Tensor]:
-        """The whole map of each term's feature, the mean map where it takes all features.
+        """The whole map of each term's feature or direction, the mean map where it takes all features.
 
         Args:
             outputs: each layer's output, (N, C, H, W).
@@ -70,13 +99,23 @@ class Objective:
             (N, H, W) for each term.
         """
         found = []
-        for terms in self._slots:
+        for slot, terms in enumerate(self._slots):
             output = outputs[terms[0].output]  # (N, C, H, W)
-            if terms[0].feature is None:
+            if terms[0].choice == "all":
                 found.append(output.mean(1))
+            elif terms[0].choice == "direction":
+                found.append(along(output, self._vectors_of(slot, output))[0].squeeze(1))
             else:
                 found.append(torch.stack([maps[term.feature or 0] for maps, term in zip(output, terms, strict=True)]))
         return found
+
+    def _vectors_of(self, slot: int, output: Tensor) -> Tensor:
+        """The directions of a slot's terms, (N, C), read once for each device and type."""
+        key = (slot, output.device, output.dtype)
+        if key not in self._vectors:
+            given = vectors_of(self._slots[slot], self._directions)  # (N, C)
+            self._vectors[key] = torch.from_numpy(given).to(output.device, output.dtype)
+        return self._vectors[key]
 
     def _choice(self, slot: int, output: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Features (N,), weights (N,) and region masks (N, 1, H, W), made once per map size and device."""

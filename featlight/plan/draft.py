@@ -9,7 +9,7 @@ from featlight.config.normalization import Named, Normalization
 from featlight.config.schema import Config
 from featlight.errors import UsageError
 from featlight.plan.fingerprint import refuse_other, settle
-from featlight.plan.plan import NetworkInfo, Plan, Planned
+from featlight.plan.plan import Dictionary, NetworkInfo, Plan, Planned
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,8 @@ class Facts:
         threads: likewise, on a CPU.
         versions: of what the images depend on, by package.
         init_sha256: by variant, the checksum of its starting image's pixels; None for a start by name.
+        directions: that tiles are rows of; None where they are features.
+        directions_sha256: checksum of their file.
     """
 
     network: NetworkInfo
@@ -35,6 +37,8 @@ class Facts:
     threads: int
     versions: Mapping[str, str]
     init_sha256: Mapping[str, str | None]
+    directions: Dictionary | None = None
+    directions_sha256: str | None = None
 
 
 def draft(config: Config, known: Plan | None, wanted: Sequence[Planned], facts: Facts) -> Plan:
@@ -67,6 +71,7 @@ def draft(config: Config, known: Plan | None, wanted: Sequence[Planned], facts: 
             weights_sha256=facts.network.sha256,
             normalize=facts.normalize,
             init_sha256=facts.init_sha256[variant],
+            directions=facts.directions_sha256,
         )
         refuse_other(plan, variant, settled, config.out)
         plan.add_variant(variant, settled)
@@ -81,6 +86,7 @@ def draft(config: Config, known: Plan | None, wanted: Sequence[Planned], facts: 
         plan.layers[size_key(size)] = {layer: both[layer] for layer in sorted(both, key=place)}
     plan.add(wanted)
     plan.figure = config.figure
+    plan.directions = plan.directions or facts.directions
     return plan
 
 

@@ -12,7 +12,7 @@ from featlight.config.inputs.channels import MOST as MOST_CHANNELS
 from featlight.config.inputs.sizes import size_key
 from featlight.config.schema import Figure
 from featlight.config.settings import Settings, digest
-from featlight.config.tile import Tile
+from featlight.config.tile import LARGEST_FEATURE, Tile
 from featlight.config.words import weights_without_folder, without_folder
 
 FORMAT = 2
@@ -52,6 +52,26 @@ class NetworkInfo(BaseModel):
     def is_random(self) -> bool:
         """Whether it was never trained, which every output says loudly."""
         return self.weights.startswith("RANDOM WEIGHTS")
+
+
+class Dictionary(BaseModel):
+    """The directions that a run's tiles are rows of.
+
+    Args:
+        asked: the words that named them: a file, or `FILE:name`.
+        count: how many there are.
+        features: numbers of each.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    asked: str
+    count: Annotated[int, Field(ge=1, le=LARGEST_FEATURE)]
+    features: Annotated[int, Field(ge=1, le=LARGEST_FEATURE)]
+
+    def without_folders(self) -> "Dictionary":
+        """The same for other people: the file by its name alone."""
+        return self.model_copy(update={"asked": weights_without_folder(self.asked)})
 
 
 @dataclass(frozen=True)
@@ -100,9 +120,9 @@ class Chunk:
 
     @property
     def features(self) -> dict[str, set[int]]:
-        """By layer, those that its tiles look for, except for layers of which some tile takes all."""
+        """By layer, those that its tiles look for, except for layers of which some tile takes all, or a direction."""
         terms = [term for tile in self.tiles for term in tile.terms]
-        whole = {term.output for term in terms if term.feature is None}
+        whole = {term.output for term in terms if term.choice != "feature"}
         found: dict[str, set[int]] = {}
         for term in terms:
             if term.output not in whole and term.feature is not None:
@@ -131,6 +151,7 @@ class Plan:
         tiles: every tile that was ever asked for, in the order of asking.
         chunks: indices into `tiles`.
         figure: what to draw besides the atlas; None for nothing.
+        directions: that tiles are rows of; None where they are features.
         fingerprints: by variant, its settings in JSON's own types; of a plan that was read, as they stood there.
     """
 
@@ -144,6 +165,7 @@ class Plan:
     tiles: list[Planned] = field(default_factory=list)
     chunks: list[list[int]] = field(default_factory=list)
     figure: Figure | None = None
+    directions: Dictionary | None = None
     fingerprints: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -188,14 +210,25 @@ class Plan:
         return self.layers[size_key(self.settings[variant].recipe.first_size)]
 
     @property
+    def titles(self) -> dict[str, str]:
+        """By file, what the tiles' features are called, where they have names."""
+        return {planned.file: planned.title for planned in self.tiles if planned.title}
+
+    @property
     def folders(self) -> dict[str, str]:
-        """By layer, the folder of its features' tiles."""
+        """By layer, the folder of its features' or directions' tiles."""
         features = [planned.tile for planned in self.tiles if not planned.tile.is_named]
         return {tile.terms[0].layer: tile.name.partition("/")[0] for tile in features}
 
     def add(self, wanted: Sequence[Planned]) -> None:
-        """Append what is not there yet, in chunks of its own, so that the chunks there stay as they are."""
-        known = set(self.tiles)
+        """Append what is not there yet, in chunks of its own, so that the chunks there stay as they are.
+
+        What is there takes the names that are given now.
+        """
+        known = {planned: place for place, planned in enumerate(self.tiles)}
+        for planned in wanted:
+            if planned.title and planned in known:
+                self.tiles[known[planned]] = planned
         new = [planned for planned in dict.fromkeys(wanted) if planned not in known]
         for _, group in groupby(new, key=lambda planned: (planned.variant, planned.tile.signature)):
             members = list(group)
@@ -254,6 +287,7 @@ class Plan:
             "versions": self.versions,
             "chunks": self.chunks,
             "figure": None if self.figure is None else self.figure.model_dump(mode="json"),
+            **({} if self.directions is None else {"directions": self.directions.model_dump()}),
             "tiles": [_entry(planned) for planned in self.tiles],
         }
         return json.dumps(values, indent=1) + "\n"

@@ -13,7 +13,7 @@ from featlight.config.schema import Figure
 from featlight.config.settings import Settings
 from featlight.config.tile import LARGEST_FEATURE, MOST_TILES, Term, Tile, is_plain
 from featlight.config.words import check_words
-from featlight.plan.plan import FORMAT, NetworkInfo, Plan, Planned
+from featlight.plan.plan import FORMAT, Dictionary, NetworkInfo, Plan, Planned
 from featlight.plan.selection import RememberedLayers, check_term
 
 LONGEST_NAME = 230  # characters; file systems take 255, and suffixes come on top
@@ -42,6 +42,7 @@ class _PlanFile(BaseModel):
     tiles: Annotated[list[_Entry], Field(max_length=MOST_TILES)]
     chunks: Annotated[list[list[int]], Field(max_length=MOST_TILES)]
     figure: Figure | None = None
+    directions: Dictionary | None = None
 
 
 def read_plan(text: str) -> Plan:
@@ -80,6 +81,7 @@ def _plan(values: Mapping[str, Any]) -> Plan:
         tiles=_tiles(file),
         chunks=file.chunks,
         figure=file.figure,
+        directions=file.directions,
         fingerprints=values["fingerprints"],
     )
     if "featlight" not in plan.versions:
@@ -129,7 +131,7 @@ def _tiles(file: _PlanFile) -> list[Planned]:
         layers = RememberedLayers(file.layers.get(size, {}))
         for term in planned.tile.terms:
             try:
-                check_term(term, layers.need(term.output, file.network.model))
+                check_term(term, layers.need(term.output, file.network.model), file.directions)
             except KeyError:
                 raise ValueError(f"layers: no shape of {term.output!r} at {size} px") from None
     if len({planned.file for planned in tiles}) < len(tiles):

@@ -11,11 +11,12 @@ from featlight.config.presets import NATURAL, recipe_name
 from featlight.config.recipe import NAMED_STARTS
 from featlight.config.settings import Settings, defaults_of, plain
 from featlight.config.tile import Tile, file_name
+from featlight.config.words import weights_without_folder
 from featlight.plan.plan import Plan, Planned
 
 # Of settled settings; what is said otherwise than by their difference to these: the network, the tile's own region
 _DEFAULTS = defaults_of(Settings) | {"compile": "off"}
-_SAID = ("model", "weights", "recipe", "region", "index", "batch_size", "threads")
+_SAID = ("model", "weights", "recipe", "region", "index", "batch_size", "threads", "directions")
 
 
 def command_alone(plan: Plan, planned: Planned) -> str | None:
@@ -26,8 +27,8 @@ def command_alone(plan: Plan, planned: Planned) -> str | None:
         planned: one of its tiles.
 
     Returns:
-        A command, on lines of its own where the tile needs a config file; weights from a file are named without the
-        file's folder, as commands are shown to others. None where no command can make it: its
+        A command, on lines of its own where the tile needs a config file; files of weights and directions are named
+        without their folder, as commands are shown to others. None where no command can make it: its
         network was handed over in Python, or its starting image is known by its checksum alone.
     """
     settings, network, tile = plan.settings[planned.variant], plan.network, planned.tile
@@ -44,6 +45,8 @@ def command_alone(plan: Plan, planned: Planned) -> str | None:
     if settings.recipe != NATURAL:
         values["recipe"] = recipe_name(settings.recipe) or fingerprint["recipe"]
     values |= {key: fingerprint[key] for key in fingerprint if key not in _SAID}
+    if plan.directions is not None:
+        values["directions"] = weights_without_folder(plan.directions.asked)
     values = {key: value for key, value in values.items() if value != _DEFAULTS.get(key)}
     out = "-".join(filter(None, [file_name(network.model), planned.variant, *tile.name.split("/")]))
     values |= {"batch_size": plan.batch_size, "threads": plan.threads, "out": f"runs/{out}"}

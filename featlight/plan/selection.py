@@ -1,9 +1,10 @@
 """The tiles that a config asks for, checked against what the network has."""
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 from featlight.config.choice.features import Features, Sample
+from featlight.config.choice.names import Names
 from featlight.config.choice.patterns import is_pattern, matching
 from featlight.config.inputs.sizes import ImageSize
 from featlight.config.schema import Config
@@ -13,6 +14,8 @@ from featlight.errors import UsageError
 from featlight.models.layer_info import Layer
 from featlight.plan.plan import Planned
 
+DIRECTIONS = "-directions"  # after a layer's folder, where its tiles are of directions
+
 
 class Layers(Protocol):
     """A network's layers at one image size: surveyed, or as a plan remembers them."""
@@ -21,6 +24,16 @@ class Layers(Protocol):
     def names(self) -> Sequence[str]: ...  # of all modules
 
     def need(self, name: str, network_name: str) -> Layer: ...
+
+
+class Rows(Protocol):
+    """Directions, many: those of a file, or as a plan remembers them."""
+
+    @property
+    def count(self) -> int: ...
+
+    @property
+    def features(self) -> int: ...  # numbers of each
 
 
 class RememberedLayers:
@@ -81,7 +94,8 @@ def wanted_tiles(
     surveys: Mapping[ImageSize, Layers],
     name: str,
     folders: Mapping[str, str] | None = None,
-    titles: Mapping[str, Sequence[str]] | None = None,
+    names: Mapping[str, Names] | None = None,
+    directions: Rows | None = None,
 ) -> list[Planned]:
     """Every tile that a config asks for, in order.
 
@@ -90,37 +104,57 @@ def wanted_tiles(
         surveys: of the network, by image size, one for each recipe's first octave.
         name: of the network, for messages.
         folders: by layer, those that a run has given their tiles already.
-        titles: by layer, what its features are called, where they have names.
+        names: by layer, what its features, or directions, are called, where they have names.
+        directions: whose rows the config asks for, instead of features.
 
     Raises:
         UsageError: a layer, feature or position that the network does not have.
     """
+    if directions is not None and len(config.layer or {}) > 1:
+        raise UsageError(f"layer: {len(config.layer or {})} layers given; directions are of one layer's features")
     wanted = []
     for variant, settings in config.settings.items():
         survey = surveys[settings.recipe.first_size]
         if config.tiles is not None:
             for tile in config.tiles:
                 for term in tile.terms:
-                    check_term(term, survey.need(term.output, name))
+                    check_term(term, survey.need(term.output, name), directions)
                 wanted.append(Planned(variant, tile))
             continue
-        names = folder_names(survey.names, folders or {})
+        named, all_folders = names or {}, folder_names(survey.names, folders or {})
         for layer_name, spec in (config.layer or {}).items():
             layer = survey.need(layer_name + (CLASS if settings.tokens == "class" else ""), name)
-            spec = config.features if spec is None else spec
-            features = _features(layer, spec, config.seed)
+            spec = _numbered(config.features if spec is None else spec, named.get(layer_name), layer_name)
+            features = _features(layer, spec, config.seed, layer.features if directions is None else directions.count)
             _check_count(len(wanted) + len(features) * _positions(layer, settings))
-            for tile in _layer_tiles(layer_name, layer, names[layer_name], features, settings):
-                check_term(tile.terms[0], layer)
-                feature, named = tile.terms[0].feature, (titles or {}).get(layer_name)
-                wanted.append(Planned(variant, tile, named[feature] if named and feature is not None else ""))
+            folder = all_folders[layer_name]
+            if directions is not None and layer_name not in (folders or {}):
+                folder += DIRECTIONS
+            for tile in _layer_tiles(layer_name, layer, folder, features, settings):
+                check_term(tile.terms[0], layer, directions)
+                feature, known = tile.terms[0].feature, named.get(layer_name)
+                wanted.append(Planned(variant, tile, known.title(feature) if known and feature is not None else ""))
     return wanted
 
 
-def _features(layer: Layer, spec: Features, seed: int) -> Sequence[int]:
+def _numbered(spec: Features, names: Names | None, layer: str) -> Features:
+    """What is asked for, names turned into numbers."""
+    if isinstance(spec, Sample | str) or all(isinstance(each, int) for each in spec):
+        return spec
+    if names is None:
+        word = next(each for each in spec if isinstance(each, str))
+        raise UsageError(
+            f"features: {word!r} given, but the features of layer {layer!r} have no names; numbers, or a file of names "
+            "(--labels), are needed"
+        )
+    return names.numbers(spec, layer)
+
+
+def _features(layer: Layer, spec: Features, seed: int, count: int) -> Sequence[int]:
+    """The numbers that are asked for of so many features, or directions."""
     if isinstance(spec, Sample):
-        return spec.of(layer.name, layer.features, seed)
-    return range(layer.features) if spec == "all" else spec
+        return spec.of(layer.name, count, seed)
+    return range(count) if spec == "all" else [each for each in spec if isinstance(each, int)]
 
 
 def _check_count(tiles: int) -> None:
@@ -139,7 +173,8 @@ def _positions(layer: Layer, settings: Settings) -> int:
 
 def _layer_tiles(name: str, layer: Layer, folder: str, features: Sequence[int], settings: Settings) -> Iterator[Tile]:
     def tile(feature: int | None, region: Region = "map", index: Index = None) -> Tile:
-        return feature_tile(name, feature, region, index, settings.tokens, folder=folder)
+        row: Literal["row"] | None = None if settings.directions is None else "row"
+        return feature_tile(name, feature, region, index, settings.tokens, folder=folder, direction=row)
 
     if settings.region == "all":
         yield tile(None)
@@ -159,9 +194,11 @@ def _layer_tiles(name: str, layer: Layer, folder: str, features: Sequence[int], 
                 yield tile(feature, region, index)
 
 
-def check_term(term: Term, layer: Layer) -> None:
-    """Raise UsageError where a layer does not have a term's feature or position."""
-    if term.feature is not None and term.feature >= layer.features:
+def check_term(term: Term, layer: Layer, directions: Rows | None = None) -> None:
+    """Raise UsageError where a layer does not have a term's feature or position, or a direction does not fit it."""
+    if term.direction is not None:
+        _check_direction(term, layer, directions)
+    elif term.feature is not None and term.feature >= layer.features:
         raise UsageError(
             f"features: {term.feature} given; layer {layer.name!r} has {layer.features}, 0 to {layer.features - 1}"
         )
@@ -179,4 +216,21 @@ def check_term(term: Term, layer: Layer) -> None:
         given = list(term.index) if isinstance(term.index, tuple) else term.index
         raise UsageError(
             f"index: {given} given; the map of layer {layer.name!r} has {height} rows and {width} columns, from 0"
+        )
+
+
+def _check_direction(term: Term, layer: Layer, directions: Rows | None) -> None:
+    if term.direction == "row":
+        if directions is None:
+            raise UsageError("direction: row given, but no directions; a file of them is needed (--directions)")
+        numbers = directions.features
+        if term.feature is not None and term.feature >= directions.count:
+            most = directions.count - 1
+            raise UsageError(f"features: {term.feature} given; there are {directions.count} directions, 0 to {most}")
+    else:
+        numbers = len(term.direction or ())
+    if numbers != layer.features:
+        raise UsageError(
+            f"directions: {numbers} numbers each given; layer {layer.name!r} has {layer.features} features: "
+            "(directions, features) is needed"
         )

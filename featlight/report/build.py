@@ -84,4 +84,5 @@ def _state(snapshot: Snapshot) -> str:
     plan, records = snapshot.plan, snapshot.records
     shown = [(p.file, snapshot.state(p.file), p.file in records and records[p.file]["sha256"]) for p in plan.tiles]
     alphas = [records[p.file]["alpha_sha256"] for p in plan.tiles if p.file in records]
-    return sha256(repr((shown, *filter(None, alphas), plan.figure, FORMAT)).encode()).hexdigest()
+    names = [plan.titles] if plan.titles else []
+    return sha256(repr((shown, *filter(None, alphas), *names, plan.figure, FORMAT)).encode()).hexdigest()

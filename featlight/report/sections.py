@@ -32,7 +32,8 @@ class Section:
 
     @property
     def title(self) -> str:
-        return " ".join(filter(None, [self.layer or "named tiles", self.variant]))
+        kind = "directions" if self.layer and self.tiles[0].tile.terms[0].direction else ""
+        return " ".join(filter(None, [self.layer or "named tiles", kind, self.variant]))
 
     def keeps_alpha(self, plan: Plan) -> bool:
         """Whether its tiles have transparencies."""
@@ -147,8 +148,12 @@ def heading(plan: Plan, section: Section) -> Heading:
 def subtitle(plan: Plan, section: Section) -> str:
     """How many of a layer's features its tiles show, and how these were made."""
     there = len(section.tiles)
-    features = plan.shape(section.variant, section.tiles[0].tile.terms[0].output)[0] if section.layer else there
-    return f"{there} of {features} features · {brief(plan.settings[section.variant])}"
+    if plan.directions is not None and section.layer:
+        what = f"{there} of {plan.directions.count} directions"
+    else:
+        features = plan.shape(section.variant, section.tiles[0].tile.terms[0].output)[0] if section.layer else there
+        what = f"{there} of {features} features"
+    return f"{what} · {brief(plan.settings[section.variant])}"
 
 
 def _vectors(snapshot: Snapshot) -> "dict[str, np.ndarray[Any, Any]]":

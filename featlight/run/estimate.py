@@ -9,7 +9,7 @@ from featlight.console import format_bytes
 from featlight.engine.device import repeatable
 from featlight.engine.setup import Job, prepare
 from featlight.engine.step import NEW, painting_of, step
-from featlight.objectives.objective import Objective
+from featlight.objectives.objective import objective_of
 from featlight.objectives.regions import has_place
 from featlight.param.image import to_bytes
 from featlight.param.starts import starting_parameters
@@ -78,7 +78,7 @@ def _chunk_seconds(job: Job, chunk: Chunk) -> float:
     )
     shown = shown_channels(job.config.show_channels, job.network.in_channels)
     views = [tile for tile in tiles for _ in range(painting.views.boxes)]
-    objective = Objective(views, chunk.settings.metric, chunk.settings.target, maps)
+    objective = objective_of(chunk.settings, views, maps, job.directions)
     opening = [settings for settings in recipe.steps() if settings.opens_octave]
     total = 0.0
     for octave, settings in zip(recipe.octaves, opening, strict=True):

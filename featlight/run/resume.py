@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+from featlight.config.choice.names import read_labels
+from featlight.config.choice.patterns import is_pattern
 from featlight.config.inputs.sizes import size_key
 from featlight.config.recipe import NAMED_STARTS
 from featlight.config.schema import Config
+from featlight.objectives.directions import Directions, open_directions
 from featlight.plan.fingerprint import file_sha256, refuse_other, settle
 from featlight.plan.plan import Plan, Planned
 from featlight.plan.selection import RememberedLayers, wanted_tiles
@@ -24,17 +27,26 @@ def finished(config: Config, store: Store) -> dict[str, TileRecord] | None:
     plan = store.plan()
     if plan is None or (config.layer is None and config.tiles is None) or not _same_weights(config, plan):
         return None
+    directions = None if config.directions is None else open_directions(config.directions)
     for variant, settings in config.settings.items():
         if variant not in plan.settings or settings.init not in NAMED_STARTS:
             return None
         theirs = plan.settings[variant].normalize  # `auto` depends on the network, which its checksum stands for
         network = plan.network
         ours = settle(
-            settings, plan, model=network.model, weights_sha256=network.sha256, normalize=theirs, init_sha256=None
+            settings,
+            plan,
+            model=network.model,
+            weights_sha256=network.sha256,
+            normalize=theirs,
+            init_sha256=None,
+            directions=None if directions is None else directions.checksum,
         )
         refuse_other(plan, variant, ours, config.out)
-    wanted = _wanted(config, plan)
-    if wanted is None or not set(wanted) <= set(plan.tiles) or plan.figure != config.figure:
+    wanted = _wanted(config, plan, directions)
+    if wanted is None or any(plan.titles.get(each.file) != each.title for each in wanted if each.title):
+        return None
+    if not set(wanted) <= set(plan.tiles) or plan.figure != config.figure:
         return None
     made = store.made(plan, wanted, config.extras)
     if len(made) < len(wanted) or store.lacking_vectors(plan, plan.chunks_of(made)):
@@ -57,10 +69,16 @@ def _same_weights(config: Config, plan: Plan) -> bool:
         return False
 
 
-def _wanted(config: Config, plan: Plan) -> list[Planned] | None:
+def _wanted(config: Config, plan: Plan, directions: Directions | None) -> list[Planned] | None:
     sizes = {settings.recipe.first_size for settings in config.settings.values()}
     layers = {size: RememberedLayers(plan.layers.get(size_key(size), {})) for size in sizes}
+    specs = [spec for spec in (config.features, *(config.layer or {}).values()) if isinstance(spec, tuple)]
+    if any(isinstance(each, str) for spec in specs for each in spec):
+        return None  # only the network knows what its classes are called
+    if config.labels is not None and any(map(is_pattern, config.layer or {})):
+        return None
+    names = {} if config.labels is None else read_labels(config.labels, list(config.layer or {}))
     try:
-        return wanted_tiles(config, layers, config.model, plan.folders)
+        return wanted_tiles(config, layers, config.model, plan.folders, names, directions)
     except KeyError:
         return None

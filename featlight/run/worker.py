@@ -13,6 +13,7 @@ from featlight.console import say
 from featlight.distributed.env import ALONE, Worker
 from featlight.distributed.signals import Stop
 from featlight.engine.setup import Job, prepare
+from featlight.objectives.directions import Directions
 from featlight.plan.plan import Plan
 from featlight.run.disk_space import check_room, expected_bytes
 from featlight.run.monitor import Monitor
@@ -35,6 +36,7 @@ def make(
     network: nn.Module | None = None,
     device: torch.device | None = None,
     init: Tensor | None = None,
+    directions: Directions | None = None,
     threads: int = 0,
     quiet: bool = False,
 ) -> Outcome:
@@ -50,6 +52,7 @@ def make(
         network: instead of loading the config's.
         device: instead of the config's.
         init: starting images instead of the config's.
+        directions: instead of the config's.
         threads: what a new plan takes for `auto`; 0 for what suits as many workers as there are cores.
         quiet: whether to say nothing.
 
@@ -59,7 +62,9 @@ def make(
     assert config.out is not None
     stop = stop or Stop()
     store = Store(Path(config.out), f"worker-{worker.rank}")
-    prepare_here = partial(prepare, worker=worker, network=network, device=device, init=init, threads=threads)
+    prepare_here = partial(
+        prepare, worker=worker, network=network, device=device, init=init, directions=directions, threads=threads
+    )
     if fresh:
         Deletion.of(store)  # what refuses it does so at once
     job = prepare_here(config, None if fresh else store.plan())
@@ -114,7 +119,7 @@ def _settle(job: Job, store: Store, prepare_again: Callable[[Config, Plan | None
     if job.known is None and store.create_plan(job.plan):
         return job
     now = store.plan()
-    if now == job.plan:  # the other workers of a run settle it alike
+    if now == job.plan and now.titles == job.plan.titles:  # the other workers of a run settle it alike
         return job
     if now != job.known:
         job = prepare_again(job.config, now)

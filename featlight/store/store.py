@@ -226,7 +226,7 @@ class Store(RunPaths):
         """A plan, or what another run has made of it in the meantime, so that all of it is shown."""
         self.check_held()
         latest = self.plan()
-        if latest is None or latest == plan:
+        if latest is None or (latest == plan and latest.titles == plan.titles):
             return plan
         latest.take_up(plan)
         self.write_plan(latest)

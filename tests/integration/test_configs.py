@@ -30,6 +30,8 @@ def shrunk(values):
                 term |= {"index": [0, 0]} if "index" in term else {}
     else:
         small |= {"features": "0", "layer": list(values.get("layer", [])) or None}
+    for key in ("directions", "labels", "init"):
+        small |= {key: str(ROOT / values[key])} if "/" in values.get(key, "") else {}
     for variant in values.get("variants", []):
         variant |= {"recipe": recipe(None)} if "recipe" in variant else {}
         variant |= {"index": [0, 0]} if isinstance(variant.get("index"), list) else {}

@@ -23,9 +23,9 @@ OCTAVE = {"size": 64, "steps": 3, "lr": [0.3, 0.1], "sigma": None}
         ({"metric": "l3"}, "metric: 'l3' given; allowed: l1, l2, linf, linf-rows"),
         (
             {"features": "0-"},
-            "features: '0-' given; `all`, numbers and ranges as in 0-15,199,201, or sample:16, are allowed",
+            "features: '0-' given; `all`, numbers and ranges as in 0-15,199,201, names, or sample:16, are allowed",
         ),
-        ({"layer": {"a": "x"}}, "layer.a: 'x' given"),
+        ({"layer": {"a": "-"}}, "layer.a: '-' given"),
         ({"layer": 3.5}, "layer: 3.5 given; a layer's name, a list of names"),
         ({"layer": [True]}, "layer: True given; a layer's name"),
         ({"seed": -1}, "seed: -1 given; it should be greater than or equal to 0"),

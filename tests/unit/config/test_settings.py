@@ -29,6 +29,8 @@ LATER = {
     "tokens": "class",
     "in_channels": 4,
     "show_channels": (3, 2, 1),
+    "directions": "rows.npy",
+    "cosine_power": 2.0,
 }  # settings that runs of the first form did not have: left out where they are as usual
 
 
@@ -52,8 +54,10 @@ def test_every_setting_is_a_variants_own_or_shared(key):
         "target": 1.0,
         "init": "gray",
         "metric": "l2",
+        "cosine_power": 2,
     }
-    values = {"variants": [{"name": "a", key: other.get(key, "none")}]}
+    values = {"directions": "rows.npy"} if key == "cosine_power" else {}
+    values |= {"variants": [{"name": "a", key: other.get(key, "none")}]}
     if key in SHARED:
         with pytest.raises(UsageError, match=f"{key}: .* all variants of a run share it"):
             check(values)
