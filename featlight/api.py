@@ -43,6 +43,8 @@ def visualize(
     recipe: Recipe | str | None = None,
     directions: str | Path | Tensor | np.ndarray[Any, Any] | None = None,
     cosine_power: float = 0.0,
+    diversity: int = 1,
+    diversity_weight: float = 20.0,
     region: Literal["map", "row", "neuron", "prefix", "all"] = "map",
     index: Index | Literal["all"] = None,
     metric: Metric = "l1",
@@ -74,6 +76,8 @@ def visualize(
             parameterization may be functions and classes of one's own, without `out`.
         directions: instead of features, rows of an array (K, C), or of a file of one; `features` chooses among them.
         cosine_power: a direction's dot product at each position times max(0.1, cosine) to this power.
+        diversity: pictures of each feature, made together so that they differ.
+        diversity_weight: what those that are wholly alike pay, as activation of every neuron.
         region: neurons of each feature's map.
         index: which row, neuron or prefix; `all` for a tile for each.
         metric: distance to the target that is minimised.
@@ -117,6 +121,8 @@ def visualize(
         "recipe": recipe,
         "directions": None if directions is None else str(directions) if is_path else "an array",
         "cosine_power": cosine_power,
+        "diversity": diversity,
+        "diversity_weight": diversity_weight,
         "region": region,
         "index": index,
         "metric": metric,

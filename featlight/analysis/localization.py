@@ -47,7 +47,8 @@ def undisturbed(plan: Plan, planned: Planned) -> Tensor | None:
     settings = plan.settings[planned.variant]
     if settings.init not in NAMED_STARTS:
         return None
-    tile = planned.tile if settings.init == "noise-per-feature" else None  # all other starts are the same for all
+    has_own = settings.init == "noise-per-feature" or planned.tile.face is not None
+    tile = planned.tile if has_own else None  # all other starts are the same for all
     channels = plan.network.in_channels
     shown = tuple(shown_channels(settings.show_channels, channels))
     return _undisturbed(settings.recipe, settings.init, settings.seed, tile, channels, shown)

@@ -45,7 +45,9 @@ class Figure(Strict):
     # rows of tiles; such rows, and below each where its images changed, or where its features are active in them;
     # prefixes in reading order; the ends of the octaves
     kind: Literal["grid", "areas", "activity", "growth", "octaves"]
-    rows: Literal["layer", "variant", "tile"] = "layer"  # what stands at the left of each, where there are rows
+    rows: Literal["layer", "variant", "tile", "feature"] = (
+        "layer"  # what stands at the left of each, where there are rows
+    )
     mark: bool = False  # in a growth: frame the newest neuron's place
     title: str | None = None
 

@@ -148,6 +148,13 @@ class Settings(Strict):
         description="a direction's dot product at each position times max(0.1, cosine) to this power: 0 is the plain "
         "projection, 2 and 4 ask for the very direction",
     )
+    diversity: Annotated[int, Field(ge=1, le=64)] = Field(
+        1, description="pictures of each feature, optimised together so that they differ in the features of its layer"
+    )
+    diversity_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        20.0,
+        description="what pictures of a feature pay that are wholly alike, as activation of every neuron",
+    )
     metric: Metric = Field("l1", description="distance to the target that is minimised: " + ", ".join(METRICS))
     target: Annotated[float, Field(allow_inf_nan=False)] = Field(
         200.0, description="activation that every chosen neuron is drawn to, in the layer's own units"

@@ -125,6 +125,7 @@ class Tile:
     Args:
         name: letters, digits, '.', '_' and '-' (a tile made by `feature_tile` has `layer/feature`).
         terms: one or more.
+        face: of several pictures of one objective, which one, from 0; None where there is one alone.
 
     Raises:
         ValueError: no term, or a name that cannot be a file's.
@@ -134,6 +135,7 @@ class Tile:
 
     name: str
     terms: tuple[Term, ...]
+    face: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "terms", tuple(self.terms))
@@ -153,8 +155,13 @@ class Tile:
     def label(self) -> str:
         """What stands under it in an atlas: `654`, `654 row 8`, `654 (9, 9)`, `654 to 12`, `all`, or its name.
 
-        Of a class token it is `654 class`.
+        Of a class token it is `654 class`, of one of several faces `654 face 2`.
         """
+        return self.objective_label + ("" if self.face is None or self.is_named else f" face {self.face + 1}")
+
+    @property
+    def objective_label(self) -> str:
+        """The same without its face."""
         if self.is_named:
             return self.name
         term = self.terms[0]
@@ -178,6 +185,14 @@ class Tile:
         """Its path without suffix, below the folder of tiles."""
         name = f"named/{self.name}" if self.is_named else self.name
         return f"{variant}/{name}" if variant else name
+
+
+def faces_of(tile: Tile, count: int) -> list[Tile]:
+    """Several pictures of what a tile maximises, which are to differ; itself where one is asked for."""
+    if count == 1:
+        return [tile]
+    digits = len(str(count))
+    return [Tile(f"{tile.name}-face{face + 1:0{digits}d}", tile.terms, face) for face in range(count)]
 
 
 def feature_tile(

@@ -173,6 +173,8 @@ def _check_whole(config: Config, sources: Mapping[str, str]) -> None:
                 refuse(key, f"the names {name!r} and {alike[0]!r} are one where case does not count")
     if config.directions is not None and config.layer is not None and len(config.layer) > 1:
         refuse("directions", f"given for {len(config.layer)} layers; they are of one layer's features")
+    if any(tile.face is not None for tile in config.tiles or ()):
+        refuse("tiles", "a face given; `diversity` makes several of each tile")
     along = config.directions is not None or any(t.direction for tile in config.tiles or () for t in tile.terms)
     if any(settings.recipe.keeps_alpha for settings in config.settings.values()):
         for tile in config.tiles or ():

@@ -126,9 +126,8 @@ class FeatureVisualizer(L.LightningModule):
             lifts=self._prepared.has_smooth,
         )
         self._painting = painting
-        views = [tile for tile in tiles for _ in range(painting.views.boxes)]
         self._objective = objective_of(chunk.settings, tiles, maps, self._directions)
-        self._view_objective = objective_of(chunk.settings, views, maps, self._directions)
+        self._view_objective = objective_of(chunk.settings, tiles, maps, self._directions, painting.views.boxes)
         init = chunk.settings.init if self._init is None else self._init(tiles)
         self._size = self._steps[0].size
         start = starting_parameters(painting.parameterization, init, self._size, chunk.settings.seed, tiles)

@@ -257,14 +257,16 @@ def _facts(
     threads: int,
 ) -> Facts:
     network, source, sha256 = model
-    batch_size = config.batch_size
-    if batch_size == "auto":
-        batch_size = auto_batch_size(
+    if config.batch_size == "auto":
+        suits = auto_batch_size(
             len(wanted),
             gpu=device.type == "cuda",
             image=network.image_memory(layers),
             memory=memory_of(device),
         )
+        batch_size = max(suits, max(settings.diversity for settings in config.settings.values()))
+    else:
+        batch_size = config.batch_size
     # a core is better used by another worker than by a second thread of this one
     suitable = max(1, torch.get_num_threads() // -(-len(wanted) // batch_size))
     files = [planned.file for planned in wanted]

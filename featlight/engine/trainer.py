@@ -49,7 +49,7 @@ def descend(
 
     Raises:
         UsageError: the network gives something else in the end than it gave on the way.
-        FeatlightError: there is no memory for a single image.
+        FeatlightError: there is no memory for a single image, or for the faces of a feature.
     """
     left = [job.plan.chunk(number, job.settings) for number in numbers]
     batch_size = job.plan.batch_size
@@ -69,8 +69,10 @@ def descend(
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            if batch_size == 1:
-                raise FeatlightError(f"no memory for one image of {left[0].layers[0]} ({error})") from None
+            fewest = left[0].settings.diversity
+            if batch_size // 2 < fewest:
+                images = "one image" if fewest == 1 else f"the {fewest} images of a feature"
+                raise FeatlightError(f"no memory for {images} of {left[0].layers[0]} ({error})") from None
         log.warning("no memory for %d images at a time: going on with half, whose bits differ", batch_size)
         batch_size //= 2
         gc.collect()

@@ -9,6 +9,7 @@ from torch import Tensor
 from featlight.config.settings import Settings
 from featlight.config.tile import Metric, Tile
 from featlight.objectives.directions import Directions, vectors_of
+from featlight.objectives.diversity import likeness, whole_groups
 from featlight.objectives.losses import METRIC_FUNCTIONS
 from featlight.objectives.projection import along
 from featlight.objectives.regions import MapSize, region_mask
@@ -20,11 +21,23 @@ class Scores(NamedTuple):
 
 
 def objective_of(
-    settings: Settings, tiles: Sequence[Tile], first_maps: Mapping[str, MapSize], directions: Directions | None = None
+    settings: Settings,
+    tiles: Sequence[Tile],
+    first_maps: Mapping[str, MapSize],
+    directions: Directions | None = None,
+    boxes: int = 1,
 ) -> "Objective":
     """What each image of a batch is to maximise by a run's settings; see `Objective`."""
     return Objective(
-        tiles, settings.metric, settings.target, first_maps, directions=directions, cosine_power=settings.cosine_power
+        tiles,
+        settings.metric,
+        settings.target,
+        first_maps,
+        directions=directions,
+        cosine_power=settings.cosine_power,
+        faces=settings.diversity,
+        diversity_weight=settings.diversity_weight,
+        boxes=boxes,
     )
 
 
@@ -38,6 +51,9 @@ class Objective:
         first_maps: each layer's map in the first octave, which the terms' positions count on.
         directions: that terms are rows of; None where none is.
         cosine_power: of a direction's cosine with each position's features.
+        faces: images of each feature, which are to differ; 1 for no such groups.
+        diversity_weight: of their likeness, as activation of every chosen neuron.
+        boxes: views of each image, one after another in the outputs.
     """
 
     def __init__(
@@ -49,9 +65,15 @@ class Objective:
         *,
         directions: Directions | None = None,
         cosine_power: float = 0.0,
+        faces: int = 1,
+        diversity_weight: float = 0.0,
+        boxes: int = 1,
     ) -> None:
         assert len({tile.signature for tile in tiles}) == 1
-        self._slots = list(zip(*(tile.terms for tile in tiles), strict=True))  # [term][image]
+        views = [tile for tile in tiles for _ in range(boxes)]
+        self._slots = list(zip(*(tile.terms for tile in views), strict=True))  # [term][view]
+        self._faces, self._boxes, self._diversity_weight = faces, boxes, diversity_weight
+        self._groups = whole_groups(tiles, faces) if faces > 1 else 0
         self._metric = METRIC_FUNCTIONS[metric]
         self._target = target
         self._first_maps = first_maps
@@ -61,10 +83,10 @@ class Objective:
         self._cache: dict[tuple[int, torch.device, MapSize], tuple[Tensor, Tensor, Tensor | None]] = {}
 
     def __call__(self, outputs: Mapping[str, Tensor]) -> Scores:
-        """The loss and the mean activation of each image.
+        """The loss and the mean activation of each view.
 
         Args:
-            outputs: each layer's output, (N, C, H, W).
+            outputs: each layer's output, (N x boxes, C, H, W).
         """
         losses: list[Tensor] = []
         sums: list[Tensor] = []
@@ -87,7 +109,17 @@ class Objective:
                 counts.append(mask.sum((1, 2, 3)) * z.shape[1])
             losses.append(weights.to(z.dtype) * self._metric(distance))
             sums.append(z.detach().sum((1, 2, 3)))
-        return Scores(sum(losses[1:], losses[0]), sum(sums[1:], sums[0]) / sum(counts))
+        loss = sum(losses[1:], losses[0])
+        if self._groups:
+            loss = loss + self._alike(outputs[self._slots[0][0].output], len(loss)) * counts[0]
+        return Scores(loss, sum(sums[1:], sums[0]) / sum(counts))
+
+    def _alike(self, output: Tensor, views: int) -> Tensor:
+        """What each view pays for its picture's likeness to the others of its group, by neuron, (N x boxes,)."""
+        images = self._groups * self._faces
+        paid = self._diversity_weight * likeness(output[: images * self._boxes], self._faces, self._boxes)  # (images,)
+        paid = paid.repeat_interleave(self._boxes)
+        return torch.cat([paid, paid.new_zeros(views - len(paid))])
 
     def maps(self, outputs: Mapping[str, Tensor]) -> list[Tensor]:
         """The whole map of each term's feature or direction, the mean map where it takes all features.

@@ -39,10 +39,17 @@ def noise(size: ImageSize, seed: int, channels: int = 3) -> Tensor:
 
 
 def own_seed(seed: int, tile: Tile) -> int:
-    """A seed for one tile that depends on the run's seed, its layer and its feature, and on nothing else."""
+    """A seed for one tile that depends on the run's seed, its layer, feature and face, and on nothing else."""
     term = tile.terms[0]
-    words = ("named", tile.name) if tile.is_named else (term.layer, str(term.feature))
+    words: tuple[str, ...] = ("named", tile.name) if tile.is_named else (term.layer, str(term.feature))
+    if tile.face is not None and not tile.is_named:
+        words += (f"face {tile.face}",)
     return int.from_bytes(hashlib.sha256("\0".join((str(seed), *words)).encode()).digest()[:7])
+
+
+def noise_seed(init: str, seed: int, tile: Tile) -> int:
+    """Of the noise that a tile starts from: the run's, or the tile's own; the faces of one feature start apart."""
+    return own_seed(seed, tile) if init == "noise-per-feature" or tile.face is not None else seed
 
 
 def starting_images(init: str | Tensor, size: ImageSize, seed: int, tiles: list[Tile], channels: int = 3) -> Tensor:
@@ -66,11 +73,11 @@ def starting_images(init: str | Tensor, size: ImageSize, seed: int, tiles: list[
     if isinstance(init, Tensor):
         check_starts(init, n, channels)
         return resize(init.expand(n, *init.shape[-3:]), size, antialias=True).clone()  # never the caller's own
-    if init == "noise-per-feature":
-        return torch.stack([noise(size, own_seed(seed, tile), channels) for tile in tiles])
-    if init == "noise":
-        one = noise(size, seed, channels)
-    elif init == "gray":
+    if init.startswith("noise"):
+        seeds = [noise_seed(init, seed, tile) for tile in tiles]
+        drawn = {each: noise(size, each, channels) for each in set(seeds)}
+        return torch.stack([drawn[each] for each in seeds])  # (N, C, H, W)
+    if init == "gray":
         one = torch.full((channels, *both_sides(size)), 0.5, dtype=torch.float32, device="cpu")
     else:
         one = resize(in_channels(read_image(Path(init)), channels, init)[None], size, antialias=True)[0]

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from featlight.config.inputs.sizes import image_size
 from featlight.config.tile import Tile
-from featlight.param.image import own_seed, starting_images
+from featlight.param.image import noise_seed, starting_images
 from featlight.param.parameterization import Parameterization
 
 
@@ -33,6 +33,6 @@ def starting_parameters(
         return parameterization.of(
             starting_images(init, image_size(*size), seed, list(tiles), parameterization.channels)
         )
-    seeds = [own_seed(seed, tile) if init == "noise-per-feature" else seed for tile in tiles]
+    seeds = [noise_seed(init, seed, tile) for tile in tiles]
     drawn = {each: parameterization.noise(size, torch.Generator("cpu").manual_seed(each)) for each in set(seeds)}
     return torch.stack([drawn[each] for each in seeds])

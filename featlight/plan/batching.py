@@ -9,7 +9,7 @@ CPU_BATCH, GPU_BATCH = 8, 64  # images; a chunk that held a whole layer would le
 
 def fewest_chunks(config: Config) -> int | None:
     """How few chunks a config may make on a CPU, where it says by itself how many tiles it asks for."""
-    ways = len(config.variants or ()) or 1
+    ways = sum(settings.diversity for settings in config.settings.values())
     if config.tiles is not None:
         tiles = len(config.tiles)
     else:

@@ -64,6 +64,11 @@ def draft(config: Config, known: Plan | None, wanted: Sequence[Planned], facts: 
     else:
         plan = known.copy()
     for variant, settings in config.settings.items():
+        if settings.diversity > plan.batch_size:
+            raise UsageError(
+                f"diversity: {settings.diversity} given; {plan.batch_size} images are optimised together (batch_size), "
+                "and the faces of a feature must be among these"
+            )
         settled = settle(
             settings,
             plan,

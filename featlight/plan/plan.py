@@ -130,9 +130,14 @@ class Chunk:
         return found
 
     def parts(self, batch_size: int) -> "list[Chunk]":
-        """Itself, or where it holds more tiles than that, the pieces that it falls into."""
-        tiles = self.tiles
-        return [replace(self, tiles=tiles[i : i + batch_size]) for i in range(0, len(tiles), batch_size)]
+        """Itself, or where it holds more tiles than that, the pieces that it falls into; no group of faces is split."""
+        tiles, most = self.tiles, most_together(batch_size, self.settings)
+        return [replace(self, tiles=tiles[i : i + most]) for i in range(0, len(tiles), most)]
+
+
+def most_together(batch_size: int, settings: Settings) -> int:
+    """How many of so many images can be made together, where the faces of a feature stay together."""
+    return batch_size // settings.diversity * settings.diversity
 
 
 @dataclass
@@ -232,8 +237,9 @@ class Plan:
         new = [planned for planned in dict.fromkeys(wanted) if planned not in known]
         for _, group in groupby(new, key=lambda planned: (planned.variant, planned.tile.signature)):
             members = list(group)
-            for start in range(0, len(members), self.batch_size):
-                part = members[start : start + self.batch_size]
+            most = most_together(self.batch_size, self.settings[members[0].variant])
+            for start in range(0, len(members), most):
+                part = members[start : start + most]
                 self.chunks.append(list(range(len(self.tiles), len(self.tiles) + len(part))))
                 self.tiles.extend(part)
 
@@ -296,4 +302,5 @@ class Plan:
 def _entry(planned: Planned) -> dict[str, Any]:
     title = {"title": planned.title} if planned.title else {}
     terms = [term.values() for term in planned.tile.terms]
-    return {"variant": planned.variant, **title, "name": planned.tile.name, "terms": terms}
+    face = {} if planned.tile.face is None else {"face": planned.tile.face}
+    return {"variant": planned.variant, **title, "name": planned.tile.name, "terms": terms, **face}

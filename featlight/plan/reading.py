@@ -27,6 +27,7 @@ class _Entry(BaseModel):
     variant: str
     name: str
     terms: tuple[Term, ...]
+    face: Annotated[int, Field(ge=0, lt=64)] | None = None
     title: str = ""
 
 
@@ -88,6 +89,7 @@ def _plan(values: Mapping[str, Any]) -> Plan:
         raise ValueError("versions: featlight's own is missing")
     _check_settings(plan)
     _check_chunks(plan.chunks, plan.tiles, plan.batch_size)
+    _check_faces(plan)
     return plan
 
 
@@ -119,7 +121,7 @@ def _tiles(file: _PlanFile) -> list[Planned]:
     for variant in file.fingerprints:
         if variant != "" and (not is_plain(variant) or len(variant) > LONGEST_NAME):
             raise ValueError("variant: a name that is none")
-    tiles = [Planned(entry.variant, Tile(entry.name, entry.terms), entry.title) for entry in file.tiles]
+    tiles = [Planned(entry.variant, Tile(entry.name, entry.terms, entry.face), entry.title) for entry in file.tiles]
     for planned in tiles:
         if planned.variant not in file.fingerprints:
             raise ValueError("variant: a name that is none")
@@ -147,3 +149,13 @@ def _check_chunks(chunks: Sequence[Sequence[int]], tiles: Sequence[Planned], bat
             raise ValueError(f"chunks: one of {len(members)} tiles; 1 to {batch_size} are optimised together")
         if len({(tiles[i].variant, tiles[i].tile.signature) for i in members}) > 1:
             raise ValueError("chunks: one of tiles that are not made alike")
+
+
+def _check_faces(plan: Plan) -> None:
+    """The faces of a feature stand together in their order."""
+    for members in plan.chunks:
+        tiles = [plan.tiles[i] for i in members]
+        faces = plan.settings[tiles[0].variant].diversity
+        wanted = [None] if faces == 1 else range(faces)
+        if [planned.tile.face for planned in tiles] != [*wanted] * (len(tiles) // faces):
+            raise ValueError(f"chunks: one that splits the {faces} faces of a feature")

@@ -9,7 +9,7 @@ from featlight.config.choice.patterns import is_pattern, matching
 from featlight.config.inputs.sizes import ImageSize
 from featlight.config.schema import Config
 from featlight.config.settings import Settings
-from featlight.config.tile import CLASS, MOST_TILES, Index, Region, Term, Tile, feature_tile, folder_names
+from featlight.config.tile import CLASS, MOST_TILES, Index, Region, Term, Tile, faces_of, feature_tile, folder_names
 from featlight.errors import UsageError
 from featlight.models.layer_info import Layer
 from featlight.plan.plan import Planned
@@ -117,23 +117,24 @@ def wanted_tiles(
         survey = surveys[settings.recipe.first_size]
         if config.tiles is not None:
             for tile in config.tiles:
+                wanted += [Planned(variant, face) for face in faces_of(tile, settings.diversity)]
                 for term in tile.terms:
                     check_term(term, survey.need(term.output, name), directions)
-                wanted.append(Planned(variant, tile))
             continue
         named, all_folders = names or {}, folder_names(survey.names, folders or {})
         for layer_name, spec in (config.layer or {}).items():
             layer = survey.need(layer_name + (CLASS if settings.tokens == "class" else ""), name)
             spec = _numbered(config.features if spec is None else spec, named.get(layer_name), layer_name)
             features = _features(layer, spec, config.seed, layer.features if directions is None else directions.count)
-            _check_count(len(wanted) + len(features) * _positions(layer, settings))
+            _check_count(len(wanted) + len(features) * _positions(layer, settings) * settings.diversity)
             folder = all_folders[layer_name]
             if directions is not None and layer_name not in (folders or {}):
                 folder += DIRECTIONS
             for tile in _layer_tiles(layer_name, layer, folder, features, settings):
                 check_term(tile.terms[0], layer, directions)
                 feature, known = tile.terms[0].feature, named.get(layer_name)
-                wanted.append(Planned(variant, tile, known.title(feature) if known and feature is not None else ""))
+                title = known.title(feature) if known and feature is not None else ""
+                wanted += [Planned(variant, face, title) for face in faces_of(tile, settings.diversity)]
     return wanted
 
 

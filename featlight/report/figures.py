@@ -73,8 +73,11 @@ class _Drawing:
         """Rows of tiles; where places are asked for, below each the same tiles with outlines around them."""
         plan, kind = self.snapshot.plan, self.figure.kind
         rows = self._rows()
-        across = "variant" if self.figure.rows == "tile" else "label"
-        labels = [[p.variant if across == "variant" else p.label for p in tiles] for tiles in rows.values()]
+        words: Callable[[Planned], str] = {
+            "tile": lambda planned: planned.variant,
+            "feature": lambda planned: planned.tile.label.removeprefix(planned.tile.objective_label).strip(),
+        }.get(self.figure.rows, lambda planned: planned.label)
+        labels = [[words(planned) for planned in tiles] for tiles in rows.values()]
         alike = all(row == labels[0] for row in labels) and any(labels[0])
         places = {} if kind == "grid" else self._places()
         drawn = []
@@ -152,6 +155,7 @@ class _Drawing:
             "layer": lambda planned: "" if planned.tile.is_named else planned.tile.terms[0].layer,
             "variant": lambda planned: planned.variant,
             "tile": lambda planned: planned.label,
+            "feature": lambda planned: f"{planned.tile.objective_label} {planned.title}".rstrip(),
         }[self.figure.rows]
         rows: dict[str, list[Planned]] = {}
         for planned in self.snapshot.plan.tiles:

@@ -77,8 +77,7 @@ def _chunk_seconds(job: Job, chunk: Chunk) -> float:
         views=job.network.views(chunk.layers),
     )
     shown = shown_channels(job.config.show_channels, job.network.in_channels)
-    views = [tile for tile in tiles for _ in range(painting.views.boxes)]
-    objective = objective_of(chunk.settings, views, maps, job.directions)
+    objective = objective_of(chunk.settings, tiles, maps, job.directions, painting.views.boxes)
     opening = [settings for settings in recipe.steps() if settings.opens_octave]
     total = 0.0
     for octave, settings in zip(recipe.octaves, opening, strict=True):

@@ -21,7 +21,13 @@ def shrunk(values):
     def recipe(sigma):
         return {"octaves": [{"size": size, "steps": 2, "lr": [0.1, 0.1], "sigma": sigma}]}
 
-    small = {**values, "threads": 1, "batch_size": 1, "recipe": recipe([1.0, 0.5]), "out": "run"}
+    small = {
+        **values,
+        "threads": 1,
+        "batch_size": values.get("diversity", 1),
+        "recipe": recipe([1.0, 0.5]),
+        "out": "run",
+    }
     if values["model"] not in ("tiny_inception", "efficientnet_lite0"):
         small["weights"] = "none"
     if "tiles" in values:

@@ -31,6 +31,8 @@ LATER = {
     "show_channels": (3, 2, 1),
     "directions": "rows.npy",
     "cosine_power": 2.0,
+    "diversity": 4,
+    "diversity_weight": 5.0,
 }  # settings that runs of the first form did not have: left out where they are as usual
 
 
@@ -55,6 +57,8 @@ def test_every_setting_is_a_variants_own_or_shared(key):
         "init": "gray",
         "metric": "l2",
         "cosine_power": 2,
+        "diversity": 2,
+        "diversity_weight": 5,
     }
     values = {"directions": "rows.npy"} if key == "cosine_power" else {}
     values |= {"variants": [{"name": "a", key: other.get(key, "none")}]}
