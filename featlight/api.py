@@ -43,6 +43,8 @@ def visualize(
     recipe: Recipe | str | None = None,
     directions: str | Path | Tensor | np.ndarray[Any, Any] | None = None,
     cosine_power: float = 0.0,
+    caricature: str | Path | None = None,
+    stay: float = 0.0,
     diversity: int = 1,
     diversity_weight: float = 20.0,
     region: Literal["map", "row", "neuron", "prefix", "all"] = "map",
@@ -76,6 +78,8 @@ def visualize(
             parameterization may be functions and classes of one's own, without `out`.
         directions: instead of features, rows of an array (K, C), or of a file of one; `features` chooses among them.
         cosine_power: a direction's dot product at each position times max(0.1, cosine) to this power.
+        caricature: an image file; instead of features, a picture for each layer of what that sees in it.
+        stay: how much an image pays for leaving its start, a file or tensor.
         diversity: pictures of each feature, made together so that they differ.
         diversity_weight: what those that are wholly alike pay, as activation of every neuron.
         region: neurons of each feature's map.
@@ -121,6 +125,8 @@ def visualize(
         "recipe": recipe,
         "directions": None if directions is None else str(directions) if is_path else "an array",
         "cosine_power": cosine_power,
+        "caricature": None if caricature is None else str(caricature),
+        "stay": stay,
         "diversity": diversity,
         "diversity_weight": diversity_weight,
         "region": region,

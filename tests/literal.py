@@ -34,6 +34,8 @@ def loss_of(rows: list[Tensor], metric: str, target: float) -> Tensor:
         return torch.sum(target - z)
     if metric == "l2":
         return 5 * torch.sqrt(torch.sum((target - z) ** 2))
+    if metric == "squares":
+        return -torch.sum(z**2)
     if metric == "linf":
         return (target - z).abs().max()
     return max(torch.sum((target - row).abs()) for row in rows)

@@ -30,14 +30,14 @@ def brief(settings: Settings) -> str:
     recipe, name = settings.recipe, recipe_name(settings.recipe)
     sizes = ", ".join(size_words(octave.size) for octave in recipe.octaves)
     parts = [
-        f"{settings.metric} to {settings.target:g}",
+        settings.metric if settings.metric == "squares" else f"{settings.metric} to {settings.target:g}",
         f"{recipe.total_steps} steps at {sizes} px",
         f"{recipe.gradient} gradient" if name is None else f"recipe {name}",
         f"start {settings.init[:CHECKSUM]}, seed {settings.seed}",
     ]
     said = (*BRIEF, *SHARED) if name is None else (*BRIEF, *SHARED, *defaults_of(Recipe))
     unusual = (
-        f"{key.replace('_', ' ')} {in_words(value)}"
+        f"{key.replace('_', ' ')} {in_words(value)[:CHECKSUM] if key == 'caricature' else in_words(value)}"
         for key, value, default in _walk(settings)
         if key not in said and value != default
     )

@@ -148,6 +148,16 @@ class Settings(Strict):
         description="a direction's dot product at each position times max(0.1, cosine) to this power: 0 is the plain "
         "projection, 2 and 4 ask for the very direction",
     )
+    caricature: PathWord | None = Field(
+        None,
+        description="an image: each layer's picture then shows what the layer sees in it; its own activations are the "
+        "direction at each position",
+    )  # settled: the SHA-256 of its pixels
+    stay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        0.0,
+        description="how much an image that starts as a photograph (init) pays for leaving it: activation of every "
+        "neuron for a mean squared difference of 1 of its pixels",
+    )
     diversity: Annotated[int, Field(ge=1, le=64)] = Field(
         1, description="pictures of each feature, optimised together so that they differ in the features of its layer"
     )

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, get_args
 
 Region = Literal["map", "row", "neuron", "prefix"]
-Metric = Literal["l1", "l2", "linf", "linf-rows"]
+Metric = Literal["l1", "l2", "linf", "linf-rows", "squares"]
 Index = int | tuple[int, int] | None
 TokenKind = Literal["patches", "class"]
-Direction = tuple[float, ...] | Literal["row"] | None
-Choice = Literal["feature", "all", "direction"]  # what a term looks at in each position of its layer
+Kept = Literal["row", "image"]  # a direction that the run's settings hold
+Direction = tuple[float, ...] | Kept | None
+Choice = Literal["feature", "all", "direction", "image"]  # what a term looks at in each position of its layer
 
 CLASS = "@class"  # after a layer's name: of its tokens, the one that stands for the whole image
 REGIONS = get_args(Region)
@@ -36,7 +37,7 @@ class Term:
         tokens: of a layer that gives tokens, `patches` (a map of them) or `class` (the one for the whole image).
         direction: instead of a feature, a vector (an array or tensor too) with a number for each of them: what counts
             at each position is the dot product with it; or `row`: that vector of the run's `directions` which
-            `feature` is the number of.
+            `feature` is the number of; or `image`: at each position what the run's `caricature` gives there.
 
     Raises:
         ValueError: the index does not fit the region, or the direction is none.
@@ -57,7 +58,7 @@ class Term:
             object.__setattr__(self, "index", tuple(self.index))
         object.__setattr__(self, "direction", _direction(self.direction))
         if (self.direction is not None) and (self.direction == "row") != (self.feature is not None):
-            raise ValueError("direction: a vector takes no feature; row takes the row's number as feature")
+            raise ValueError("direction: a vector, or image, takes no feature; row takes the row's number as feature")
         if self.feature is not None and not 0 <= self.feature < LARGEST_FEATURE:
             raise ValueError(
                 f"feature: {self.feature} given; features count from 0, to {LARGEST_FEATURE - 1:,} at most"
@@ -79,7 +80,7 @@ class Term:
     def choice(self) -> Choice:
         """Whether it looks at a feature, at all of them, or along a direction."""
         if self.direction is not None:
-            return "direction"
+            return "image" if self.direction == "image" else "direction"
         return "all" if self.feature is None else "feature"
 
     @property
@@ -91,9 +92,9 @@ class Term:
 def _direction(given: Any) -> Direction:
     """A vector as a tuple, however it was given."""
     if given is None or isinstance(given, str):
-        if given not in (None, "row"):
-            raise ValueError(f"direction: {given!r} given; a vector, or row, is allowed")
-        return "row" if given else None
+        if given not in (None, *get_args(Kept)):
+            raise ValueError(f"direction: {given!r} given; a vector, row or image is allowed")
+        return given  # type: ignore[return-value]
     values = given.tolist() if hasattr(given, "tolist") else list(given)
     if not values or not all(isinstance(each, int | float) and math.isfinite(each) for each in values):
         raise ValueError("direction: a row of finite numbers is needed, one for each feature of the layer")
@@ -165,7 +166,8 @@ class Tile:
         if self.is_named:
             return self.name
         term = self.terms[0]
-        word = str(term.feature) if term.feature is not None else "all" if term.direction is None else "direction"
+        unnumbered = {"all": "all", "image": term.layer}.get(term.choice, "direction")
+        word = unnumbered if term.feature is None else str(term.feature)
         word += " class" if term.tokens == "class" else ""
         match term.region, term.index:
             case "row", row:
@@ -203,7 +205,7 @@ def feature_tile(
     tokens: TokenKind = "patches",
     *,
     folder: str | None = None,
-    direction: Literal["row"] | None = None,
+    direction: Kept | None = None,
 ) -> Tile:
     """The tile of one feature (None: of all features at once) of a layer.
 
@@ -214,9 +216,9 @@ def feature_tile(
         index: which of them.
         tokens: of a layer that gives tokens, which.
         folder: of the layer's tiles; None for the layer's own name as far as it goes.
-        direction: `row` where the number is that of a direction.
+        direction: `row` where the number is that of a direction, `image` for a caricature.
     """
-    stem = "all" if feature is None else f"{feature:05d}"
+    stem = "caricature" if direction == "image" else "all" if feature is None else f"{feature:05d}"
     stem += "-class" if tokens == "class" else ""
     match region, index:
         case "row", row:

@@ -11,7 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from featlight.config.presets import NATURAL
-from featlight.config.recipe import Octave, Recipe, Regularizers
+from featlight.config.recipe import NAMED_STARTS, Octave, Recipe, Regularizers
 from featlight.config.schema import Config, Figure
 from featlight.config.settings import Variant, parse_recipe, whole
 from featlight.config.tile import PLAIN, Term, Tile, file_name
@@ -175,7 +175,8 @@ def _check_whole(config: Config, sources: Mapping[str, str]) -> None:
         refuse("directions", f"given for {len(config.layer)} layers; they are of one layer's features")
     if any(tile.face is not None for tile in config.tiles or ()):
         refuse("tiles", "a face given; `diversity` makes several of each tile")
-    along = config.directions is not None or any(t.direction for tile in config.tiles or () for t in tile.terms)
+    kinds = {term.choice for tile in config.tiles or () for term in tile.terms}
+    along = config.directions is not None or "direction" in kinds
     if any(settings.recipe.keeps_alpha for settings in config.settings.values()):
         for tile in config.tiles or ():
             if tile.name.casefold().endswith(".alpha"):
@@ -204,7 +205,16 @@ def _check_whole(config: Config, sources: Mapping[str, str]) -> None:
             refuse(
                 "region", "all given; a direction is taken at every position of the map, a row, a neuron or a prefix"
             )
-        if settings.cosine_power and not along:
+        if settings.caricature is not None and config.tiles is None and (config.directions or region == "all"):
+            other = "directions" if config.directions else "region: all"
+            refuse("caricature", f"an image and {other} given; each is a direction of its own")
+        if "image" in kinds and settings.caricature is None:
+            refuse("tiles", "direction: image given, but no image (--caricature)")
+        if settings.stay and settings.init in NAMED_STARTS:
+            refuse(
+                "stay", f"{settings.stay:g} given, but the start is {settings.init}; a photograph is needed (--init)"
+            )
+        if settings.cosine_power and not along and settings.caricature is None:
             refuse(
                 "cosine_power", f"{settings.cosine_power:g} given, but no directions; a file is needed (--directions)"
             )

@@ -14,6 +14,7 @@ from featlight.config.schema import Extra
 from featlight.config.tile import Tile
 from featlight.engine.chunk_result import ChunkResult, OtherNetworkError
 from featlight.engine.guard import check_final
+from featlight.engine.looks.photographs import with_photographs
 from featlight.engine.step import Painting, conditioned, evaluated, gradient_size, painting_of, smoothed
 from featlight.engine.strategy import IndependentWorkers
 from featlight.errors import UsageError
@@ -125,10 +126,12 @@ class FeatureVisualizer(L.LightningModule):
             views=self._prepared.views(chunk.layers),
             lifts=self._prepared.has_smooth,
         )
+        init = chunk.settings.init if self._init is None else self._init(tiles)
+        look = (self._prepared.in_channels, self.device, self._image_dtype)
+        painting = with_photographs(painting, chunk.settings, init, tiles, *look)
         self._painting = painting
         self._objective = objective_of(chunk.settings, tiles, maps, self._directions)
         self._view_objective = objective_of(chunk.settings, tiles, maps, self._directions, painting.views.boxes)
-        init = chunk.settings.init if self._init is None else self._init(tiles)
         self._size = self._steps[0].size
         start = starting_parameters(painting.parameterization, init, self._size, chunk.settings.seed, tiles)
         self._set_batch(start.to(self.device, self._image_dtype))
@@ -183,9 +186,11 @@ class FeatureVisualizer(L.LightningModule):
         images = self.images
         with torch.no_grad():
             # what is recorded is what the network gives, not what was made of it
-            outputs = self._prepared.untouched(self.chunk.layers)(images)
+            given = self._prepared.untouched(self.chunk.layers)
+            outputs = given(images)
+            guide = self._painted.guided(given, (images.shape[2], images.shape[3]), len(images), None)
             other = check_final(self._prepared, images, self._network(images), outputs, self.chunk.features)
-            last = self._objective(outputs).activation
+            last = self._objective(outputs, *guide).activation
         if other is not None:
             raise OtherNetworkError(self.chunk, other)
         norms = self._norms.cpu()
@@ -200,7 +205,7 @@ class FeatureVisualizer(L.LightningModule):
                 alive=(norms != 0).any(0),
                 vectors=outputs[self.chunk.layers[0]].mean((2, 3)).cpu(),
                 octaves=self._octaves,
-                maps=[found.cpu() for found in self._objective.maps(outputs)] if "maps" in self._extras else [],
+                maps=[found.cpu() for found in self._objective.maps(outputs, *guide)] if "maps" in self._extras else [],
                 seconds=time.perf_counter() - self._started,
                 batch_size=self._batch_size,
             )

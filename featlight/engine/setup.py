@@ -24,6 +24,7 @@ from featlight.distributed.env import ALONE, Worker
 from featlight.engine.allocator import keep_memory
 from featlight.engine.device import DTYPES, device_of, memory_of, repeatable
 from featlight.engine.guard import check_network
+from featlight.engine.looks.photographs import read_guide
 from featlight.errors import UsageError
 from featlight.models.foreign import check_own
 from featlight.models.frozen import frozen_copy
@@ -136,6 +137,9 @@ def prepare(
     for settings in config.settings.values() if init is None else ():
         if settings.init not in NAMED_STARTS:
             in_channels(read_image(Path(settings.init)), model.network.in_channels, settings.init)
+    for settings in config.settings.values():
+        if settings.caricature is not None:
+            read_guide(settings.caricature, model.network.in_channels)
     layers = list(dict.fromkeys(term.output for planned in wanted for term in planned.tile.terms))
     check_features(surveys, layers, name)  # at every octave's size, before any step
     facts = _facts(config, model, device, wanted, layers, init, threads)
@@ -289,6 +293,11 @@ def _facts(
         init_sha256={
             variant: init_checksum(settings.init) if init is None else init_checksum(init, files)
             for variant, settings in config.settings.items()
+        },
+        caricature_sha256={
+            variant: init_checksum(read_guide(settings.caricature, network.in_channels))
+            for variant, settings in config.settings.items()
+            if settings.caricature is not None
         },
     )
 

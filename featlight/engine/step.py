@@ -19,8 +19,9 @@ from featlight.config.optimizer import Optimizer
 from featlight.config.recipe import Gradient, Recipe, Regularizers, Step
 from featlight.models.redirected import redirected_relus
 from featlight.objectives.objective import Scores
-from featlight.objectives.penalties import penalty
+from featlight.objectives.penalties import departure, penalty
 from featlight.optimizers import NEW, State, moved_by
+from featlight.param.image import resize
 from featlight.param.parameterization import Parameterization
 from featlight.param.registry import parameterization_of
 from featlight.transforms import Views
@@ -28,7 +29,7 @@ from featlight.transforms import Views
 __all__ = ["NEW", "Painting", "State", "Statistics", "painting_of", "step"]
 
 Model = Callable[[Tensor], Mapping[str, Tensor]]  # images (N, C, H, W) to outputs (N, F, H', W') by layer
-Objective = Callable[[Mapping[str, Tensor]], Scores]  # these outputs to losses and activations, (N x boxes,)
+Objective = Callable[..., Scores]  # these outputs, and those of a guide, to losses and activations, (N x boxes,)
 
 
 class Statistics(NamedTuple):
@@ -48,6 +49,9 @@ class Painting:
         optimizer: the rule of descent.
         regularizers: what images pay for besides their objective.
         lifts: whether the network has a GELU or SiLU that could be lifted; to look for them at every step takes time.
+        guide: the image that images are caricatures of, (1, C, H, W), in pixel units; None where they are none.
+        start: by height and width, the images that they are to stay near, (N, C, H, W), in pixel units.
+        stay: what they pay for leaving these.
     """
 
     parameterization: Parameterization
@@ -55,6 +59,26 @@ class Painting:
     optimizer: Optimizer
     regularizers: Regularizers
     lifts: bool = True
+    guide: Tensor | None = None
+    start: Callable[[tuple[int, int]], Tensor] | None = None
+    stay: float = 0.0
+
+    def guided(
+        self, model: Model, size: tuple[int, int], count: int, step: int | None
+    ) -> tuple[Mapping[str, Tensor], ...]:
+        """What the network gives of the guide, seen as each of so many images is; nothing where there is none.
+
+        Args:
+            model: the network.
+            size: height and width of the images.
+            count: of them.
+            step: whose views are taken; None for the images as they are.
+        """
+        if self.guide is None:
+            return ()
+        with torch.no_grad():
+            images = resize(self.guide, size, antialias=True).expand(count, -1, -1, -1)  # (N, C, H, W)
+            return (model(images if step is None else self.views(images, step)),)
 
     def laid_out(self, parameters: Tensor, network: torch.memory_format) -> Tensor:
         """Parameters as their steps are fastest: laid out for the network where it is shown them as they are."""
@@ -124,12 +148,18 @@ def evaluated(
     if images is not parameters:
         images.retain_grad()
     views = painting.views(images, settings.number)
+    guide = painting.guided(model, (images.shape[2], images.shape[3]), len(images), settings.number)
     redirects = settings.redirected or (settings.lifted and painting.lifts)
     with redirected_relus(settings.redirected) if redirects else nullcontext():
         outputs = model(views)
-    loss, activation = (score.view(len(images), -1).mean(1) for score in objective(outputs))  # over an image's boxes
+    scores = objective(outputs, *guide)
+    loss, activation = (score.view(len(images), -1).mean(1) for score in scores[:2])  # over an image's boxes
     if painting.regularizers:
         loss = loss + penalty(images, painting.regularizers)
+    if painting.start is not None:
+        neurons = scores.neurons.view(len(images), -1)[:, 0] if isinstance(scores.neurons, Tensor) else scores.neurons
+        away = departure(images, painting.start((images.shape[2], images.shape[3])))  # (N,)
+        loss = loss + painting.stay * neurons * away
     return images, Scores(loss, activation)
 
 

@@ -18,7 +18,7 @@ VALUES = 1_000_000  # of a run's own config, in which every term of every tile i
 # Keys of a config whose words may be paths, and what remains of these
 _PATHS = {
     **{"weights": weights_without_folder, "directions": weights_without_folder},
-    **{"init": without_folder, "out": without_folder},
+    **{"init": without_folder, "out": without_folder, "caricature": without_folder},
 }
 
 

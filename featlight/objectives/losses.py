@@ -29,10 +29,16 @@ def linf_rows(distance: Tensor) -> Tensor:
     return distance.abs().sum(3).amax((1, 2))
 
 
+def squares(distance: Tensor) -> Tensor:
+    """Less the sum of squares, of distances to 0: what strengthens whatever is there, as in deep dreams."""
+    return -distance.square().sum((1, 2, 3))
+
+
 # From (N, K, H, W) distances to the target, 0 outside the region, to (N,). A new metric is a line here.
 METRIC_FUNCTIONS: dict[Metric, Callable[[Tensor], Tensor]] = {
     "l1": l1,
     "l2": l2,
     "linf": linf,
     "linf-rows": linf_rows,
+    "squares": squares,
 }

@@ -18,6 +18,7 @@ from featlight.objectives.regions import MapSize, region_mask
 class Scores(NamedTuple):
     loss: Tensor  # (N,)
     activation: Tensor  # (N,), the mean of the neurons that each image's objective chooses
+    neurons: Tensor | int = 1  # how many these are, (N,) or the same for all
 
 
 def objective_of(
@@ -75,18 +76,19 @@ class Objective:
         self._faces, self._boxes, self._diversity_weight = faces, boxes, diversity_weight
         self._groups = whole_groups(tiles, faces) if faces > 1 else 0
         self._metric = METRIC_FUNCTIONS[metric]
-        self._target = target
+        self._target = 0.0 if metric == "squares" else target
         self._first_maps = first_maps
         self._directions = directions
         self._power = cosine_power
         self._vectors: dict[tuple[int, torch.device, torch.dtype], Tensor] = {}
         self._cache: dict[tuple[int, torch.device, MapSize], tuple[Tensor, Tensor, Tensor | None]] = {}
 
-    def __call__(self, outputs: Mapping[str, Tensor]) -> Scores:
+    def __call__(self, outputs: Mapping[str, Tensor], guide: Mapping[str, Tensor] | None = None) -> Scores:
         """The loss and the mean activation of each view.
 
         Args:
             outputs: each layer's output, (N x boxes, C, H, W).
+            guide: the same of the image that the images are caricatures of.
         """
         losses: list[Tensor] = []
         sums: list[Tensor] = []
@@ -97,8 +99,8 @@ class Objective:
             match terms[0].choice:
                 case "all":
                     z = value = output
-                case "direction":
-                    z, value = along(output, self._vectors_of(slot, output), self._power)  # (N, 1, H, W) each
+                case "direction" | "image":
+                    z, value = along(output, self._vectors_of(slot, output, guide), self._power)  # (N, 1, H, W) each
                 case _:
                     z = value = output[torch.arange(len(terms), device=output.device), features].unsqueeze(1)
             distance = self._target - value
@@ -112,7 +114,7 @@ class Objective:
         loss = sum(losses[1:], losses[0])
         if self._groups:
             loss = loss + self._alike(outputs[self._slots[0][0].output], len(loss)) * counts[0]
-        return Scores(loss, sum(sums[1:], sums[0]) / sum(counts))
+        return Scores(loss, sum(sums[1:], sums[0]) / sum(counts), sum(counts))
 
     def _alike(self, output: Tensor, views: int) -> Tensor:
         """What each view pays for its picture's likeness to the others of its group, by neuron, (N x boxes,)."""
@@ -121,11 +123,12 @@ class Objective:
         paid = paid.repeat_interleave(self._boxes)
         return torch.cat([paid, paid.new_zeros(views - len(paid))])
 
-    def maps(self, outputs: Mapping[str, Tensor]) -> list[Tensor]:
+    def maps(self, outputs: Mapping[str, Tensor], guide: Mapping[str, Tensor] | None = None) -> list[Tensor]:
         """The whole map of each term's feature or direction, the mean map where it takes all features.
 
         Args:
             outputs: each layer's output, (N, C, H, W).
+            guide: as above.
 
         Returns:
             (N, H, W) for each term.
@@ -135,18 +138,21 @@ class Objective:
             output = outputs[terms[0].output]  # (N, C, H, W)
             if terms[0].choice == "all":
                 found.append(output.mean(1))
-            elif terms[0].choice == "direction":
-                found.append(along(output, self._vectors_of(slot, output))[0].squeeze(1))
+            elif terms[0].choice in ("direction", "image"):
+                found.append(along(output, self._vectors_of(slot, output, guide))[0].squeeze(1))
             else:
                 found.append(torch.stack([maps[term.feature or 0] for maps, term in zip(output, terms, strict=True)]))
         return found
 
-    def _vectors_of(self, slot: int, output: Tensor) -> Tensor:
-        """The directions of a slot's terms, (N, C), read once for each device and type."""
+    def _vectors_of(self, slot: int, output: Tensor, guide: Mapping[str, Tensor] | None) -> Tensor:
+        """The directions of a slot's terms, (N, C, 1, 1), or of each position, (N, C, H, W)."""
+        if self._slots[slot][0].choice == "image":
+            assert guide is not None
+            return guide[self._slots[slot][0].output]
         key = (slot, output.device, output.dtype)
         if key not in self._vectors:
-            given = vectors_of(self._slots[slot], self._directions)  # (N, C)
-            self._vectors[key] = torch.from_numpy(given).to(output.device, output.dtype)
+            given = torch.from_numpy(vectors_of(self._slots[slot], self._directions))  # (N, C), read once
+            self._vectors[key] = given.to(output.device, output.dtype)[:, :, None, None]
         return self._vectors[key]
 
     def _choice(self, slot: int, output: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:

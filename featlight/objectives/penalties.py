@@ -20,6 +20,11 @@ def penalty(images: Tensor, weights: Regularizers) -> Tensor:
     return sum(chosen[1:], chosen[0])
 
 
+def departure(images: Tensor, start: Tensor) -> Tensor:
+    """Mean squared difference of the pixels to those of the images that they started from; (N, C, H, W) to (N,)."""
+    return (images - start).square().mean((1, 2, 3))
+
+
 def total_variation(images: Tensor) -> Tensor:
     """Mean absolute difference between neighbouring pixels, down and across; (N, C, H, W) to (N,)."""
     down = (images[:, :, 1:] - images[:, :, :-1]).abs().mean((1, 2, 3))

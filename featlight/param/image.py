@@ -84,7 +84,7 @@ def starting_images(init: str | Tensor, size: ImageSize, seed: int, tiles: list[
     return one.expand(n, *one.shape).clone()  # (N, C, H, W)
 
 
-def in_channels(photograph: Tensor, channels: int, name: str) -> Tensor:
+def in_channels(photograph: Tensor, channels: int, name: str, key: str = "init") -> Tensor:
     """A photograph (3, H, W) as a network of so many channels takes it: as it is, or in gray as people see it.
 
     Raises:
@@ -95,7 +95,7 @@ def in_channels(photograph: Tensor, channels: int, name: str) -> Tensor:
     if channels == 1:
         return torch.einsum("c,chw->hw", torch.tensor(LUMA, dtype=photograph.dtype), photograph)[None]
     raise UsageError(
-        f"init: {name!r} given, a picture of three channels; the network takes images of {channels}: noise, "
+        f"{key}: {name!r} given, a picture of three channels; the network takes images of {channels}: noise, "
         f"noise-per-feature, gray, or from Python a tensor ({channels}, H, W), is allowed"
     )
 
@@ -107,10 +107,10 @@ def check_starts(init: Tensor, n: int, channels: int = 3) -> None:
         raise UsageError(f"init: a tensor of {tuple(init.shape)} given; {allowed} is needed")
 
 
-def read_image(path: Path) -> Tensor:
+def read_image(path: Path, key: str = "init") -> Tensor:
     """A PNG, JPEG or WebP file as (3, H, W), float32 in [0, 1]: upright as its EXIF says, transparency laid on gray.
 
-    Of 16-bit gray all bits count, of 16-bit colours the upper eight.
+    Of 16-bit gray all bits count, of 16-bit colours the upper eight. `key` names the setting, for the message.
 
     Raises:
         UsageError: it is missing, of another format, damaged, or too large to be a photograph.
@@ -133,7 +133,8 @@ def read_image(path: Path) -> Tensor:
         Image.DecompressionBombWarning,
     ) as error:
         allowed = f"{', '.join(NAMED_STARTS)}, or a PNG, JPEG or WebP file, is allowed"
-        raise UsageError(f"init: {str(path)!r} given; {allowed} ({' '.join(str(error).split())})") from None
+        allowed = allowed if key == "init" else "a PNG, JPEG or WebP file is needed"
+        raise UsageError(f"{key}: {str(path)!r} given; {allowed} ({' '.join(str(error).split())})") from None
 
 
 def _pixels(image: Image.Image) -> Tensor:

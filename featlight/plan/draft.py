@@ -2,7 +2,7 @@
 
 import datetime
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from featlight.config.inputs.sizes import ImageSize, size_key
 from featlight.config.normalization import Named, Normalization
@@ -25,6 +25,7 @@ class Facts:
         threads: likewise, on a CPU.
         versions: of what the images depend on, by package.
         init_sha256: by variant, the checksum of its starting image's pixels; None for a start by name.
+        caricature_sha256: by variant, the checksum of the pixels of the image that tiles are caricatures of.
         directions: that tiles are rows of; None where they are features.
         directions_sha256: checksum of their file.
     """
@@ -37,6 +38,7 @@ class Facts:
     threads: int
     versions: Mapping[str, str]
     init_sha256: Mapping[str, str | None]
+    caricature_sha256: Mapping[str, str | None] = field(default_factory=dict)
     directions: Dictionary | None = None
     directions_sha256: str | None = None
 
@@ -77,6 +79,7 @@ def draft(config: Config, known: Plan | None, wanted: Sequence[Planned], facts: 
             normalize=facts.normalize,
             init_sha256=facts.init_sha256[variant],
             directions=facts.directions_sha256,
+            caricature=facts.caricature_sha256.get(variant),
         )
         refuse_other(plan, variant, settled, config.out)
         plan.add_variant(variant, settled)

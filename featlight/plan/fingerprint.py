@@ -24,6 +24,7 @@ def settle(
     normalize: Normalization | Named,
     init_sha256: str | None,
     directions: str | None = None,
+    caricature: str | None = None,
 ) -> Settings:
     """The settings of a variant with nothing left open.
 
@@ -35,6 +36,7 @@ def settle(
         normalize: what `auto` means.
         init_sha256: checksum of a natural start's pixels; None for a start by name.
         directions: checksum of their file; None where there is none.
+        caricature: checksum of the image's pixels; None where there is none.
     """
     values = {
         "model": model,
@@ -42,6 +44,7 @@ def settle(
         "normalize": normalize if settings.normalize == "auto" else settings.normalize,
         "init": init_sha256 or settings.init,
         "directions": directions,
+        "caricature": caricature,
         "batch_size": plan.batch_size if settings.batch_size == "auto" else settings.batch_size,
         "threads": plan.threads if settings.threads == "auto" else settings.threads,
         "compile": "off" if settings.compile == "auto" else settings.compile,  # on a CPU it was slower, see benchmarks

@@ -132,6 +132,8 @@ def _tiles(file: _PlanFile) -> list[Planned]:
         size = size_key(file.fingerprints[planned.variant].recipe.first_size)
         layers = RememberedLayers(file.layers.get(size, {}))
         for term in planned.tile.terms:
+            if term.choice == "image" and file.fingerprints[planned.variant].caricature is None:
+                raise ValueError("tiles: a caricature of no image")
             try:
                 check_term(term, layers.need(term.output, file.network.model), file.directions)
             except KeyError:

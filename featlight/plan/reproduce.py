@@ -29,11 +29,11 @@ def command_alone(plan: Plan, planned: Planned) -> str | None:
     Returns:
         A command, on lines of its own where the tile needs a config file; files of weights and directions are named
         without their folder, as commands are shown to others. None where no command can make it: its
-        network was handed over in Python, or its starting image is known by its checksum alone.
+        network was handed over in Python, or its photograph is known by its checksum alone.
     """
     settings, network, tile = plan.settings[planned.variant], plan.network, planned.tile
     handed_over = network.file is None and not network.is_random and ":" not in network.model
-    if handed_over or settings.init not in NAMED_STARTS:
+    if handed_over or settings.init not in NAMED_STARTS or settings.caricature is not None:
         return None
     values: dict[str, Any] = {"model": network.model}
     if network.is_random:

@@ -1,7 +1,7 @@
 """The tiles that a config asks for, checked against what the network has."""
 
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from typing import Literal, Protocol
+from typing import Protocol
 
 from featlight.config.choice.features import Features, Sample
 from featlight.config.choice.names import Names
@@ -9,7 +9,18 @@ from featlight.config.choice.patterns import is_pattern, matching
 from featlight.config.inputs.sizes import ImageSize
 from featlight.config.schema import Config
 from featlight.config.settings import Settings
-from featlight.config.tile import CLASS, MOST_TILES, Index, Region, Term, Tile, faces_of, feature_tile, folder_names
+from featlight.config.tile import (
+    CLASS,
+    MOST_TILES,
+    Index,
+    Kept,
+    Region,
+    Term,
+    Tile,
+    faces_of,
+    feature_tile,
+    folder_names,
+)
 from featlight.errors import UsageError
 from featlight.models.layer_info import Layer
 from featlight.plan.plan import Planned
@@ -125,7 +136,8 @@ def wanted_tiles(
         for layer_name, spec in (config.layer or {}).items():
             layer = survey.need(layer_name + (CLASS if settings.tokens == "class" else ""), name)
             spec = _numbered(config.features if spec is None else spec, named.get(layer_name), layer_name)
-            features = _features(layer, spec, config.seed, layer.features if directions is None else directions.count)
+            count = layer.features if directions is None else directions.count
+            features = [0] if settings.caricature is not None else _features(layer, spec, config.seed, count)
             _check_count(len(wanted) + len(features) * _positions(layer, settings) * settings.diversity)
             folder = all_folders[layer_name]
             if directions is not None and layer_name not in (folders or {}):
@@ -174,14 +186,15 @@ def _positions(layer: Layer, settings: Settings) -> int:
 
 def _layer_tiles(name: str, layer: Layer, folder: str, features: Sequence[int], settings: Settings) -> Iterator[Tile]:
     def tile(feature: int | None, region: Region = "map", index: Index = None) -> Tile:
-        row: Literal["row"] | None = None if settings.directions is None else "row"
-        return feature_tile(name, feature, region, index, settings.tokens, folder=folder, direction=row)
+        kept: Kept | None = "row" if settings.directions is not None else "image" if feature is None else None
+        kept = None if settings.region == "all" else kept
+        return feature_tile(name, feature, region, index, settings.tokens, folder=folder, direction=kept)
 
     if settings.region == "all":
         yield tile(None)
         return
     height, width = layer.map_size
-    for feature in features:
+    for feature in [None] if settings.caricature is not None else features:
         match settings.region, settings.index:
             case "row", "all":
                 yield from (tile(feature, "row", row) for row in range(height))
@@ -228,6 +241,8 @@ def _check_direction(term: Term, layer: Layer, directions: Rows | None) -> None:
         if term.feature is not None and term.feature >= directions.count:
             most = directions.count - 1
             raise UsageError(f"features: {term.feature} given; there are {directions.count} directions, 0 to {most}")
+    elif term.direction == "image":
+        return
     else:
         numbers = len(term.direction or ())
     if numbers != layer.features:

@@ -76,7 +76,7 @@ class _Drawing:
         words: Callable[[Planned], str] = {
             "tile": lambda planned: planned.variant,
             "feature": lambda planned: planned.tile.label.removeprefix(planned.tile.objective_label).strip(),
-        }.get(self.figure.rows, lambda planned: planned.label)
+        }.get(self.figure.rows, _column)
         labels = [[words(planned) for planned in tiles] for tiles in rows.values()]
         alike = all(row == labels[0] for row in labels) and any(labels[0])
         places = {} if kind == "grid" else self._places()
@@ -194,6 +194,11 @@ class _Drawing:
 
     def _title(self, otherwise: str) -> str:
         return self.figure.title or otherwise
+
+
+def _column(planned: Planned) -> str:
+    """What stands above a tile: its layer where it is of all that has."""
+    return planned.tile.terms[0].layer if planned.label == "all" and not planned.tile.is_named else planned.label
 
 
 def _outlined(cell: Cell, place: Marked | None) -> Cell:

@@ -7,6 +7,7 @@ from featlight.config.inputs.channels import shown_channels
 from featlight.config.schema import Config
 from featlight.console import format_bytes
 from featlight.engine.device import repeatable
+from featlight.engine.looks.photographs import with_photographs
 from featlight.engine.setup import Job, prepare
 from featlight.engine.step import NEW, painting_of, step
 from featlight.objectives.objective import objective_of
@@ -76,6 +77,8 @@ def _chunk_seconds(job: Job, chunk: Chunk) -> float:
         channels=job.network.in_channels,
         views=job.network.views(chunk.layers),
     )
+    look = (job.network.in_channels, job.device, job.network.image_dtype)
+    painting = with_photographs(painting, chunk.settings, chunk.settings.init, tiles, *look)
     shown = shown_channels(job.config.show_channels, job.network.in_channels)
     objective = objective_of(chunk.settings, tiles, maps, job.directions, painting.views.boxes)
     opening = [settings for settings in recipe.steps() if settings.opens_octave]

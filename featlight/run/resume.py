@@ -29,7 +29,7 @@ def finished(config: Config, store: Store) -> dict[str, TileRecord] | None:
         return None
     directions = None if config.directions is None else open_directions(config.directions)
     for variant, settings in config.settings.items():
-        if variant not in plan.settings or settings.init not in NAMED_STARTS:
+        if variant not in plan.settings or settings.init not in NAMED_STARTS or settings.caricature:
             return None
         theirs = plan.settings[variant].normalize  # `auto` depends on the network, which its checksum stands for
         network = plan.network

@@ -36,7 +36,7 @@ def shrunk(values):
                 term |= {"index": [0, 0]} if "index" in term else {}
     else:
         small |= {"features": "0", "layer": list(values.get("layer", [])) or None}
-    for key in ("directions", "labels", "init"):
+    for key in ("directions", "labels", "init", "caricature"):
         small |= {key: str(ROOT / values[key])} if "/" in values.get(key, "") else {}
     for variant in values.get("variants", []):
         variant |= {"recipe": recipe(None)} if "recipe" in variant else {}

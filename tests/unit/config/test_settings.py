@@ -32,6 +32,8 @@ LATER = {
     "directions": "rows.npy",
     "cosine_power": 2.0,
     "diversity": 4,
+    "caricature": "cat.jpg",
+    "stay": 3.0,
     "diversity_weight": 5.0,
 }  # settings that runs of the first form did not have: left out where they are as usual
 
@@ -58,9 +60,10 @@ def test_every_setting_is_a_variants_own_or_shared(key):
         "metric": "l2",
         "cosine_power": 2,
         "diversity": 2,
+        "stay": 3,
         "diversity_weight": 5,
     }
-    values = {"directions": "rows.npy"} if key == "cosine_power" else {}
+    values = {"cosine_power": {"directions": "rows.npy"}, "stay": {"init": "cat.jpg"}}.get(key, {})
     values |= {"variants": [{"name": "a", key: other.get(key, "none")}]}
     if key in SHARED:
         with pytest.raises(UsageError, match=f"{key}: .* all variants of a run share it"):

@@ -1,0 +1,1 @@
+"""What a recipe is shown besides the images that it moves."""
