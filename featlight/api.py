@@ -45,6 +45,7 @@ def visualize(
     cosine_power: float = 0.0,
     caricature: str | Path | None = None,
     stay: float = 0.0,
+    interpolate: int = 1,
     diversity: int = 1,
     diversity_weight: float = 20.0,
     region: Literal["map", "row", "neuron", "prefix", "all"] = "map",
@@ -80,6 +81,7 @@ def visualize(
         cosine_power: a direction's dot product at each position times max(0.1, cosine) to this power.
         caricature: an image file; instead of features, a picture for each layer of what that sees in it.
         stay: how much an image pays for leaving its start, a file or tensor.
+        interpolate: pictures from each tile's objective to the next one's, instead of the tiles themselves.
         diversity: pictures of each feature, made together so that they differ.
         diversity_weight: what those that are wholly alike pay, as activation of every neuron.
         region: neurons of each feature's map.
@@ -127,6 +129,7 @@ def visualize(
         "cosine_power": cosine_power,
         "caricature": None if caricature is None else str(caricature),
         "stay": stay,
+        "interpolate": interpolate,
         "diversity": diversity,
         "diversity_weight": diversity_weight,
         "region": region,

@@ -73,6 +73,13 @@ class Config(Settings):
     tiles: tuple[Tile, ...] | None = Field(
         None, description="named tiles instead of layer and features, each a weighted sum of terms"
     )
+    interpolate: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="pictures from each tile's objective to the next one's in even steps, both among them, instead "
+        "of the tiles themselves; 1: none",
+    )
     variants: tuple[Variant, ...] | None = Field(None, max_length=1000, description="the same tiles made several ways")
     figure: Figure | None = Field(None, description="pictures and animations besides the atlas")
     devices: Count = Field(

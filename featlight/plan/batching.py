@@ -11,13 +11,13 @@ def fewest_chunks(config: Config) -> int | None:
     """How few chunks a config may make on a CPU, where it says by itself how many tiles it asks for."""
     ways = sum(settings.diversity for settings in config.settings.values())
     if config.tiles is not None:
-        tiles = len(config.tiles)
+        tiles = len(config.tiles) * config.interpolate
     else:
         specs = [config.features if spec is None else spec for spec in (config.layer or {}).values()]
         indices = [config.index, *(variant.index for variant in config.variants or ())]
         if "all" in (*specs, *indices) or any(map(is_pattern, config.layer or {})):
             return None
-        tiles = sum(spec.count if isinstance(spec, Sample) else len(spec) for spec in specs)
+        tiles = sum(spec.count if isinstance(spec, Sample) else len(spec) for spec in specs) * config.interpolate
     batch_size = CPU_BATCH if config.batch_size == "auto" else config.batch_size
     return -(-tiles * ways // batch_size)
 

@@ -14,7 +14,8 @@ from featlight.config.settings import Settings
 from featlight.config.tile import LARGEST_FEATURE, MOST_TILES, Term, Tile, is_plain
 from featlight.config.words import check_words
 from featlight.plan.plan import FORMAT, Dictionary, NetworkInfo, Plan, Planned
-from featlight.plan.selection import RememberedLayers, check_term
+from featlight.plan.selection import RememberedLayers
+from featlight.plan.terms import check_term
 
 LONGEST_NAME = 230  # characters; file systems take 255, and suffixes come on top
 Count = Annotated[int, Field(ge=1, le=4096)]

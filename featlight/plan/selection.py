@@ -15,7 +15,6 @@ from featlight.config.tile import (
     Index,
     Kept,
     Region,
-    Term,
     Tile,
     faces_of,
     feature_tile,
@@ -23,7 +22,9 @@ from featlight.config.tile import (
 )
 from featlight.errors import UsageError
 from featlight.models.layer_info import Layer
+from featlight.plan.interpolation import between
 from featlight.plan.plan import Planned
+from featlight.plan.terms import Rows, check_term
 
 DIRECTIONS = "-directions"  # after a layer's folder, where its tiles are of directions
 
@@ -35,16 +36,6 @@ class Layers(Protocol):
     def names(self) -> Sequence[str]: ...  # of all modules
 
     def need(self, name: str, network_name: str) -> Layer: ...
-
-
-class Rows(Protocol):
-    """Directions, many: those of a file, or as a plan remembers them."""
-
-    @property
-    def count(self) -> int: ...
-
-    @property
-    def features(self) -> int: ...  # numbers of each
 
 
 class RememberedLayers:
@@ -123,22 +114,21 @@ def wanted_tiles(
     """
     if directions is not None and len(config.layer or {}) > 1:
         raise UsageError(f"layer: {len(config.layer or {})} layers given; directions are of one layer's features")
-    wanted = []
+    wanted: list[Planned] = []
     for variant, settings in config.settings.items():
         survey = surveys[settings.recipe.first_size]
         if config.tiles is not None:
-            for tile in config.tiles:
-                wanted += [Planned(variant, face) for face in faces_of(tile, settings.diversity)]
-                for term in tile.terms:
-                    check_term(term, survey.need(term.output, name), directions)
-            continue
+            for term in (term for tile in config.tiles for term in tile.terms):
+                check_term(term, survey.need(term.output, name), directions)
+        asked = [Planned(variant, tile) for tile in config.tiles or ()]
         named, all_folders = names or {}, folder_names(survey.names, folders or {})
         for layer_name, spec in (config.layer or {}).items():
             layer = survey.need(layer_name + (CLASS if settings.tokens == "class" else ""), name)
             spec = _numbered(config.features if spec is None else spec, named.get(layer_name), layer_name)
             count = layer.features if directions is None else directions.count
             features = [0] if settings.caricature is not None else _features(layer, spec, config.seed, count)
-            _check_count(len(wanted) + len(features) * _positions(layer, settings) * settings.diversity)
+            several = _positions(layer, settings) * settings.diversity * config.interpolate
+            _check_count(len(wanted) + len(asked) + len(features) * several)
             folder = all_folders[layer_name]
             if directions is not None and layer_name not in (folders or {}):
                 folder += DIRECTIONS
@@ -146,7 +136,9 @@ def wanted_tiles(
                 check_term(tile.terms[0], layer, directions)
                 feature, known = tile.terms[0].feature, named.get(layer_name)
                 title = known.title(feature) if known and feature is not None else ""
-                wanted += [Planned(variant, face, title) for face in faces_of(tile, settings.diversity)]
+                asked.append(Planned(variant, tile, title))
+        for planned in asked if config.interpolate == 1 else between(asked, config.interpolate):
+            wanted += [Planned(variant, face, planned.title) for face in faces_of(planned.tile, settings.diversity)]
     return wanted
 
 
@@ -206,47 +198,3 @@ def _layer_tiles(name: str, layer: Layer, folder: str, features: Sequence[int], 
             case region, index:
                 assert index != "all"
                 yield tile(feature, region, index)
-
-
-def check_term(term: Term, layer: Layer, directions: Rows | None = None) -> None:
-    """Raise UsageError where a layer does not have a term's feature or position, or a direction does not fit it."""
-    if term.direction is not None:
-        _check_direction(term, layer, directions)
-    elif term.feature is not None and term.feature >= layer.features:
-        raise UsageError(
-            f"features: {term.feature} given; layer {layer.name!r} has {layer.features}, 0 to {layer.features - 1}"
-        )
-    height, width = layer.map_size
-    match term.region, term.index:
-        case "row", int(row):
-            fits = row < height
-        case "neuron", (row, column):
-            fits = row < height and column < width
-        case "prefix", int(last):
-            fits = last < height * width
-        case _:
-            fits = True
-    if not fits:
-        given = list(term.index) if isinstance(term.index, tuple) else term.index
-        raise UsageError(
-            f"index: {given} given; the map of layer {layer.name!r} has {height} rows and {width} columns, from 0"
-        )
-
-
-def _check_direction(term: Term, layer: Layer, directions: Rows | None) -> None:
-    if term.direction == "row":
-        if directions is None:
-            raise UsageError("direction: row given, but no directions; a file of them is needed (--directions)")
-        numbers = directions.features
-        if term.feature is not None and term.feature >= directions.count:
-            most = directions.count - 1
-            raise UsageError(f"features: {term.feature} given; there are {directions.count} directions, 0 to {most}")
-    elif term.direction == "image":
-        return
-    else:
-        numbers = len(term.direction or ())
-    if numbers != layer.features:
-        raise UsageError(
-            f"directions: {numbers} numbers each given; layer {layer.name!r} has {layer.features} features: "
-            "(directions, features) is needed"
-        )

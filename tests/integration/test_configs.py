@@ -35,7 +35,7 @@ def shrunk(values):
             for term in tile["terms"]:
                 term |= {"index": [0, 0]} if "index" in term else {}
     else:
-        small |= {"features": "0", "layer": list(values.get("layer", [])) or None}
+        small |= {"features": "0,1" if "interpolate" in values else "0", "layer": list(values.get("layer", [])) or None}
     for key in ("directions", "labels", "init", "caricature"):
         small |= {key: str(ROOT / values[key])} if "/" in values.get(key, "") else {}
     for variant in values.get("variants", []):
