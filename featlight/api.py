@@ -1,8 +1,9 @@
 """`featlight.visualize`: the main job for any network, from Python."""
 
 import operator
+import re
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, SupportsIndex
 
@@ -15,7 +16,7 @@ from featlight.config.optimizer import python_name
 from featlight.config.presets import DEFAULT_LAYERS
 from featlight.config.recipe import Recipe
 from featlight.config.settings import Channels, PrefixTokens
-from featlight.config.tile import Index, Metric, Tile, TokenKind
+from featlight.config.tile import Index, Metric, Term, Tile, TokenKind
 from featlight.config.transforms import Own
 from featlight.config.validation import check
 from featlight.distributed.signals import Stop
@@ -24,6 +25,7 @@ from featlight.engine.setup import prepare
 from featlight.errors import Interrupted, UsageError
 from featlight.models.registry import source_of
 from featlight.objectives.directions import Directions
+from featlight.objectives.own import Function, name_and_version, name_of
 from featlight.plan.plan import Planned
 from featlight.result import Result, result_of
 from featlight.run.in_memory import make_in_memory
@@ -40,6 +42,7 @@ def visualize(
     features: str | SupportsIndex | Sequence[SupportsIndex] | Tensor | np.ndarray[Any, Any] = "all",
     *,
     tiles: Sequence[Tile] | None = None,
+    objective: Callable[[Mapping[str, Tensor]], Tensor] | None = None,
     recipe: Recipe | str | None = None,
     directions: str | Path | Tensor | np.ndarray[Any, Any] | None = None,
     cosine_power: float = 0.0,
@@ -75,6 +78,8 @@ def visualize(
             own default.
         features: `all`, a number, numbers (an array or tensor of them too), or words as in `0-15,199` or `sample:16`.
         tiles: instead of layer and features, objectives with names of their own.
+        objective: instead of features, a function of one's own, from what the layers give, (N, C, H, W) by name, to
+            (N,) that is maximised, each image by itself. With `out` it needs a `name` and a `version` as attributes.
         recipe: how images are made, or the name of a recipe; None for `natural`. Its transforms, optimizer and
             parameterization may be functions and classes of one's own, without `out`.
         directions: instead of features, rows of an array (K, C), or of a file of one; `features` chooses among them.
@@ -150,6 +155,8 @@ def visualize(
         "out": None if out is None else str(out),
         "float_images": out is not None,
     }
+    if objective is not None:
+        values |= _own(objective, values)
     config = check(values)
     for name in _functions(config.recipe) if out is not None else ():
         raise UsageError(f"recipe: {name} given with out; no plan can hold what is a function or class of Python's")
@@ -158,6 +165,7 @@ def visualize(
     given: dict[str, Any] = {"network": network, "device": where, "init": pixels, "threads": torch.get_num_threads()}
     if directions is not None and not is_path:
         given["directions"] = Directions.of_array(directions)
+    given["objective"] = objective
     stop = Stop([signal.SIGINT], ends_process=False)
     with stop.listening():
         try:
@@ -182,6 +190,25 @@ def visualize(
         lambda place: alphas.get(made[place].file),
         config.show_channels,
     )
+
+
+def _own(objective: Function, values: Mapping[str, Any]) -> dict[str, Any]:
+    """What a config says of an objective of the user's own: one tile of the layers that it takes.
+
+    Raises:
+        UsageError: what else is asked for does not go with it, or the run's directory cannot hold it.
+    """
+    usual: dict[str, Any] = {"features": "all", "tiles": None, "directions": None, "caricature": None, "region": "map"}
+    usual |= {"metric": "l1", "diversity": 1, "interpolate": 1}
+    for key, value in usual.items():
+        if values[key] != value:
+            raise UsageError(f"objective: {name_of(objective)} given with {key}; it says by itself what is maximised")
+    layers = values["layer"] if isinstance(values["layer"], list | dict) else [values["layer"]]
+    if layers == [None]:
+        raise UsageError(f"layer: none given; {name_of(objective)} needs the layers that it takes")
+    name = re.sub(r"[^A-Za-z0-9_-]+", "_", name_of(objective)).strip("_") or "own"
+    said = name_of(objective) if values["out"] is None else name_and_version(objective)
+    return {"layer": None, "tiles": (Tile(name, tuple(map(Term, layers))),), "objective": said}
 
 
 def _functions(recipe: Recipe) -> Iterator[str]:

@@ -143,6 +143,9 @@ class Settings(Strict):
         "directions in the layer's space of features, instead of these: a .npy, .npz or .safetensors file, or "
         "FILE:name for an array in it, (directions, features) of float16 to float64; `features` then chooses its rows",
     )  # settled: the file's SHA-256, and the array's name
+    objective: str | None = _shared(
+        None, "from Python alone: name and version of an objective of one's own, instead of features"
+    )
     cosine_power: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] = Field(
         0.0,
         description="a direction's dot product at each position times max(0.1, cosine) to this power: 0 is the plain "

@@ -20,7 +20,8 @@ from featlight.engine.strategy import IndependentWorkers
 from featlight.errors import UsageError
 from featlight.models.prepared import PreparedNetwork
 from featlight.objectives.directions import Directions
-from featlight.objectives.objective import objective_of
+from featlight.objectives.objective import Objective, objective_of
+from featlight.objectives.own import Function, OwnObjective
 from featlight.objectives.regions import MapSize, has_place
 from featlight.optimizers import ImageOptimizer
 from featlight.param.image import own_seed, resize, to_bytes
@@ -46,6 +47,7 @@ class FeatureVisualizer(L.LightningModule):
         before_step: called before every step; what it raises ends the run.
         shown: the channels that pictures show.
         directions: that tiles are rows of; None where they are none.
+        own: an objective of the user's own, instead of the tiles'.
     """
 
     batch: nn.Parameter  # (B, C, H, W), or what else the recipe optimises
@@ -66,6 +68,7 @@ class FeatureVisualizer(L.LightningModule):
         before_step: Callable[[], None] = lambda: None,
         shown: Sequence[int] = (0, 1, 2),
         directions: Directions | None = None,
+        own: Function | None = None,
     ) -> None:
         super().__init__()
         self._prepared = network
@@ -79,7 +82,7 @@ class FeatureVisualizer(L.LightningModule):
         self._unchanged = unchanged
         self._before_step = before_step
         self._shown = shown
-        self._directions = directions
+        self._directions, self._own = directions, own
         self.batch = nn.Parameter(
             torch.empty(batch_size, network.in_channels, 1, 1)
         )  # Lightning asks for an optimizer before any chunk
@@ -130,8 +133,8 @@ class FeatureVisualizer(L.LightningModule):
         look = (self._prepared.in_channels, self.device, self._image_dtype)
         painting = with_photographs(painting, chunk.settings, init, tiles, *look)
         self._painting = painting
-        self._objective = objective_of(chunk.settings, tiles, maps, self._directions)
-        self._view_objective = objective_of(chunk.settings, tiles, maps, self._directions, painting.views.boxes)
+        self._objective = self._objective_of(tiles, 1)
+        self._view_objective = self._objective_of(tiles, painting.views.boxes)
         self._size = self._steps[0].size
         start = starting_parameters(painting.parameterization, init, self._size, chunk.settings.seed, tiles)
         self._set_batch(start.to(self.device, self._image_dtype))
@@ -223,6 +226,12 @@ class FeatureVisualizer(L.LightningModule):
         """The images that the batch stands for, in pixel units, (B, C, H, W)."""
         with torch.no_grad():
             return self._painted.parameterization.image(self.batch.detach(), self._size)
+
+    def _objective_of(self, tiles: Sequence[Tile], boxes: int) -> Objective | OwnObjective:
+        if self._own is not None:
+            return OwnObjective(self._own)
+        settings = self.chunk.settings
+        return objective_of(settings, tiles, self._first_maps[settings.recipe.first_size], self._directions, boxes)
 
     @property
     def _painted(self) -> Painting:

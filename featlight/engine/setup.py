@@ -35,6 +35,7 @@ from featlight.models.probing.own_outputs import own_outputs
 from featlight.models.registry import Source, checksum, load_model, source_of
 from featlight.models.sources.torchvision import transform_input
 from featlight.objectives.directions import Directions, open_directions
+from featlight.objectives.own import Function
 from featlight.objectives.regions import MapSize
 from featlight.param.image import check_starts, in_channels, read_image
 from featlight.plan.batching import auto_batch_size
@@ -58,6 +59,7 @@ class Job:
         wanted: the tiles that this config asks for, in order.
         known: the plan that the directory held; None where it held none.
         directions: that tiles are rows of; None where they are features.
+        objective: the user's own; None where tiles say what is maximised.
     """
 
     config: Config
@@ -68,6 +70,7 @@ class Job:
     wanted: list[Planned]
     known: Plan | None
     directions: Directions | None = None
+    objective: Function | None = None
 
     @cached_property
     def settings(self) -> dict[str, Settings]:
@@ -101,6 +104,7 @@ def prepare(
     device: torch.device | None = None,
     init: Tensor | None = None,
     directions: Directions | None = None,
+    objective: Function | None = None,
     threads: int = 0,
 ) -> Job:
     """Load, survey and plan.
@@ -113,6 +117,7 @@ def prepare(
         device: instead of the config's.
         init: instead of the config's.
         directions: instead of the config's.
+        objective: that the config names.
         threads: what a new plan takes for `auto`; 0 for what suits as many workers as there are cores.
 
     Raises:
@@ -120,6 +125,11 @@ def prepare(
         WeightsError: the weights cannot be had.
     """
     keep_memory()
+    if config.objective is not None and objective is None:
+        raise UsageError(
+            f"objective: {config.objective!r} given; a function is needed, from Python alone: "
+            "featlight.visualize(objective=...)"
+        )
     if directions is None and config.directions is not None:
         directions = open_directions(config.directions)
     device = device_of(config.accelerator, worker) if device is None else device
@@ -149,7 +159,7 @@ def prepare(
     plan = draft(config, known, wanted, facts)
     with repeatable(plan.threads):
         check_network(model.network, layers, next(iter(surveys)), plan.batch_size, name)
-    return Job(config, worker, device, model.network, plan, wanted, known, directions)
+    return Job(config, worker, device, model.network, plan, wanted, known, directions, objective)
 
 
 def class_names(surveys: Mapping[ImageSize, Survey], source: Source) -> dict[str, Names]:

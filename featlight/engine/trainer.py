@@ -132,6 +132,7 @@ def _fit(
         before_step=before_step,
         shown=shown_channels(job.config.show_channels, job.network.in_channels),
         directions=job.directions,
+        own=job.objective,
     )
     with _quiet_lightning(), repeatable(job.plan.threads):
         trainer = L.Trainer(

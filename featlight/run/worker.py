@@ -14,6 +14,7 @@ from featlight.distributed.env import ALONE, Worker
 from featlight.distributed.signals import Stop
 from featlight.engine.setup import Job, prepare
 from featlight.objectives.directions import Directions
+from featlight.objectives.own import Function
 from featlight.plan.plan import Plan
 from featlight.run.disk_space import check_room, expected_bytes
 from featlight.run.monitor import Monitor
@@ -37,6 +38,7 @@ def make(
     device: torch.device | None = None,
     init: Tensor | None = None,
     directions: Directions | None = None,
+    objective: Function | None = None,
     threads: int = 0,
     quiet: bool = False,
 ) -> Outcome:
@@ -53,6 +55,7 @@ def make(
         device: instead of the config's.
         init: starting images instead of the config's.
         directions: instead of the config's.
+        objective: that the config names.
         threads: what a new plan takes for `auto`; 0 for what suits as many workers as there are cores.
         quiet: whether to say nothing.
 
@@ -63,7 +66,14 @@ def make(
     stop = stop or Stop()
     store = Store(Path(config.out), f"worker-{worker.rank}")
     prepare_here = partial(
-        prepare, worker=worker, network=network, device=device, init=init, directions=directions, threads=threads
+        prepare,
+        worker=worker,
+        network=network,
+        device=device,
+        init=init,
+        directions=directions,
+        objective=objective,
+        threads=threads,
     )
     if fresh:
         Deletion.of(store)  # what refuses it does so at once

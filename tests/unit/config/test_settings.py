@@ -32,6 +32,7 @@ LATER = {
     "directions": "rows.npy",
     "cosine_power": 2.0,
     "diversity": 4,
+    "objective": "mine 2",
     "caricature": "cat.jpg",
     "stay": 3.0,
     "diversity_weight": 5.0,
