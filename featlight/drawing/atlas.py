@@ -17,6 +17,7 @@ from featlight.drawing.sheet import Cell, Heading, Sheet, draw_sheet, lay_out
 
 LANDSCAPE = 1.55  # width over height: between 3:2 and 16:10
 OVERVIEW_SIDE = 4096
+SAMPLE = 256  # tiles of a layer tell the usual size of all, and need not all be read for it
 
 
 def draw_grid(
@@ -94,10 +95,10 @@ def usual_side(cells: Sequence[Cell]) -> int:
     if not cells:
         raise ValueError("an atlas needs at least one cell")
     sides = []
-    for cell in cells:
-        if cell.open is not None:
-            with cell.open() as image:
-                sides.append(max(image.size))
+    there = [cell.open for cell in cells if cell.open is not None]
+    for opened in there[:: ceil(len(there) / SAMPLE) or 1]:
+        with opened() as image:
+            sides.append(max(image.size))
     side = median_high(sides) if sides else 128
     return side * ceil((64 if len(cells) > 12 else 96) / side)
 

@@ -107,12 +107,14 @@ def test_a_sheet_is_made_again_only_where_a_tile_has_changed(tmp_path, monkeypat
         assert sheet.size == (1536, 1536)
 
 
-def test_nearest_tiles_are_those_of_the_cosine(monkeypatch):
+@pytest.mark.parametrize("wide", [1000, 20])  # whether rows count as very long ones
+def test_nearest_tiles_are_those_of_the_cosine(monkeypatch, wide):
     vectors = np.random.default_rng(0).random((50, 12))
     vectors[7] = np.nan
     monkeypatch.setattr("featlight.analysis.neighbors.PAIRS", 500)  # 10 each
     monkeypatch.setattr("featlight.analysis.neighbors.FEWEST", 4)
     monkeypatch.setattr("featlight.analysis.neighbors.BLOCK", 16)
+    monkeypatch.setattr("featlight.analysis.neighbors.WIDE", wide)
     rows, cosines = nearest_tiles(vectors)
     assert rows.shape == cosines.shape == (50, 10)
     assert (rows[7] == -1).all()
