@@ -35,7 +35,10 @@ def called(path, call):
     assert text.startswith(f"Featlight.{call}(")
     assert text.endswith(");\n")
     assert not set("<>&") & set(text)
-    return json.loads(text[len(f"Featlight.{call}(") : -3])
+    handed = text[len(f"Featlight.{call}(") : -3]
+    if handed.startswith("JSON.parse('"):
+        handed = re.sub(r"\\(.)", r"\1", handed[len("JSON.parse('") : -len("')")])
+    return json.loads(handed)
 
 
 def drawn(root, layers=None, **values):
