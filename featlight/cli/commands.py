@@ -195,10 +195,33 @@ def _quality(word: str) -> int | str:
     return int(word)
 
 
+def _examples(arguments: Sequence[str]) -> int:
+    from featlight.cli.examples import EPILOG, counted, find_examples, fit_of
+    from featlight.store.examples import MOST_TOP
+
+    parser = _parser("examples", EPILOG)
+    parser.add_argument("--images", metavar="FOLDER", type=expanded, help="PNG, JPEG and WebP files, at any depth")
+    parser.add_argument("--top", metavar="N", default="9", help="examples of each tile (default: 9)")
+    parser.add_argument(
+        "--fit",
+        metavar="auto|none|SIZE",
+        default="auto",
+        help="auto: resize and crop as the network was trained with, or where that is not known, at the pictures' "
+        "size; none: each image as it is; or a size in pixels, 224 or 96x128 (default: auto)",
+    )
+    parser.add_argument("--batch-size", metavar="N", help="images that are looked at together (default: 32, GPU: 128)")
+    parser.add_argument("--devices", metavar="N", help="workers on this machine (default: a GPU each, or a core each)")
+    words = _parse(parser, arguments)
+    top = counted("--top", words.top, MOST_TOP) or 1
+    batch_size, devices = counted("--batch-size", words.batch_size, 4096), counted("--devices", words.devices, 4096)
+    return find_examples(words.out, words.images, top, fit_of(words.fit), batch_size, devices, arguments)
+
+
 # By name, what each command does, and what takes its words.
 COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
     "verify": ("check every tile of a run against its record, and with --repair remove what is bad", _verify),
     "view": ("open a run's page in the browser", _view),
     "tensorboard": ("show a run in TensorBoard", _tensorboard),
+    "examples": ("find the images of a folder that excite each tile of a run most", _examples),
     "export": ("write what leaves a run: a poster, a site in a zip, WebP tiles, a data set's card", _export),
 }

@@ -33,6 +33,8 @@ class Source:
         file: where the weights were read from; None where no file holds them.
         classes: gives the names of the outputs of its last layer; None where they have none, or nobody knows them.
         size: height and width of the images that it was trained with, in pixels; None where it is not known.
+        resize: shorter side of a photograph before its middle is taken at that size; None for all of that middle.
+        interpolation: of that resize, `bilinear` or `bicubic`.
     """
 
     model: str
@@ -42,6 +44,8 @@ class Source:
     file: Path | None = None
     classes: Callable[[], list[str]] | None = None
     size: tuple[int, int] | None = None
+    resize: int | None = None
+    interpolation: str = "bilinear"
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -89,7 +93,8 @@ def _load(entry: Entry, model: str, weights: str, seed: int) -> nn.Module:
             label, file = entry.find(weights)
         network = _filled(entry, file, part, by_user=named is not None)
     classes = None if named is not None or weights == "none" else entry.classes  # a file's may be others
-    source = Source(entry.name or model, label, entry.mean, entry.std, file, classes, entry.size)
+    fit = entry.size, entry.resize, entry.interpolation
+    source = Source(entry.name or model, label, entry.mean, entry.std, file, classes, *fit)
     network.featlight_source = source  # type: ignore[assignment]
     network.eval()  # which may give back nothing where the user has written it
     return network

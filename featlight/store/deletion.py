@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from featlight.errors import UsageError
+from featlight.store.examples import found_files
 from featlight.store.guard.atomic import TEMPORARY
 from featlight.store.heartbeat import Heartbeat
 from featlight.store.orphans import files_inside, is_made_by_a_run
@@ -98,6 +99,7 @@ def _named(store: Store) -> Iterator[Path]:
         yield from store.parts(planned, plan)
         yield from store.extra_paths(planned, plan, ["octaves"])
     yield from (store.vector_path(plan.tiles[i].file for i in members) for members in plan.chunks)
+    yield from (*store.example_paths(), *found_files(store.folder))
     yield from (*record_files(store.folder), root / OUTPUTS, root / NOTE)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from featlight.errors import StorageError
 from featlight.plan.plan import Plan
+from featlight.store.examples import found_files
 from featlight.store.guard.atomic import TEMPORARY
 from featlight.store.guard.run_folder import RunFolder
 from featlight.store.paths import ARRAY_BYTES, NOTE, OUTPUTS, PLAN
@@ -24,6 +25,7 @@ _OURS = {
     "tiles": (re.compile(rf"tiles/{_TILE}(?:\.alpha)?\.png"), b"Software\0featlight "),
     "floats": (re.compile(rf"floats/{_TILE}\.safetensors"), b'{"image":'),
     "maps": (re.compile(rf"maps/{_TILE}\.safetensors"), b'{"0":'),
+    "examples": (re.compile(r"examples/found/worker-\d+\.safetensors"), b'"about":'),
     "octaves": (re.compile(rf"octaves/(?:{_WORD}/)?{_WORD}/{_STEM}\.\d+\.png"), b"\x89PNG\r\n"),
     "vectors": (re.compile(r"vectors/chunks/[0-9a-f]{16}\.npy"), b"\x93NUMPY"),
 }
@@ -86,6 +88,7 @@ def _known(store: Store, plan: Plan, records: Mapping[str, TileRecord]) -> set[s
     paths |= {path for planned in plan.tiles for path in store.parts(planned, plan)}
     paths |= {store.alpha_path(file) for file, record in records.items() if record["alpha_sha256"] is not None}
     paths |= {path for planned in plan.tiles for path in store.extra_paths(planned, plan, ["octaves"])}
+    paths |= {*store.example_paths(), *found_files(store.folder)}
     paths |= {store.vector_path(plan.tiles[i].file for i in members) for members in plan.chunks}
     names = {path.relative_to(store.root).as_posix() for path in paths if path.is_relative_to(store.root)}
     return names | files | {*store.outputs(), PLAN, OUTPUTS, NOTE, "config.yaml", "probe"}

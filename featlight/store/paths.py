@@ -11,9 +11,10 @@ from featlight.plan.plan import Plan, Planned
 
 PLAN = "plan.json"
 NOTE = ".running"  # who is at work here
+EXAMPLES, ABOUT_EXAMPLES = "examples/examples.jsonl", "examples/about.json"
 OUTPUTS = "outputs.txt"  # what is made from tiles and records, a path a line, so that --fresh knows its own files
 OWN_NAMES = (
-    *("assets", "atlas", "config.yaml", "figures", "floats", "index.html", "maps"),
+    *("assets", "atlas", "config.yaml", "examples", "figures", "floats", "index.html", "maps"),
     *("octaves", "records", "tensorboard", "tiles", "vectors"),
 )
 # How large a run's files may be, in bytes. Beyond that they are no run's, or somebody fills a disk or a memory.
@@ -87,6 +88,19 @@ class RunPaths:
                 case "octaves":
                     octaves = len(plan.settings[planned.variant].recipe.octaves)
                     yield from (self.octave_path(planned.file, number) for number in range(1, octaves + 1))
+
+    @property
+    def example_list(self) -> Path:
+        """Which images of which folder examples are looked for among, and how."""
+        return self.root / "examples" / "images.json"
+
+    def example_paths(self) -> Iterator[Path]:
+        """Where examples are, and what they were looked for among."""
+        yield from (self.root / EXAMPLES, self.root / ABOUT_EXAMPLES, self.example_list)
+
+    def example_findings(self, worker: str) -> Path:
+        """What one worker has found among them so far."""
+        return self.root / "examples" / "found" / f"{worker}.safetensors"
 
     def vector_path(self, files: Iterable[str]) -> Path:
         """Where the vectors of a chunk are, given its tiles' files."""

@@ -29,7 +29,20 @@ ORDER = (
         "plan",
         "store",
     ),
-    *("engine", "analysis", "drawing", "report", "run", "export", "result", "api", "cli", "__init__", "__main__"),
+    *(
+        "engine",
+        "analysis",
+        "drawing",
+        "report",
+        "run",
+        "examples",
+        "export",
+        "result",
+        "api",
+        "cli",
+        "__init__",
+        "__main__",
+    ),
 )
 # What is imported before a slip is answered, and what reads a run that is there
 FREE_OF_TORCH = {
@@ -40,6 +53,7 @@ FREE_OF_TORCH = {
     *("plan.plan", "plan.batching", "plan.selection", "plan.fingerprint", "plan.reproduce", "plan.reading"),
     *("store.store", "store.paths", "store.records", "store.snapshot", "store.heartbeat", "store.verify"),
     *("store.orphans", "store.deletion", "store.contents", "store.guard.run_folder"),
+    *("store.examples", "examples.collection", "cli.examples"),
     *("report.sections", "report.build", "report.viewer.page", "run.resume", "run.disk_space"),
     *("cli.main", "cli.commands", "cli.show"),
 }

@@ -39,6 +39,8 @@ def entry() -> Entry:
         std=(0.5, 0.5, 0.5),
         classes=class_names,
         size=(224, 224),
+        resize=256,
+        interpolation="bicubic",
     )
 
 

@@ -7,6 +7,7 @@ from featlight.config.presets import EMBEDDED
 from featlight.errors import WeightsError, unknown
 from featlight.models import tiny_inception
 from featlight.models.sources.entry import Entry
+from featlight.models.tiny_inception.canvas import SIDE
 
 
 def names() -> list[str]:
@@ -23,6 +24,7 @@ def entry() -> Entry:
         mean=(0.0, 0.0, 0.0),
         std=(1.0, 1.0, 1.0),
         classes=lambda: list(tiny_inception.CLASSES),
+        size=(SIDE, SIDE),
     )
 
 

@@ -22,6 +22,8 @@ class Entry:
         std: likewise.
         classes: gives the names of the outputs of its last layer; None where they have none.
         size: height and width of the images that it was trained with, in pixels; None where it is not known.
+        resize: shorter side of a photograph before its middle is taken at that size; None for all of that middle.
+        interpolation: of that resize, `bilinear` or `bicubic`.
         load: gives it with a file of weights as its library publishes it, whose names the library itself translates;
             None where its files need no translation.
         name: that it has in records, where it is given by a folder say; "" for the one that the user gives.
@@ -35,5 +37,7 @@ class Entry:
     std: tuple[float, ...] | None = None
     classes: Callable[[], list[str]] | None = None
     size: tuple[int, int] | None = None
+    resize: int | None = None
+    interpolation: str = "bilinear"
     load: Callable[[Path], nn.Module] | None = None
     name: str = ""

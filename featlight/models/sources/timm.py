@@ -1,5 +1,6 @@
 """Networks of timm by name, `timm/<name>`, with their weights from the caches that timm itself uses."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,8 @@ def entry(model: str) -> Entry:
         mean=_numbers(config.get("mean")),
         std=_numbers(config.get("std")),
         size=(pixels[1], pixels[2]) if pixels else None,
+        resize=math.floor(min(pixels[1:]) / (config.get("crop_pct") or 1)) if pixels else None,
+        interpolation="bicubic" if config.get("interpolation") == "bicubic" else "bilinear",
         classes=(lambda: class_names(config)) if _subset(config) or config.get("label_names") else None,
     )
 

@@ -64,4 +64,14 @@ def entry(model: str) -> Entry:
     def classes() -> list[str]:
         return list(choices.DEFAULT.meta["categories"])
 
-    return Entry(build_random, build_for, find, mean=mean, std=std, classes=classes, size=(side, side))
+    return Entry(
+        build_random,
+        build_for,
+        find,
+        mean=mean,
+        std=std,
+        classes=classes,
+        size=(side, side),
+        resize=trained_with.resize_size[0],
+        interpolation=trained_with.interpolation.value,
+    )

@@ -1,0 +1,108 @@
+"""`featlight examples`: the images of a folder that excite each tile of a run most."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from featlight.config.inputs.fit import FitWord, parse_fit
+from featlight.console import link, say
+from featlight.distributed.env import LAUNCHER, Launch, launch_from_env
+from featlight.distributed.launcher import Supervisor, check_gpus, listen, stamp, workers_of
+from featlight.distributed.signals import Stop
+from featlight.errors import Interrupted, UsageError
+from featlight.store.paths import EXAMPLES
+from featlight.store.store import Store
+
+EPILOG = """
+The same command again goes on where it was stopped, and with images that have come to the folder since. Under srun
+and torchrun, each process is a worker. Nothing leaves the run directory: the images stay where they are.
+Exit codes: 0 done; 2 usage, or no run; 3 weights; 74 no room or no right to write; 75 stopped early, the same command
+goes on.
+"""
+
+
+def counted(flag: str, word: str | None, most: int) -> int | None:
+    """A whole number from 1.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if word is None:
+        return None
+    if not (word.isascii() and word.isdecimal() and 1 <= int(word) <= most):
+        raise UsageError(f"{flag}: {word!r} given; a whole number from 1 to {most} is allowed")
+    return int(word)
+
+
+def fit_of(word: str) -> FitWord:
+    try:
+        return parse_fit(word)
+    except ValueError as error:
+        raise UsageError(f"--{error}") from None
+
+
+def find_examples(
+    out: Path,
+    images: Path | None,
+    top: int,
+    fit: FitWord,
+    batch_size: int | None,
+    devices: int | None,
+    words: Sequence[str],
+) -> int:
+    """Find the examples of a run, or start the workers that do.
+
+    Args:
+        out: the run directory.
+        images: the folder of the images.
+        top: examples of each tile.
+        fit: of the images.
+        batch_size: None for what suits.
+        devices: workers; None for what suits.
+        words: of this command, for the workers.
+    """
+    if images is None:
+        raise UsageError("--images: none given; a folder of PNG, JPEG or WebP files is needed")
+    store = Store(out)
+    store.need_plan()
+    if not images.is_dir():
+        raise UsageError(f"--images: {images} given, and there is no such folder")
+    automatic: Callable[[], int] = partial(workers_of, "auto")
+    launch = launch_from_env(devices or "auto", 1, os.environ, automatic)
+    with Stop().listening() as stop:
+        if launch.local > 1:
+            return _supervise(store, launch, [sys.executable, "-m", "featlight", "examples", *words], stop)
+        if launch.worker.launcher == LAUNCHER:
+            listen(stop)
+        from featlight.examples.find import Request, find, last_lines
+
+        request = Request(images, top, fit, batch_size or "auto")
+        report = find(out, request, worker=launch.worker, stop=stop, say=say)
+    if report.about is None:
+        if launch.worker.launcher:
+            say(f"worker {launch.worker.rank + 1}: its share is done; {report.left} images are left to others")
+            return 0
+        raise Interrupted(f"{report.left} images are left; the same command looks at them")
+    for line in last_lines(report):
+        say(line)
+    say("examples     ", link(store.root / EXAMPLES))
+    return 0
+
+
+def _supervise(store: Store, launch: Launch, command: Sequence[str], stop: Stop) -> int:
+    check_gpus("auto", launch.local)
+    before = stamp(store.example_list)
+    supervisor = Supervisor(command, launch.workers, stop)
+    # the first worker writes the list that all of them follow, and writes it every time
+    supervisor.run(hold=lambda: stamp(store.example_list) in (None, before))
+    codes = set(supervisor.codes.values()) - {0}
+    if not codes:
+        return 0
+    refused = sorted(codes & {1, 2, 3, 74})
+    if refused:
+        return refused[0]
+    if stop.asked_by is None:
+        raise Interrupted("a worker ended early; the same command goes on from here")
+    return Interrupted.exit_code

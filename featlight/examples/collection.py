@@ -1,0 +1,197 @@
+"""The images of a folder: found, told apart by their content, and listed so that a list only ever grows at its end."""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+
+from featlight.errors import UsageError
+from featlight.files import open_regular
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+IMAGE_BYTES = 1 << 30  # of a file; no photograph has more
+SHOWN = 3  # names in a line
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One image of the folder.
+
+    Args:
+        name: its path from the folder, with slashes.
+        bytes: of the file.
+        time: when it was last changed, in nanoseconds.
+        sha256: of its bytes, hexadecimal.
+    """
+
+    name: str
+    bytes: int
+    time: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """What lies in a folder now: by name, bytes and time of each image; and what cannot be looked at, and why."""
+
+    images: dict[str, tuple[int, int]]
+    unreadable: dict[str, str]
+
+
+def find_images(folder: Path, without: Path | None = None) -> Found:
+    """Every PNG, JPEG and WebP file in a folder, at any depth. Links to folders are not followed, links to files are.
+
+    Args:
+        folder: to look into.
+        without: a folder inside that is left out: the run's own.
+
+    Raises:
+        UsageError: there is no such folder, or it holds no image.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"--images: {folder} given, and there is no such folder")
+    images: dict[str, tuple[int, int]] = {}
+    unreadable: dict[str, str] = {}
+
+    def note(error: OSError) -> None:
+        unreadable[_name(folder, str(error.filename))] = error.strerror or "it cannot be read"
+
+    left_out = None if without is None else without.resolve()
+    for parent, folders, names in os.walk(folder, onerror=note):
+        folders[:] = sorted(each for each in folders if Path(parent, each).resolve() != left_out)
+        for name in names:
+            if name.lower().endswith(SUFFIXES):
+                path = Path(parent, name)
+                try:
+                    status = path.stat()
+                except OSError as error:
+                    unreadable[_name(folder, str(path))] = error.strerror or "it cannot be read"
+                else:
+                    images[_name(folder, str(path))] = status.st_size, status.st_mtime_ns
+    if not images and not unreadable:
+        raise UsageError(f"--images: {folder} holds no image; PNG, JPEG and WebP files are read, at any depth")
+    return Found(images, unreadable)
+
+
+def _name(folder: Path, path: str) -> str:
+    return Path(path).relative_to(folder).as_posix()
+
+
+@dataclass(frozen=True)
+class Collection:
+    """The images that a pass is over, in parts: the first, and what has come since, each in the order of paths.
+
+    Args:
+        parts: of the list; an image's number is its place in all of them.
+        unreadable: by name, what could not be read when the list was made, and why.
+    """
+
+    parts: tuple[tuple[Entry, ...], ...] = ()
+    unreadable: dict[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def entries(self) -> list[Entry]:
+        return [entry for part in self.parts for entry in part]
+
+    @cached_property
+    def first_of(self) -> dict[str, int]:
+        """By content, the number of the image that stands for it: the one that was listed first."""
+        found: dict[str, int] = {}
+        for number, entry in enumerate(self.entries):
+            found.setdefault(entry.sha256, number)
+        return found
+
+    @cached_property
+    def names(self) -> dict[int, str]:
+        """By number, of each image that stands for a content, the first path in order that holds this content."""
+        best: dict[str, str] = {}
+        for entry in self.entries:
+            best[entry.sha256] = min(best.get(entry.sha256, entry.name), entry.name)
+        return {number: best[sha256] for sha256, number in self.first_of.items()}
+
+    @property
+    def duplicates(self) -> int:
+        """Files whose content another one has already."""
+        return len(self.entries) - len(self.first_of)
+
+    def ranks(self) -> list[int]:
+        """By number, its place in the order of paths; of a duplicate, of no meaning."""
+        places = {name: place for place, name in enumerate(sorted(self.names.values()))}
+        return [places[self.names[number]] if number in self.names else 0 for number in range(len(self.entries))]
+
+    def chunks(self, batch_size: int) -> list[list[int]]:
+        """The numbers of the images that are looked at together; what comes later changes none of them."""
+        found, start = [], 0
+        for part in self.parts:
+            own = [number for number in range(start, start + len(part)) if number in self.names]
+            found += [own[i : i + batch_size] for i in range(0, len(own), batch_size)]
+            start += len(part)
+        return found
+
+    def is_of(self, found: Found) -> bool:
+        """Whether it lists just what lies in the folder."""
+        return {entry.name: (entry.bytes, entry.time) for entry in self.entries} == {
+            name: stamp for name, stamp in found.images.items() if name not in self.unreadable
+        }
+
+    def followed_by(self, folder: Path, found: Found) -> "Collection | None":
+        """The list with what has come since; None where something that was listed is gone, or is another image now.
+
+        Raises:
+            UsageError: none of the files can be read.
+        """
+        known = {entry.name: entry for entry in self.entries}
+        same = {name for name, entry in known.items() if found.images.get(name) == (entry.bytes, entry.time)}
+        read, unreadable = _hashed(folder, sorted(found.images.keys() - same), found)
+        now = {name: known[name] for name in same} | {entry.name: entry for entry in read}
+        if any(name not in now or now[name].sha256 != entry.sha256 for name, entry in known.items()):
+            return None
+        if not now:
+            name, why = next(iter((found.unreadable | unreadable).items()))
+            raise UsageError(f"--images: {folder}: no image of it can be read ({name}: {why})")
+        # one whose time alone has changed stays at its place
+        parts = tuple(tuple(now[entry.name] for entry in part) for part in self.parts)
+        new = tuple(entry for entry in read if entry.name not in known)
+        return Collection((*parts, new) if new else parts, found.unreadable | unreadable)
+
+    def to_json(self) -> str:
+        columns = {key: [getattr(entry, key) for entry in self.entries] for key in ("name", "bytes", "time", "sha256")}
+        parts = [len(part) for part in self.parts]
+        return json.dumps({"parts": parts, **columns, "unreadable": self.unreadable}, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Collection":
+        """Raises ValueError, KeyError or TypeError where it is none."""
+        values = json.loads(text)
+        rows = zip(*(values[key] for key in ("name", "bytes", "time", "sha256")), strict=True)
+        entries = iter([Entry(str(name), int(size), int(time), str(sha)) for name, size, time, sha in rows])
+        parts = tuple(tuple(islice(entries, int(count))) for count in values["parts"])
+        return cls(parts, {str(name): str(why) for name, why in values["unreadable"].items()})
+
+
+def _hashed(folder: Path, names: Sequence[str], found: Found) -> tuple[list[Entry], dict[str, str]]:
+    """The images of some names, with what each file's content is; and what cannot be read, and why."""
+
+    def look(name: str) -> Entry | str:
+        try:
+            with open_regular(folder / name, IMAGE_BYTES, links=True) as file:
+                return Entry(name, *found.images[name], hashlib.file_digest(file, "sha256").hexdigest())
+        except OSError as error:
+            return error.strerror or "it cannot be read"
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        seen = dict(zip(names, pool.map(look, names), strict=True))
+    return (
+        [entry for entry in seen.values() if isinstance(entry, Entry)],
+        {name: why for name, why in seen.items() if isinstance(why, str)},
+    )
+
+
+def some_names(names: Sequence[str]) -> str:
+    """The first few of them."""
+    return ", ".join(names[:SHOWN]) + (f", ... ({len(names)} in all)" if len(names) > SHOWN else "")

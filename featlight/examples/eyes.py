@@ -1,0 +1,170 @@
+"""A run's network as it looks at photographs: every tile's activation on a batch of images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from featlight.config.inputs.fit import Fit, FitWord
+from featlight.config.inputs.sizes import ImageSize, image_size, pixels_of
+from featlight.config.recipe import Octave, Recipe
+from featlight.config.schema import Config
+from featlight.config.validation import check, read
+from featlight.distributed.env import Worker
+from featlight.engine.device import device_of
+from featlight.engine.setup import Model, prepare_model
+from featlight.errors import UsageError
+from featlight.examples.activations import Activations, Looked
+from featlight.models.extractor import LayerOutputs
+from featlight.models.layers import check_features
+from featlight.models.registry import Source, load_model, source_of
+from featlight.param.image import resize
+from featlight.plan.plan import Plan
+from featlight.store.store import Store
+
+
+@dataclass(frozen=True)
+class Eyes:
+    """What looks.
+
+    Args:
+        source: of the network.
+        channels: of the images that it takes.
+        fit: of every image.
+        outputs: of the network, cut after the last layer that a tile looks at.
+        activations: of all that the tiles look for.
+        looked: what they look for, each once.
+        places: by the tile's file, the place of what it looks for.
+        device: of the network.
+        dtype: of the images.
+        view: the size that every image is brought to, where the network takes no other and images are as they are.
+    """
+
+    source: Source
+    channels: int
+    fit: Fit
+    outputs: LayerOutputs
+    activations: Activations
+    looked: tuple[Looked, ...]
+    places: dict[str, int]
+    device: torch.device
+    dtype: torch.dtype
+    view: ImageSize | None
+
+    @property
+    def checksum(self) -> str:
+        """Of what the tiles look for."""
+        return sha256(repr(self.looked).encode()).hexdigest()
+
+    def pixels(self, images: Sequence[Any]) -> Tensor:
+        """Decoded images of one size as the network is given them but for normalization, (N, C, H, W)."""
+        stacked = torch.stack([torch.from_numpy(image) for image in images]).to(self.device)  # (N, H, W, C), uint8
+        x = stacked.permute(0, 3, 1, 2).to(self.dtype).contiguous() / 255
+        return x if self.view is None else resize(x, self.view, antialias=True)
+
+    def see(self, pixels: Tensor) -> dict[str, Tensor]:
+        """Each output of the network, (N, C, H, W)."""
+        with torch.no_grad():
+            return self.outputs(pixels)
+
+
+def open_eyes(
+    store: Store,
+    plan: Plan,
+    fit: FitWord,
+    worker: Worker,
+    network: nn.Module | None = None,
+    device: torch.device | None = None,
+) -> Eyes:
+    """Load and prepare the network of a run.
+
+    Args:
+        store: of the run.
+        plan: of the run.
+        fit: how images are brought to it, as asked for.
+        worker: whose device it is.
+        network: instead of loading the run's.
+        device: instead of the run's.
+
+    Raises:
+        UsageError: it is another network than the run's, or its layers do not run at that size.
+    """
+    config = _config(store, plan)
+    device = device_of(config.accelerator, worker) if device is None else device
+    network = _loaded(store, config) if network is None else network
+    settled = settle_fit(fit, network, plan)
+    size = _picture_size(plan) if settled.size is None else settled.size
+    recipe = Recipe((Octave(size=size, steps=1, lr=(0.1, 0.1)),))
+    model = prepare_model(config.model_copy(update={"recipe": recipe, "variants": None}), network, device)
+    if model.sha256 != plan.network.sha256:
+        raise UsageError(f"--out: {store.root} was made with another network than this {model.source.model}")
+    channels = model.network.in_channels
+    if channels not in (1, 3):
+        raise UsageError(f"--images: {model.source.model} takes images of {channels} channels, and photographs have 3")
+    return _eyes(plan, model, settled, size, device)
+
+
+def _eyes(plan: Plan, model: Model, fit: Fit, size: ImageSize, device: torch.device) -> Eyes:
+    looked: dict[Looked, int] = {}
+    places: dict[str, int] = {}
+    for planned in plan.tiles:
+        shapes = plan.layers_of(planned.variant)
+        maps = {name: (shape[1], shape[2]) if len(shape) == 3 else (1, 1) for name, shape in shapes.items()}
+        places[planned.file] = looked.setdefault(Looked.of(planned.tile.terms, maps), len(looked))
+    activations = Activations(list(looked), device)
+    prepared, layers = model.network, activations.outputs
+    check_features(prepared.surveys, layers, model.source.model)
+    views = prepared.views(layers)
+    as_they_are = fit.size is None
+    return Eyes(
+        source=model.source,
+        channels=prepared.in_channels,
+        fit=fit,
+        # a graph may hold the sizes that it was made at
+        outputs=prepared.as_it_is(layers) if as_they_are else prepared.at(layers),
+        activations=activations,
+        looked=tuple(looked),
+        places=places,
+        device=device,
+        dtype=prepared.image_dtype,
+        view=views.get(size) if as_they_are else None,
+    )
+
+
+def settle_fit(fit: FitWord, network: nn.Module, plan: Plan) -> Fit:
+    """How images are brought to a network: `auto` as it was trained, or where nobody knows, at the pictures' size."""
+    if fit == "none":
+        return Fit()
+    if fit != "auto":
+        return Fit(fit)
+    source = source_of(network)
+    if source.size is not None:
+        return Fit(image_size(*source.size), source.resize, source.interpolation)
+    return Fit(_picture_size(plan))
+
+
+def _picture_size(plan: Plan) -> ImageSize:
+    """Of a run's largest pictures."""
+    return max((settings.recipe.final_size for settings in plan.settings.values()), key=pixels_of)
+
+
+def _config(store: Store, plan: Plan) -> Config:
+    """The config of a run, its network's part as its plan has settled it."""
+    path = store.root / "config.yaml"
+    if not store.folder.has(path):
+        raise UsageError(f"--out: {path} is missing; the run's own command writes it again")
+    config = check(read(path), {}).settled()
+    settings = next(iter(plan.settings.values()))
+    shared = ("normalize", "channels", "in_channels", "prefix_tokens", "precision")
+    return config.model_copy(update={key: getattr(settings, key) for key in shared} | {"compile": "off"})
+
+
+def _loaded(store: Store, config: Config) -> nn.Module:
+    try:
+        return load_model(config.model, config.weights, seed=config.seed)
+    except UsageError as error:
+        way = "from Python, featlight.find_examples(out, images, network=network) takes any network"
+        raise UsageError(f"{error} ({store.root} was made with {config.model!r}; {way})") from None

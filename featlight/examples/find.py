@@ -1,0 +1,195 @@
+"""The whole way: a folder's images listed, a worker's share of them looked at, and the examples written at the end."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from featlight.config.inputs.fit import FitWord
+from featlight.distributed.env import ALONE, LAUNCHER, Worker
+from featlight.distributed.signals import Stop
+from featlight.engine.allocator import keep_memory
+from featlight.examples.collection import Collection, Found, find_images, some_names
+from featlight.examples.eyes import Eyes, open_eyes
+from featlight.examples.finish import write_examples
+from featlight.examples.state import Pass, Settings, every_finding, left
+from featlight.examples.work import Pace, work
+from featlight.plan.plan import Plan
+from featlight.store.examples import found_files
+from featlight.store.store import Store
+
+CPU_BATCH, GPU_BATCH = 32, 128  # images
+POLL = 0.5  # seconds
+Say = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What examples are asked for.
+
+    Args:
+        images: the folder of the images.
+        top: how many of each tile.
+        fit: how an image is brought to the network: `auto`, `none`, or a size in pixels.
+        batch_size: images that are looked at together; `auto`: as the pass that is there has it, or what suits.
+    """
+
+    images: Path
+    top: int = 9
+    fit: FitWord = "auto"
+    batch_size: Literal["auto"] | int = "auto"
+
+
+@dataclass(frozen=True)
+class Report:
+    """What has become of a pass.
+
+    Args:
+        looked_at: images, by this worker.
+        rate: of it, in images a second.
+        left: images that nobody has looked at yet.
+        about: what the examples were looked for among; None while images are left.
+    """
+
+    looked_at: int
+    rate: float
+    left: int
+    about: dict[str, Any] | None
+
+
+def find(
+    out: Path,
+    request: Request,
+    *,
+    worker: Worker = ALONE,
+    stop: Stop | None = None,
+    say: Say = lambda _: None,
+    network: nn.Module | None = None,
+    device: torch.device | None = None,
+    processes: int | None = None,
+) -> Report:
+    """Find the examples of a run, or a worker's share of them; who looks at the last image writes them all.
+
+    Args:
+        out: the run directory.
+        request: what is asked for.
+        worker: this one.
+        stop: asked before every batch.
+        say: prints a line.
+        network: instead of loading the run's.
+        device: instead of the run's.
+        processes: that decode images for this worker; None for as many as suit.
+
+    Raises:
+        FeatlightError: see its kinds.
+    """
+    stop = stop or Stop()
+    store = Store(out)
+    plan = store.need_plan()
+    listed_before = store.folder.stamp(store.example_list)
+    found = find_images(request.images, without=out)
+    keep_memory()
+    eyes = open_eyes(store, plan, request.fit, worker, network, device)
+    store.hold(plan)
+    stop.check()
+    if worker.rank == 0:
+        known = _listed(store, _settings(request, eyes, plan, Pass.read(store)), request, found, say)
+        say(_header(known, eyes))
+    else:
+        known = _awaited(store, request, eyes, plan, found, listed_before, worker, stop)
+    pace = Pace(say if worker.rank == 0 else lambda _: None)
+    work(store, known, eyes, worker, stop, pace, processes=processes)
+    findings = every_finding(store, known, len(eyes.looked))
+    lacking = sum(len(known.chunks[number]) for number in left(known, findings))
+    about = None if lacking else write_examples(store, plan, known, eyes, findings)
+    return Report(pace.seen, pace.rate, lacking, about)
+
+
+def _settings(request: Request, eyes: Eyes, plan: Plan, before: Pass | None) -> dict[str, Any]:
+    batch_size = request.batch_size
+    if batch_size == "auto":
+        usual = GPU_BATCH if eyes.device.type == "cuda" else CPU_BATCH
+        batch_size = usual if before is None else before.settings["batch_size"]
+    settings = next(iter(plan.settings.values()))
+    values = Settings(
+        folder=str(request.images.resolve()),
+        fit=eyes.fit,
+        batch_size=batch_size,
+        top=request.top,
+        network=plan.network.sha256,
+        normalize=str(settings.normalize),
+        precision=settings.precision,
+        tiles=eyes.checksum,
+    )
+    plain: dict[str, Any] = json.loads(json.dumps(values.plain()))
+    return plain
+
+
+def _listed(store: Store, settings: dict[str, Any], request: Request, found: Found, say: Say) -> Pass:
+    """Go on with the pass that is there, with what has come since, or begin another one; it is written in any case."""
+    before = Pass.read(store)
+    images, why = None, ""
+    if before is not None:
+        differing = [key for key, value in settings.items() if before.settings.get(key) != value]
+        why = f"another {', '.join(differing)} than before" if differing else "an image that was listed has changed"
+        images = None if differing else before.images.followed_by(request.images, found)
+    if images is None:
+        if before is not None:
+            say(f"the images are looked at anew: {why}")
+            for path in found_files(store.folder):
+                store.folder.remove(path)
+        images = Collection().followed_by(request.images, found)
+        assert images is not None
+    known = Pass(settings, images)
+    known.write(store)
+    return known
+
+
+def _awaited(
+    store: Store,
+    request: Request,
+    eyes: Eyes,
+    plan: Plan,
+    found: Found,
+    listed_before: tuple[int, ...] | None,
+    worker: Worker,
+    stop: Stop,
+) -> Pass:
+    """The list that the first worker writes, which a worker that our launcher has started finds there."""
+    while True:
+        known = Pass.read(store)
+        if known is not None and known.settings == _settings(request, eyes, plan, known):
+            written = store.folder.stamp(store.example_list) != listed_before
+            if worker.launcher == LAUNCHER or written or known.images.is_of(found):
+                return known
+        stop.check()
+        time.sleep(POLL)
+
+
+def _header(known: Pass, eyes: Eyes) -> str:
+    images, twice = known.images, known.images.duplicates
+    words = f"{len(images.first_of)} images of {known.folder}"
+    words += f" ({twice} more of the same content are counted once)" if twice else ""
+    layers = len(eyes.activations.outputs)
+    return (
+        f"{words}, {len(eyes.places)} tiles of {layers} layer{'' if layers == 1 else 's'}, {eyes.fit.in_words()}, "
+        f"{known.settings['batch_size']} at a time on {eyes.device.type}"
+    )
+
+
+def last_lines(report: Report) -> list[str]:
+    """What to say of a pass that has come to its end."""
+    about = report.about
+    assert about is not None
+    rate = f", {report.looked_at} of them now, {report.rate:.1f} images/s" if report.looked_at else ""
+    twice = f", {about['duplicates']} duplicates counted once" if about["duplicates"] else ""
+    lines = [f"{about['images']} images looked at{rate}{twice}"]
+    if about["refused"]:
+        named = [f"{name} ({why})" for name, why in about["refused_files"].items()]
+        lines.append(f"{about['refused']} could not be looked at: {some_names(named)}")
+    return lines

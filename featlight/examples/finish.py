@@ -1,0 +1,67 @@
+"""From what all workers have found to a run's examples: one line for each tile, best image first."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from featlight.examples.eyes import Eyes
+from featlight.examples.state import CPU, Findings, Pass
+from featlight.examples.top import NOBODY, Top, merged
+from featlight.plan.plan import Plan, Planned
+from featlight.store.paths import ABOUT_EXAMPLES, EXAMPLES
+from featlight.store.store import Store
+
+REFUSED_NAMED = 1000  # images that could not be looked at, kept by name
+
+
+def best(known: Pass, findings: Sequence[Findings]) -> Top:
+    """The best of all workers, on the CPU."""
+    return merged([found.top.to(CPU) for found in findings], known.settings["top"], known.ranks)
+
+
+def write_examples(store: Store, plan: Plan, known: Pass, eyes: Eyes, findings: Sequence[Findings]) -> dict[str, Any]:
+    """Write what was found; returns what there is to say about it."""
+    top = best(known, findings)
+    lines = [json.dumps(line_of(planned, top, eyes.places[planned.file], known)) for planned in plan.tiles]
+    about = about_of(known, findings)
+    store.write(store.root / ABOUT_EXAMPLES, json.dumps(about, indent=1).encode() + b"\n")
+    store.write(store.root / EXAMPLES, "".join(f"{line}\n" for line in lines).encode())
+    return about
+
+
+def line_of(planned: Planned, top: Top, place: int, known: Pass) -> dict[str, Any]:
+    """A tile's examples in JSON's own types."""
+    rows = zip(top.images[place].tolist(), top.values[place].tolist(), top.places[place].tolist(), strict=True)
+    term = planned.tile.terms[0]
+    return {
+        "tile": planned.file,
+        "layer": term.layer,
+        "feature": term.feature,
+        "images": [
+            {"file": known.images.names[number], "value": value, "neuron": neuron}
+            for number, value, neuron in rows
+            if number != NOBODY
+        ],
+    }
+
+
+def about_of(known: Pass, findings: Sequence[Findings]) -> dict[str, Any]:
+    """What the examples were looked for among: how many images, and which could not be looked at."""
+    refused = dict(known.images.unreadable)
+    for found in findings:
+        refused |= {known.images.entries[number].name: why for number, why in found.refused.items()}
+    distinct = len(known.images.first_of)
+    looked_at = distinct - (len(refused) - len(known.images.unreadable))
+    return {
+        "format": 1,
+        "stamp": known.stamp,
+        "folder": known.folder.name,
+        "images": looked_at,
+        "duplicates": known.images.duplicates,
+        "refused": len(refused),
+        "reasons": dict(Counter(refused.values()).most_common(10)),
+        "refused_files": {name: refused[name] for name in sorted(refused)[:REFUSED_NAMED]},
+        "top": known.settings["top"],
+        "fit": known.settings["fit"],
+    }

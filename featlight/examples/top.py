@@ -1,0 +1,103 @@
+"""The best few images of each tile, kept on the device: memory of tiles x k, whatever the number of images."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+NOBODY = -1
+
+
+class Entered(NamedTuple):
+    """What has newly come among the best of some tile, M pairs: the tile, the image's place in the batch, its slot."""
+
+    tiles: Tensor
+    images: Tensor
+    slots: Tensor
+
+
+@dataclass
+class Top:
+    """The best of each tile, best first.
+
+    Args:
+        values: (T, k), float64; -inf where there is none.
+        images: (T, k), their numbers, int64; -1 where there is none.
+        places: (T, k, 2), row and column of the strongest neuron on its map, int64.
+    """
+
+    values: Tensor
+    images: Tensor
+    places: Tensor
+
+    @classmethod
+    def empty(cls, tiles: int, k: int, device: torch.device) -> "Top":
+        return cls(
+            torch.full((tiles, k), -torch.inf, dtype=torch.float64, device=device),
+            torch.full((tiles, k), NOBODY, dtype=torch.int64, device=device),
+            torch.zeros(tiles, k, 2, dtype=torch.int64, device=device),
+        )
+
+    def update(self, values: Tensor, numbers: Tensor, ranks: Tensor) -> Entered:
+        """Take in a batch.
+
+        Args:
+            values: (B, T), float64; what is not finite is no answer.
+            numbers: (B,), of the images.
+            ranks: by number, the image's place in the order of paths: the lower one wins where values are equal.
+
+        Returns:
+            What has come in, whose `places` are to be filled.
+        """
+        new = torch.where(values.isfinite(), values, -torch.inf).T  # (T, B)
+        rows = ((new >= self.values[:, -1:]) & (new > -torch.inf)).any(1).nonzero()[:, 0]
+        k, n = self.values.shape[1], len(rows)
+        candidates = torch.cat([self.images[rows], numbers.expand(n, -1)], 1)  # (R, k + B)
+        order = best_first(torch.cat([self.values[rows], new[rows]], 1), candidates, ranks)[:, :k]
+        merged = torch.cat([self.values[rows], new[rows]], 1).gather(1, order)
+        came = (order >= k) & (merged > -torch.inf)
+        kept = self.places[rows].gather(1, order.clamp_max(k - 1)[:, :, None].expand(-1, -1, 2))
+        self.values[rows] = merged
+        self.images[rows] = torch.where(merged > -torch.inf, candidates.gather(1, order), NOBODY)
+        self.places[rows] = kept
+        row, slot = came.nonzero(as_tuple=True)
+        return Entered(rows[row], order[row, slot] - k, slot)
+
+    def arrays(self) -> "dict[str, np.ndarray[Any, Any]]":
+        """By name, as they are kept."""
+        return {key: value.cpu().numpy() for key, value in vars(self).items()}
+
+    def to(self, device: torch.device) -> "Top":
+        return Top(*(value.to(device) for value in vars(self).values()))
+
+
+def best_first(values: Tensor, numbers: Tensor, ranks: Tensor) -> Tensor:
+    """The order of each row: the largest value first, of equal ones the image of the lower rank. (R, M) to (R, M)."""
+    places = torch.where(numbers >= 0, ranks[numbers.clamp_min(0)], len(ranks))
+    by_rank = places.argsort(dim=1, stable=True)
+    by_value = values.gather(1, by_rank).argsort(dim=1, descending=True, stable=True)
+    return by_rank.gather(1, by_value)
+
+
+def merged(tops: "list[Top]", k: int, ranks: Tensor) -> Top:
+    """The best among the best of several workers; what two of them have seen counts once.
+
+    Args:
+        tops: of the workers, on one device, of the same tiles.
+        k: how many to keep.
+        ranks: as for `Top.update`.
+    """
+    every = Top(*(torch.cat([getattr(top, key) for top in tops], 1) for key in ("values", "images", "places")))
+    for _ in range(2):  # the second time without what stood there twice
+        order = best_first(every.values, every.images, ranks)
+        every = Top(
+            every.values.gather(1, order),
+            every.images.gather(1, order),
+            every.places.gather(1, order[:, :, None].expand(-1, -1, 2)),
+        )
+        twice = torch.zeros_like(every.images, dtype=torch.bool)
+        twice[:, 1:] = (every.images[:, 1:] == every.images[:, :-1]) & (every.images[:, 1:] != NOBODY)
+        every.values[twice], every.images[twice] = -torch.inf, NOBODY
+    return Top(every.values[:, :k], every.images[:, :k], every.places[:, :k])

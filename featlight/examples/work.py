@@ -1,0 +1,125 @@
+"""One worker's share of a pass: its chunks decoded, looked at, and the best of them kept after each."""
+
+import os
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+
+from featlight.distributed.env import Worker
+from featlight.distributed.signals import Stop
+from featlight.engine.device import is_out_of_memory, repeatable
+from featlight.errors import FeatlightError
+from featlight.examples.decoding import Chunks, Decoded
+from featlight.examples.eyes import Eyes
+from featlight.examples.state import Findings, Pass, every_finding, left
+from featlight.examples.top import Top
+from featlight.store.store import Store
+
+THREADS = 1  # of each worker on a CPU: the bits must not hang on how many workers there are
+MOST_DECODERS = 8  # processes of each worker
+Look = Callable[[int, int], object]  # told the images that were looked at since, and all that are left to this worker
+
+
+def decoders(device: torch.device, workers: int) -> int:
+    """Processes that decode for one worker of so many on this machine."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 1 if device.type == "cpu" else max(1, min(MOST_DECODERS, cores // workers))
+
+
+def share_of(worker: Worker, chunks: Sequence[int]) -> list[int]:
+    """Numbers of the chunks that fall to a worker, of those that nobody has looked at."""
+    return [number for number in chunks if number % worker.world_size == worker.rank]
+
+
+def work(
+    store: Store, known: Pass, eyes: Eyes, worker: Worker, stop: Stop, look: Look, *, processes: int | None = None
+) -> None:
+    """Look at a worker's share of what is left.
+
+    Args:
+        store: of the run.
+        known: the pass.
+        eyes: of the run.
+        worker: this one.
+        stop: asked before every chunk.
+        look: called after every chunk, and once before.
+        processes: that decode; None for as many as suit.
+    """
+    tiles, name = len(eyes.looked), f"worker-{worker.rank}"
+    mine = share_of(worker, left(known, every_finding(store, known, tiles)))
+    remaining = sum(len(known.chunks[number]) for number in mine)
+    look(0, remaining)
+    if not mine:
+        return
+    findings = Findings.read(store, name, known, tiles)
+    if findings is None:
+        findings = Findings(known.stamp, Top.empty(tiles, known.settings["top"], eyes.device))
+    findings.top = findings.top.to(eyes.device)
+    ranks = known.ranks.to(eyes.device)
+    chunks = Chunks(known.folder, known.images.entries, known.chunks, eyes.fit, eyes.channels)
+    processes = decoders(eyes.device, worker.world_size) if processes is None else processes
+    with repeatable(THREADS):
+        for decoded in chunks.loaded(mine, processes):
+            stop.check()
+            _take_in(findings, decoded, eyes, ranks, known.settings["batch_size"])
+            findings.write(store, name)
+            count = len(known.chunks[decoded.number])
+            remaining -= count
+            look(count, remaining)
+
+
+def _take_in(findings: Findings, decoded: Decoded, eyes: Eyes, ranks: torch.Tensor, batch_size: int) -> None:
+    """Look at a chunk and keep the best."""
+    findings.refused |= decoded.refused
+    numbers = list(decoded.images)
+    # images of several sizes make no batch, and by themselves they need no filling up
+    batches = [[number] for number in numbers] if eyes.fit.size is None else [numbers]
+    for batch in batches if numbers else ():
+        images = [decoded.images[number] for number in batch]
+        images += images[-1:] * (0 if eyes.fit.size is None else batch_size - len(batch))
+        try:
+            outputs = eyes.see(eyes.pixels(images))
+        except Exception as error:
+            if is_out_of_memory(error):
+                flag = "--batch-size with a smaller number" if len(images) > 1 else "a machine with more"
+                raise FeatlightError(f"no memory to look at {len(images)} images at once; {flag} helps") from None
+            if eyes.fit.size is not None:
+                raise
+            words = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+            findings.refused[batch[0]] = f"the network does not take it ({words})"
+            continue
+        values = eyes.activations(outputs)[: len(batch)]  # (B, T)
+        entered = findings.top.update(values, torch.tensor(batch, device=eyes.device), ranks)
+        places = eyes.activations.places(outputs, entered.images, entered.tiles)
+        findings.top.places[entered.tiles, entered.slots] = places
+    findings.done.add(decoded.number)
+
+
+class Pace:
+    """How fast a worker is, in a line now and then.
+
+    Args:
+        say: prints a line.
+        every: seconds.
+    """
+
+    def __init__(self, say: Callable[[str], object], every: float = 10.0) -> None:
+        self._say, self._every = say, every
+        self._start = self._said = time.monotonic()
+        self.seen = 0
+
+    def __call__(self, count: int, remaining: int) -> None:
+        now = time.monotonic()
+        self.seen += count
+        if not count:
+            self._start = self._said = now
+        elif now - self._said > self._every and remaining:
+            self._said = now
+            rate = self.rate
+            self._say(f"{self.seen} images looked at, {remaining} left, {rate:.0f} images/s, {remaining / rate:.0f} s")
+
+    @property
+    def rate(self) -> float:
+        """Images a second."""
+        return self.seen / max(time.monotonic() - self._start, 1e-9)

@@ -1,0 +1,262 @@
+"""The images that excite each tile most: against a search by hand, with any number of workers, kills and bad files."""
+
+import json
+import shutil
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import featlight
+from featlight.cli.main import main
+from featlight.config.inputs.fit import Fit
+from featlight.distributed.env import Worker
+from featlight.distributed.signals import Stop
+from featlight.errors import Interrupted, UsageError
+from featlight.examples.decoding import fitted
+from featlight.examples.find import Report, Request, find
+from featlight.store.examples import read_examples
+from featlight.store.store import Store
+from tests.photographs import crops, folder_of, planned_run
+
+LAYERS = {"Mixed_3a": "0-7", "Mixed_4a": "0,5"}
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory) -> Path:
+    return folder_of(tmp_path_factory.mktemp("photographs"), crops(60))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "run"
+    planned_run(out, layer=LAYERS)
+    return out
+
+
+@pytest.fixture
+def out(run) -> Path:
+    return Path(shutil.copytree(run, "run"))
+
+
+def look(out: Path, images: Path, *, workers: int = 1, stop: Stop | None = None, **asked: object) -> list[Report]:
+    """By workers one after the other, in this process."""
+    request = Request(images, **{"batch_size": 8, **asked})
+    return [find(out, request, worker=Worker(rank, workers), stop=stop, processes=0) for rank in range(workers)]
+
+
+def written(out: Path) -> bytes:
+    return (out / "examples/examples.jsonl").read_bytes()
+
+
+def about(out: Path) -> dict[str, object]:
+    return json.loads((out / "examples/about.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def whole(run, images, tmp_path_factory) -> bytes:
+    """What one worker finds, undisturbed."""
+    out = shutil.copytree(run, tmp_path_factory.mktemp("whole") / "run")
+    (report,) = look(out, images)
+    assert (report.looked_at, report.left, report.about["images"]) == (60, 0, 60)
+    return written(out)
+
+
+def test_it_is_what_a_search_by_hand_finds_in_double_precision(tmp_path):
+    folder = folder_of(tmp_path / "images", crops(300, side=32))
+    planned_run(tmp_path / "run", layer=LAYERS, precision="fp64")
+    look(tmp_path / "run", folder, batch_size=50, fit=32)
+    network, maps = featlight.load_model("tiny_inception").double(), {}
+    for layer in LAYERS:
+        network.get_submodule(layer).register_forward_hook(
+            lambda _, __, output, name=layer: maps.update({name: output})
+        )
+    # two of these squares fell on the same place
+    files = sorted({file.read_bytes(): file for file in sorted(folder.rglob("*.png"), reverse=True)}.values())
+    assert len(files) == 299
+    pixels = torch.stack([torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1) for file in files])
+    with torch.no_grad():
+        network(pixels.double() / 255)
+    ours = [json.loads(line) for line in written(tmp_path / "run").splitlines()]
+    assert len(ours) == 10
+    for line in ours:
+        theirs = maps[line["layer"]][:, line["feature"]]  # (299, H, W)
+        values, order = theirs.mean((1, 2)).sort(descending=True, stable=True)
+        assert [found["file"] for found in line["images"]] == [
+            files[i].relative_to(folder).as_posix() for i in order[:9]
+        ]
+        torch.testing.assert_close(torch.tensor([found["value"] for found in line["images"]]).double(), values[:9])
+        for found, i in zip(line["images"], order, strict=False):
+            row, column = found["neuron"]
+            assert theirs[i, row, column] == pytest.approx(theirs[i].max().item(), abs=1e-12)
+
+
+@pytest.mark.parametrize("workers", [2, 4])
+def test_any_number_of_workers_finds_the_same_to_the_bit(out, images, whole, workers):
+    reports = look(out, images, workers=workers)
+    assert [report.about is not None for report in reports] == [False] * (workers - 1) + [True]
+    assert written(out) == whole
+
+
+def test_a_pass_that_is_stopped_goes_on_by_other_workers_and_loses_a_batch_at_most(out, images, whole):
+    def kill_after(chunks: int) -> mock.Mock:
+        return mock.Mock(check=mock.Mock(side_effect=[None] * (1 + chunks) + [Interrupted("killed")]))
+
+    for workers, chunks in ((1, 2), (2, 1), (1, 3)):
+        with pytest.raises(Interrupted, match="killed"):
+            look(out, images, workers=workers, stop=kill_after(chunks))
+    assert not (out / "examples/examples.jsonl").exists()
+    (report,) = look(out, images)
+    assert report.looked_at == 60 - 8 * (2 + 1 + 3)
+    assert written(out) == whole
+    (report,) = look(out, images)
+    assert report.looked_at == 0
+
+
+def test_findings_that_are_damaged_are_made_again(out, images, whole):
+    look(out, images, workers=2)
+    (out / "examples/found/worker-1.safetensors").write_bytes(b"torn")
+    (report,) = look(out, images)
+    assert report.looked_at == 28
+    assert written(out) == whole
+
+
+def test_more_images_go_on_from_what_is_there_and_end_where_a_fresh_pass_does(out, run, images, whole, tmp_path):
+    folder = shutil.copytree(images, tmp_path / "more")
+    look(out, folder)
+    folder_of(folder / "0" / "more", crops(21, seed=5))  # between those of before
+    (report,) = look(out, folder)
+    assert report.looked_at == 21
+    fresh = Path(shutil.copytree(run, "fresh"))
+    look(fresh, folder)
+    assert written(out) == written(fresh)
+    assert b"more" in written(out)
+
+
+def test_an_image_that_has_changed_begins_the_pass_anew(out, images, tmp_path):
+    folder = shutil.copytree(images, tmp_path / "changing")
+    look(out, folder)
+    first = next(iter(read_examples(Store(out).folder).values()))[0].file
+    Image.new("RGB", (64, 64)).save(folder / first)
+    said: list[str] = []
+    find(out, Request(folder, batch_size=8), say=said.append, processes=0)
+    assert said[0] == "the images are looked at anew: an image that was listed has changed"
+    assert about(out)["images"] == 60
+    find(out, Request(folder, top=3), say=said.append, processes=0)
+    assert "the images are looked at anew: another top than before" in said
+
+
+def test_bad_files_are_named_duplicates_count_once_and_ties_go_by_path(out, images, tmp_path):
+    folder = shutil.copytree(images, tmp_path / "bad")
+    (folder / "empty.png").touch()
+    (folder / "words.jpg").write_text("no picture")
+    (folder / "torn.png").write_bytes((folder / "0/00000.png").read_bytes()[:3000])
+    shutil.copy(folder / "0/00007.png", folder / "0/00003-again.png")
+    same = Image.open(folder / "0/00011.png")
+    same.save(folder / "0/00010-tie.png", compress_level=9)  # other bytes, and the same pixels
+    gray = Image.fromarray((np.arange(64 * 80).reshape(64, 80) * 12).astype(np.uint16))
+    gray.save(folder / "sixteen bit.png")
+    same.convert("RGBA").save(folder / "clear.webp", lossless=True)
+    same.convert("P").save(folder / "palette.png", transparency=0)
+    look(out, folder, top=100)
+    said = about(out)
+    assert (said["images"], said["duplicates"], said["refused"]) == (64, 1, 3)
+    assert said["refused_files"]["words.jpg"] == "no PNG, JPEG or WebP picture"
+    assert said["refused_files"].keys() == {"empty.png", "torn.png", "words.jpg"}
+    for found in read_examples(Store(out).folder).values():
+        names = [each.file for each in found]
+        assert len(set(names)) == len(names) == 64
+        assert "0/00007.png" not in names  # its content stands under the earlier path
+        tie = names.index("0/00010-tie.png")
+        assert {names[tie + 1], names[tie + 2]} == {"0/00011.png", "clear.webp"}
+        assert [each.value for each in found[tie : tie + 3]] == [found[tie].value] * 3
+        assert names.index("0/00011.png") < names.index("clear.webp")
+
+
+def test_each_image_as_it_is(out, tmp_path):
+    sizes = [(64, 64), (80, 48), (33, 95), (64, 64)]
+    for number, size in enumerate(sizes):
+        next(crops(1, side=100, seed=number)).resize(size).save(tmp_path / f"{number}.png")
+    Image.new("RGB", (1, 1)).save(tmp_path / "dot.png")
+    look(out, tmp_path, fit="none", top=5)
+    network, maps = featlight.load_model("tiny_inception"), {}
+    network.Mixed_3a.register_forward_hook(lambda _, __, output: maps.update(it=output))
+    first = next(iter(read_examples(Store(out).folder).values()))
+    for found in first:
+        with torch.no_grad():
+            network(torch.from_numpy(np.array(Image.open(tmp_path / found.file))).permute(2, 0, 1)[None] / 255)
+        assert found.value == pytest.approx(maps["it"][0, 0].mean().item(), rel=1e-4)
+    assert len(first) + about(out)["refused"] == 5
+
+
+class OneSize(nn.Module):
+    """Takes images of 48 x 48 pixels alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.image_size = 48
+        self.maps = nn.Conv2d(3, 6, 3, stride=2)
+        self.classes = nn.Linear(6 * 23 * 23, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.classes(self.maps(x).relu().flatten(1))
+
+
+@pytest.mark.parametrize("fit", ["auto", "none", 32, (40, 60)])
+def test_a_network_of_one_size_sees_every_image_at_that_size(images, fit, tmp_path):
+    out, network = tmp_path / "run", OneSize().eval()
+    config = planned_run(
+        out, layer="classes", recipe={"octaves": [{"size": 32, "steps": 1, "lr": [0.1, 0.1]}]}, network=network
+    )
+    assert config.layer == {"classes": None}
+    find(out, Request(images, fit=fit, top=2), network=network, processes=0)
+    found = read_examples(Store(out).folder)
+    assert [len(each) for each in found.values()] == [2] * 5
+
+
+def test_a_photograph_is_fitted_as_torchvision_does():
+    from torchvision.transforms import v2
+
+    photograph = next(crops(1, side=200)).crop((0, 0, 200, 131))
+    for fit in (Fit(64, 72), Fit(96, None), Fit((40, 90), 64), Fit(224, 256, "bicubic")):
+        sides = (fit.size, fit.size) if isinstance(fit.size, int) else fit.size
+        shorter = fit.resize or max(sides)
+        kind = v2.InterpolationMode.BICUBIC if fit.interpolation == "bicubic" else v2.InterpolationMode.BILINEAR
+        theirs = v2.Compose([v2.Resize(shorter, kind), v2.CenterCrop(sides)])(photograph)
+        if fit.size == (40, 90):  # theirs would fill up with black what is narrower
+            assert fitted(photograph, fit).size == (90, 40)
+        else:
+            assert np.array_equal(np.array(fitted(photograph, fit)), np.array(theirs))
+
+
+def test_the_command_finds_them_by_processes_that_decode(out, images, whole, capfd):
+    assert main(["examples", "--out", str(out), "--images", str(images), "--batch-size", "8", "--devices", "1"]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert lines[0] == f"60 images of {images}, 10 tiles of 2 layers, middle 64 px, 8 at a time on cpu"
+    assert lines[1].startswith("60 images looked at, 60 of them now, ")
+    assert written(out) == whole
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "--images: none given"),
+        (["--images", "nowhere"], "--images: nowhere given, and there is no such folder"),
+        (["--images", ".", "--top", "0"], "--top: '0' given; a whole number from 1 to 100 is allowed"),
+        (["--images", ".", "--fit", "7"], "--fit: '7' given; auto, none, or a size in pixels, as in 224 or 96x128"),
+        (["--images", ".", "--devices", "x"], "--devices: 'x' given"),
+    ],
+)
+def test_a_slip_is_answered_in_one_line(out, capfd, flags, message):
+    assert main(["examples", "--out", str(out), *flags]) == 2
+    assert capfd.readouterr().err.startswith(f"featlight: {message}")
+
+
+def test_another_network_is_refused(out, images):
+    with pytest.raises(UsageError, match="was made with another network than this OneSize"):
+        find(out, Request(images), network=OneSize(), processes=0)

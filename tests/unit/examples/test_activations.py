@@ -1,0 +1,69 @@
+"""What tiles answer to images: as their objectives do."""
+
+import pytest
+import torch
+
+from featlight.config.tile import Term, Tile
+from featlight.examples.activations import Activations, Looked
+from featlight.objectives.objective import Objective
+
+MAPS = {"a": (4, 4), "b": (2, 2), "c": (1, 1)}
+CPU = torch.device("cpu")
+TILES = [
+    Tile("map", [Term("a", 3)]),
+    Tile("other", [Term("a", 0)]),
+    Tile("all", [Term("b")]),
+    Tile("row", [Term("a", 1, region="row", index=2)]),
+    Tile("neuron", [Term("a", 2, region="neuron", index=(1, 3))]),
+    Tile("prefix", [Term("b", 2, region="prefix", index=1)]),
+    Tile("both", [Term("a", 3), Term("b", 1, weight=-2.0)]),
+    Tile("twice", [Term("a", 3), Term("a", 1)]),
+    Tile("flat", [Term("c", 4)]),
+]
+
+
+@pytest.fixture
+def outputs() -> dict[str, torch.Tensor]:
+    """On images twice as wide as the first octave's."""
+    generator = torch.Generator().manual_seed(0)
+    shapes = {"a": (3, 6, 4, 8), "b": (3, 4, 2, 4), "c": (3, 5, 1, 1)}
+    return {name: torch.rand(shape, generator=generator, dtype=torch.float64) for name, shape in shapes.items()}
+
+
+def activations() -> Activations:
+    return Activations([Looked.of(tile.terms, MAPS) for tile in TILES], CPU)
+
+
+def test_values_are_the_objectives_own(outputs):
+    ours = activations()(outputs)
+    theirs = [Objective([tile] * 3, "l1", 200.0, MAPS)(outputs).activation for tile in TILES]
+    torch.testing.assert_close(ours, torch.stack(theirs, 1), rtol=1e-12, atol=0)
+
+
+def test_the_strongest_neuron_is_that_of_the_first_terms_region(outputs):
+    pairs = [(image, tile) for image in range(3) for tile in range(len(TILES))]
+    images, tiles = (torch.tensor(column) for column in zip(*pairs, strict=True))
+    for (image, tile), place in zip(pairs, activations().places(outputs, images, tiles).tolist(), strict=True):
+        term = TILES[tile].terms[0]
+        map = outputs[term.layer][image].mean(0) if term.feature is None else outputs[term.layer][image, term.feature]
+        if term.region == "row":
+            assert place[0] == 2
+            assert map[2, place[1]] == map[2].max()
+        elif term.region == "neuron":
+            assert place == [1, 7]
+        elif term.region == "prefix":
+            assert place[0] == 0
+        else:
+            assert map[place[0], place[1]] == map.max()
+
+
+def test_of_equal_neurons_the_first_is_taken():
+    outputs = {"a": torch.zeros(1, 6, 4, 4), "b": torch.zeros(1, 4, 2, 2), "c": torch.zeros(1, 5, 1, 1)}
+    place = activations().places(outputs, torch.tensor([0, 0]), torch.tensor([0, 3]))
+    assert place.tolist() == [[0, 0], [2, 0]]
+
+
+def test_tiles_that_look_for_the_same_are_alike_whatever_their_variants_first_map():
+    maps = {"a": (8, 8)}
+    assert Looked.of(TILES[0].terms, maps) == Looked.of(TILES[0].terms, MAPS)
+    assert Looked.of(TILES[3].terms, maps) != Looked.of(TILES[3].terms, MAPS)
