@@ -41,5 +41,5 @@ def planned_run(out: Path, network: nn.Module | None = None, **settings: object)
     config = check({"model": "tiny_inception", "out": str(out), "recipe": recipe, **settings}).settled()
     job, store = prepare(config, network=network), Store(out)
     store.write_plan(job.plan)
-    (out / "config.yaml").write_text(config.to_yaml())
+    store.write_output("config.yaml", config.to_yaml().encode())
     return config

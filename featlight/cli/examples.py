@@ -22,6 +22,8 @@ Exit codes: 0 done; 2 usage, or no run; 3 weights; 74 no room or no right to wri
 goes on.
 """
 
+PATIENCE = 60.0  # seconds without a sign of another worker, after which none is taken to be there
+
 
 def counted(flag: str, word: str | None, most: int) -> int | None:
     """A whole number from 1.
@@ -74,20 +76,21 @@ def find_examples(
     with Stop().listening() as stop:
         if launch.local > 1:
             return _supervise(store, launch, [sys.executable, "-m", "featlight", "examples", *words], stop)
-        if launch.worker.launcher == LAUNCHER:
-            listen(stop)
+        alone = listen(stop) if launch.worker.launcher == LAUNCHER else None
         from featlight.examples.find import Request, find, last_lines
 
+        patience = PATIENCE if launch.worker.world_size > 1 else 0.0
         request = Request(images, top, fit, batch_size or "auto")
-        report = find(out, request, worker=launch.worker, stop=stop, say=say)
+        report = find(out, request, worker=launch.worker, stop=stop, say=say, others_gone=alone, patience=patience)
     if report.about is None:
         if launch.worker.launcher:
             say(f"worker {launch.worker.rank + 1}: its share is done; {report.left} images are left to others")
             return 0
         raise Interrupted(f"{report.left} images are left; the same command looks at them")
-    for line in last_lines(report):
-        say(line)
-    say("examples     ", link(store.root / EXAMPLES))
+    if launch.worker.rank == 0:
+        for line in last_lines(report):
+            say(line)
+        say("examples     ", link(store.root / EXAMPLES))
     return 0
 
 

@@ -128,12 +128,12 @@ class Chunks(Dataset[Decoded]):
             numbers: of the chunks.
             processes: that decode; 0 for this one itself.
         """
-        options: dict[str, Any] = {"prefetch_factor": AHEAD, "worker_init_fn": _deaf} if processes else {}
+        options: dict[str, Any] = {"prefetch_factor": AHEAD, "worker_init_fn": deaf} if processes else {}
         # arrays and not tensors: those would lie in shared memory, of which a container may have next to none
         return iter(DataLoader(self, batch_size=None, sampler=list(numbers), num_workers=processes, **options))
 
 
-def _deaf(_: int) -> None:
+def deaf(_: int) -> None:
     """A process that decodes does not hear what tells its parent to stop; it ends when that does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

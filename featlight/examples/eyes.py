@@ -20,6 +20,7 @@ from featlight.errors import UsageError
 from featlight.examples.activations import Activations, Looked
 from featlight.models.extractor import LayerOutputs
 from featlight.models.layers import check_features
+from featlight.models.prepared import PreparedNetwork
 from featlight.models.registry import Source, load_model, source_of
 from featlight.param.image import resize
 from featlight.plan.plan import Plan
@@ -34,7 +35,8 @@ class Eyes:
         source: of the network.
         channels: of the images that it takes.
         fit: of every image.
-        outputs: of the network, cut after the last layer that a tile looks at.
+        network: that looks.
+        outputs: of it, cut after the last layer that a tile looks at.
         activations: of all that the tiles look for.
         looked: what they look for, each once.
         places: by the tile's file, the place of what it looks for.
@@ -46,6 +48,7 @@ class Eyes:
     source: Source
     channels: int
     fit: Fit
+    network: PreparedNetwork
     outputs: LayerOutputs
     activations: Activations
     looked: tuple[Looked, ...]
@@ -64,6 +67,10 @@ class Eyes:
         stacked = torch.stack([torch.from_numpy(image) for image in images]).to(self.device)  # (N, H, W, C), uint8
         x = stacked.permute(0, 3, 1, 2).to(self.dtype).contiguous() / 255
         return x if self.view is None else resize(x, self.view, antialias=True)
+
+    def cut_at(self, output: str) -> LayerOutputs:
+        """The network, cut after one output."""
+        return _cut(self.network, [output], self.fit)
 
     def see(self, pixels: Tensor) -> dict[str, Tensor]:
         """Each output of the network, (N, C, H, W)."""
@@ -118,20 +125,24 @@ def _eyes(plan: Plan, model: Model, fit: Fit, size: ImageSize, device: torch.dev
     prepared, layers = model.network, activations.outputs
     check_features(prepared.surveys, layers, model.source.model)
     views = prepared.views(layers)
-    as_they_are = fit.size is None
     return Eyes(
         source=model.source,
         channels=prepared.in_channels,
         fit=fit,
-        # a graph may hold the sizes that it was made at
-        outputs=prepared.as_it_is(layers) if as_they_are else prepared.at(layers),
+        network=prepared,
+        outputs=_cut(prepared, layers, fit),
         activations=activations,
         looked=tuple(looked),
         places=places,
         device=device,
         dtype=prepared.image_dtype,
-        view=views.get(size) if as_they_are else None,
+        view=views.get(size) if fit.size is None else None,
     )
+
+
+def _cut(network: PreparedNetwork, layers: Sequence[str], fit: Fit) -> LayerOutputs:
+    # a graph may hold the sizes that it was made at
+    return network.as_it_is(layers) if fit.size is None else network.at(layers)
 
 
 def settle_fit(fit: FitWord, network: nn.Module, plan: Plan) -> Fit:

@@ -1,6 +1,7 @@
 """The whole way: a folder's images listed, a worker's share of them looked at, and the examples written at the end."""
 
 import json
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,9 +17,10 @@ from featlight.distributed.signals import Stop
 from featlight.engine.allocator import keep_memory
 from featlight.examples.collection import Collection, Found, find_images, some_names
 from featlight.examples.eyes import Eyes, open_eyes
-from featlight.examples.finish import write_examples
-from featlight.examples.state import Pass, Settings, every_finding, left
-from featlight.examples.work import Pace, work
+from featlight.examples.finish import best, write_examples
+from featlight.examples.pictures import draw_pictures
+from featlight.examples.state import Findings, Pass, Settings, every_finding, left
+from featlight.examples.work import Pace, decoders, work
 from featlight.plan.plan import Plan
 from featlight.store.examples import found_files
 from featlight.store.store import Store
@@ -72,6 +74,8 @@ def find(
     network: nn.Module | None = None,
     device: torch.device | None = None,
     processes: int | None = None,
+    others_gone: threading.Event | None = None,
+    patience: float = 0.0,
 ) -> Report:
     """Find the examples of a run, or a worker's share of them; who looks at the last image writes them all.
 
@@ -84,6 +88,8 @@ def find(
         network: instead of loading the run's.
         device: instead of the run's.
         processes: that decode images for this worker; None for as many as suit.
+        others_gone: set once the other workers have ended; None where nobody can tell.
+        patience: seconds without a sign of the other workers, after which none is waited for.
 
     Raises:
         FeatlightError: see its kinds.
@@ -103,11 +109,35 @@ def find(
     else:
         known = _awaited(store, request, eyes, plan, found, listed_before, worker, stop)
     pace = Pace(say if worker.rank == 0 else lambda _: None)
-    work(store, known, eyes, worker, stop, pace, processes=processes)
-    findings = every_finding(store, known, len(eyes.looked))
+    processes = decoders(eyes.device, worker.world_size) if processes is None else processes
+    work(store, known, eyes, worker, stop, pace, processes)
+    rate = pace.rate
+    findings = _all_findings(store, known, eyes, stop, others_gone, patience)
     lacking = sum(len(known.chunks[number]) for number in left(known, findings))
-    about = None if lacking else write_examples(store, plan, known, eyes, findings)
-    return Report(pace.seen, pace.rate, lacking, about)
+    if lacking:
+        return Report(pace.seen, rate, lacking, None)
+    top = best(known, findings)
+    boxes = draw_pictures(store, plan, known, eyes, top, worker, stop, processes)
+    return Report(pace.seen, rate, 0, write_examples(store, plan, known, eyes, findings, top, boxes))
+
+
+def _all_findings(
+    store: Store, known: Pass, eyes: Eyes, stop: Stop, others_gone: threading.Event | None, patience: float
+) -> list[Findings]:
+    """Of all workers, once nothing is left, or nobody seems to be there who looks at what is left."""
+    seen, since = None, time.monotonic()
+    while True:
+        gone = others_gone is not None and others_gone.is_set()  # before looking, so that nothing is missed
+        stamps = [store.folder.stamp(path) for path in found_files(store.folder)]
+        if gone or stamps != seen or time.monotonic() - since > patience:
+            findings = every_finding(store, known, len(eyes.looked))
+            silent = others_gone is None and time.monotonic() - since > patience
+            if gone or silent or not left(known, findings):
+                return findings
+            since = time.monotonic() if stamps != seen else since
+            seen = stamps
+        stop.check()
+        time.sleep(POLL)
 
 
 def _settings(request: Request, eyes: Eyes, plan: Plan, before: Pass | None) -> dict[str, Any]:

@@ -2,12 +2,14 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from featlight.drawing.example_strip import Box
 from featlight.examples.eyes import Eyes
+from featlight.examples.pictures import Found, found_of
 from featlight.examples.state import CPU, Findings, Pass
-from featlight.examples.top import NOBODY, Top, merged
+from featlight.examples.top import Top, merged
 from featlight.plan.plan import Plan, Planned
 from featlight.store.paths import ABOUT_EXAMPLES, EXAMPLES
 from featlight.store.store import Store
@@ -20,28 +22,44 @@ def best(known: Pass, findings: Sequence[Findings]) -> Top:
     return merged([found.top.to(CPU) for found in findings], known.settings["top"], known.ranks)
 
 
-def write_examples(store: Store, plan: Plan, known: Pass, eyes: Eyes, findings: Sequence[Findings]) -> dict[str, Any]:
-    """Write what was found; returns what there is to say about it."""
-    top = best(known, findings)
-    lines = [json.dumps(line_of(planned, top, eyes.places[planned.file], known)) for planned in plan.tiles]
+def write_examples(
+    store: Store,
+    plan: Plan,
+    known: Pass,
+    eyes: Eyes,
+    findings: Sequence[Findings],
+    top: Top,
+    boxes: Mapping[str, Sequence[Box]],
+) -> dict[str, Any]:
+    """Write what was found; returns what there is to say about it.
+
+    Args:
+        store: of the run.
+        plan: of the run.
+        known: the pass.
+        eyes: of the run.
+        findings: of all workers.
+        top: the best of them.
+        boxes: by the tile's file, where each example's field lies.
+    """
+    found = ((planned, found_of(top, eyes.places[planned.file])) for planned in plan.tiles)
+    lines = [json.dumps(line_of(planned, examples, boxes[planned.file], known)) for planned, examples in found]
     about = about_of(known, findings)
     store.write(store.root / ABOUT_EXAMPLES, json.dumps(about, indent=1).encode() + b"\n")
     store.write(store.root / EXAMPLES, "".join(f"{line}\n" for line in lines).encode())
     return about
 
 
-def line_of(planned: Planned, top: Top, place: int, known: Pass) -> dict[str, Any]:
+def line_of(planned: Planned, found: Sequence[Found], boxes: Sequence[Box], known: Pass) -> dict[str, Any]:
     """A tile's examples in JSON's own types."""
-    rows = zip(top.images[place].tolist(), top.values[place].tolist(), top.places[place].tolist(), strict=True)
-    term = planned.tile.terms[0]
+    term, names = planned.tile.terms[0], known.images.names
     return {
         "tile": planned.file,
         "layer": term.layer,
         "feature": term.feature,
         "images": [
-            {"file": known.images.names[number], "value": value, "neuron": neuron}
-            for number, value, neuron in rows
-            if number != NOBODY
+            {"file": names[each.image], "value": each.value, "box": box, "neuron": each.neuron}
+            for each, box in zip(found, boxes, strict=True)
         ],
     }
 

@@ -32,9 +32,7 @@ def share_of(worker: Worker, chunks: Sequence[int]) -> list[int]:
     return [number for number in chunks if number % worker.world_size == worker.rank]
 
 
-def work(
-    store: Store, known: Pass, eyes: Eyes, worker: Worker, stop: Stop, look: Look, *, processes: int | None = None
-) -> None:
+def work(store: Store, known: Pass, eyes: Eyes, worker: Worker, stop: Stop, look: Look, processes: int) -> None:
     """Look at a worker's share of what is left.
 
     Args:
@@ -44,7 +42,7 @@ def work(
         worker: this one.
         stop: asked before every chunk.
         look: called after every chunk, and once before.
-        processes: that decode; None for as many as suit.
+        processes: that decode; 0 for this one itself.
     """
     tiles, name = len(eyes.looked), f"worker-{worker.rank}"
     mine = share_of(worker, left(known, every_finding(store, known, tiles)))
@@ -58,7 +56,6 @@ def work(
     findings.top = findings.top.to(eyes.device)
     ranks = known.ranks.to(eyes.device)
     chunks = Chunks(known.folder, known.images.entries, known.chunks, eyes.fit, eyes.channels)
-    processes = decoders(eyes.device, worker.world_size) if processes is None else processes
     with repeatable(THREADS):
         for decoded in chunks.loaded(mine, processes):
             stop.check()

@@ -99,7 +99,7 @@ def _named(store: Store) -> Iterator[Path]:
         yield from store.parts(planned, plan)
         yield from store.extra_paths(planned, plan, ["octaves"])
     yield from (store.vector_path(plan.tiles[i].file for i in members) for members in plan.chunks)
-    yield from (*store.example_paths(), *found_files(store.folder))
+    yield from (*store.example_paths(tiles), *found_files(store.folder))
     yield from (*record_files(store.folder), root / OUTPUTS, root / NOTE)
 
 

@@ -24,13 +24,15 @@ class Example(BaseModel):
     Args:
         file: its path in the images' folder.
         value: the mean activation on it, of the neurons that the tile's objective chooses.
-        neuron: row and column of the strongest of them.
+        box: left, top, right and bottom of what the strongest of them sees, in the image's pixels.
+        neuron: row and column of that one, on the map of the tile's first term.
     """
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     file: Name
     value: float
+    box: tuple[Count, Count, Count, Count]
     neuron: tuple[Count, Count]
 
 

@@ -88,7 +88,7 @@ def _known(store: Store, plan: Plan, records: Mapping[str, TileRecord]) -> set[s
     paths |= {path for planned in plan.tiles for path in store.parts(planned, plan)}
     paths |= {store.alpha_path(file) for file, record in records.items() if record["alpha_sha256"] is not None}
     paths |= {path for planned in plan.tiles for path in store.extra_paths(planned, plan, ["octaves"])}
-    paths |= {*store.example_paths(), *found_files(store.folder)}
+    paths |= {*store.example_paths(files), *found_files(store.folder)}
     paths |= {store.vector_path(plan.tiles[i].file for i in members) for members in plan.chunks}
     names = {path.relative_to(store.root).as_posix() for path in paths if path.is_relative_to(store.root)}
     return names | files | {*store.outputs(), PLAN, OUTPUTS, NOTE, "config.yaml", "probe"}

@@ -94,9 +94,14 @@ class RunPaths:
         """Which images of which folder examples are looked for among, and how."""
         return self.root / "examples" / "images.json"
 
-    def example_paths(self) -> Iterator[Path]:
-        """Where examples are, and what they were looked for among."""
+    def example_path(self, file: str) -> Path:
+        """Where the picture of a tile's examples is, given the tile's file."""
+        return (self.root / "examples" / file.removeprefix("tiles/")).with_suffix(".jpg")
+
+    def example_paths(self, files: Iterable[str]) -> Iterator[Path]:
+        """Where the examples of some tiles are, and what they were looked for among."""
         yield from (self.root / EXAMPLES, self.root / ABOUT_EXAMPLES, self.example_list)
+        yield from map(self.example_path, files)
 
     def example_findings(self, worker: str) -> Path:
         """What one worker has found among them so far."""
