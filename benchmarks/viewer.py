@@ -1,6 +1,6 @@
-"""How fast the viewer is with many tiles: `python -m benchmarks.viewer [--tiles 10000] [--out DIR]`.
+"""How fast the viewer is with many tiles: `python -m benchmarks.viewer [--tiles 10000] [--examples 9] [--out DIR]`.
 
-Makes up a run, draws it, opens it in Chromium, and prints what was measured, with the machine and the date.
+Makes up a run, with examples where they are asked for, draws it, opens it in Chromium, and prints what was measured, with the machine and the date.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from featlight.report.build import render
-from tests.made_up import made_up_run
+from tests.made_up import made_up_examples, made_up_run
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 # since the page was asked for until its first tiles stood on the screen
@@ -82,6 +82,7 @@ def megabytes(folder: Path) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tiles", type=int, default=10_000)
+    parser.add_argument("--examples", type=int, default=0, help="images of a data set for each tile")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--out", type=Path, help="keep the run there; a run that is there is opened again")
     words = parser.parse_args()
@@ -91,6 +92,8 @@ def main() -> None:
             vectors = np.random.default_rng(0).random((words.tiles, 256))
             started = time.perf_counter()
             store = made_up_run(root, {"layer": words.tiles}, picture=texture, vectors={"layer": vectors})
+            if words.examples:
+                made_up_examples(store, words.examples, texture)
             print(f"made up: {time.perf_counter() - started:.1f} s")
             plan = store.plan()
             assert plan is not None

@@ -11,7 +11,7 @@ from featlight.config.transforms import Crop, Jitter, Noise, Pad, ResizedCrop, R
 from featlight.version import __version__
 
 if TYPE_CHECKING:
-    from featlight.api import visualize
+    from featlight.api import find_examples, visualize
     from featlight.models.layers import list_layers
     from featlight.models.registry import list_models, load_model
     from featlight.models.registry import load_model as load
@@ -40,6 +40,7 @@ __all__ = [
     "Tile",
     "__version__",
     "encoder_directions",
+    "find_examples",
     "list_layers",
     "list_models",
     "load",
@@ -53,6 +54,7 @@ __all__ = [
 _LATER = {
     "visualize": ("api", "visualize"),
     "encoder_directions": ("objectives.sparse_autoencoders", "encoder_directions"),
+    "find_examples": ("api", "find_examples"),
     "list_layers": ("models.layers", "list_layers"),
     "list_models": ("models.registry", "list_models"),
     "load_model": ("models.registry", "load_model"),

@@ -11,25 +11,31 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from featlight.config.inputs.fit import FitWord, parse_fit
+from featlight.config.inputs.sizes import size_words
 from featlight.config.normalization import Normalization
 from featlight.config.optimizer import python_name
+from featlight.config.paths import expanded
 from featlight.config.presets import DEFAULT_LAYERS
 from featlight.config.recipe import Recipe
 from featlight.config.settings import Channels, PrefixTokens
 from featlight.config.tile import Index, Metric, Term, Tile, TokenKind
 from featlight.config.transforms import Own
 from featlight.config.validation import check
+from featlight.console import say
 from featlight.distributed.signals import Stop
 from featlight.engine.device import device_named
 from featlight.engine.setup import prepare
 from featlight.errors import Interrupted, UsageError
+from featlight.examples.find import Request, find
 from featlight.models.registry import source_of
 from featlight.objectives.directions import Directions
 from featlight.objectives.own import Function, name_and_version, name_of
 from featlight.plan.plan import Planned
-from featlight.result import Result, result_of
+from featlight.result import Result, open_run, result_of
 from featlight.run.in_memory import make_in_memory
 from featlight.run.worker import make
+from featlight.store.examples import MOST_TOP
 from featlight.store.store import Store
 
 LayerWord = str | int | nn.Module  # a name, the number of a child, or the module itself
@@ -220,6 +226,50 @@ def _functions(recipe: Recipe) -> Iterator[str]:
         yield recipe.optimizer.name
     if isinstance(recipe.parameterization, type):
         yield python_name(recipe.parameterization)
+
+
+@torch.inference_mode(False)
+def find_examples(
+    out: str | Path,
+    images: str | Path,
+    *,
+    network: nn.Module | None = None,
+    top: int = 9,
+    fit: FitWord = "auto",
+    batch_size: int | Literal["auto"] = "auto",
+    device: str | torch.device = "auto",
+    progress: bool = True,
+) -> Result:
+    """Find the images of a folder that excite each tile of a run most; the same call goes on after an interruption.
+
+    Args:
+        out: the run directory.
+        images: folder of PNG, JPEG and WebP files, at any depth.
+        network: that the run was made with; None where the run names one that can be loaded.
+        top: examples of each tile.
+        fit: how an image is brought to the network: `auto`, `none`, or a size in pixels; see docs/examples.md.
+        batch_size: images that are looked at together.
+        device: `auto` for the run's own.
+        progress: whether to say how far it is.
+
+    Returns:
+        The run, whose `examples` they are.
+
+    Raises:
+        FeatlightError: there is no run, no image, or another network than the run's.
+    """
+    if not 1 <= top <= MOST_TOP:
+        raise UsageError(f"top: {top} given; 1 to {MOST_TOP} are allowed")
+    try:
+        request = Request(
+            expanded(images), top, parse_fit(fit if isinstance(fit, str) else size_words(fit)), batch_size
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    where = None if device == "auto" else device_named(device)
+    with Stop([signal.SIGINT], ends_process=False).listening() as stop:
+        find(expanded(out), request, stop=stop, say=say if progress else lambda _: None, network=network, device=where)
+    return open_run(out)
 
 
 def _layers(network: nn.Module, layer: Any) -> Any:

@@ -1,8 +1,9 @@
 """What a run gave, in Python: images, records, and the labelled grid."""
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Literal
@@ -22,6 +23,7 @@ from featlight.image_io import encode_jpeg, laid_on_white
 from featlight.param.image import to_bytes
 from featlight.plan.plan import Planned
 from featlight.store.contents import read_alpha, read_picture, read_tensors
+from featlight.store.examples import Example, read_examples
 from featlight.store.records import TileRecord
 from featlight.store.store import Store
 
@@ -32,6 +34,10 @@ NOTEBOOK_QUALITY = 90  # of its JPEG; a PNG is three times larger, and the noteb
 
 def _no_alpha(_: int) -> None:
     return None
+
+
+def _no_examples() -> Mapping[str, Sequence[Example]]:
+    return {}
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,7 @@ class Result:
         read: gives one image (C, H, W) by its place.
         read_alpha: gives its transparency (H, W), uint8, by its place; None where it has none.
         show_channels: those of the images that pictures show.
+        read_examples: gives the examples of a run's tiles, by file.
     """
 
     tiles: Sequence[Planned]
@@ -53,6 +60,7 @@ class Result:
     read: Callable[[int], Tensor]
     read_alpha: Callable[[int], Tensor | None] = _no_alpha
     show_channels: Literal["auto"] | Sequence[int] = "auto"
+    read_examples: Callable[[], Mapping[str, Sequence[Example]]] = _no_examples
 
     def __len__(self) -> int:
         return len(self.tiles)
@@ -90,6 +98,15 @@ class Result:
         if len({alpha.shape for alpha in known}) != 1:
             raise UsageError("images of several sizes: take their transparencies one by one, as result.read_alpha(i)")
         return torch.stack(known).float() / 255
+
+    @property
+    def examples(self) -> list[Sequence[Example]]:
+        """Of each tile the images of a data set that excite it most, best first, each with `file`, `value` and `box`.
+
+        `featlight.find_examples` and `featlight examples` find them; none of a tile for which nobody has.
+        """
+        found = self.read_examples()
+        return [found.get(planned.file, ()) for planned in self.tiles]
 
     def show(self) -> Image.Image:
         """The labelled grid of all images, as Pillow draws it; in a notebook the result shows it by itself."""
@@ -191,4 +208,5 @@ def result_of(store: Store, tiles: Sequence[Planned], title: str) -> Result:
 
     # a picture of a run that kept no float images shows the chosen channels already
     shown = next(iter(plan.settings.values())).show_channels if kept else "auto"
-    return Result(tiles, [records[planned.file] for planned in tiles], title, read, alpha, shown)
+    examples = partial(read_examples, store.folder)
+    return Result(tiles, [records[planned.file] for planned in tiles], title, read, alpha, shown, examples)

@@ -13,8 +13,10 @@ from featlight.config.inputs.sizes import size_key
 from featlight.config.recipe import Octave, Recipe
 from featlight.config.settings import Settings
 from featlight.config.tile import Tile, feature_tile
+from featlight.drawing.example_strip import Shown, draw_strip, encode_strip
 from featlight.image_io import encode_png
 from featlight.plan.plan import NetworkInfo, Plan, Planned
+from featlight.store.paths import ABOUT_EXAMPLES, EXAMPLES
 from featlight.store.store import Store
 
 RECIPE = Recipe((Octave(32, 4, (0.4, 0.3), (1.2, 0.6)), Octave(40, 3, (0.3, 0.1))), gradient="rms")
@@ -170,3 +172,30 @@ def made_up_run(
         unknown = plan.shape("", terms[0].layer)[0] - rows.shape[1]
         np.save(path, np.pad(rows, ((0, 0), (0, unknown))))
     return store
+
+
+def made_up_examples(store: Store, count: int = 3, picture: Callable[[int], Image.Image] = flat) -> None:
+    """Examples of a run's tiles: of tile n, crops of the colours n + 1, n + 2 and so on, each in a black whole."""
+    plan = store.need_plan()
+    lines = []
+    for number, planned in enumerate(plan.tiles):
+        crops = [picture(number + place + 1) for place in range(count)]
+        wholes = [Image.new("RGB", (80, 40)) for _ in crops]
+        strip = draw_strip(crops, wholes, [(10, 10, 30, 30)] * count)
+        path = store.example_path(planned.file)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encode_strip(strip, Shown("made up", ((10, 10, 30, 30),) * count)))
+        found = [
+            {
+                "file": f"class/{place}.png",
+                "value": activation(number) / (place + 2),
+                "box": [10, 10, 30, 30],
+                "neuron": [0, 1],
+            }
+            for place in range(count)
+        ]
+        lines.append(json.dumps({"tile": planned.file, "layer": "x", "feature": number, "images": found}))
+    about = {"stamp": "made up", "folder": "photographs", "images": 1000, "duplicates": 2, "refused": 1}
+    about |= {"refused_files": {"bad.png": "no PNG, JPEG or WebP picture"}, "top": count}
+    (store.root / EXAMPLES).write_text("\n".join(lines) + "\n")
+    (store.root / ABOUT_EXAMPLES).write_text(json.dumps(about))

@@ -31,6 +31,7 @@ USED_BY = {
     "dpi": ("poster",),
     "tiles": ("zip",),
     "quality": ("webp", "zip"),
+    "no_photos": ("zip", "card"),
 }
 EXPORT = """
 Give one or more of --poster, --zip, --webp and --card. What is there is overwritten, but nothing inside the run
@@ -171,13 +172,19 @@ def _export(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--card", metavar="FILE", type=expanded, help="the data set's card, a .md in Hugging Face's form"
     )
+    parser.add_argument(
+        "--no-photos",
+        action="store_const",
+        const=True,
+        help="leave the pictures of examples out of the zip: they are other people's photographs",
+    )
     words = _parse(parser, arguments)
     given = {name: value for name, value in vars(words).items() if value is not None and name != "out"}
     if not given.keys() & WRITTEN:
         raise UsageError(f"nothing to export; name one or more of --{', --'.join(WRITTEN)}")
     for name, uses in USED_BY.items():
         if name in given and not given.keys() & uses:
-            raise UsageError(f"--{name}: of no use without --{' or --'.join(uses)}")
+            raise UsageError(f"--{name.replace('_', '-')}: of no use without --{' or --'.join(uses)}")
     if "quality" in given and "webp" not in given and words.tiles != "webp":
         raise UsageError("--quality: PNGs are lossless; --tiles webp makes the zip's tiles smaller")
     from featlight.export.export import ExportOptions, export

@@ -82,3 +82,14 @@ def what_is_shown(folder: RunFolder, path: Path) -> Shown | None:
         return Shown(str(digest), read)
     except (OSError, SyntaxError, ValueError, KeyError, TypeError, RecursionError):
         return None
+
+
+def read_crop(folder: RunFolder, path: Path, place: int = 0) -> Image.Image:
+    """The part that counts of one example, a square; gray where the strip is gone or damaged."""
+    content = folder.read_if_there(path, PICTURE_BYTES)
+    box = (place * SIDE, 0, (place + 1) * SIDE, SIDE)
+    try:
+        with JpegImagePlugin.JpegImageFile(io.BytesIO(content or b"")) as strip:
+            return strip.convert("RGB").crop(box)
+    except (OSError, SyntaxError, ValueError):
+        return Image.new("RGB", (SIDE, SIDE), GROUND)

@@ -22,6 +22,7 @@ from featlight.examples.pictures import draw_pictures
 from featlight.examples.state import Findings, Pass, Settings, every_finding, left
 from featlight.examples.work import Pace, decoders, work
 from featlight.plan.plan import Plan
+from featlight.report.build import is_rendered, render
 from featlight.store.examples import found_files
 from featlight.store.store import Store
 
@@ -118,7 +119,10 @@ def find(
         return Report(pace.seen, rate, lacking, None)
     top = best(known, findings)
     boxes = draw_pictures(store, plan, known, eyes, top, worker, stop, processes)
-    return Report(pace.seen, rate, 0, write_examples(store, plan, known, eyes, findings, top, boxes))
+    about = write_examples(store, plan, known, eyes, findings, top, boxes)
+    if store.folder.is_folder(store.root / "assets") and not is_rendered(store, plan):
+        render(store, plan)  # the viewer shows them
+    return Report(pace.seen, rate, 0, about)
 
 
 def _all_findings(

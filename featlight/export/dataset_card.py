@@ -15,6 +15,7 @@ from featlight.config.settings import Settings
 from featlight.plan.plan import Plan
 from featlight.report.sections import sections
 from featlight.report.tables import cell_text
+from featlight.store.examples import read_about
 from featlight.store.snapshot import Snapshot, State
 
 TABLE = "metadata.csv"
@@ -59,13 +60,14 @@ def _image(file: str, suffix: str) -> str:
     return PurePosixPath(file).with_suffix(suffix).as_posix()
 
 
-def card(snapshot: Snapshot, encoding: str, suffix: str = ".png") -> str:
+def card(snapshot: Snapshot, encoding: str, suffix: str = ".png", *, photographs: bool = True) -> str:
     """The data set's card: Markdown, with the YAML that Hugging Face reads at its head.
 
     Args:
         snapshot: of the run.
         encoding: of the images, in words, as in "lossless PNG".
         suffix: of their files.
+        photographs: whether the pictures of examples lie beside them.
     """
     plan, images = snapshot.plan, len(snapshot.there)
     titles = [section.title for section in sections(plan)]
@@ -84,6 +86,7 @@ def card(snapshot: Snapshot, encoding: str, suffix: str = ".png") -> str:
         _contents(snapshot),
         *([TRANSPARENCY] if _keeps_alpha(plan) else []),
         "Missing tiles were not made yet when this was written, failed ones were not finite. Neither has an image.",
+        *_examples(snapshot, photographs),
         f"## Columns of `{TABLE}`",
         _markdown(("column", "what it holds"), [(f"`{column}`", words) for column, words in COLUMNS.items()]),
         LOADING,
@@ -178,6 +181,24 @@ def _contents(snapshot: Snapshot) -> str:
     if len(rows) > 1:
         rows.append(("all", *(sum(column) for column in list(zip(*rows, strict=True))[1:])))
     return _markdown(("layer", "tiles", *states), rows)
+
+
+def _examples(snapshot: Snapshot, photographs: bool) -> list[str]:
+    """What the photographs beside the tiles are, where there are any."""
+    about = read_about(snapshot.store.folder)
+    if about is None:
+        return []
+    words = (
+        f"For each tile, `examples/examples.jsonl` names the {about.top} of {about.images:,} images of a data set "
+        f"({_code(about.folder)}) that excite it most, a line of JSON each: file, mean activation, and where."
+    )
+    pictures = (
+        "Their pictures, in `examples/`, are those images, cut and small: they belong to the data set's own authors, "
+        "under its own licence."
+        if photographs
+        else "Their pictures are left out."
+    )
+    return ["## Examples", f"{words} {pictures}"]
 
 
 def _markdown(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

@@ -32,6 +32,7 @@ class ExportOptions:
         webp: a folder of WebP tiles.
         quality: of WebP tiles: from 1 to 100, or "lossless".
         card: a `.md` file.
+        no_photos: whether the zip leaves out the pictures of examples, which are other people's photographs.
     """
 
     poster: Path | None = None
@@ -43,6 +44,7 @@ class ExportOptions:
     webp: Path | None = None
     quality: Quality = 90
     card: Path | None = None
+    no_photos: bool = False
 
     @property
     def site_quality(self) -> Quality | None:
@@ -72,14 +74,16 @@ def export(out: Path, wish: ExportOptions) -> Iterator[str]:
     if wish.zip is not None:
         if not is_rendered(snapshot.store, snapshot.plan):
             render(snapshot.store, snapshot.plan)
-        files = write_site(wish.zip, snapshot, wish.site_quality)
+        files = write_site(wish.zip, snapshot, wish.site_quality, photographs=not wish.no_photos)
         yield f"zip     {wish.zip}: {_size(wish.zip)}, {files} files, tiles as {encoding(wish.site_quality)}"
     if wish.webp is not None:
         total = _write_webps(wish.webp, snapshot, wish.quality)
         yield f"WebP    {wish.webp}: {format_bytes(total)}, {_tiles(len(snapshot.there))} as {encoding(wish.quality)}"
     if wish.card is not None:
         with replacing(wish.card) as file:
-            file.write(card(snapshot, encoding(wish.site_quality), f".{wish.tiles}").encode())
+            file.write(
+                card(snapshot, encoding(wish.site_quality), f".{wish.tiles}", photographs=not wish.no_photos).encode()
+            )
         yield f"card    {wish.card}: {_size(wish.card)}"
     tally = Counter(snapshot.state(planned.file) for planned in snapshot.plan.tiles)
     if tally["missing"] or tally["failed"]:

@@ -15,7 +15,7 @@ from featlight.report.sections import Atlas, atlases, drawn, heading, sections
 from featlight.report.tensorboard.projector import write_projector
 from featlight.report.viewer.data import DATA, FORMAT
 from featlight.report.viewer.page import write_viewer
-from featlight.store.paths import TEXT_BYTES
+from featlight.store.paths import EXAMPLES, RECORDS_BYTES, TEXT_BYTES
 from featlight.store.snapshot import Snapshot
 from featlight.store.store import Store
 
@@ -85,4 +85,6 @@ def _state(snapshot: Snapshot) -> str:
     shown = [(p.file, snapshot.state(p.file), p.file in records and records[p.file]["sha256"]) for p in plan.tiles]
     alphas = [records[p.file]["alpha_sha256"] for p in plan.tiles if p.file in records]
     names = [plan.titles] if plan.titles else []
-    return sha256(repr((shown, *filter(None, alphas), *names, plan.figure, FORMAT)).encode()).hexdigest()
+    examples = snapshot.store.folder.read_if_there(snapshot.store.root / EXAMPLES, RECORDS_BYTES)
+    found = [sha256(examples).hexdigest()] if examples else []
+    return sha256(repr((shown, *filter(None, alphas), *names, *found, plan.figure, FORMAT)).encode()).hexdigest()

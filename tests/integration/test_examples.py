@@ -26,6 +26,7 @@ from featlight.store.orphans import find_orphans
 from featlight.store.store import Store
 from tests.photographs import crops, folder_of, planned_run
 
+RECIPE = featlight.Recipe([featlight.Octave(size=48, steps=2, lr=(0.1, 0.1))])
 LAYERS = {"Mixed_3a": "0-7", "Mixed_4a": "0,5"}
 
 
@@ -309,6 +310,22 @@ def test_the_command_finds_them_by_processes_that_decode(out, images, whole, cap
 def test_a_slip_is_answered_in_one_line(out, capfd, flags, message):
     assert main(["examples", "--out", str(out), *flags]) == 2
     assert capfd.readouterr().err.startswith(f"featlight: {message}")
+
+
+def test_in_python_a_network_of_ones_own_and_its_examples(images, tmp_path):
+    network = OneSize().eval()
+    made = featlight.visualize(network, "maps", [1, 4], recipe=RECIPE, out=tmp_path / "run", progress=False)
+    assert made.examples == [(), ()]
+    with pytest.raises(UsageError, match=r"featlight\.find_examples\(out, images, network=network\) takes any network"):
+        find(tmp_path / "run", Request(images), processes=0)
+    result = featlight.find_examples(tmp_path / "run", images, network=network, top=2, fit=(48, 48), progress=False)
+    assert [len(each) for each in result.examples] == [2, 2]
+    assert result.examples[0][0].value >= result.examples[0][1].value
+    assert '"best"' in (tmp_path / "run/assets/data.js").read_text()
+    assert made.examples == result.examples
+    for wrong in ({"top": 0}, {"fit": "big"}):
+        with pytest.raises(UsageError):
+            featlight.find_examples(tmp_path / "run", images, network=network, **wrong)
 
 
 def test_another_network_is_refused(out, images):

@@ -18,15 +18,17 @@ from featlight.config.describe import facts, label, octave_rows
 from featlight.config.inputs.sizes import fitted, size_words
 from featlight.config.settings import SHARED, Settings
 from featlight.drawing.sprite_sheet import COLUMNS, PER_SHEET, sprite_side
-from featlight.plan.plan import Plan
+from featlight.plan.plan import Plan, Planned
 from featlight.plan.reproduce import command_alone
 from featlight.report.sections import Atlas
+from featlight.store.examples import Example
 from featlight.store.records import TileRecord
 from featlight.store.snapshot import Snapshot
 
+Examples = Mapping[str, Sequence[Example]]  # by the tile's file, best first
 DATA = "assets/data.js"
 TILES = "assets/tiles.js"
-FORMAT = 5  # of the viewer's files; a run that was drawn with another one is drawn again
+FORMAT = 6  # of the viewer's files; a run that was drawn with another one is drawn again
 
 
 def data_script(plan: Plan, groups: Sequence[Mapping[str, Any]], figures: Sequence[str]) -> bytes:
@@ -50,9 +52,9 @@ def data_script(plan: Plan, groups: Sequence[Mapping[str, Any]], figures: Sequen
     return _script("run", about | {"groups": groups}, parsed=True)
 
 
-def tiles_script(suffix: str) -> bytes:
-    """How the tiles' files end, as in ".png"."""
-    return _script("files", {"suffix": suffix})
+def tiles_script(suffix: str, *, photographs: bool = True) -> bytes:
+    """How the tiles' files end, as in ".png", and whether the pictures of their examples are there."""
+    return _script("files", {"suffix": suffix} | ({} if photographs else {"photographs": False}))
 
 
 def columns(plan: Plan, atlas: Atlas) -> dict[str, Any]:
@@ -85,12 +87,18 @@ def columns(plan: Plan, atlas: Atlas) -> dict[str, Any]:
     }
 
 
-def detail_scripts(snapshot: Snapshot, atlas: Atlas) -> Iterator[tuple[str, bytes]]:
+def example_columns(atlas: Atlas, examples: Examples) -> dict[str, Any]:
+    """The value of each tile's best example; nothing where no tile has any."""
+    found = [examples.get(planned.file) for planned in atlas.section.tiles]
+    return {"example": [_six(each[0].value) if each else None for each in found]} if any(found) else {}
+
+
+def detail_scripts(snapshot: Snapshot, atlas: Atlas, examples: Examples) -> Iterator[tuple[str, bytes]]:
     """The scripts that hold what one tile at a time needs, and their paths from the run directory."""
     section, near = atlas.section, _neighbors(atlas)
     for start in range(0, len(section.tiles), PER_SHEET):
         part = range(start, min(start + PER_SHEET, len(section.tiles)))
-        entries = [_detail(snapshot, atlas, i) | near[i] for i in part]
+        entries = [_detail(snapshot, atlas, i) | near[i] | _examples(section.tiles[i], examples) for i in part]
         name = f"{section.assets}{start // PER_SHEET:02d}.js"
         yield name, _script("details", {"group": section.name, "start": start, "tiles": entries})
 
@@ -119,6 +127,16 @@ def _detail(snapshot: Snapshot, atlas: Atlas, i: int) -> dict[str, Any]:
         "command": command_alone(snapshot.plan, planned),
         "octaves": [path.relative_to(store.root).as_posix() for path in store.folder.sizes(strip)],
     }
+
+
+def _examples(planned: Planned, examples: Examples) -> dict[str, Any]:
+    """A tile's examples: file and value of each, best first."""
+    found = examples.get(planned.file)
+    return {"examples": [[each.file, _six(each.value)] for each in found]} if found else {}
+
+
+def _six(value: float) -> float:
+    return float(f"{value:.6g}")
 
 
 def _neighbors(atlas: Atlas) -> list[dict[str, str]]:

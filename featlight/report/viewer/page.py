@@ -3,15 +3,28 @@
 import html
 import re
 from collections.abc import Sequence
+from functools import partial
 from importlib.resources import files
 from pathlib import PurePosixPath
+from typing import Any
 from urllib.parse import quote
 
+from featlight.drawing.example_strip import read_crop
 from featlight.drawing.sheet import Cell
 from featlight.drawing.sprite_sheet import sprite_sheets
 from featlight.plan.plan import Plan
 from featlight.report.sections import Atlas, cell
-from featlight.report.viewer.data import DATA, TILES, columns, data_script, detail_scripts, tiles_script
+from featlight.report.viewer.data import (
+    DATA,
+    TILES,
+    Examples,
+    columns,
+    data_script,
+    detail_scripts,
+    example_columns,
+    tiles_script,
+)
+from featlight.store.examples import read_examples
 from featlight.store.records import TileRecord
 from featlight.store.snapshot import Snapshot
 
@@ -20,6 +33,7 @@ SCRIPTS = tuple(
     f"{name}.js"
     for name in ("dom", "model", "layout", "sprites", "plot", "grid", "detail", "sheets", "network", "controls", "app")
 )
+EXAMPLE_SHEETS = "examples-"  # the names of the sheets of best examples begin so
 # `self` is every file to Chromium, no file but the page to others, and the host itself on a static host
 POLICY = (
     "default-src 'none'; script-src 'self' file:; style-src 'self' file:; img-src 'self' file:; "
@@ -41,13 +55,17 @@ def write_viewer(snapshot: Snapshot, atlases: Sequence[Atlas], figures: Sequence
     for name in (*SCRIPTS, "style.css", "icon.svg"):
         store.write_output(f"assets/{name}", (code / name).read_bytes())
     groups = []
+    examples = read_examples(store.folder)
     for atlas in atlases:
         sheets, details = _write_sheets(snapshot, atlas), []
-        for name, script in detail_scripts(snapshot, atlas):
+        for name, script in detail_scripts(snapshot, atlas, examples):
             store.write_output(name, script)
             details.append(name)
         groups.append(
-            columns(snapshot.plan, atlas) | {"sheets": sheets, "details": details} | _plain_sheets(snapshot, atlas)
+            columns(snapshot.plan, atlas)
+            | {"sheets": sheets, "details": details}
+            | _plain_sheets(snapshot, atlas)
+            | _example_sheets(snapshot, atlas, examples)
         )
     store.write_output(TILES, tiles_script(".png"))
     store.write_output(DATA, data_script(snapshot.plan, groups, figures))
@@ -72,6 +90,20 @@ def _plain_sheets(snapshot: Snapshot, atlas: Atlas) -> dict[str, list[str]]:
     cells = [cell(snapshot, planned, plain=True) for planned in section.tiles]
     digests = [None if record is None else record["sha256"] for record in atlas.records]
     return {"plain": _write_sprites(snapshot, cells, digests, f"{section.assets}plain-")}
+
+
+def _example_sheets(snapshot: Snapshot, atlas: Atlas, examples: Examples) -> dict[str, Any]:
+    """The sheets of each tile's best example, their paths and its value, where there are any."""
+    found = example_columns(atlas, examples)
+    if not found:
+        return {}
+    store, cells, digests = snapshot.store, [], []
+    for planned in atlas.section.tiles:
+        best = examples.get(planned.file)
+        path = store.example_path(planned.file)
+        cells.append(Cell(planned.label, partial(read_crop, store.folder, path) if best else None, None))
+        digests.append(repr(best[0]) if best else None)
+    return found | {"best": _write_sprites(snapshot, cells, digests, f"{atlas.section.assets}{EXAMPLE_SHEETS}")}
 
 
 def _digest(record: TileRecord) -> str | None:

@@ -23,7 +23,7 @@ from featlight.image_io import encode_png
 from featlight.report.build import is_rendered, render
 from featlight.store.records import parse_line
 from tests import ROOT
-from tests.made_up import activation, color, made_up_run
+from tests.made_up import activation, color, made_up_examples, made_up_run
 from tests.unit.report.test_viewer import called
 
 BOTH = Tile("both", (Term("Mixed_4a", 7), Term("Mixed_4a", 2)))
@@ -86,6 +86,29 @@ def references(root):
 
 
 # The zip
+
+
+def test_examples_go_along_and_photographs_stay_where_that_is_asked(run, capsys):
+    made_up_examples(run)
+    render(run, run.plan())
+    assert export("--zip", "site.zip") == 0
+    names = unpack("site.zip")
+    examples = {"examples/examples.jsonl", "examples/about.json"}
+    pictures = {path.relative_to("run").as_posix() for path in Path("run/examples").rglob("*.jpg")}
+    sheets = {path.relative_to("run").as_posix() for path in Path("run/assets").rglob("examples-*.jpg")}
+    assert (len(pictures), len(sheets)) == (24, 3)
+    assert examples | pictures | sheets <= names.keys()
+    assert "`photographs`" in (card := Path("site/README.md").read_text())
+    assert "their pictures, in `examples/`, are those images" in card.lower()
+    assert export("--zip", "bare.zip", "--no-photos", "--card", "card.md") == 0
+    names = unpack("bare.zip", "bare")
+    assert examples <= names.keys()
+    assert not (pictures | sheets) & names.keys()
+    assert called("bare/assets/tiles.js", "files") == {"suffix": ".png", "photographs": False}
+    assert Path("bare/README.md").read_text() == Path("card.md").read_text()
+    assert "Their pictures are left out." in Path("card.md").read_text()
+    assert export("--poster", "a.png", "--no-photos") == 2
+    assert "--no-photos: of no use without --zip or --card" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("tiles", ["png", "webp"])

@@ -24,7 +24,7 @@ from featlight.report.viewer.page import SCRIPTS
 from featlight.store.deletion import Deletion
 from featlight.store.store import Store
 from tests import ROOT
-from tests.made_up import activation, color, made_up_run
+from tests.made_up import activation, color, made_up_examples, made_up_run
 
 CODE = Path(featlight.__file__).parent / "report/viewer/static"
 
@@ -250,3 +250,30 @@ def test_the_command_makes_the_tile_to_the_bit(capsys):
     alone = Path("runs/tiny_inception-L2-Mixed_4a-00001/tiles/Mixed_4a/00001.png")
     assert alone.read_bytes() == Path("run/tiles/L2/Mixed_4a/00001.png").read_bytes()
     assert Store(Path("run")).plan().settings["L2"].metric == "l2"
+
+
+def test_examples_are_told_tile_by_tile_and_shown_again_where_they_change(tmp_path):
+    store = drawn(tmp_path, {"Mixed_4a": 20})
+    group = called(tmp_path / "assets/data.js", "run")["groups"][0]
+    assert not {"best", "example"} & group.keys()
+    made_up_examples(store)
+    assert not is_rendered(store, store.plan())
+    render(store, store.plan())
+    group = called(tmp_path / "assets/data.js", "run")["groups"][0]
+    assert group["best"] == ["assets/tiles/Mixed_4a/examples-00.jpg"]
+    assert group["example"][2] == activation(2) / 2
+    tile = called(tmp_path / "assets/tiles/Mixed_4a/00.js", "details")["tiles"][2]
+    assert tile["examples"][1] == ["class/1.png", pytest.approx(activation(2) / 3, rel=1e-5)]
+    with Image.open(tmp_path / group["best"][0]) as sheet:
+        assert sheet.getpixel((2 * 96 + 48, 48)) == pytest.approx(color(3), abs=6)
+    sheet = tmp_path / group["best"][0]
+    before = sheet.read_bytes()
+    made_up_examples(store, count=1)
+    render(store, store.plan())
+    assert sheet.read_bytes() == before  # the best are the same
+    made_up_examples(store, picture=lambda number: Image.new("RGB", (9, 9)))
+    (tmp_path / "examples/examples.jsonl").write_text(
+        (tmp_path / "examples/examples.jsonl").read_text().replace("0.png", "4.png")
+    )
+    render(store, store.plan())
+    assert sheet.read_bytes() != before

@@ -48,6 +48,13 @@ window.Featlight = window.Featlight || {};
       for (const button of document.querySelectorAll("button.alpha")) button.setAttribute("aria-pressed", String(!grid.plain));
       grid.later();
     },
+    /** What stands for each tile in the grid: its picture, its best example, or both. */
+    shows: (what) => {
+      byId("shows").value = what;
+      grid.shows = what;
+      grid.arrange();
+      if (document.activeElement === grid.host && grid.current) grid.reveal();
+    },
     layer: (group) => {
       reset();
       byId("layer").value = group.name;
@@ -225,6 +232,9 @@ window.Featlight = window.Featlight || {};
     byId("layer").prepend(Featlight.dom.make("option", { value: "" }, "all"));
     byId("layer").value = "";
     byId("alpha").hidden = !state.run.groups.some((group) => group.plainAddresses);
+    const hasExamples = state.run.groups.some((group) => group.example);
+    byId("shows").closest("label").hidden = !state.run.groups.some((group) => group.exampleAddresses);
+    byId("sort").querySelector("[value=example]").hidden = !hasExamples;
     byId("layer").closest("label").hidden = state.run.groups.length < 2;
     document.querySelector('[data-view="network"]').hidden = state.run.groups.length < 2;
     Featlight.sheets.pictures(byId("view-pictures"), state.run);

@@ -55,6 +55,7 @@ window.Featlight = window.Featlight || {};
     byId("sort").addEventListener("change", () => app.sortBy(byId("sort").value));
     byId("reverse").addEventListener("click", app.reverse);
     byId("alpha").addEventListener("click", app.act.lay);
+    byId("shows").addEventListener("change", () => app.act.shows(byId("shows").value));
     byId("reset").addEventListener("click", app.reset);
     byId("zoom").addEventListener("input", () => app.zoom(Number(byId("zoom").value)));
     byId("more").addEventListener("click", () => {
@@ -97,6 +98,11 @@ window.Featlight = window.Featlight || {};
     app.pinned();
   }
 
+  /** The value after the chosen one. */
+  function next(select) {
+    return select.options[(select.selectedIndex + 1) % select.options.length].value;
+  }
+
   /** Keys that work wherever no text is typed. */
   function onKey(event, app, nextTheme) {
     const { key, target } = event;
@@ -126,6 +132,7 @@ window.Featlight = window.Featlight || {};
       "-": () => app.zoom(Number(byId("zoom").value) - 6),
       t: nextTheme,
       o: byId("alpha").hidden ? null : app.act.lay,
+      e: byId("shows").closest("label").hidden ? null : () => app.act.shows(next(byId("shows"))),
       f: () => app.sortBy("feature"),
       a: () => app.sortBy("end"),
       g: () => app.sortBy("gain"),

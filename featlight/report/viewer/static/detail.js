@@ -100,6 +100,7 @@ window.Featlight = window.Featlight || {};
       ["Seconds", number(found.seconds)],
       ["SHA-256", found.sha256],
     ]));
+    if (found.examples) part.under.append(make("h3", {}, "Images that excite it most"), examples(tile, found.examples));
     if (found.octaves.length) {
       part.under.append(make("h3", {}, "Octave by octave"), make("div.strip", {},
         found.octaves.map((path, i) => make("figure", {},
@@ -112,6 +113,20 @@ window.Featlight = window.Featlight || {};
     } else {
       part.under.append(make("p.soft", {}, "Its network or start was handed over in Python; no command makes it alone."));
     }
+  }
+
+  /** A tile's examples: of each the part that counts, the whole with it outlined, its value and its file. */
+  function examples(tile, found) {
+    const address = Featlight.model.exampleAddress(tile);
+    const part = (place, row, words) => {
+      const picture = make("span", { role: "img", "aria-label": words });
+      const across = found.length > 1 ? (100 * place) / (found.length - 1) : 0;
+      picture.style.background = `url("${address}") ${across}% ${100 * row}% / ${100 * found.length}% 200%`;
+      return picture;
+    };
+    return make("ol.examples", {}, found.map(([file, value], place) => make("li", { title: file },
+      ...(address ? [part(place, 0, `What counts of ${file}`), part(place, 1, `Where in ${file}`)] : []),
+      make("b", {}, number(value)), make("small", {}, file.split("/").at(-1)))));
   }
 
   /** The tiles most alike. */

@@ -29,6 +29,8 @@ window.Featlight = window.Featlight || {};
       this.other = null;
       /** Whether tiles are drawn without their transparencies. */
       this.plain = false;
+      /** What stands for a tile. @type {"picture"|"example"|"both"} */
+      this.shows = "picture";
       this.readColors();
       host.addEventListener("keydown", (event) => this.onKey(event));
       host.addEventListener("focus", () => this.announce());
@@ -79,7 +81,7 @@ window.Featlight = window.Featlight || {};
     arrange() {
       const width = this.host.clientWidth;
       if (!width) return;
-      this.layout = Featlight.layout.layOut(this.blocks, width, this.wanted, this.other !== null);
+      this.layout = Featlight.layout.layOut(this.blocks, width, this.wanted, this.other !== null || this.shows === "both");
       const bar = document.getElementById("bar").getBoundingClientRect().height;
       this.host.style.height = `${this.layout.height}px`;
       this.canvas.style.top = `${bar}px`;
@@ -160,7 +162,9 @@ window.Featlight = window.Featlight || {};
       const { x, y } = Featlight.layout.boxOf(layout, index);
       const tile = this.tiles[index];
       const sharp = few && layout.size * scale > tile.group.side * 1.1;
-      this.drawTile(context, tile, x, y, sharp);
+      if (this.shows === "example") this.drawExample(context, tile, x, y, sharp);
+      else this.drawTile(context, tile, x, y, sharp);
+      if (this.shows === "both" && !this.other) this.drawExample(context, tile, x + layout.size + 1, y, sharp);
       if (this.other) this.drawTile(context, this.other.tiles.get(tile.key) ?? null, x + layout.size + 1, y, sharp);
       if (layout.caption) {
         const chosen = index === this.index && document.activeElement === this.host;
@@ -179,6 +183,15 @@ window.Featlight = window.Featlight || {};
       else if (index === this.hover) this.ring(context, x, y, colors.ink, 1.5);
     }
 
+    /** The best example of a tile; a frame where it has none. */
+    drawExample(context, tile, x, y, sharp) {
+      const { size } = this.layout;
+      const drawn = this.sprites.drawExample(context, tile, x, y, size, sharp);
+      this.drawn += drawn;
+      const none = tile.example === null;
+      if (!drawn) this.sprites.frame(context, x, y, size, none ? this.colors.soft : this.colors.line, none);
+    }
+
     /** @param {?Tile} tile  null where the other run has none */
     drawTile(context, tile, x, y, sharp) {
       const { size } = this.layout;
@@ -190,11 +203,8 @@ window.Featlight = window.Featlight || {};
         this.drawn += drawn;
         if (drawn && tile.status === "ok") return;
       }
-      context.strokeStyle = there ? this.colors.line : this.colors[tile?.status] ?? this.colors.soft;
-      context.lineWidth = 1;
-      context.setLineDash(there ? [] : [3, 3]);
-      context.strokeRect(x + 0.5, y + 0.5, size - 1, size - 1);
-      context.setLineDash([]);
+      const color = there ? this.colors.line : this.colors[tile?.status] ?? this.colors.soft;
+      this.sprites.frame(context, x, y, size, color, !there);
     }
 
     /** A frame around a place; a strong one keeps a gap of paper, to stand out from a tile of its own colour. */

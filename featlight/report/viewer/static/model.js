@@ -15,11 +15,13 @@
  * @property {?number} end      mean activation after it
  * @property {?number} gain     after less before
  * @property {?number} gradient norm at the first step
+ * @property {?number} example  mean activation on the image of a data set that excites it most
  *
  * @typedef {Object} Group      of one layer and variant, as `data.py` writes it (`shape`: [C, H, W] or [C] of the layer's
  *                             output, null for named tiles; `aspect`: height and width of a small tile, in pixels of its sheet,
  *                             within a square of `side`), with `tiles: Tile[]`, the sheets' `addresses`,
- *                             and `plainAddresses` of those without transparency; null where tiles have none
+ *                             `plainAddresses` of those without transparency, and `exampleAddresses` of those of the best
+ *                             examples; null where tiles have none
  * @typedef {Object} Run        as `data.py` writes it, with `base: URL of its folder`, `tiles: Map<key, Tile>`
  *                             and `suffix` of the tiles' files
  *
@@ -39,8 +41,8 @@ window.Featlight = window.Featlight || {};
 (() => {
   /** @type {Map<string, Run>} */
   const runs = new Map();
-  /** How the tiles' files of a run end, by its folder. @type {Map<string, string>} */
-  const suffixes = new Map();
+  /** How the tiles' files of a run end, and whether pictures of examples are there, by its folder. */
+  const endings = new Map();
   const loading = new Map();
 
   /** The folder of the run that the script which is running now belongs to: the one above `assets`. */
@@ -50,16 +52,18 @@ window.Featlight = window.Featlight || {};
   }
 
   /** What `assets/tiles.js` calls. */
-  Featlight.files = ({ suffix }) => suffixes.set(baseOfScript(), suffix);
+  Featlight.files = (files) => endings.set(baseOfScript(), files);
 
   /** What `assets/data.js` calls. */
   Featlight.run = (data) => {
     const base = baseOfScript();
-    const run = { ...data, base, suffix: suffixes.get(base) ?? ".png", tiles: new Map(), details: new Map() };
+    const { suffix = ".png", photographs = true } = endings.get(base) ?? {};
+    const run = { ...data, base, suffix, photographs, tiles: new Map(), details: new Map() };
     for (const group of run.groups) {
       const folder = group.folder.replace(/^tiles\//, "");
       group.addresses = group.sheets.map((path) => new URL(path, run.base).href);
       group.plainAddresses = group.plain ? group.plain.map((path) => new URL(path, run.base).href) : null;
+      group.exampleAddresses = group.best && photographs ? group.best.map((path) => new URL(path, run.base).href) : null;
       group.tiles = group.stems.map((stem, place) => {
         const start = group.start[place];
         const end = group.end[place];
@@ -71,6 +75,7 @@ window.Featlight = window.Featlight || {};
           status: group.status[place],
           gain: start === null || end === null ? null : end - start,
           gradient: group.gradient[place],
+          example: group.example?.[place] ?? null,
         };
       });
       for (const tile of group.tiles) run.tiles.set(tile.key, tile);
@@ -194,5 +199,10 @@ window.Featlight = window.Featlight || {};
     return tile.group.plainAddresses ? new URL(`tiles/${tile.key}.alpha.png`, tile.run.base).href : null;
   }
 
-  Featlight.model = { runs, loadRun, isRelative, details, neighbours, select, address, alphaAddress };
+  /** Where the pictures of a tile's examples are; null where there are none. */
+  function exampleAddress(tile) {
+    return tile.example !== null && tile.run.photographs ? new URL(`examples/${tile.key}.jpg`, tile.run.base).href : null;
+  }
+
+  Featlight.model = { runs, loadRun, isRelative, details, neighbours, select, address, alphaAddress, exampleAddress };
 })();

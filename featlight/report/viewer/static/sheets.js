@@ -15,6 +15,7 @@ window.Featlight = window.Featlight || {};
     ["f, a, g", "sort by feature, activation, gain"],
     ["r", "turn the order round"],
     ["+ and −", "larger and smaller tiles"],
+    ["e", "show pictures, the best image of a data set for each, or both"],
     ["o", "tiles of maco: on white, as far as they are transparent, or as they are"],
     ["t", "light, dark, or as the system"],
     ["?", "these keys"],

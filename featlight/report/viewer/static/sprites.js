@@ -81,6 +81,37 @@ window.Featlight = window.Featlight || {};
       context.drawImage(sheet, column, row, wide, high, left, top, width, height);
       return true;
     }
+
+    /** A frame where there is no picture, or none yet; a dashed one where none will come. */
+    frame(context, x, y, size, color, dashed) {
+      context.strokeStyle = color;
+      context.lineWidth = 1;
+      context.setLineDash(dashed ? [3, 3] : []);
+      context.strokeRect(x + 0.5, y + 0.5, size - 1, size - 1);
+      context.setLineDash([]);
+    }
+
+    /**
+     * Draw the part that counts of a tile's best example.
+     * @returns {boolean} whether there was something to draw
+     */
+    drawExample(context, tile, x, y, size, sharp) {
+      const { group, place } = tile;
+      const address = Featlight.model.exampleAddress(tile);
+      if (!address) return false;
+      const strip = sharp ? this.fullPicture(address) : null;
+      if (strip) {
+        const cell = strip.naturalHeight / 2;
+        context.drawImage(strip, 0, 0, cell, cell, x, y, size, size);
+        return true;
+      }
+      const sheet = this.picture(this.sheets, group.exampleAddresses[Math.floor(place / group.perSheet)]);
+      if (!sheet) return false;
+      const i = place % group.perSheet;
+      const [column, row] = [(i % group.across) * group.side, Math.floor(i / group.across) * group.side];
+      context.drawImage(sheet, column, row, group.side, group.side, x, y, size, size);
+      return true;
+    }
   }
 
   Featlight.Sprites = Sprites;

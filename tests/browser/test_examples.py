@@ -1,0 +1,58 @@
+"""Examples in a real browser: in the grid beside their tiles, under the open tile, and without pictures."""
+
+import pytest
+
+from featlight.report.build import render
+from featlight.report.viewer.data import tiles_script
+from tests.browser.window import opened, settle, shows
+from tests.made_up import color, made_up_examples, made_up_run
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def exampled(tmp_path_factory):
+    store = made_up_run(tmp_path_factory.mktemp("examples") / "run", {"Mixed_4a": 12}, dead={3})
+    made_up_examples(store)
+    render(store, store.plan())
+    return store.root
+
+
+def test_the_grid_shows_pictures_best_examples_or_both(page, exampled):
+    opened(page, exampled)
+    assert shows(page, 2, color(2))
+    page.keyboard.press("e")
+    settle(page)
+    assert page.locator("#shows").input_value() == "example"
+    assert shows(page, 2, color(3))
+    page.locator("#shows").select_option("both")
+    settle(page)
+    assert shows(page, 2, color(2))
+    assert shows(page, 2, color(3), beside=True)
+    page.locator("#zoom").fill("100")  # from the sheets to the pictures themselves
+    settle(page)
+    assert shows(page, 0, color(1), beside=True)
+    page.locator("#sort").select_option("example")
+    values = page.evaluate("Featlight.app.grid.tiles.map((tile) => tile.example)")
+    assert values == sorted(values, reverse=True)
+
+
+def test_an_open_tile_has_its_examples_with_value_and_place(page, exampled):
+    opened(page, exampled, "#Mixed_4a/00002")
+    items = page.locator("#detail .examples li")
+    items.first.wait_for()
+    assert items.count() == 3
+    assert items.nth(1).get_attribute("title") == "class/1.png"
+    assert items.nth(1).inner_text().split() == ["24.8", "1.png"]  # 74.5 / 3
+    places = page.get_by_role("img", name="Where in class/1.png")
+    assert places.evaluate("(part) => part.style.backgroundPosition") == "50% 100%"
+
+
+def test_where_photographs_are_left_out_values_stay(page, exampled):
+    (exampled / "assets/tiles.js").write_bytes(tiles_script(".png", photographs=False))
+    opened(page, exampled, "#Mixed_4a/00002")
+    items = page.locator("#detail .examples li")
+    items.first.wait_for()
+    assert items.nth(0).inner_text().split() == ["37.3", "0.png"]
+    assert page.locator("#detail .examples span").count() == 0
+    assert page.locator("#shows").is_hidden()
