@@ -1,6 +1,7 @@
 """How fast the viewer is with many tiles: `python -m benchmarks.viewer [--tiles 10000] [--examples 9] [--out DIR]`.
 
-Makes up a run, with examples where they are asked for, draws it, opens it in Chromium, and prints what was measured, with the machine and the date.
+Makes up a run, with examples where they are asked for, draws it, opens it in Chromium, and prints what was measured,
+with the machine and the date.
 """
 
 import argparse

@@ -31,6 +31,7 @@ USED_BY = {
     "dpi": ("poster",),
     "tiles": ("zip",),
     "quality": ("webp", "zip"),
+    "examples": ("poster",),
     "no_photos": ("zip", "card"),
 }
 EXPORT = """
@@ -159,6 +160,9 @@ def _export(arguments: Sequence[str]) -> int:
     parser = _parser("export", EXPORT)
     parser.add_argument("--poster", metavar="FILE", type=expanded, help="one page of a whole layer: a .pdf or a .png")
     parser.add_argument("--layer", metavar="NAME", help="of the poster (default: the run's only one)")
+    parser.add_argument(
+        "--examples", action="store_const", const=True, help="on the poster, each picture with its three best examples"
+    )
     parser.add_argument("--paper", metavar="A4|A3|A2|A1|A0", type=str.upper, help="of the poster (default: A2)")
     parser.add_argument("--dpi", metavar="N", type=int, help="of the poster, pixels per inch (default: 300)")
     parser.add_argument(
@@ -203,7 +207,7 @@ def _quality(word: str) -> int | str:
 
 
 def _examples(arguments: Sequence[str]) -> int:
-    from featlight.cli.examples import EPILOG, counted, find_examples, fit_of
+    from featlight.cli.examples import EPILOG, counted, draw_atlases, find_examples, fit_of
     from featlight.store.examples import MOST_TOP
 
     parser = _parser("examples", EPILOG)
@@ -218,10 +222,16 @@ def _examples(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--batch-size", metavar="N", help="images that are looked at together (default: 32, GPU: 128)")
     parser.add_argument("--devices", metavar="N", help="workers on this machine (default: a GPU each, or a core each)")
+    parser.add_argument(
+        "--atlas", action="store_true", help="draw atlases, too, of each picture with its three best examples"
+    )
     words = _parse(parser, arguments)
     top = counted("--top", words.top, MOST_TOP) or 1
     batch_size, devices = counted("--batch-size", words.batch_size, 4096), counted("--devices", words.devices, 4096)
-    return find_examples(words.out, words.images, top, fit_of(words.fit), batch_size, devices, arguments)
+    code = find_examples(words.out, words.images, top, fit_of(words.fit), batch_size, devices, arguments)
+    if code == 0 and words.atlas:
+        draw_atlases(words.out)
+    return code
 
 
 # By name, what each command does, and what takes its words.

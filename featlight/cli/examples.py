@@ -8,7 +8,7 @@ from pathlib import Path
 
 from featlight.config.inputs.fit import FitWord, parse_fit
 from featlight.console import link, say
-from featlight.distributed.env import LAUNCHER, Launch, launch_from_env
+from featlight.distributed.env import LAUNCHER, Launch, launch_from_env, worker_from_env
 from featlight.distributed.launcher import Supervisor, check_gpus, listen, stamp, workers_of
 from featlight.distributed.signals import Stop
 from featlight.errors import Interrupted, UsageError
@@ -92,6 +92,17 @@ def find_examples(
             say(line)
         say("examples     ", link(store.root / EXAMPLES))
     return 0
+
+
+def draw_atlases(out: Path) -> None:
+    """Draw the atlases with examples; of several workers that a cluster has started, the first does."""
+    from featlight.report.beside import draw_with_examples
+    from featlight.store.snapshot import Snapshot
+
+    store = Store(out)
+    if worker_from_env(os.environ).rank == 0 and store.folder.has(store.root / EXAMPLES):
+        for name in draw_with_examples(Snapshot.of(store, store.need_plan())):
+            say("atlas        ", link(store.root / name))
 
 
 def _supervise(store: Store, launch: Launch, command: Sequence[str], stop: Stop) -> int:

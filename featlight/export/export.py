@@ -12,8 +12,10 @@ from featlight.export.dataset_card import card
 from featlight.export.poster import DPI, PAPERS, encode_poster, lay_out_poster
 from featlight.export.static_site import encoding, write_site
 from featlight.export.webp import Quality, encode_webp
+from featlight.report.beside import cells_with_examples, heading_with_examples
 from featlight.report.build import is_rendered, render
 from featlight.report.sections import Section, cell, heading, sections
+from featlight.store.examples import read_about, read_examples
 from featlight.store.guard.atomic import replacing
 from featlight.store.snapshot import Snapshot, take_snapshot
 
@@ -25,6 +27,7 @@ class ExportOptions:
     Args:
         poster: a `.pdf` or `.png` file.
         layer: of the poster; None where the run has one alone.
+        examples: whether each picture on the poster stands with its three best examples.
         paper: of the poster.
         dpi: of the poster.
         zip: a `.zip` file.
@@ -37,6 +40,7 @@ class ExportOptions:
 
     poster: Path | None = None
     layer: str | None = None
+    examples: bool = False
     paper: str = "A2"
     dpi: int = 300
     zip: Path | None = None
@@ -137,6 +141,12 @@ def _chosen(snapshot: Snapshot, layer: str | None) -> Section:
 def _poster(path: Path, snapshot: Snapshot, section: Section, wish: ExportOptions) -> str:
     words = heading(snapshot.plan, section)
     cells = [cell(snapshot, planned) for planned in section.tiles]
+    if wish.examples:
+        about = read_about(snapshot.store.folder)
+        if about is None:
+            raise UsageError("--examples: the run has none; featlight examples finds them in a folder of images")
+        words = heading_with_examples(snapshot, section, about)
+        cells = cells_with_examples(snapshot, section, read_examples(snapshot.store.folder))
     try:
         sheet = lay_out_poster(cells, words, wish.paper, wish.dpi)
     except ValueError as error:

@@ -20,8 +20,10 @@ from PIL import ExifTags, Image
 from featlight.cli.main import main
 from featlight.config.tile import Term, Tile
 from featlight.image_io import encode_png
+from featlight.report.beside import draw_with_examples
 from featlight.report.build import is_rendered, render
 from featlight.store.records import parse_line
+from featlight.store.snapshot import Snapshot
 from tests import ROOT
 from tests.made_up import activation, color, made_up_examples, made_up_run
 from tests.unit.report.test_viewer import called
@@ -83,6 +85,32 @@ def references(root):
             for tile in called(root / script, "details")["tiles"]:
                 found |= set(tile["octaves"])
     return found
+
+
+# Examples
+
+
+def test_a_poster_shows_each_picture_with_its_three_best_examples(run, capsys):
+    assert export("--poster", "a.png", "--examples", "--layer", "Mixed_5a") == 2
+    assert "the run has none; featlight examples finds them" in capsys.readouterr().err
+    made_up_examples(run)
+    assert export("--poster", "a.png", "--examples", "--layer", "Mixed_5a", "--paper", "A4", "--dpi", "72") == 0
+    with Image.open("a.png") as poster:
+        colors = {near for _, near in poster.convert("RGB").getcolors(1 << 20)}
+    place = [planned.file for planned in run.plan().tiles].index("tiles/Mixed_5a/00000.png")
+    for number in (0, place + 1, place + 2, place + 3):  # the picture, and the three
+        assert any(color(number) == pytest.approx(each, abs=4) for each in colors)
+    assert export("--card", "card.md", "--examples") == 2
+    assert "--examples: of no use without --poster" in capsys.readouterr().err
+
+
+def test_an_atlas_of_pictures_with_examples_is_the_runs_own(run):
+    made_up_examples(run)
+    names = draw_with_examples(Snapshot.of(run, run.plan()))
+    assert names == [f"atlas/{layer}.examples.png" for layer in ("Mixed_4a", "Mixed_5a", "named")]
+    assert set(names) <= set(run.outputs())
+    with Image.open(run.root / names[1]) as atlas:
+        assert atlas.width > 3 * 2 * 112
 
 
 # The zip

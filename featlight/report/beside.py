@@ -1,0 +1,74 @@
+"""Atlases in which each picture stands with the three images of a data set that excite its feature most."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+
+from PIL import Image
+
+from featlight.config.inputs.sizes import fitted, image_size
+from featlight.drawing.atlas import draw_atlas
+from featlight.drawing.example_strip import GROUND, SIDE, read_crop
+from featlight.drawing.sheet import Cell, Heading
+from featlight.image_io import encode_png
+from featlight.report.sections import Section, cell, heading, sections
+from featlight.store.examples import About, Example, read_about, read_examples
+from featlight.store.snapshot import Snapshot
+
+GAP = 2  # px between the four
+PLACES = ((0, 0), (1, 0), (0, 1), (1, 1))  # of the picture, and of the examples, best first
+
+
+def cells_with_examples(snapshot: Snapshot, section: Section, examples: Mapping[str, Sequence[Example]]) -> list[Cell]:
+    """The cells of a section, each picture with up to three examples in one square.
+
+    Args:
+        snapshot: of the run.
+        section: of it.
+        examples: by the tile's file, best first.
+    """
+    found = []
+    for planned in section.tiles:
+        own = cell(snapshot, planned)
+        path = snapshot.store.example_path(planned.file)
+        count = min(len(PLACES) - 1, len(examples.get(planned.file, ())))
+        crops = [partial(read_crop, snapshot.store.folder, path, place) for place in range(count)]
+        opens = None if own.open is None else partial(_square, [own.open, *crops])
+        found.append(replace(own, open=opens))
+    return found
+
+
+def _square(opens: Sequence[Callable[[], Image.Image]]) -> Image.Image:
+    square = Image.new("RGB", (2 * SIDE + GAP, 2 * SIDE + GAP), "white")
+    for (across, down), open_it in zip(PLACES, opens, strict=False):
+        image = open_it()
+        height, width = fitted(image_size(image.height, image.width), SIDE)
+        small = Image.new("RGB", (SIDE, SIDE), GROUND)
+        resized = image.resize((width, height), Image.Resampling.LANCZOS)
+        small.paste(resized, ((SIDE - width) // 2, (SIDE - height) // 2))
+        square.paste(small, (across * (SIDE + GAP), down * (SIDE + GAP)))
+    return square
+
+
+def heading_with_examples(snapshot: Snapshot, section: Section, about: About) -> Heading:
+    """What stands above them: also what the examples were looked for among."""
+    words = heading(snapshot.plan, section)
+    said = f"the picture, and the three of {about.images:,} images of {about.folder} that excite it most"
+    return replace(words, subtitle=f"{words.subtitle} · {said}")
+
+
+def draw_with_examples(snapshot: Snapshot) -> list[str]:
+    """Draw the atlases of a run with examples; returns the paths of the sheets from the run directory."""
+    store, examples, about = snapshot.store, read_examples(snapshot.store.folder), read_about(snapshot.store.folder)
+    written: list[str] = []
+    if about is None:
+        return written
+    for section in sections(snapshot.plan):
+        words = heading_with_examples(snapshot, section, about)
+        cells = cells_with_examples(snapshot, section, examples)
+        text = {"Title": words.title, "Software": f"featlight {snapshot.plan.versions['featlight']}"}
+        for suffix, picture in draw_atlas(cells, title=words.title, subtitle=words.subtitle):
+            name = section.atlas.replace(".png", f".examples{suffix}.png")
+            store.write_output(name, encode_png(picture, text))
+            written.append(name)
+    return written
