@@ -194,7 +194,11 @@ def made_up_examples(store: Store, count: int = 3, picture: Callable[[int], Imag
             }
             for place in range(count)
         ]
-        lines.append(json.dumps({"tile": planned.file, "layer": "x", "feature": number, "images": found}))
+        lines.append(
+            json.dumps(
+                {"tile": planned.file, "layer": "x", "feature": number, "images": found, "histogram": [64, [5, 0, 7]]}
+            )
+        )
     about = {"stamp": "made up", "folder": "photographs", "images": 1000, "duplicates": 2, "refused": 1}
     about |= {"refused_files": {"bad.png": "no PNG, JPEG or WebP picture"}, "top": count}
     (store.root / EXAMPLES).write_text("\n".join(lines) + "\n")

@@ -88,7 +88,7 @@ def find_examples(
             return 0
         raise Interrupted(f"{report.left} images are left; the same command looks at them")
     if launch.worker.rank == 0:
-        for line in last_lines(report):
+        for line in last_lines(report, out):
             say(line)
         say("examples     ", link(store.root / EXAMPLES))
     return 0

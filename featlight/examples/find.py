@@ -23,7 +23,7 @@ from featlight.examples.state import Findings, Pass, Settings, every_finding, le
 from featlight.examples.work import Pace, decoders, work
 from featlight.plan.plan import Plan
 from featlight.report.build import is_rendered, render
-from featlight.store.examples import found_files
+from featlight.store.examples import beaten, found_files, read_examples
 from featlight.store.store import Store
 
 CPU_BATCH, GPU_BATCH = 32, 128  # images
@@ -216,8 +216,8 @@ def _header(known: Pass, eyes: Eyes) -> str:
     )
 
 
-def last_lines(report: Report) -> list[str]:
-    """What to say of a pass that has come to its end."""
+def last_lines(report: Report, out: Path) -> list[str]:
+    """What to say of a pass over images for a run that has come to its end."""
     about = report.about
     assert about is not None
     rate = f", {report.looked_at} of them now, {report.rate:.1f} images/s" if report.looked_at else ""
@@ -226,4 +226,9 @@ def last_lines(report: Report) -> list[str]:
     if about["refused"]:
         named = [f"{name} ({why})" for name, why in about["refused_files"].items()]
         lines.append(f"{about['refused']} could not be looked at: {some_names(named)}")
+    store = Store(out)
+    ends = {file: record["activation_end"] for file, record in store.records().items()}
+    more, compared = beaten(read_examples(store.folder), ends)
+    if compared:
+        lines.append(f"{more} of {compared} pictures excite their feature more than any of these images does")
     return lines

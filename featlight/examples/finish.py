@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import torch
+
 from featlight.drawing.example_strip import Box
 from featlight.examples.eyes import Eyes
 from featlight.examples.pictures import Found, found_of
@@ -43,7 +45,15 @@ def write_examples(
         boxes: by the tile's file, where each example's field lies.
     """
     found = ((planned, found_of(top, eyes.places[planned.file])) for planned in plan.tiles)
-    lines = [json.dumps(line_of(planned, examples, boxes[planned.file], known)) for planned, examples in found]
+    counts = sum(found.histogram.to(CPU, torch.int64) for found in findings)
+    assert isinstance(counts, torch.Tensor)
+    lines = [
+        json.dumps(
+            line_of(planned, examples, boxes[planned.file], known)
+            | {"histogram": packed(counts[eyes.places[planned.file]].tolist())}
+        )
+        for planned, examples in found
+    ]
     about = about_of(known, findings)
     store.write(store.root / ABOUT_EXAMPLES, json.dumps(about, indent=1).encode() + b"\n")
     store.write(store.root / EXAMPLES, "".join(f"{line}\n" for line in lines).encode())
@@ -62,6 +72,12 @@ def line_of(planned: Planned, found: Sequence[Found], boxes: Sequence[Box], know
             for each, box in zip(found, boxes, strict=True)
         ],
     }
+
+
+def packed(counts: Sequence[int]) -> tuple[int, list[int]]:
+    """The number of the first bin that is not empty, and the counts from there to the last such one."""
+    there = [place for place, count in enumerate(counts) if count] or [0]
+    return there[0], list(counts[there[0] : there[-1] + 1])
 
 
 def about_of(known: Pass, findings: Sequence[Findings]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from featlight.config.inputs.fit import Fit
+from featlight.examples import histogram
 from featlight.examples.collection import Collection
 from featlight.examples.top import NOBODY, Top
 from featlight.store.examples import found_files
@@ -108,20 +109,32 @@ class Findings:
 
     Args:
         stamp: of the pass.
+        worker: by name.
         top: on the worker's device.
+        histogram: of all that was looked at, (T, BINS), int32, likewise.
         done: numbers of the chunks that are in it.
         refused: by image number, why it was not looked at.
     """
 
     stamp: str
+    worker: str
     top: Top
+    histogram: torch.Tensor
     done: set[int] = field(default_factory=set)
     refused: dict[int, str] = field(default_factory=dict)
 
-    def write(self, store: Store, worker: str) -> None:
+    @classmethod
+    def empty(cls, known: Pass, worker: str, tiles: int, device: torch.device) -> "Findings":
+        top = Top.empty(tiles, known.settings["top"], device)
+        return cls(known.stamp, worker, top, histogram.empty(tiles, device))
+
+    def to(self, device: torch.device) -> "Findings":
+        return replace(self, top=self.top.to(device), histogram=self.histogram.to(device))
+
+    def write(self, store: Store) -> None:
         about = {"stamp": self.stamp, "done": sorted(self.done), "refused": list(self.refused.items())}
         arrays = self.top.arrays() | {"about": np.frombuffer(json.dumps(about).encode(), np.uint8)}
-        store.write(store.example_findings(worker), save(arrays))
+        store.write(store.example_findings(self.worker), save(arrays | {"histogram": self.histogram.cpu().numpy()}))
 
     @classmethod
     def read(cls, store: Store, worker: str, known: Pass, tiles: int) -> "Findings | None":
@@ -130,9 +143,10 @@ class Findings:
         with suppress(SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             arrays = load(content or b"")
             about = json.loads(arrays.pop("about").tobytes())
+            counts = torch.from_numpy(arrays.pop("histogram").copy())
             top = Top(**{key: torch.from_numpy(values.copy()) for key, values in arrays.items()})
             refused = {int(number): str(why) for number, why in about["refused"]}
-            found = cls(str(about["stamp"]), top, set(map(int, about["done"])), refused)
+            found = cls(str(about["stamp"]), worker, top, counts, set(map(int, about["done"])), refused)
             if found._is_of(known, tiles):
                 return found
         return None
@@ -143,7 +157,7 @@ class Findings:
         return (
             self.stamp == known.stamp
             and (self.top.values.shape, self.top.images.shape) == (shape, shape)
-            and self.top.places.shape == (*shape, 2)
+            and (self.top.places.shape, self.histogram.shape) == ((*shape, 2), (tiles, histogram.BINS))
             and (self.top.values.dtype, self.top.images.dtype) == (torch.float64, torch.int64)
             and all(bool(((each >= NOBODY) & (each < most)).all()) for each in numbers)
             and self.done <= set(range(len(known.chunks)))
@@ -151,9 +165,18 @@ class Findings:
 
 
 def every_finding(store: Store, known: Pass, tiles: int) -> list[Findings]:
-    """Of all workers that have ever looked."""
-    found = (Findings.read(store, path.stem, known, tiles) for path in found_files(store.folder))
-    return [each for each in found if each is not None]
+    """Of all workers that have ever looked, none of which has seen what another one has.
+
+    Where two have, after two commands at once say, those of the first count, and the other's work is done again.
+    """
+    every: list[Findings] = []
+    done: set[int] = set()
+    for path in sorted(found_files(store.folder)):
+        found = Findings.read(store, path.stem, known, tiles)
+        if found is not None and not done & found.done:
+            every.append(found)
+            done |= found.done
+    return every
 
 
 def left(known: Pass, findings: Sequence[Findings]) -> list[int]:

@@ -82,22 +82,13 @@ def best_first(values: Tensor, numbers: Tensor, ranks: Tensor) -> Tensor:
 
 
 def merged(tops: "list[Top]", k: int, ranks: Tensor) -> Top:
-    """The best among the best of several workers; what two of them have seen counts once.
+    """The best among the best of several workers, who have seen different images.
 
     Args:
         tops: of the workers, on one device, of the same tiles.
         k: how many to keep.
         ranks: as for `Top.update`.
     """
-    every = Top(*(torch.cat([getattr(top, key) for top in tops], 1) for key in ("values", "images", "places")))
-    for _ in range(2):  # the second time without what stood there twice
-        order = best_first(every.values, every.images, ranks)
-        every = Top(
-            every.values.gather(1, order),
-            every.images.gather(1, order),
-            every.places.gather(1, order[:, :, None].expand(-1, -1, 2)),
-        )
-        twice = torch.zeros_like(every.images, dtype=torch.bool)
-        twice[:, 1:] = (every.images[:, 1:] == every.images[:, :-1]) & (every.images[:, 1:] != NOBODY)
-        every.values[twice], every.images[twice] = -torch.inf, NOBODY
-    return Top(every.values[:, :k], every.images[:, :k], every.places[:, :k])
+    values, images, places = (torch.cat([getattr(top, key) for top in tops], 1) for key in vars(tops[0]))
+    order = best_first(values, images, ranks)[:, :k]
+    return Top(values.gather(1, order), images.gather(1, order), places.gather(1, order[:, :, None].expand(-1, -1, 2)))

@@ -12,8 +12,8 @@ from featlight.engine.device import is_out_of_memory, repeatable
 from featlight.errors import FeatlightError
 from featlight.examples.decoding import Chunks, Decoded
 from featlight.examples.eyes import Eyes
+from featlight.examples.histogram import count
 from featlight.examples.state import Findings, Pass, every_finding, left
-from featlight.examples.top import Top
 from featlight.store.store import Store
 
 THREADS = 1  # of each worker on a CPU: the bits must not hang on how many workers there are
@@ -45,25 +45,24 @@ def work(store: Store, known: Pass, eyes: Eyes, worker: Worker, stop: Stop, look
         processes: that decode; 0 for this one itself.
     """
     tiles, name = len(eyes.looked), f"worker-{worker.rank}"
-    mine = share_of(worker, left(known, every_finding(store, known, tiles)))
+    every = every_finding(store, known, tiles)
+    mine = share_of(worker, left(known, every))
     remaining = sum(len(known.chunks[number]) for number in mine)
     look(0, remaining)
     if not mine:
         return
-    findings = Findings.read(store, name, known, tiles)
-    if findings is None:
-        findings = Findings(known.stamp, Top.empty(tiles, known.settings["top"], eyes.device))
-    findings.top = findings.top.to(eyes.device)
+    own = next((each.to(eyes.device) for each in every if each.worker == name), None)
+    findings = own or Findings.empty(known, name, tiles, eyes.device)
     ranks = known.ranks.to(eyes.device)
     chunks = Chunks(known.folder, known.images.entries, known.chunks, eyes.fit, eyes.channels)
     with repeatable(THREADS):
         for decoded in chunks.loaded(mine, processes):
             stop.check()
             _take_in(findings, decoded, eyes, ranks, known.settings["batch_size"])
-            findings.write(store, name)
-            count = len(known.chunks[decoded.number])
-            remaining -= count
-            look(count, remaining)
+            findings.write(store)
+            images = len(known.chunks[decoded.number])
+            remaining -= images
+            look(images, remaining)
 
 
 def _take_in(findings: Findings, decoded: Decoded, eyes: Eyes, ranks: torch.Tensor, batch_size: int) -> None:
@@ -87,6 +86,7 @@ def _take_in(findings: Findings, decoded: Decoded, eyes: Eyes, ranks: torch.Tens
             findings.refused[batch[0]] = f"the network does not take it ({words})"
             continue
         values = eyes.activations(outputs)[: len(batch)]  # (B, T)
+        count(findings.histogram, values)
         entered = findings.top.update(values, torch.tensor(batch, device=eyes.device), ranks)
         places = eyes.activations.places(outputs, entered.images, entered.tiles)
         findings.top.places[entered.tiles, entered.slots] = places

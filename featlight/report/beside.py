@@ -12,10 +12,10 @@ from featlight.drawing.example_strip import GROUND, SIDE, read_crop
 from featlight.drawing.sheet import Cell, Heading
 from featlight.image_io import encode_png
 from featlight.report.sections import Section, cell, heading, sections
-from featlight.store.examples import About, Example, read_about, read_examples
+from featlight.store.examples import About, Example, beaten, read_about, read_examples
 from featlight.store.snapshot import Snapshot
 
-GAP = 2  # px between the four
+GAP, MARGIN = 2, 5  # px between the four, and around them
 PLACES = ((0, 0), (1, 0), (0, 1), (1, 1))  # of the picture, and of the examples, best first
 
 
@@ -39,14 +39,14 @@ def cells_with_examples(snapshot: Snapshot, section: Section, examples: Mapping[
 
 
 def _square(opens: Sequence[Callable[[], Image.Image]]) -> Image.Image:
-    square = Image.new("RGB", (2 * SIDE + GAP, 2 * SIDE + GAP), "white")
+    square = Image.new("RGB", (2 * SIDE + GAP + 2 * MARGIN,) * 2, "white")
     for (across, down), open_it in zip(PLACES, opens, strict=False):
         image = open_it()
         height, width = fitted(image_size(image.height, image.width), SIDE)
         small = Image.new("RGB", (SIDE, SIDE), GROUND)
         resized = image.resize((width, height), Image.Resampling.LANCZOS)
         small.paste(resized, ((SIDE - width) // 2, (SIDE - height) // 2))
-        square.paste(small, (across * (SIDE + GAP), down * (SIDE + GAP)))
+        square.paste(small, (MARGIN + across * (SIDE + GAP), MARGIN + down * (SIDE + GAP)))
     return square
 
 
@@ -54,7 +54,14 @@ def heading_with_examples(snapshot: Snapshot, section: Section, about: About) ->
     """What stands above them: also what the examples were looked for among."""
     words = heading(snapshot.plan, section)
     said = f"the picture, and the three of {about.images:,} images of {about.folder} that excite it most"
-    return replace(words, subtitle=f"{words.subtitle} · {said}")
+    ends = {
+        planned.file: snapshot.there[planned.file]["activation_end"]
+        for planned in section.tiles
+        if planned.file in snapshot.there
+    }
+    more, known = beaten(read_examples(snapshot.store.folder), ends)
+    compared = f" · {more} of {known} pictures excite it more than any image" if known else ""
+    return replace(words, subtitle=f"{words.subtitle} · {said}{compared}")
 
 
 def draw_with_examples(snapshot: Snapshot) -> list[str]:

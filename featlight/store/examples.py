@@ -1,6 +1,6 @@
 """A run's examples, the images that excite each of its tiles most, as they are read from its directory. No torch."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +12,7 @@ from featlight.store.guard.run_folder import RunFolder
 from featlight.store.paths import ABOUT_EXAMPLES, EXAMPLES, RECORDS_BYTES, TEXT_BYTES, is_tile_name
 
 MOST_TOP = 100  # examples of a tile
+MOST_BINS = 1000  # of a histogram
 LONGEST_NAME = 4096
 
 Name = Annotated[str, Field(max_length=LONGEST_NAME), AfterValidator(printable)]
@@ -37,12 +38,20 @@ class Example(BaseModel):
 
 
 class TileExamples(BaseModel):
-    """A tile's examples, best first."""
+    """What a tile answers to a data set.
+
+    Args:
+        tile: its file.
+        images: that excite it most, best first.
+        histogram: the number of the first bin that is not empty, and how many images fall into each from there; bins
+            are a quarter of a doubling wide, see docs/examples.md.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     tile: str
     images: Annotated[tuple[Example, ...], Field(max_length=MOST_TOP)]
+    histogram: tuple[Count, Annotated[tuple[Count, ...], Field(max_length=MOST_BINS)]] = (0, ())
 
 
 class About(BaseModel):
@@ -73,18 +82,30 @@ _LINE: TypeAdapter[TileExamples] = TypeAdapter(TileExamples)
 
 
 def read_examples(folder: RunFolder) -> dict[str, tuple[Example, ...]]:
-    """By a tile's file, its examples, best first; none where nobody has looked for any. What is no line is left out.
+    """By a tile's file, its examples, best first; none where nobody has looked for any.
 
     Raises:
         StorageError: they cannot be read.
     """
+    return {file: found.images for file, found in read_answers(folder).items()}
+
+
+def read_answers(folder: RunFolder) -> dict[str, TileExamples]:
+    """The same with the histograms. What is no line is left out."""
     content = folder.read_if_there(folder.root / EXAMPLES, RECORDS_BYTES) or b""
-    found = {}
-    for line in content.splitlines():
-        values = _parsed(line)
-        if values is not None:
-            found[values.tile] = values.images
-    return found
+    found = (_parsed(line) for line in content.splitlines())
+    return {values.tile: values for values in found if values is not None}
+
+
+def beaten(best: Mapping[str, Sequence[Example]], ends: Mapping[str, float | None]) -> tuple[int, int]:
+    """How many pictures excite their feature more than any image does, and of how many that can be said.
+
+    Args:
+        best: by the tile's file, its examples, best first.
+        ends: by the tile's file, its activation in its own picture; None where there is none.
+    """
+    pairs = [(end, best[file][0].value) for file, end in ends.items() if end is not None and best.get(file)]
+    return sum(end > value for end, value in pairs), len(pairs)
 
 
 def _parsed(line: bytes) -> TileExamples | None:

@@ -44,6 +44,10 @@ def test_an_open_tile_has_its_examples_with_value_and_place(page, exampled):
     assert items.count() == 3
     assert items.nth(1).get_attribute("title") == "class/1.png"
     assert items.nth(1).inner_text().split() == ["24.8", "1.png"]  # 74.5 / 3
+    plot = page.locator("#detail .under .plot")
+    name = plot.get_attribute("aria-label").replace("\N{MINUS SIGN}", "-")
+    assert name == "Activation on 12 images, from -0.00391 to 0.00552; its own picture: 74.5"
+    assert plot.locator("rect").count() == 2
     places = page.get_by_role("img", name="Where in class/1.png")
     assert places.evaluate("(part) => part.style.backgroundPosition") == "50% 100%"
 

@@ -18,6 +18,7 @@ from featlight.config.inputs.fit import Fit
 from featlight.distributed.env import Worker
 from featlight.distributed.signals import Stop
 from featlight.errors import Interrupted, UsageError
+from featlight.examples import histogram
 from featlight.examples.decoding import fitted
 from featlight.examples.find import Report, Request, find
 from featlight.store.deletion import Deletion
@@ -96,6 +97,10 @@ def test_it_is_what_a_search_by_hand_finds_in_double_precision(tmp_path):
     assert len(ours) == 10
     for line in ours:
         theirs = maps[line["layer"]][:, line["feature"]]  # (299, H, W)
+        first, counts = line["histogram"]
+        by_hand = torch.bucketize(theirs.mean((1, 2)), histogram.edges(), right=True).bincount(minlength=histogram.BINS)
+        assert [0] * first + counts == by_hand[: first + len(counts)].tolist()
+        assert sum(counts) == 299
         values, order = theirs.mean((1, 2)).sort(descending=True, stable=True)
         assert [found["file"] for found in line["images"]] == [
             files[i].relative_to(folder).as_posix() for i in order[:9]
@@ -133,6 +138,16 @@ def test_findings_that_are_damaged_are_made_again(out, images, whole):
     (out / "examples/found/worker-1.safetensors").write_bytes(b"torn")
     (report,) = look(out, images)
     assert report.looked_at == 16
+    assert written(out) == whole
+
+
+def test_what_two_workers_have_looked_at_both_counts_once(out, run, images, whole):
+    look(out, images, workers=2)
+    other = Path(shutil.copytree(run, "other"))
+    look(other, images)
+    shutil.copy(other / "examples/found/worker-0.safetensors", out / "examples/found/worker-1.safetensors")
+    (report,) = look(out, images)
+    assert report.looked_at == 16  # those of the first worker count, and the rest are looked at again
     assert written(out) == whole
 
 

@@ -21,11 +21,11 @@ from featlight.drawing.sprite_sheet import COLUMNS, PER_SHEET, sprite_side
 from featlight.plan.plan import Plan, Planned
 from featlight.plan.reproduce import command_alone
 from featlight.report.sections import Atlas
-from featlight.store.examples import Example
+from featlight.store.examples import TileExamples
 from featlight.store.records import TileRecord
 from featlight.store.snapshot import Snapshot
 
-Examples = Mapping[str, Sequence[Example]]  # by the tile's file, best first
+Examples = Mapping[str, TileExamples]  # by the tile's file
 DATA = "assets/data.js"
 TILES = "assets/tiles.js"
 FORMAT = 6  # of the viewer's files; a run that was drawn with another one is drawn again
@@ -89,7 +89,7 @@ def columns(plan: Plan, atlas: Atlas) -> dict[str, Any]:
 
 def example_columns(atlas: Atlas, examples: Examples) -> dict[str, Any]:
     """The value of each tile's best example; nothing where no tile has any."""
-    found = [examples.get(planned.file) for planned in atlas.section.tiles]
+    found = [each.images if (each := examples.get(planned.file)) else () for planned in atlas.section.tiles]
     return {"example": [_six(each[0].value) if each else None for each in found]} if any(found) else {}
 
 
@@ -130,9 +130,11 @@ def _detail(snapshot: Snapshot, atlas: Atlas, i: int) -> dict[str, Any]:
 
 
 def _examples(planned: Planned, examples: Examples) -> dict[str, Any]:
-    """A tile's examples: file and value of each, best first."""
+    """A tile's examples: file and value of each, best first; and how often it was answered how strongly."""
     found = examples.get(planned.file)
-    return {"examples": [[each.file, _six(each.value)] for each in found]} if found else {}
+    if found is None or not found.images:
+        return {}
+    return {"examples": [[each.file, _six(each.value)] for each in found.images], "histogram": found.histogram}
 
 
 def _six(value: float) -> float:

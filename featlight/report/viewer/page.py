@@ -24,7 +24,7 @@ from featlight.report.viewer.data import (
     example_columns,
     tiles_script,
 )
-from featlight.store.examples import read_examples
+from featlight.store.examples import read_answers
 from featlight.store.records import TileRecord
 from featlight.store.snapshot import Snapshot
 
@@ -55,7 +55,7 @@ def write_viewer(snapshot: Snapshot, atlases: Sequence[Atlas], figures: Sequence
     for name in (*SCRIPTS, "style.css", "icon.svg"):
         store.write_output(f"assets/{name}", (code / name).read_bytes())
     groups = []
-    examples = read_examples(store.folder)
+    examples = read_answers(store.folder)
     for atlas in atlases:
         sheets, details = _write_sheets(snapshot, atlas), []
         for name, script in detail_scripts(snapshot, atlas, examples):
@@ -99,10 +99,11 @@ def _example_sheets(snapshot: Snapshot, atlas: Atlas, examples: Examples) -> dic
         return {}
     store, cells, digests = snapshot.store, [], []
     for planned in atlas.section.tiles:
-        best = examples.get(planned.file)
+        answers = examples.get(planned.file)
+        best = None if answers is None else next(iter(answers.images), None)
         path = store.example_path(planned.file)
         cells.append(Cell(planned.label, partial(read_crop, store.folder, path) if best else None, None))
-        digests.append(repr(best[0]) if best else None)
+        digests.append(None if best is None else repr(best))
     return found | {"best": _write_sprites(snapshot, cells, digests, f"{atlas.section.assets}{EXAMPLE_SHEETS}")}
 
 

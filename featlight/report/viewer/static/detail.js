@@ -100,7 +100,10 @@ window.Featlight = window.Featlight || {};
       ["Seconds", number(found.seconds)],
       ["SHA-256", found.sha256],
     ]));
-    if (found.examples) part.under.append(make("h3", {}, "Images that excite it most"), examples(tile, found.examples));
+    if (found.examples) {
+      part.under.append(make("h3", {}, "Images that excite it most"), examples(tile, found.examples),
+        make("h3", {}, "Its activation on all images, and on its own picture"), Featlight.histogram(...found.histogram, tile.end));
+    }
     if (found.octaves.length) {
       part.under.append(make("h3", {}, "Octave by octave"), make("div.strip", {},
         found.octaves.map((path, i) => make("figure", {},

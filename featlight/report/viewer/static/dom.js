@@ -3,7 +3,7 @@
 window.Featlight = window.Featlight || {};
 
 (() => {
-  const SVG = new Set(["svg", "path", "line", "text", "g", "circle"]);
+  const SVG = new Set(["svg", "path", "line", "text", "g", "circle", "rect", "title"]);
 
   /**
    * An element.

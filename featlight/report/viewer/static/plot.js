@@ -1,5 +1,8 @@
 "use strict";
-/** The curve of a tile: its mean activation, step by step, the octaves' ends marked. */
+/**
+ * The curve of a tile: its mean activation, step by step, the octaves' ends marked; and the histogram of its activations
+ * on a data set, its own picture marked.
+ */
 window.Featlight = window.Featlight || {};
 
 (() => {
@@ -51,5 +54,61 @@ window.Featlight = window.Featlight || {};
     return svg;
   }
 
+  // as in histogram.py: bins of a quarter of a doubling, from 2 ** -8 to 2 ** 8, and the same below 0
+  const [PER_OCTAVE, LOWEST, ONE_SIDE] = [4, -8, 64];
+
+  /** Where a value stands on the axis of bins. */
+  function place(value) {
+    const away = Math.min(ONE_SIDE, PER_OCTAVE * (Math.log2(Math.abs(value)) - LOWEST));
+    if (!(away > 0)) return ONE_SIDE + 0.5;
+    return value > 0 ? ONE_SIDE + 1 + away : ONE_SIDE - away;
+  }
+
+  /** The value at the lower edge of a bin. */
+  function edge(bin) {
+    return bin > ONE_SIDE ? 2 ** (LOWEST + (bin - ONE_SIDE - 1) / PER_OCTAVE) : -(2 ** (LOWEST + (ONE_SIDE - bin) / PER_OCTAVE));
+  }
+
+  /**
+   * @param {number} first      number of the first bin
+   * @param {number[]} counts   images in each bin from there
+   * @param {?number} picture   activation in the tile's own picture
+   * @returns {SVGElement}
+   */
+  function histogram(first, counts, picture) {
+    const { make, number, count } = Featlight.dom;
+    const low = Math.min(first, picture === null ? first : Math.floor(place(picture)));
+    const high = Math.max(first + counts.length, picture === null ? 0 : Math.ceil(place(picture) + 0.5));
+    const x = (at) => LEFT + ((at - low) / (high - low)) * (WIDTH - LEFT - 4);
+    const most = Math.max(1, ...counts);
+    const down = HEIGHT - BOTTOM;
+    const total = counts.reduce((sum, each) => sum + each, 0);
+    const own = picture === null ? "" : `; its own picture: ${number(picture)}`;
+    const svg = make("svg.plot", {
+      viewBox: `0 0 ${WIDTH} ${HEIGHT}`,
+      role: "img",
+      "aria-label": `Activation on ${count(total, "image")}, from ${number(edge(first))} to ${number(edge(first + counts.length))}${own}`,
+    });
+    counts.forEach((each, i) => {
+      if (!each) return;
+      const height = Math.max(1, (each / most) * (down - TOP));
+      const bar = { x: x(first + i), y: down - height, width: Math.max(1, x(1) - x(0) - 1), height };
+      svg.append(make("rect.bar", bar, make("title", {}, `${count(each, "image")} from ${number(edge(first + i))}`)));
+    });
+    svg.append(make("line.axis", { x1: LEFT, x2: WIDTH - 4, y1: down, y2: down }),
+      make("text", { x: LEFT - 6, y: TOP + 8, "text-anchor": "end" }, String(most)));
+    for (const [at, side] of [[first, "start"], [first + counts.length, "middle"]]) {
+      svg.append(make("text", { x: x(at), y: HEIGHT - 4, "text-anchor": side }, number(edge(at))));
+    }
+    if (picture !== null) {
+      const at = x(place(picture));
+      svg.append(make("line.own", { x1: at, x2: at, y1: TOP, y2: down }),
+        make("text.own", { x: at > WIDTH / 3 ? at - 5 : at + 5, y: TOP + 8, "text-anchor": at > WIDTH / 3 ? "end" : "start" },
+          `its picture ${number(picture)}`));
+    }
+    return svg;
+  }
+
   Featlight.plot = plot;
+  Featlight.histogram = histogram;
 })();
