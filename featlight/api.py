@@ -18,6 +18,7 @@ from featlight.config.optimizer import python_name
 from featlight.config.paths import expanded
 from featlight.config.presets import DEFAULT_LAYERS
 from featlight.config.recipe import Recipe
+from featlight.config.schema import MOST_TOP
 from featlight.config.settings import Channels, PrefixTokens
 from featlight.config.tile import Index, Metric, Term, Tile, TokenKind
 from featlight.config.transforms import Own
@@ -35,7 +36,6 @@ from featlight.plan.plan import Planned
 from featlight.result import Result, open_run, result_of
 from featlight.run.in_memory import make_in_memory
 from featlight.run.worker import make
-from featlight.store.examples import MOST_TOP
 from featlight.store.store import Store
 
 LayerWord = str | int | nn.Module  # a name, the number of a child, or the module itself

@@ -191,6 +191,7 @@ def made_up_examples(store: Store, count: int = 3, picture: Callable[[int], Imag
                 "value": activation(number) / (place + 2),
                 "box": [10, 10, 30, 30],
                 "neuron": [0, 1],
+                "class": "drawn",
             }
             for place in range(count)
         ]

@@ -208,7 +208,7 @@ def _quality(word: str) -> int | str:
 
 def _examples(arguments: Sequence[str]) -> int:
     from featlight.cli.examples import EPILOG, counted, draw_atlases, find_examples, fit_of
-    from featlight.store.examples import MOST_TOP
+    from featlight.config.schema import MOST_TOP
 
     parser = _parser("examples", EPILOG)
     parser.add_argument("--images", metavar="FOLDER", type=expanded, help="PNG, JPEG and WebP files, at any depth")

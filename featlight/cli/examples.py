@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from featlight.config.inputs.fit import FitWord, parse_fit
+from featlight.config.schema import Config
 from featlight.console import link, say
 from featlight.distributed.env import LAUNCHER, Launch, launch_from_env, worker_from_env
 from featlight.distributed.launcher import Supervisor, check_gpus, listen, stamp, workers_of
@@ -53,6 +54,7 @@ def find_examples(
     batch_size: int | None,
     devices: int | None,
     words: Sequence[str],
+    num_nodes: int = 1,
 ) -> int:
     """Find the examples of a run, or start the workers that do.
 
@@ -64,6 +66,7 @@ def find_examples(
         batch_size: None for what suits.
         devices: workers; None for what suits.
         words: of this command, for the workers.
+        num_nodes: machines that do so, each by the same command.
     """
     if images is None:
         raise UsageError("--images: none given; a folder of PNG, JPEG or WebP files is needed")
@@ -72,7 +75,7 @@ def find_examples(
     if not images.is_dir():
         raise UsageError(f"--images: {images} given, and there is no such folder")
     automatic: Callable[[], int] = partial(workers_of, "auto")
-    launch = launch_from_env(devices or "auto", 1, os.environ, automatic)
+    launch = launch_from_env(devices or "auto", num_nodes, os.environ, automatic)
     with Stop().listening() as stop:
         if launch.local > 1:
             return _supervise(store, launch, [sys.executable, "-m", "featlight", "examples", *words], stop)
@@ -94,6 +97,26 @@ def find_examples(
     return 0
 
 
+def check_folder(config: Config) -> None:
+    """Raise UsageError where the folder of a run's examples is not there: before the run, and not after it."""
+    if config.examples is not None and not Path(config.examples.images).is_dir():
+        raise UsageError(f"examples.images: {config.examples.images} given, and there is no such folder")
+
+
+def find_for_run(config: Config) -> int:
+    """Find the examples that a run's config asks for."""
+    asked = config.examples
+    assert asked is not None
+    assert config.out is not None
+    size = "x".join(map(str, asked.fit)) if isinstance(asked.fit, tuple) else str(asked.fit)
+    words = ["--out", config.out, "--images", asked.images, "--top", str(asked.top), "--fit", size]
+    batch_size, devices = (None if count == "auto" else count for count in (asked.batch_size, config.devices))
+    words += [] if batch_size is None else ["--batch-size", str(batch_size)]
+    return find_examples(
+        Path(config.out), Path(asked.images), asked.top, asked.fit, batch_size, devices, words, config.num_nodes
+    )
+
+
 def draw_atlases(out: Path) -> None:
     """Draw the atlases with examples; of several workers that a cluster has started, the first does."""
     from featlight.report.beside import draw_with_examples
@@ -110,7 +133,8 @@ def _supervise(store: Store, launch: Launch, command: Sequence[str], stop: Stop)
     before = stamp(store.example_list)
     supervisor = Supervisor(command, launch.workers, stop)
     # the first worker writes the list that all of them follow, and writes it every time
-    supervisor.run(hold=lambda: stamp(store.example_list) in (None, before))
+    first = launch.workers[0].rank == 0
+    supervisor.run(hold=lambda: first and stamp(store.example_list) in (None, before))
     codes = set(supervisor.codes.values()) - {0}
     if not codes:
         return 0

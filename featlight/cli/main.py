@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from featlight.cli.commands import COMMANDS, Parser, hyphens
+from featlight.cli.examples import check_folder, find_for_run
 from featlight.cli.making import last_lines, launch_of, make_run
 from featlight.config.inputs.sizes import shape_words
 from featlight.config.paths import expanded
@@ -29,7 +30,7 @@ from featlight.errors import AloneError, FeatlightError, Interrupted, UsageError
 from featlight.store.store import Store
 from featlight.version import __version__
 
-TABLES = ("tiles", "variants", "figure")  # keys of the config file alone
+TABLES = ("tiles", "variants", "figure", "examples")  # keys of the config file alone
 EPILOG = """
 Without a config, a layer of EfficientNet-Lite0 is made, in a few minutes on two CPU cores.
 The same command again goes on where it was stopped, and makes only what is missing.
@@ -169,7 +170,11 @@ def _do(words: argparse.Namespace, config: Config, stop: Stop, command: Sequence
     assert config.out is not None
     if words.render_only:
         return _render_only(Path(config.out))
-    return make_run(config, stop, command, fresh=words.fresh)
+    check_folder(config)
+    code = make_run(config, stop, command, fresh=words.fresh)
+    if code == 0 and config.examples is not None and worker_from_env(os.environ).launcher != LAUNCHER:
+        return find_for_run(config)
+    return code
 
 
 def _config(words: argparse.Namespace) -> Config:

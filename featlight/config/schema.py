@@ -8,6 +8,7 @@ import yaml
 from pydantic import BeforeValidator, Field, PlainSerializer
 
 from featlight.config.choice.features import Features, count_features, format_features, parse_features
+from featlight.config.inputs.fit import FitWord, parse_fit
 from featlight.config.paths import PathWord
 from featlight.config.presets import DEFAULT_LAYERS
 from featlight.config.settings import Count, Settings, Strict, Variant
@@ -36,6 +37,7 @@ def _flow(value: Any) -> Any:
 
 Spec = Annotated[Features, BeforeValidator(parse_features), PlainSerializer(_flow)]
 Layers = Annotated[dict[str, Annotated[Spec | None, PlainSerializer(_flow)]], BeforeValidator(_layers)]
+MOST_TOP = 100  # examples of a tile
 Extra = Literal["floats", "octaves", "maps"]
 
 
@@ -50,6 +52,15 @@ class Figure(Strict):
     )
     mark: bool = False  # in a growth: frame the newest neuron's place
     title: str | None = None
+
+
+class Examples(Strict):
+    """The images of a folder that excite each tile most, found when the run is made."""
+
+    images: PathWord
+    top: int = Field(9, ge=1, le=MOST_TOP)
+    fit: Annotated[FitWord, BeforeValidator(parse_fit)] = "auto"
+    batch_size: Count = "auto"
 
 
 class Config(Settings):
@@ -82,6 +93,9 @@ class Config(Settings):
     )
     variants: tuple[Variant, ...] | None = Field(None, max_length=1000, description="the same tiles made several ways")
     figure: Figure | None = Field(None, description="pictures and animations besides the atlas")
+    examples: Examples | None = Field(
+        None, description="a folder of images, of which those that excite each tile most are found when the run is made"
+    )
     devices: Count = Field(
         "auto",
         description="workers on each machine, a GPU each where there are GPUs; auto: as many as GPUs, else as cores, "

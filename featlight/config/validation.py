@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from featlight.config.presets import NATURAL
 from featlight.config.recipe import NAMED_STARTS, Octave, Recipe, Regularizers
-from featlight.config.schema import Config, Figure
+from featlight.config.schema import Config, Examples, Figure
 from featlight.config.settings import Variant, parse_recipe, whole
 from featlight.config.tile import PLAIN, Term, Tile, file_name
 from featlight.config.words import check_words
@@ -35,6 +35,7 @@ _TABLES: dict[str, tuple[str, ...]] = {
     "terms": _names(Term),
     "variants": tuple(Variant.model_fields),
     "figure": tuple(Figure.model_fields),
+    "examples": tuple(Examples.model_fields),
 }
 
 

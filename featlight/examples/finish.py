@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from featlight.drawing.example_strip import Box
+from featlight.examples.classes import class_of
 from featlight.examples.eyes import Eyes
 from featlight.examples.pictures import Found, found_of
 from featlight.examples.state import CPU, Findings, Pass
@@ -68,10 +69,21 @@ def line_of(planned: Planned, found: Sequence[Found], boxes: Sequence[Box], know
         "layer": term.layer,
         "feature": term.feature,
         "images": [
-            {"file": names[each.image], "value": each.value, "box": box, "neuron": each.neuron}
+            {
+                "file": names[each.image],
+                "value": each.value,
+                "box": box,
+                "neuron": each.neuron,
+                **_class(names[each.image]),
+            }
             for each, box in zip(found, boxes, strict=True)
         ],
     }
+
+
+def _class(name: str) -> dict[str, str]:
+    found = class_of(name)
+    return {} if found is None else {"class": found}
 
 
 def packed(counts: Sequence[int]) -> tuple[int, list[int]]:

@@ -17,8 +17,8 @@ CONFIG = "config.yaml"
 VALUES = 1_000_000  # of a run's own config, in which every term of every tile is written out
 # Keys of a config whose words may be paths, and what remains of these
 _PATHS = {
-    **{"weights": weights_without_folder, "directions": weights_without_folder},
-    **{"init": without_folder, "out": without_folder, "caricature": without_folder},
+    **dict.fromkeys(("weights", "directions"), weights_without_folder),
+    **dict.fromkeys(("init", "out", "caricature", "images"), without_folder),
 }
 
 
@@ -42,7 +42,8 @@ def config_for_others(content: bytes) -> bytes | None:
         return None
     if not isinstance(values, dict):
         return None
-    tables = [values, *(each for each in _list(values.get("variants")) if isinstance(each, dict))]
+    inner = [values.get("examples"), *_list(values.get("variants"))]
+    tables = [values, *(each for each in inner if isinstance(each, dict))]
     changed = False
     for table in tables:
         for key, shorten in _PATHS.items():

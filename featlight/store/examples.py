@@ -7,11 +7,11 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic_core import from_json
 
+from featlight.config.schema import MOST_TOP
 from featlight.console import printable
 from featlight.store.guard.run_folder import RunFolder
 from featlight.store.paths import ABOUT_EXAMPLES, EXAMPLES, RECORDS_BYTES, TEXT_BYTES, is_tile_name
 
-MOST_TOP = 100  # examples of a tile
 MOST_BINS = 1000  # of a histogram
 LONGEST_NAME = 4096
 
@@ -27,6 +27,7 @@ class Example(BaseModel):
         value: the mean activation on it, of the neurons that the tile's objective chooses.
         box: left, top, right and bottom of what the strongest of them sees, in the image's pixels.
         neuron: row and column of that one, on the map of the tile's first term.
+        class_name: what the image shows, by its folder; None where that says nothing.
     """
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
@@ -35,6 +36,7 @@ class Example(BaseModel):
     value: float
     box: tuple[Count, Count, Count, Count]
     neuron: tuple[Count, Count]
+    class_name: Annotated[Name | None, Field(alias="class")] = None
 
 
 class TileExamples(BaseModel):

@@ -43,7 +43,7 @@ def test_an_open_tile_has_its_examples_with_value_and_place(page, exampled):
     items.first.wait_for()
     assert items.count() == 3
     assert items.nth(1).get_attribute("title") == "class/1.png"
-    assert items.nth(1).inner_text().split() == ["24.8", "1.png"]  # 74.5 / 3
+    assert items.nth(1).inner_text().split() == ["24.8", "drawn"]  # 74.5 / 3
     plot = page.locator("#detail .under .plot")
     name = plot.get_attribute("aria-label").replace("\N{MINUS SIGN}", "-")
     assert name == "Activation on 12 images, from -0.00391 to 0.00552; its own picture: 74.5"
@@ -57,6 +57,6 @@ def test_where_photographs_are_left_out_values_stay(page, exampled):
     opened(page, exampled, "#Mixed_4a/00002")
     items = page.locator("#detail .examples li")
     items.first.wait_for()
-    assert items.nth(0).inner_text().split() == ["37.3", "0.png"]
+    assert items.nth(0).inner_text().split() == ["37.3", "drawn"]
     assert page.locator("#detail .examples span").count() == 0
     assert page.locator("#shows").is_hidden()

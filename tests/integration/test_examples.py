@@ -9,6 +9,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 from torch import nn
 
@@ -21,6 +22,7 @@ from featlight.errors import Interrupted, UsageError
 from featlight.examples import histogram
 from featlight.examples.decoding import fitted
 from featlight.examples.find import Report, Request, find
+from featlight.export.for_others import config_for_others
 from featlight.store.deletion import Deletion
 from featlight.store.examples import read_examples
 from featlight.store.orphans import find_orphans
@@ -310,6 +312,27 @@ def test_the_command_finds_them_by_processes_that_decode(out, images, whole, cap
     assert lines[0] == f"40 images of {images}, 10 tiles of 2 layers, middle 64 px, 8 at a time on cpu"
     assert lines[1].startswith("40 images looked at, 40 of them now, ")
     assert written(out) == whole
+
+
+def test_a_config_asks_for_them_and_a_class_is_its_folder(images, capfd, tmp_path):
+    folder = Path(shutil.copytree(images, tmp_path / "set" / "photographs")).parent
+    for number in ("0",):
+        (folder / "photographs" / number).rename(folder / "n01440764")
+    config = {"model": "tiny_inception", "layer": {"Mixed_4a": "0-1"}, "out": "asked", "devices": 1}
+    config |= {"recipe": {"octaves": [{"size": 32, "steps": 1, "lr": [0.1, 0.1]}]}}
+    path = Path("asked.yaml")
+    path.write_text(yaml.safe_dump(config | {"examples": {"images": "nowhere"}}))
+    assert main(["--config", str(path)]) == 2
+    assert "examples.images: nowhere given, and there is no such folder" in capfd.readouterr().err
+    assert not Path("asked").exists()
+    path.write_text(yaml.safe_dump(config | {"examples": {"images": str(folder), "top": 2, "fit": [40, 40]}}))
+    assert main(["--config", str(path)]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert any(line.startswith("40 images looked at") for line in lines)
+    found = featlight.open_run("asked").examples
+    assert [len(each) for each in found] == [2, 2]
+    assert {each.class_name for each in found[0]} == {"tench"}
+    assert config_for_others(Path("asked/config.yaml").read_bytes()).count(b"images: set") == 1
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,8 @@ def parse_fit(given: Any) -> FitWord:
     Raises:
         ValueError: it is none of these.
     """
+    if isinstance(given, list | tuple):
+        given = "x".join(map(str, given))
     word = str(given).strip().lower()
     if word in ("auto", "none"):
         return "auto" if word == "auto" else "none"

@@ -21,7 +21,7 @@ from featlight.drawing.sprite_sheet import COLUMNS, PER_SHEET, sprite_side
 from featlight.plan.plan import Plan, Planned
 from featlight.plan.reproduce import command_alone
 from featlight.report.sections import Atlas
-from featlight.store.examples import TileExamples
+from featlight.store.examples import Example, TileExamples
 from featlight.store.records import TileRecord
 from featlight.store.snapshot import Snapshot
 
@@ -130,11 +130,15 @@ def _detail(snapshot: Snapshot, atlas: Atlas, i: int) -> dict[str, Any]:
 
 
 def _examples(planned: Planned, examples: Examples) -> dict[str, Any]:
-    """A tile's examples: file and value of each, best first; and how often it was answered how strongly."""
+    """A tile's examples: file, value and class of each, best first; and how often it was answered how strongly."""
     found = examples.get(planned.file)
     if found is None or not found.images:
         return {}
-    return {"examples": [[each.file, _six(each.value)] for each in found.images], "histogram": found.histogram}
+    return {"examples": [_example(each) for each in found.images], "histogram": found.histogram}
+
+
+def _example(each: Example) -> list[Any]:
+    return [each.file, _six(each.value), *([] if each.class_name is None else [each.class_name])]
 
 
 def _six(value: float) -> float:

@@ -263,7 +263,7 @@ def test_examples_are_told_tile_by_tile_and_shown_again_where_they_change(tmp_pa
     assert group["best"] == ["assets/tiles/Mixed_4a/examples-00.jpg"]
     assert group["example"][2] == activation(2) / 2
     tile = called(tmp_path / "assets/tiles/Mixed_4a/00.js", "details")["tiles"][2]
-    assert tile["examples"][1] == ["class/1.png", pytest.approx(activation(2) / 3, rel=1e-5)]
+    assert tile["examples"][1] == ["class/1.png", pytest.approx(activation(2) / 3, rel=1e-5), "drawn"]
     assert tile["histogram"] == [64, [5, 0, 7]]
     with Image.open(tmp_path / group["best"][0]) as sheet:
         assert sheet.getpixel((2 * 96 + 48, 48)) == pytest.approx(color(3), abs=6)

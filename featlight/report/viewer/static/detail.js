@@ -127,9 +127,9 @@ window.Featlight = window.Featlight || {};
       picture.style.background = `url("${address}") ${across}% ${100 * row}% / ${100 * found.length}% 200%`;
       return picture;
     };
-    return make("ol.examples", {}, found.map(([file, value], place) => make("li", { title: file },
+    return make("ol.examples", {}, found.map(([file, value, name], place) => make("li", { title: file },
       ...(address ? [part(place, 0, `What counts of ${file}`), part(place, 1, `Where in ${file}`)] : []),
-      make("b", {}, number(value)), make("small", {}, file.split("/").at(-1)))));
+      make("b", {}, number(value)), make("small", {}, name ?? file.split("/").at(-1)))));
   }
 
   /** The tiles most alike. */

@@ -1,0 +1,132 @@
+"""What looking for examples costs: `python -m benchmarks.examples [--images 2000] [--memory 500,20000]`.
+
+Throughput: images a second of a pass over crops of scikit-image's photographs, JPEGs of 256 to 420 px, beside the plain
+forward pass of the same network to the same layer at the same batch size. On both sides one process decodes (torch's
+DataLoader) and one thread computes. Memory: the highest of a whole pass by the embedded network, each in a process of
+its own.
+"""
+
+import argparse
+import datetime
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from skimage import data
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
+
+from featlight.examples.decoding import deaf
+from featlight.examples.find import CPU_BATCH, Request, find
+from featlight.models.registry import load_model
+from tests.photographs import PHOTOGRAPHS, crops, folder_of, planned_run
+
+MODEL, LAYER, SIDE = "efficientnet_lite0", "blocks.4.0", 224
+
+
+def photographs(folder: Path, count: int) -> Path:
+    generator = np.random.default_rng(3)
+    large = [Image.fromarray(getattr(data, name)()) for name in PHOTOGRAPHS]
+    large = [image.resize((2 * image.width, 2 * image.height)) for image in large]
+    folder.mkdir()
+    for number in range(count):
+        image, side = large[number % len(large)], int(generator.integers(256, 420))
+        left, top = (int(generator.integers(0, most - side)) for most in image.size)
+        image.crop((left, top, left + side, top + side)).save(folder / f"{number:05d}.jpg", quality=90)
+    return folder
+
+
+class Plain(Dataset[torch.Tensor]):
+    """As anybody reads photographs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.files = sorted(folder.rglob("*.jpg"))
+        kind = v2.InterpolationMode.BICUBIC
+        self.fit = v2.Compose([v2.Resize(256, kind), v2.CenterCrop(SIDE), v2.PILToTensor()])
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, place: int) -> torch.Tensor:
+        with Image.open(self.files[place]) as image:
+            return self.fit(image.convert("RGB"))
+
+
+class Reached(Exception):
+    """Ends a forward pass at the layer."""
+
+
+def plain_rate(folder: Path) -> float:
+    """Images a second of the plain forward pass."""
+    network = load_model(MODEL).to(memory_format=torch.channels_last)
+
+    def stop(*_: object) -> None:
+        raise Reached
+
+    network.get_submodule(LAYER).register_forward_hook(stop)
+    images = Plain(folder)
+    loader = DataLoader(images, batch_size=CPU_BATCH, num_workers=1, worker_init_fn=deaf)
+    started = time.perf_counter()
+    with torch.no_grad():
+        for batch in loader:
+            try:
+                network(((batch.float() / 255 - 0.5) / 0.5).to(memory_format=torch.channels_last))
+            except Reached:
+                continue
+    return len(images) / (time.perf_counter() - started)
+
+
+def peak(count: int) -> float:
+    """Megabytes that a process takes at most for a pass over so many images."""
+    words = [sys.executable, "-m", "benchmarks.examples", "--one", str(count)]
+    return float(subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()[-1])
+
+
+def one(count: int) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = folder_of(Path(name) / "images", crops(count))
+        planned_run(Path(name) / "run", layer={"Mixed_3a": "all", "Mixed_4a": "all"})
+        find(Path(name) / "run", Request(folder), processes=1)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--memory", default="500,20000", help="numbers of images, or none")
+    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    words = parser.parse_args()
+    if words.one:
+        one(words.one)
+        return
+    torch.set_num_threads(1)
+    machine = platform.processor() or platform.machine()
+    print(f"{machine}, {os.cpu_count()} cores, torch {torch.__version__}, {datetime.date.today()}")
+    with tempfile.TemporaryDirectory() as name:
+        folder = photographs(Path(name) / "images", words.images) if words.images else None
+        for repeat in range(words.repeats if folder else 0):
+            out = Path(name) / f"run-{repeat}"
+            planned_run(out, model=MODEL, layer=LAYER)
+            theirs = plain_rate(folder)
+            started = time.perf_counter()
+            ours = find(out, Request(folder), processes=1).rate
+            whole = time.perf_counter() - started
+            print(
+                f"{words.images} images, {CPU_BATCH} at a time: plain {theirs:.1f} images/s, ours {ours:.1f}", end=" "
+            )
+            print(f"({ours / theirs:.2f}); the whole command with its pictures {whole:.0f} s")
+    for count in [] if words.memory == "none" else map(int, words.memory.split(",")):
+        print(f"memory of a pass over {count} images: {peak(count):.0f} MB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""Kill workers that look for examples with SIGKILL at random moments, and compare with what an undisturbed one finds.
+
+python -m tests.example_storm --kills 40
+
+Workers are forked from a process that has imported everything already, two at a time, each with a process that decodes.
+"""
+
+import argparse
+import os
+import random
+import shutil
+import signal
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+
+from featlight.distributed.env import Worker
+from featlight.examples.find import Request, find
+from tests.photographs import crops, folder_of, planned_run
+
+WORKERS = 2
+
+
+def fork(out: Path, request: Request, rank: int) -> int:
+    """A worker in a process of its own, and of its own group; returns its number."""
+    child = os.fork()
+    if child:
+        return child
+    code = 1
+    try:
+        os.setpgid(0, 0)
+        torch.set_num_threads(1)
+        find(out, request, worker=Worker(rank, WORKERS), processes=1)
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def was_killed(child: int) -> bool:
+    """Kill a worker and its process that decodes; whether it was still at work."""
+    at_work = os.waitpid(child, os.WNOHANG) == (0, 0)
+    with suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)
+    return at_work
+
+
+def everything(out: Path) -> dict[str, bytes]:
+    """All that people see."""
+    files = [out / "examples/examples.jsonl", *sorted((out / "examples").rglob("*.jpg"))]
+    return {path.relative_to(out).as_posix(): path.read_bytes() for path in files}
+
+
+def storm(kills: int, images: int, seed: int) -> dict[str, int]:
+    """Counts of kills, of passes that came to their end, and of those that found something else."""
+    chance = random.Random(seed)
+    report = {"kills": 0, "starts": 0, "passes": 0, "different": 0}
+    with tempfile.TemporaryDirectory() as name:
+        folder = folder_of(Path(name) / "images", crops(images))
+        fresh, request = Path(name) / "fresh", Request(folder, top=5, batch_size=8)
+        planned_run(fresh, layer={"Mixed_3a": "0-15", "Mixed_4a": "0-7"})
+        clean = Path(shutil.copytree(fresh, Path(name) / "clean"))
+        find(clean, request, processes=0)
+        expected = everything(clean)
+        while report["kills"] < kills:
+            out = Path(shutil.copytree(fresh, Path(name) / f"run-{report['passes']}"))
+            while not (out / "examples/examples.jsonl").exists():
+                children = [fork(out, request, rank) for rank in range(WORKERS)]
+                report["starts"] += len(children)
+                for child in children if report["kills"] < kills else ():
+                    time.sleep(chance.uniform(0.05, 1.2))
+                    report["kills"] += was_killed(child)
+                for child in children:
+                    with suppress(ChildProcessError):  # it was waited for already
+                        os.waitpid(child, 0)
+            find(out, request, processes=0)  # whatever was killed last
+            report["passes"] += 1
+            report["different"] += everything(out) != expected
+            shutil.rmtree(out)
+    return report
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=40)
+    parser.add_argument("--images", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    words = parser.parse_args()
+    torch.set_num_threads(1)
+    report = storm(words.kills, words.images, words.seed)
+    print(", ".join(f"{count} {word}" for word, count in report.items()))
+    raise SystemExit(1 if report["different"] else 0)
+
+
+if __name__ == "__main__":
+    main()
