@@ -118,12 +118,12 @@ def find_for_run(config: Config) -> int:
 
 
 def draw_atlases(out: Path) -> None:
-    """Draw the atlases with examples; of several workers that a cluster has started, the first does."""
+    """Draw the atlases with examples; of workers, the first of a cluster does, or the process that started them."""
     from featlight.report.beside import draw_with_examples
     from featlight.store.snapshot import Snapshot
 
-    store = Store(out)
-    if worker_from_env(os.environ).rank == 0 and store.folder.has(store.root / EXAMPLES):
+    store, worker = Store(out), worker_from_env(os.environ)
+    if worker.rank == 0 and worker.launcher != LAUNCHER and store.folder.has(store.root / EXAMPLES):
         for name in draw_with_examples(Snapshot.of(store, store.need_plan())):
             say("atlas        ", link(store.root / name))
 
