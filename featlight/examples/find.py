@@ -16,9 +16,9 @@ from featlight.distributed.env import ALONE, LAUNCHER, Worker
 from featlight.distributed.signals import Stop
 from featlight.engine.allocator import keep_memory
 from featlight.examples.collection import Collection, Found, find_images, some_names
-from featlight.examples.eyes import Eyes, open_eyes
 from featlight.examples.finish import best, write_examples
 from featlight.examples.pictures import draw_pictures
+from featlight.examples.sight.eyes import Eyes, open_eyes
 from featlight.examples.state import Findings, Pass, Settings, every_finding, left
 from featlight.examples.work import Pace, decoders, work
 from featlight.plan.plan import Plan

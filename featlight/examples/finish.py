@@ -9,8 +9,8 @@ import torch
 
 from featlight.drawing.example_strip import Box
 from featlight.examples.classes import class_of
-from featlight.examples.eyes import Eyes
 from featlight.examples.pictures import Found, found_of
+from featlight.examples.sight.eyes import Eyes
 from featlight.examples.state import CPU, Findings, Pass
 from featlight.examples.top import Top, merged
 from featlight.plan.plan import Plan, Planned

@@ -16,8 +16,8 @@ from featlight.distributed.signals import Stop
 from featlight.drawing.example_strip import QUALITY, SIDE, Box, Shown, draw_strip, encode_strip, what_is_shown
 from featlight.engine.device import repeatable
 from featlight.examples.decoding import AHEAD, deaf, fitted, open_image
-from featlight.examples.eyes import Eyes
-from featlight.examples.fields import in_source, measured
+from featlight.examples.sight.eyes import Eyes
+from featlight.examples.sight.fields import in_source, measured
 from featlight.examples.state import Pass
 from featlight.examples.top import NOBODY, Top
 from featlight.plan.plan import Plan, Planned
@@ -184,7 +184,7 @@ def _fields(planned: Planned, eyes: Eyes, found: Sequence[Found], read: Sequence
     for start in range(0, len(places), at_once):
         part = places[start : start + at_once]
         pixels = torch.cat([eyes.pixels([each.fed]) for place in part if (each := read[place]) is not None])
-        boxes = measured(outputs, pixels, term, [found[place].neuron for place in part])
+        boxes = measured(outputs, pixels, term, [found[place].neuron for place in part], eyes.directions)
         for place, box in zip(part, boxes, strict=True):
             fields[place] = box
     return fields

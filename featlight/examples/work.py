@@ -11,8 +11,8 @@ from featlight.distributed.signals import Stop
 from featlight.engine.device import is_out_of_memory, repeatable
 from featlight.errors import FeatlightError
 from featlight.examples.decoding import Chunks, Decoded
-from featlight.examples.eyes import Eyes
 from featlight.examples.histogram import count
+from featlight.examples.sight.eyes import Eyes
 from featlight.examples.state import Findings, Pass, every_finding, left
 from featlight.store.store import Store
 

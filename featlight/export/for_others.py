@@ -18,7 +18,7 @@ VALUES = 1_000_000  # of a run's own config, in which every term of every tile i
 # Keys of a config whose words may be paths, and what remains of these
 _PATHS = {
     **dict.fromkeys(("weights", "directions"), weights_without_folder),
-    **dict.fromkeys(("init", "out", "caricature", "images"), without_folder),
+    **dict.fromkeys(("init", "out", "caricature", "labels", "images"), without_folder),
 }
 
 

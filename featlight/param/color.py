@@ -38,4 +38,5 @@ def mixed(images: Tensor, matrix: Tensor) -> Tensor:
     if images.is_complex():
         parts = torch.view_as_real(images).flatten(2)  # (N, C, H W 2)
         return torch.view_as_complex((matrix @ parts).view(len(images), -1, *images.shape[2:], 2))
-    return (matrix @ images.flatten(2)).unflatten(2, images.shape[2:])
+    mixed: Tensor = matrix @ images.flatten(2)  # (N, C', H W)
+    return mixed.view(len(images), -1, *images.shape[2:])

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from featlight.config.tile import Term
+from featlight.objectives.directions import Directions, vectors_of
 from featlight.objectives.regions import MapSize, region_mask
 
 MOST_NUMBERS = 1 << 24  # of maps that are searched at once
@@ -45,7 +46,8 @@ class _Group:
         term: one of them.
         first: the map that its positions count on; None for the whole map.
         tiles: that they belong to, by number.
-        features: of each; none where they take all features.
+        features: of each; none where they take all features, or lie along directions.
+        terms: of each.
     """
 
     slot: int
@@ -53,6 +55,7 @@ class _Group:
     first: MapSize | None
     tiles: list[int] = field(default_factory=list)
     features: list[int] = field(default_factory=list)
+    terms: list[Term] = field(default_factory=list)
 
 
 class Activations:
@@ -61,22 +64,30 @@ class Activations:
     Args:
         looked: what each tile looks for.
         device: of the network.
+        directions: that terms are rows of; None where none is.
     """
 
-    def __init__(self, looked: Sequence[Looked], device: torch.device) -> None:
+    def __init__(self, looked: Sequence[Looked], device: torch.device, directions: Directions | None = None) -> None:
         self._looked, self._device = looked, device
         groups: dict[tuple[object, ...], _Group] = {}
         for tile, look in enumerate(looked):
             firsts = dict(look.first_maps)
             for slot, term in enumerate(look.terms):
-                key = (slot, term.output, term.region, term.index, firsts.get(term.output), term.feature is None)
+                key = (slot, term.output, term.region, term.index, firsts.get(term.output), term.choice)
                 first = None if term.region == "map" else firsts[term.output]
                 group = groups.setdefault(key, _Group(slot, term, first))
                 group.tiles.append(tile)
-                group.features += [] if term.feature is None else [term.feature]
+                group.terms.append(term)
+                group.features += [term.feature] if term.choice == "feature" and term.feature is not None else []
         self._groups = list(groups.values())
         self._places = [torch.tensor(group.tiles, device=device) for group in self._groups]
         self._features = [torch.tensor(group.features, device=device) for group in self._groups]
+        self._vectors = [
+            torch.from_numpy(vectors_of(group.terms, directions)).to(device)  # (K, C)
+            if group.term.choice == "direction"
+            else torch.empty(0)
+            for group in self._groups
+        ]
 
     @property
     def outputs(self) -> list[str]:
@@ -92,13 +103,17 @@ class Activations:
         n = len(next(iter(outputs.values())))
         sums = torch.zeros(n, len(self._looked), dtype=torch.float64, device=self._device)
         counts = torch.zeros(len(self._looked), dtype=torch.float64, device=self._device)
-        for group, tiles, features in zip(self._groups, self._places, self._features, strict=True):
+        every = zip(self._groups, self._places, self._features, self._vectors, strict=True)
+        for group, tiles, features, vectors in every:
             output = outputs[group.term.output]  # (N, C, H, W)
             mask = _mask(group, output)
             neurons = output.shape[2] * output.shape[3] if mask is None else int(mask.sum())
-            if group.term.feature is None:
+            if group.term.choice != "feature":
                 z = output if mask is None else torch.where(mask, output, 0)
-                found, neurons = z.sum((1, 2, 3))[:, None], neurons * output.shape[1]  # (N, 1)
+                if group.term.choice == "direction":
+                    found = z.sum((2, 3)) @ vectors.to(z.dtype).T  # (N, K)
+                else:
+                    found, neurons = z.sum((1, 2, 3))[:, None], neurons * output.shape[1]  # (N, 1)
             elif mask is None:
                 found = output.sum((2, 3))[:, features]  # (N, K)
             else:
@@ -116,7 +131,8 @@ class Activations:
             tiles: (M,), by number.
         """
         found = torch.zeros(len(tiles), 2, dtype=torch.int64, device=self._device)
-        for group, mine, features in zip(self._groups, self._places, self._features, strict=True):
+        every = zip(self._groups, self._places, self._features, self._vectors, strict=True)
+        for group, mine, features, vectors in every:
             if group.slot > 0:
                 continue
             output = outputs[group.term.output]  # (N, C, H, W)
@@ -124,9 +140,12 @@ class Activations:
             place[mine] = torch.arange(len(mine), device=self._device)
             chosen = (place[tiles] >= 0).nonzero()[:, 0]
             mask, width = _mask(group, output), output.shape[3]
-            step = max(1, MOST_NUMBERS // output[0, 0].numel())
+            step = max(1, MOST_NUMBERS // output[0, 0 if group.term.choice == "feature" else slice(None)].numel())
             for part in [chosen[start : start + step] for start in range(0, len(chosen), step)]:
-                if group.term.feature is None:
+                if group.term.choice == "direction":
+                    own = vectors[place[tiles[part]]].to(output.dtype)  # (K, C)
+                    z = torch.einsum("kchw,kc->khw", output[images[part]], own)
+                elif group.term.choice == "all":
                     z = output[images[part]].mean(1)  # (K, H, W)
                 else:
                     z = output[images[part], features[place[tiles[part]]]]  # (K, H, W)

@@ -1,10 +1,12 @@
 """What tiles answer to images: as their objectives do."""
 
+import numpy as np
 import pytest
 import torch
 
 from featlight.config.tile import Term, Tile
-from featlight.examples.activations import Activations, Looked
+from featlight.examples.sight.activations import Activations, Looked
+from featlight.objectives.directions import Directions
 from featlight.objectives.objective import Objective
 
 MAPS = {"a": (4, 4), "b": (2, 2), "c": (1, 1)}
@@ -19,7 +21,11 @@ TILES = [
     Tile("both", [Term("a", 3), Term("b", 1, weight=-2.0)]),
     Tile("twice", [Term("a", 3), Term("a", 1)]),
     Tile("flat", [Term("c", 4)]),
+    Tile("along", [Term("a", direction=[1.0, -2.0, 0.5, 0.0, 3.0, 0.25])]),
+    Tile("along-row", [Term("a", direction=[0.0, 1.0, 0.0, 0.0, 0.0, 0.0], region="row", index=2)]),
+    Tile("kept", [Term("b", 1, direction="row")]),
 ]
+DIRECTIONS = Directions(np.arange(12.0).reshape(3, 4) - 5, "made up")
 
 
 @pytest.fixture
@@ -31,12 +37,12 @@ def outputs() -> dict[str, torch.Tensor]:
 
 
 def activations() -> Activations:
-    return Activations([Looked.of(tile.terms, MAPS) for tile in TILES], CPU)
+    return Activations([Looked.of(tile.terms, MAPS) for tile in TILES], CPU, DIRECTIONS)
 
 
 def test_values_are_the_objectives_own(outputs):
     ours = activations()(outputs)
-    theirs = [Objective([tile] * 3, "l1", 200.0, MAPS)(outputs).activation for tile in TILES]
+    theirs = [Objective([tile] * 3, "l1", 200.0, MAPS, directions=DIRECTIONS)(outputs).activation for tile in TILES]
     torch.testing.assert_close(ours, torch.stack(theirs, 1), rtol=1e-12, atol=0)
 
 
@@ -45,7 +51,12 @@ def test_the_strongest_neuron_is_that_of_the_first_terms_region(outputs):
     images, tiles = (torch.tensor(column) for column in zip(*pairs, strict=True))
     for (image, tile), place in zip(pairs, activations().places(outputs, images, tiles).tolist(), strict=True):
         term = TILES[tile].terms[0]
-        map = outputs[term.layer][image].mean(0) if term.feature is None else outputs[term.layer][image, term.feature]
+        output = outputs[term.layer][image]  # (C, H, W)
+        if term.direction is not None:
+            vector = DIRECTIONS.values[term.feature] if term.direction == "row" else term.direction
+            map = sum(number * plane for number, plane in zip(vector, output, strict=True))
+        else:
+            map = output.mean(0) if term.feature is None else output[term.feature]
         if term.region == "row":
             assert place[0] == 2
             assert map[2, place[1]] == map[2].max()

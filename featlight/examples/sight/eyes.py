@@ -17,11 +17,12 @@ from featlight.distributed.env import Worker
 from featlight.engine.device import device_of
 from featlight.engine.setup import Model, prepare_model
 from featlight.errors import UsageError
-from featlight.examples.activations import Activations, Looked
+from featlight.examples.sight.activations import Activations, Looked
 from featlight.models.extractor import LayerOutputs
 from featlight.models.layers import check_features
 from featlight.models.prepared import PreparedNetwork
 from featlight.models.registry import Source, load_model, source_of
+from featlight.objectives.directions import Directions, open_directions
 from featlight.param.image import resize
 from featlight.plan.plan import Plan
 from featlight.store.store import Store
@@ -43,6 +44,7 @@ class Eyes:
         device: of the network.
         dtype: of the images.
         view: the size that every image is brought to, where the network takes no other and images are as they are.
+        directions: that tiles are rows of; None where they are none.
     """
 
     source: Source
@@ -56,11 +58,13 @@ class Eyes:
     device: torch.device
     dtype: torch.dtype
     view: ImageSize | None
+    directions: Directions | None = None
 
     @property
     def checksum(self) -> str:
         """Of what the tiles look for."""
-        return sha256(repr(self.looked).encode()).hexdigest()
+        along = () if self.directions is None else (self.directions.checksum,)
+        return sha256(repr((*self.looked, *along)).encode()).hexdigest()
 
     def pixels(self, images: Sequence[Any]) -> Tensor:
         """Decoded images of one size as the network is given them but for normalization, (N, C, H, W)."""
@@ -99,7 +103,9 @@ def open_eyes(
     Raises:
         UsageError: it is another network than the run's, or its layers do not run at that size.
     """
+    _refuse_what_no_photograph_answers(store, plan)
     config = _config(store, plan)
+    directions = _directions(store, plan, config)
     device = device_of(config.accelerator, worker) if device is None else device
     network = _loaded(store, config) if network is None else network
     settled = settle_fit(fit, network, plan)
@@ -111,17 +117,19 @@ def open_eyes(
     channels = model.network.in_channels
     if channels not in (1, 3):
         raise UsageError(f"--images: {model.source.model} takes images of {channels} channels, and photographs have 3")
-    return _eyes(plan, model, settled, size, device)
+    return _eyes(plan, model, settled, size, device, directions)
 
 
-def _eyes(plan: Plan, model: Model, fit: Fit, size: ImageSize, device: torch.device) -> Eyes:
+def _eyes(
+    plan: Plan, model: Model, fit: Fit, size: ImageSize, device: torch.device, directions: Directions | None
+) -> Eyes:
     looked: dict[Looked, int] = {}
     places: dict[str, int] = {}
     for planned in plan.tiles:
         shapes = plan.layers_of(planned.variant)
         maps = {name: (shape[1], shape[2]) if len(shape) == 3 else (1, 1) for name, shape in shapes.items()}
         places[planned.file] = looked.setdefault(Looked.of(planned.tile.terms, maps), len(looked))
-    activations = Activations(list(looked), device)
+    activations = Activations(list(looked), device, directions)
     prepared, layers = model.network, activations.outputs
     check_features(prepared.surveys, layers, model.source.model)
     views = prepared.views(layers)
@@ -137,6 +145,7 @@ def _eyes(plan: Plan, model: Model, fit: Fit, size: ImageSize, device: torch.dev
         device=device,
         dtype=prepared.image_dtype,
         view=views.get(size) if fit.size is None else None,
+        directions=directions,
     )
 
 
@@ -171,6 +180,33 @@ def _config(store: Store, plan: Plan) -> Config:
     settings = next(iter(plan.settings.values()))
     shared = ("normalize", "channels", "in_channels", "prefix_tokens", "precision")
     return config.model_copy(update={key: getattr(settings, key) for key in shared} | {"compile": "off"})
+
+
+def _refuse_what_no_photograph_answers(store: Store, plan: Plan) -> None:
+    settings = plan.settings.values()
+    own = next((each.objective for each in settings if each.objective is not None), None)
+    if own is not None:
+        raise UsageError(
+            f"--out: {store.root} follows {own!r}, an objective of one's own; examples are of layers' outputs"
+        )
+    if any(term.choice == "image" for planned in plan.tiles for term in planned.tile.terms):
+        raise UsageError(f"--out: {store.root} holds caricatures of an image; examples are of features and directions")
+
+
+def _directions(store: Store, plan: Plan, config: Config) -> Directions | None:
+    """The dictionary that a run's tiles are rows of.
+
+    Raises:
+        UsageError: it is not to be had, or another one by now.
+    """
+    if plan.directions is None:
+        return None
+    if config.directions is None:
+        raise UsageError(f"--out: {store.root} was made with directions from Python; a file of them is needed")
+    found = open_directions(config.directions)
+    if found.checksum != next(iter(plan.settings.values())).directions:
+        raise UsageError(f"directions: {config.directions} holds others than those that {store.root} was made with")
+    return found
 
 
 def _loaded(store: Store, config: Config) -> nn.Module:

@@ -12,22 +12,36 @@ from featlight.config.tile import Term
 from featlight.drawing.example_strip import Box
 from featlight.examples.decoding import middle
 from featlight.models.extractor import LayerOutputs
+from featlight.objectives.directions import Directions, vectors_of
 
 
-def measured(outputs: LayerOutputs, pixels: Tensor, term: Term, neurons: Sequence[Sequence[int]]) -> list[Box]:
+def measured(
+    outputs: LayerOutputs,
+    pixels: Tensor,
+    term: Term,
+    neurons: Sequence[Sequence[int]],
+    directions: Directions | None = None,
+) -> list[Box]:
     """The smallest box around all pixels that move a neuron's value, in each image; all of it where none does.
 
     Args:
         outputs: of the network, the term's among them.
         pixels: (N, C, H, W), as the network is given them.
-        term: whose feature it is; the mean over all of them where it takes all.
+        term: whose feature or direction it is; the mean over all features where it takes all.
         neurons: row and column of each, on the term's map.
+        directions: that the term is a row of; None where it is none.
     """
     x = pixels.detach().requires_grad_(True)
     output = outputs(x)[term.output]  # (N, K, h, w)
     rows, columns = torch.tensor(neurons, device=x.device).T
     at = output[torch.arange(len(x), device=x.device), :, rows, columns]  # (N, K)
-    value = at.mean(1) if term.feature is None else at[:, term.feature]  # (N,)
+    match term.choice:
+        case "direction":
+            value = at @ torch.from_numpy(vectors_of([term], directions))[0].to(at)  # (N,)
+        case "feature":
+            value = at[:, term.feature]
+        case _:
+            value = at.mean(1)
     (gradient,) = torch.autograd.grad(value.sum(), x)
     moves = (gradient != 0).any(1)  # (N, H, W)
     return [_around(each) for each in moves.cpu()]
