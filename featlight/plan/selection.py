@@ -121,7 +121,7 @@ def wanted_tiles(
             for term in (term for tile in config.tiles for term in tile.terms):
                 check_term(term, survey.need(term.output, name), directions)
         asked = [Planned(variant, tile) for tile in config.tiles or ()]
-        named, all_folders = names or {}, folder_names(survey.names, folders or {})
+        named, all_folders = names or {}, folder_names([*survey.names, *(config.layer or {})], folders or {})
         for layer_name, spec in (config.layer or {}).items():
             layer = survey.need(layer_name + (CLASS if settings.tokens == "class" else ""), name)
             spec = _numbered(config.features if spec is None else spec, named.get(layer_name), layer_name)

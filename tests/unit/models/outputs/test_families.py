@@ -109,6 +109,25 @@ def test_float64_images_equal_the_literal_loops(built, name, read, index):
     assert final.std() > 0.05, "the case does not move"
 
 
+@pytest.mark.parametrize("name", ["u-net, a part", "transformers vit, a part"])
+def test_a_part_of_what_a_module_gives_is_a_layer_by_its_name(built, name, tmp_path):
+    family = FAMILIES[name]
+    found = featlight.visualize(
+        built(name),
+        family.layer,
+        [1],
+        recipe=recipe(family.size),
+        normalize="none",
+        out=tmp_path / "run",
+        progress=False,
+    )
+    given = family.part(seen(built(name), family.module, found.images))
+    recorded = found.records[0]["activation_end"]
+    assert recorded == pytest.approx(family.read(given)[0, 1].mean().item(), rel=1e-4, abs=1e-5)
+    (tile,) = (tmp_path / "run" / "tiles").rglob("*.png")
+    assert ":" not in str(tile.relative_to(tmp_path))
+
+
 def test_tokens_that_are_not_there_are_refused_in_one_line(built):
     with pytest.raises(UsageError, match=r"tokens: class given; layer 'up' in UNet has none .32 x 32."):
         featlight.visualize(built("u-net"), "up", [0], tokens="class", recipe=recipe(32), progress=False)
