@@ -189,10 +189,10 @@ def test_the_slurm_script_is_requeued_and_ends(reference, capfd):
 
 def test_a_short_kill_storm():
     """In a process of its own, which forks."""
-    command = [sys.executable, "-m", "tests.kill_storm", "--kills", "4", "--seed", "3"]
+    command = [sys.executable, "-m", "tests.kill_storm", "--kills", "2", "--seed", "3"]
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads(done.stdout.splitlines()[-1])
-    assert report["kills"] == 4
+    assert report["kills"] == 2
     assert report["runs"] >= 1
     assert not any(report[fault] for fault in ("missing", "different", "doubled", "corrupt"))
