@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 INFINITE = float("inf")
+FEW = 8  # channels or tokens that are asked first
 
 
 class Redirected(torch.autograd.Function):
@@ -77,6 +78,10 @@ class RedirectedSmooth(torch.autograd.Function):
         (gradient,) = gradients
         (x,) = ctx.saved_tensors
         own = ctx.smooth.backward(gradient, x)
+        if x.device.type == "cpu":  # elsewhere the question would wait for the device
+            few = (x[:, :FEW] > ctx.smooth.lowest) & (gradient[:, :FEW] != 0)  # nearly always enough to tell
+            if few.flatten(1).any(1).all():
+                return own, None
         below = x <= ctx.smooth.lowest
         alive = (~below & (gradient != 0)).flatten(1).any(1)  # (N,)
         useful = below & (gradient < 0)

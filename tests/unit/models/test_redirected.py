@@ -118,3 +118,15 @@ def test_nothing_is_left_afterwards():
 def test_the_gradient_of_an_image_that_has_one_is_the_derivative():
     x = (5 * torch.rand(2, 3, 4, 4, dtype=torch.float64) + 0.5).requires_grad_(True)
     assert torch.autograd.gradcheck(lambda z: Redirected.apply(z, 0.0, 6.0), x)
+
+
+@pytest.mark.parametrize("place", [0, 11])
+def test_a_unit_that_is_awake_keeps_its_image_as_it_is_wherever_it_stands(place):
+    x, weights = torch.full((2, 12, 3), -4.0), torch.full((2, 12, 3), -1.0)
+    x[0, place, 2] = 3.0
+    redirected = gradient_of(nn.GELU(), x, weights, True)[1]
+    plain = gradient_of(nn.GELU(), x, weights, False)[1]
+    assert torch.equal(redirected[0], plain[0])
+    assert torch.equal(redirected[1], weights[1])
+    awake = torch.full((1, 12, 3), 3.0)
+    assert torch.equal(*(gradient_of(nn.GELU(), awake, weights[:1], each)[1] for each in (True, False)))
