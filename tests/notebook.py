@@ -17,16 +17,34 @@ from tests import ROOT
 EXAMPLE = ROOT / "docs" / "example.ipynb"
 
 
-def execute(folder: Path) -> NotebookNode:
+# Before the first cell, where pictures need only be made and not be good: few steps an octave
+BRIEFLY = """
+from dataclasses import replace
+import featlight
+check = featlight.Octave.__post_init__
+def few(octave):
+    object.__setattr__(octave, "steps", min(octave.steps, 3))
+    check(octave)
+featlight.Octave.__post_init__ = few
+object.__setattr__(featlight.NATURAL, "octaves", tuple(map(replace, featlight.NATURAL.octaves)))
+del replace, few
+"""
+
+
+def execute(folder: Path, before: str = "") -> NotebookNode:
     """The notebook with what its cells give now.
 
     Args:
         folder: where it runs, and what it writes lands.
+        before: code that runs ahead of its cells.
 
     Raises:
         nbclient.exceptions.CellExecutionError: a cell raised something.
     """
     notebook = nbformat.read(EXAMPLE, as_version=4)
+    startup = folder / ".ipython" / "profile_default" / "startup"
+    startup.mkdir(parents=True)
+    (startup / "00.py").write_text(before)
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),

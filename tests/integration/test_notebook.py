@@ -22,7 +22,7 @@ def shape(of):
 
 def test_it_runs_and_gives_what_it_was_committed_with(tmp_path):
     """Where only the shape differs, `python -m tests.notebook` writes it again."""
-    executed = notebook.execute(tmp_path)
+    executed = notebook.execute(tmp_path, notebook.BRIEFLY)
     cells = code(executed)
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     assert [cell.execution_count for cell in code(COMMITTED)] == [cell.execution_count for cell in cells]
