@@ -14,15 +14,18 @@ from featlight.config.transforms import KINDS, transform_in_words
 
 CHECKSUM = 24  # characters of one that are shown
 BRIEF = ("metric", "target", "octaves", "gradient", "init", "seed")  # what `brief` says in words of its own
+# Said where they are asked for
+LOOKS = ("directions", "objective", "cosine_power", "caricature", "stay", "diversity", "diversity_weight")
 
 
 def facts(settings: Settings) -> dict[str, str]:
-    """Every setting in words, by key; the recipe's parts stand beside the others.
+    """Every setting in words, by key, other ways to look where they are taken; the recipe's parts beside the others.
 
     Args:
         settings: settled.
     """
-    return {key: in_words(value) for key, value, _ in _walk(settings)}
+    walk = _walk(settings)
+    return {key: in_words(value) for key, value, default in walk if key not in LOOKS or value != default}
 
 
 def brief(settings: Settings) -> str:

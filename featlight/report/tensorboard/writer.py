@@ -283,4 +283,5 @@ def _hparams(plan: Plan) -> dict[str, Any]:
     """What a run was made with; where variants differ, all of their ways."""
     rows = [facts(settings) for settings in plan.settings.values()]
     layers = ", ".join(dict.fromkeys(term.layer for planned in plan.tiles for term in planned.tile.terms))
-    return {key: "; ".join(dict.fromkeys(row[key] for row in rows)) for key in rows[0]} | {"layer": layers}
+    keys = dict.fromkeys(key for row in rows for key in row)
+    return {key: "; ".join(dict.fromkeys(row[key] for row in rows if key in row)) for key in keys} | {"layer": layers}

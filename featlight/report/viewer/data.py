@@ -106,7 +106,7 @@ def detail_scripts(snapshot: Snapshot, atlas: Atlas, examples: Examples) -> Iter
 def _settings(settings: Settings) -> dict[str, Any]:
     """A variant's settings in words, those that it may have for itself and those of the whole run apart."""
     words = facts(settings)
-    shared = {key: words.pop(key) for key in SHARED}
+    shared = {key: words.pop(key) for key in SHARED if key in words}
     return {
         "octaves": [{"size": size_words(octave.size), "steps": octave.steps} for octave in settings.recipe.octaves],
         "table": octave_rows(settings.recipe),
