@@ -11,6 +11,13 @@ from torch import nn
 
 import featlight
 
+LONGEST = ("test_launcher.py", "test_notebook.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first: what begins last alone keeps one process busy."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
