@@ -3,7 +3,7 @@
 import hashlib
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -147,16 +147,9 @@ def prepare(
     for settings in config.settings.values() if init is None else ():
         if settings.init not in NAMED_STARTS:
             in_channels(read_image(Path(settings.init)), model.network.in_channels, settings.init)
-    for settings in config.settings.values():
-        if settings.caricature is not None:
-            read_guide(settings.caricature, model.network.in_channels)
     layers = list(dict.fromkeys(term.output for planned in wanted for term in planned.tile.terms))
     check_features(surveys, layers, name)  # at every octave's size, before any step
-    facts = _facts(config, model, device, wanted, layers, init, threads)
-    if directions is not None:
-        about = Dictionary(asked=directions.asked, count=directions.count, features=directions.features)
-        facts = replace(facts, directions=about, directions_sha256=directions.checksum)
-    plan = draft(config, known, wanted, facts)
+    plan = draft(config, known, wanted, _facts(config, model, device, wanted, layers, init, directions, threads))
     with repeatable(plan.threads):
         check_network(model.network, layers, next(iter(surveys)), plan.batch_size, name)
     return Job(config, worker, device, model.network, plan, wanted, known, directions, objective)
@@ -268,6 +261,7 @@ def _facts(
     wanted: Sequence[Planned],
     layers: Sequence[str],
     init: Tensor | None,
+    directions: Directions | None,
     threads: int,
 ) -> Facts:
     network, source, sha256 = model
@@ -309,6 +303,10 @@ def _facts(
             for variant, settings in config.settings.items()
             if settings.caricature is not None
         },
+        directions=None
+        if directions is None
+        else Dictionary(asked=directions.asked, count=directions.count, features=directions.features),
+        directions_sha256=None if directions is None else directions.checksum,
     )
 
 

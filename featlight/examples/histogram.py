@@ -9,11 +9,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
-PER_OCTAVE, LOWEST, HIGHEST = (
-    4,
-    -8,
-    8,
-)  # bins of each doubling; logarithms to base 2 of the smallest edge and the largest
+PER_OCTAVE = 4  # bins of each doubling
+LOWEST, HIGHEST = -8, 8  # logarithms to base 2 of the smallest edge and the largest
 ONE_SIDE = PER_OCTAVE * (HIGHEST - LOWEST)
 BINS = 2 * ONE_SIDE + 1  # below 0, about 0, above 0; the outermost hold all that is further out
 

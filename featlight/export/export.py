@@ -145,8 +145,9 @@ def _poster(path: Path, snapshot: Snapshot, section: Section, wish: ExportOption
         about = read_about(snapshot.store.folder)
         if about is None:
             raise UsageError("--examples: the run has none; featlight examples finds them in a folder of images")
-        words = heading_with_examples(snapshot, section, about)
-        cells = cells_with_examples(snapshot, section, read_examples(snapshot.store.folder))
+        examples = read_examples(snapshot.store.folder)
+        words = heading_with_examples(snapshot, section, about, examples)
+        cells = cells_with_examples(snapshot, section, examples)
     try:
         sheet = lay_out_poster(cells, words, wish.paper, wish.dpi)
     except ValueError as error:

@@ -50,7 +50,9 @@ def _square(opens: Sequence[Callable[[], Image.Image]]) -> Image.Image:
     return square
 
 
-def heading_with_examples(snapshot: Snapshot, section: Section, about: About) -> Heading:
+def heading_with_examples(
+    snapshot: Snapshot, section: Section, about: About, examples: Mapping[str, Sequence[Example]]
+) -> Heading:
     """What stands above them: also what the examples were looked for among."""
     words = heading(snapshot.plan, section)
     said = f"the picture, and the three of {about.images:,} images of {about.folder} that excite it most"
@@ -59,7 +61,7 @@ def heading_with_examples(snapshot: Snapshot, section: Section, about: About) ->
         for planned in section.tiles
         if planned.file in snapshot.there
     }
-    more, known = beaten(read_examples(snapshot.store.folder), ends)
+    more, known = beaten(examples, ends)
     compared = f" · {more} of {known} pictures excite it more than any image" if known else ""
     return replace(words, subtitle=f"{words.subtitle} · {said}{compared}")
 
@@ -71,7 +73,7 @@ def draw_with_examples(snapshot: Snapshot) -> list[str]:
     if about is None:
         return written
     for section in sections(snapshot.plan):
-        words = heading_with_examples(snapshot, section, about)
+        words = heading_with_examples(snapshot, section, about, examples)
         cells = cells_with_examples(snapshot, section, examples)
         text = {"Title": words.title, "Software": f"featlight {snapshot.plan.versions['featlight']}"}
         for suffix, picture in draw_atlas(cells, title=words.title, subtitle=words.subtitle):
