@@ -30,7 +30,7 @@ HEAD = ("kind", "network", "layer", "feature", "at the start", "at the end", "by
 TILE = 192  # px
 NOTE = "feature 3 of each layer by natural; weights random except where trained is said"
 SMALL = {"hidden_size": 96, "num_hidden_layers": 4, "num_attention_heads": 3, "image_size": 224, "patch_size": 16}
-NEAR = 1e-4  # of an activation, between ours and the hook's
+NEAR = 1e-4  # of an activation, between ours and the hook's: folded norms and other layouts round otherwise
 RECIPE = replace(
     featlight.NATURAL,
     octaves=(featlight.Octave(160, 40, (0.03, 0.02), (0.5, 0.4)), featlight.Octave(224, 40, (0.02, 0.003), (0.4, 0.3))),

@@ -3,6 +3,7 @@
 import torch
 
 from featlight.examples import histogram
+from tests import ROOT
 
 
 def test_counts_are_those_of_counting_by_hand():
@@ -16,3 +17,9 @@ def test_counts_are_those_of_counting_by_hand():
     assert counts[1].nonzero()[:, 0].tolist() == [one, one + 1, histogram.BINS - 1]
     assert counts[1, [one, one + 1]].tolist() == [2, 1]  # 1.18 lies below the fourth root of 2, 1.19 above it
     assert counts[2].nonzero()[:, 0].tolist() == [0, 2 * nothing - one + 1, nothing - 1]  # infinity counts nowhere
+
+
+def test_the_viewer_has_the_same_bins():
+    script = (ROOT / "featlight/report/viewer/static/plot.js").read_text()
+    bins = [histogram.PER_OCTAVE, histogram.LOWEST, histogram.ONE_SIDE]
+    assert f"const [PER_OCTAVE, LOWEST, ONE_SIDE] = {bins};" in script
