@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from featlight.models.registry import list_models, load_model
     from featlight.models.registry import load_model as load
     from featlight.objectives.sparse_autoencoders import encoder_directions
+    from featlight.report.likeness import find_alike
     from featlight.result import Result, open_run
     from featlight.result import open_run as open
 
@@ -40,6 +41,7 @@ __all__ = [
     "Tile",
     "__version__",
     "encoder_directions",
+    "find_alike",
     "find_examples",
     "list_layers",
     "list_models",
@@ -54,6 +56,7 @@ __all__ = [
 _LATER = {
     "visualize": ("api", "visualize"),
     "encoder_directions": ("objectives.sparse_autoencoders", "encoder_directions"),
+    "find_alike": ("report.likeness", "find_alike"),
     "find_examples": ("api", "find_examples"),
     "list_layers": ("models.layers", "list_layers"),
     "list_models": ("models.registry", "list_models"),

@@ -15,6 +15,14 @@ def neighbours_kept(count: int) -> int:
     return min(count - 1, max(FEWEST, PAIRS // max(count, 1)))
 
 
+def unit_rows(vectors: "np.ndarray[Any, Any]") -> "tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]":
+    """The rows without NaN, by number, (N,), and each of them at length 1, (N, features) float32: dots are cosines."""
+    there = np.flatnonzero(np.isfinite(vectors).all(1))
+    rows = vectors[there].astype(np.float32)
+    rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    return there, rows
+
+
 def nearest_tiles(vectors: "np.ndarray[Any, Any]") -> "tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]":
     """Each tile's nearest other tiles, the nearest first.
 
@@ -29,9 +37,7 @@ def nearest_tiles(vectors: "np.ndarray[Any, Any]") -> "tuple[np.ndarray[Any, Any
     kept = neighbours_kept(count)
     rows = np.full((count, kept), -1, np.int64)
     cosines = np.full((count, kept), np.nan, np.float32)
-    there = np.flatnonzero(np.isfinite(vectors).all(1))
-    directions = vectors[there].astype(np.float32)
-    directions /= np.maximum(np.linalg.norm(directions, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    there, directions = unit_rows(vectors)
     width = min(kept, len(there) - 1)
     if width < 1:
         return rows, cosines

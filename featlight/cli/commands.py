@@ -40,6 +40,12 @@ directory. A run half made can be exported. Where its page is not up to date, --
 Exit codes: 0 done; 1 a tile is damaged; 2 usage, or no run; 74 no room or no right to write.
 """
 
+ALIKE = """
+Tiles are compared by their mean activations of all features of their layer. Nothing of the run is needed but what
+lies in its directory: no network, no torch.
+Exit codes: 0 done; 2 usage, no run, or no layer with four tiles that differ; 74 no room or no right to write.
+"""
+
 
 class Parser(argparse.ArgumentParser):
     """Errors in one line, with the nearest flag."""
@@ -234,11 +240,37 @@ def _examples(arguments: Sequence[str]) -> int:
     return code
 
 
+def _alike(arguments: Sequence[str]) -> int:
+    from featlight.cli.examples import counted
+
+    parser = _parser("alike", ALIKE)
+    parser.add_argument("--layer", metavar="NAME", action="append", help="again for several (default: all that can be)")
+    parser.add_argument(
+        "--method",
+        metavar="auto|umap|pca",
+        help="umap keeps near what is near (pip install 'featlight[umap]'); pca shows the two directions in which "
+        "tiles differ most (default: umap where it is installed)",
+    )
+    parser.add_argument("--clusters", metavar="N", help="how many (default: the root of half the number of tiles)")
+    words = _parse(parser, arguments)
+    count = counted("--clusters", words.clusters, 10_000)
+    from featlight.report.likeness import find_alike
+
+    for name, found in find_alike(
+        words.out, layers=words.layer or (), method=words.method or "auto", clusters=count
+    ).items():
+        say(f"{name}: {_count(len(found.tiles), 'tile')} by {found.words}; {_count(max(found.clusters), 'cluster')}")
+        say("alike        ", link(words.out / "alike" / f"{name}.png"))
+    say("page         ", link(words.out / "index.html"), "#alike")
+    return 0
+
+
 # By name, what each command does, and what takes its words.
 COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
     "verify": ("check every tile of a run against its record, and with --repair remove what is bad", _verify),
     "view": ("open a run's page in the browser", _view),
     "tensorboard": ("show a run in TensorBoard", _tensorboard),
     "examples": ("find the images of a folder that excite each tile of a run most", _examples),
+    "alike": ("find out which tiles of a layer are alike: a picture, and a view of the page", _alike),
     "export": ("write what leaves a run: a poster, a site in a zip, WebP tiles, a data set's card", _export),
 }

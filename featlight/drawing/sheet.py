@@ -203,7 +203,7 @@ def draw_sheet(sheet: Sheet) -> Image.Image:
     for i, cell in enumerate(sheet.cells):
         x = sheet.left + i % sheet.columns * sheet.across
         y = sheet.top + i // sheet.columns * sheet.down
-        picture.paste(_tile(cell, sheet.tile), (x, y))
+        picture.paste(square_tile(cell, sheet.tile), (x, y))
         if sheet.label:
             _caption(draw, cell, sheet, x, y + sheet.tile + round(0.3 * sheet.label))
     return picture
@@ -227,7 +227,8 @@ def caption_color(cell: Cell) -> Color:
     return MARKS.get(cell.kind, INK) if cell.mark else GRAY
 
 
-def _tile(cell: Cell, side: int) -> Image.Image:
+def square_tile(cell: Cell, side: int) -> Image.Image:
+    """A tile as it stands in a grid: all of it in a square of a side in pixels, with the pattern of its mark."""
     if cell.open is None:
         return _panel(None, cell.kind, side)
     with cell.open() as image:

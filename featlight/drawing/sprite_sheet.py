@@ -55,21 +55,35 @@ def sprite_sheets(
             yield name, encode_jpeg(sheet, QUALITY, comment=digest, full_color=True)
 
 
-def small_tiles(store: Store, stem: str, count: int) -> Iterator[Image.Image]:
-    """The small tiles of a layer of so many, as its sheets on disk show them, in order.
+class SmallTiles:
+    """The small tiles of a layer, as its sheets on disk show them; one sheet at a time is held.
 
-    Raises:
-        FeatlightError: a sheet is missing or damaged.
+    Args:
+        store: of the run.
+        stem: path of the sheets from the run directory.
+        count: of the layer's tiles.
     """
-    side = sprite_side(count)
-    for number, start in enumerate(range(0, count, PER_SHEET)):
-        name = _sheet(stem, number)
-        sheet = _on_disk(store, name, sheet_size(count, number))
-        if sheet is None:
-            raise FeatlightError(f"{store.root / name}: damaged; --render-only makes it again")
-        for i in range(min(PER_SHEET, count - start)):
-            left, top = i % COLUMNS * side, i // COLUMNS * side
-            yield sheet.crop((left, top, left + side, top + side))
+
+    def __init__(self, store: Store, stem: str, count: int) -> None:
+        self._store, self._stem, self._count = store, stem, count
+        self._number, self._sheet = -1, Image.new("RGB", (0, 0))
+
+    def __getitem__(self, place: int) -> Image.Image:
+        """The one at a place in the order of the viewer.
+
+        Raises:
+            FeatlightError: its sheet is missing or damaged.
+        """
+        number, i = divmod(place, PER_SHEET)
+        if number != self._number:
+            name = _sheet(self._stem, number)
+            sheet = _on_disk(self._store, name, sheet_size(self._count, number))
+            if sheet is None:
+                raise FeatlightError(f"{self._store.root / name}: damaged; --render-only makes it again")
+            self._number, self._sheet = number, sheet
+        side = sprite_side(self._count)
+        left, top = i % COLUMNS * side, i // COLUMNS * side
+        return self._sheet.crop((left, top, left + side, top + side))
 
 
 def sheet_size(count: int, number: int) -> tuple[int, int]:

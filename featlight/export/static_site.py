@@ -15,7 +15,7 @@ from featlight.store.records import line_of
 from featlight.store.snapshot import Snapshot
 from featlight.store.store import Store
 
-SHOWN = ("assets", "atlas", "figures", "vectors")  # folders of what is made from tiles and records
+SHOWN = ("alike", "assets", "atlas", "figures", "vectors")  # folders of what is made from tiles and records
 PICTURES = (".png", ".jpg", ".webp", ".gif")  # compressed already
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the first that a zip can say; no entry's own, so that the same run gives the same bytes
 

@@ -31,12 +31,13 @@ def render(store: Store, plan: Plan) -> None:
             buffer = io.BytesIO()
             np.save(buffer, atlas.vectors)
             store.write_output(f"vectors/{atlas.section.name}.npy", buffer.getvalue())
-    figures = []
+    figures: list[str] = []
     if plan.figure is not None:
         from featlight.report.figures import draw_figure  # its numbers need torch
 
         by_file = {p.file: cell for atlas in shown for p, cell in zip(atlas.section.tiles, atlas.cells, strict=True)}
         figures = draw_figure(snapshot, by_file)
+    figures += [atlas.section.alike for atlas in shown if atlas.likeness is not None]
     # the viewer after them: what its page says of the state vouches for all of these
     write_viewer(snapshot, shown, figures, _state(snapshot))
     try:
@@ -85,6 +86,8 @@ def _state(snapshot: Snapshot) -> str:
     shown = [(p.file, snapshot.state(p.file), p.file in records and records[p.file]["sha256"]) for p in plan.tiles]
     alphas = [records[p.file]["alpha_sha256"] for p in plan.tiles if p.file in records]
     names = [plan.titles] if plan.titles else []
-    examples = snapshot.store.folder.read_if_there(snapshot.store.root / EXAMPLES, RECORDS_BYTES)
-    found = [sha256(examples).hexdigest()] if examples else []
+    store = snapshot.store
+    added = (EXAMPLES, *(section.likeness for section in sections(plan)))
+    contents = (store.folder.read_if_there(store.root / name, RECORDS_BYTES) for name in added)
+    found = [sha256(content).hexdigest() for content in contents if content]
     return sha256(repr((shown, *filter(None, alphas), *names, *found, plan.figure, FORMAT)).encode()).hexdigest()

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from featlight.config.tile import CLASS
 from featlight.drawing.sheet import Cell, Heading
 from featlight.plan.plan import Plan, Planned
 from featlight.store.contents import read_laid_on_white, read_picture, read_vectors
+from featlight.store.likeness import Likeness, read_likeness
 from featlight.store.records import TileRecord
 from featlight.store.snapshot import Snapshot
 
@@ -49,6 +51,16 @@ class Section:
         """Where the viewer's sheets and scripts of it are, in the run directory, without number and suffix."""
         return f"assets/tiles/{self.name}/"
 
+    @property
+    def likeness(self) -> str:
+        """Where it is said which of its tiles are alike, in the run directory."""
+        return f"alike/{self.name}.json"
+
+    @property
+    def alike(self) -> str:
+        """Where the picture of that is."""
+        return f"alike/{self.name}.png"
+
 
 @dataclass(frozen=True)
 class Atlas:
@@ -61,6 +73,7 @@ class Atlas:
         records: of its tiles; None where there is none.
         vectors: their mean activations, (tiles, features), NaN where missing; None where there are none.
         sheets: paths of its drawn sheets from the run directory: the whole atlas, then its pages.
+        likeness: which of them are alike; None where nobody has looked since they are as they are.
     """
 
     section: Section
@@ -69,6 +82,13 @@ class Atlas:
     records: Sequence[TileRecord | None]
     vectors: "np.ndarray[Any, Any] | None"
     sheets: Sequence[str] = ()
+    likeness: Likeness | None = None
+
+    @property
+    def digest(self) -> str:
+        """Of its tiles as they are."""
+        shown = [(p.file, r and r["sha256"]) for p, r in zip(self.section.tiles, self.records, strict=True)]
+        return sha256(repr(shown).encode()).hexdigest()
 
 
 def sections(plan: Plan) -> list[Section]:
@@ -101,15 +121,16 @@ def atlases(snapshot: Snapshot) -> list[Atlas]:
         if present and section.layer:
             empty = np.full_like(present[0], np.nan)
             vectors = np.stack([rows.get(planned.file, empty) for planned in section.tiles])
-        found.append(
-            Atlas(
-                section,
-                subtitle(snapshot.plan, section),
-                [cell(snapshot, planned) for planned in section.tiles],
-                [snapshot.records.get(planned.file) for planned in section.tiles],
-                vectors,
-            )
+        atlas = Atlas(
+            section,
+            subtitle(snapshot.plan, section),
+            [cell(snapshot, planned) for planned in section.tiles],
+            [snapshot.records.get(planned.file) for planned in section.tiles],
+            vectors,
         )
+        likeness = read_likeness(snapshot.store.folder, snapshot.store.root / section.likeness)
+        is_current = likeness is not None and likeness.of == atlas.digest
+        found.append(replace(atlas, likeness=likeness) if is_current else atlas)
     return found
 
 

@@ -14,7 +14,7 @@ NOTE = ".running"  # who is at work here
 EXAMPLES, ABOUT_EXAMPLES = "examples/examples.jsonl", "examples/about.json"
 OUTPUTS = "outputs.txt"  # what is made from tiles and records, a path a line, so that --fresh knows its own files
 OWN_NAMES = (
-    *("assets", "atlas", "config.yaml", "examples", "figures", "floats", "index.html", "maps"),
+    *("alike", "assets", "atlas", "config.yaml", "examples", "figures", "floats", "index.html", "maps"),
     *("octaves", "records", "tensorboard", "tiles", "vectors"),
 )
 # How large a run's files may be, in bytes. Beyond that they are no run's, or somebody fills a disk or a memory.

@@ -27,7 +27,7 @@ def test_every_command_is_understood(command, monkeypatch, capsys):
 
 
 def test_every_other_command_is_there(capsys):
-    known = {"examples", "export", "verify", "view", "tensorboard"}
+    known = {"alike", "examples", "export", "verify", "view", "tensorboard"}
     named = set(re.findall(r"(?:featlight|train_viz\.py) ([a-z]+)\b", TEXT)) & known
     assert named == commands.COMMANDS.keys()
     for line in re.findall(r"^    featlight (.*)$", TEXT, re.MULTILINE):

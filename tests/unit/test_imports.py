@@ -54,6 +54,7 @@ FREE_OF_TORCH = {
     *("store.store", "store.paths", "store.records", "store.snapshot", "store.heartbeat", "store.verify"),
     *("store.orphans", "store.deletion", "store.contents", "store.guard.run_folder"),
     *("store.examples", "examples.collection", "cli.examples"),
+    *("store.likeness", "report.likeness", "analysis.likeness"),
     *("report.sections", "report.build", "report.viewer.page", "run.resume", "run.disk_space"),
     *("cli.main", "cli.commands", "cli.show"),
 }

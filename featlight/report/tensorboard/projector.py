@@ -7,7 +7,7 @@ from math import ceil, sqrt
 import numpy as np
 from PIL import Image
 
-from featlight.drawing.sprite_sheet import small_tiles
+from featlight.drawing.sprite_sheet import SmallTiles
 from featlight.image_io import encode_jpeg
 from featlight.report.sections import Atlas
 from featlight.store.store import Store
@@ -65,9 +65,8 @@ def _write(store: Store, atlas: Atlas, chosen: Sequence[int]) -> str:
         table.append("\t".join([f"{name} {atlas.cells[i].label}", record["status"], *numbers]))
     store.write_output(f"{folder}/tiles.tsv", ("\n".join(table) + "\n").encode())
     columns, side = square(len(chosen))
-    small = small_tiles(store, atlas.section.assets, len(atlas.cells))
-    shown = set(chosen)
-    sprite = _sprite([picture for i, picture in enumerate(small) if i in shown], columns, side)
+    small = SmallTiles(store, atlas.section.assets, len(atlas.cells))
+    sprite = _sprite([small[i] for i in chosen], columns, side)
     store.write_output(f"{folder}/sprite.jpg", encode_jpeg(sprite, 85))
     return _EMBEDDING.format(name=name, side=side)
 

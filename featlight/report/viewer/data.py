@@ -17,6 +17,7 @@ from featlight.analysis.neighbors import nearest_tiles
 from featlight.config.describe import facts, label, octave_rows
 from featlight.config.inputs.sizes import fitted, size_words
 from featlight.config.settings import SHARED, Settings
+from featlight.drawing.plane import cluster_color
 from featlight.drawing.sprite_sheet import COLUMNS, PER_SHEET, sprite_side
 from featlight.plan.plan import Plan, Planned
 from featlight.plan.reproduce import command_alone
@@ -28,7 +29,7 @@ from featlight.store.snapshot import Snapshot
 Examples = Mapping[str, TileExamples]  # by the tile's file
 DATA = "assets/data.js"
 TILES = "assets/tiles.js"
-FORMAT = 6  # of the viewer's files; a run that was drawn with another one is drawn again
+FORMAT = 7  # of the viewer's files; a run that was drawn with another one is drawn again
 
 
 def data_script(plan: Plan, groups: Sequence[Mapping[str, Any]], figures: Sequence[str]) -> bytes:
@@ -84,6 +85,26 @@ def columns(plan: Plan, atlas: Atlas) -> dict[str, Any]:
         "side": sprite_side(len(section.tiles)),
         "across": COLUMNS,
         "perSheet": PER_SHEET,
+    }
+
+
+def alike_columns(atlas: Atlas) -> dict[str, Any]:
+    """Where each tile stands among those alike, and in which cluster; nothing where nobody has looked."""
+    found = atlas.likeness
+    if found is None:
+        return {}
+    stands = dict(zip(found.tiles, zip(found.places, found.clusters, strict=True), strict=True))
+    both = [stands.get(planned.file, (None, None)) for planned in atlas.section.tiles]
+    colors = [cluster_color(number) for number in range(1, max(found.clusters) + 1)]
+    return {
+        "alike": {
+            "words": found.words,
+            "columns": found.columns,
+            "rows": found.rows,
+            "places": [place for place, _ in both],
+            "clusters": [cluster for _, cluster in both],
+            "colors": ["#{:02x}{:02x}{:02x}".format(*color) for color in colors],
+        }
     }
 
 

@@ -18,6 +18,7 @@ from featlight.report.viewer.data import (
     DATA,
     TILES,
     Examples,
+    alike_columns,
     columns,
     data_script,
     detail_scripts,
@@ -31,7 +32,10 @@ from featlight.store.snapshot import Snapshot
 # in the order in which they need each other
 SCRIPTS = tuple(
     f"{name}.js"
-    for name in ("dom", "model", "layout", "sprites", "plot", "grid", "detail", "sheets", "network", "controls", "app")
+    for name in (
+        *("dom", "model", "layout", "sprites", "plot", "grid", "alike"),
+        *("detail", "sheets", "network", "controls", "app"),
+    )
 )
 EXAMPLE_SHEETS = "examples-"  # the names of the sheets of best examples begin so
 # `self` is every file to Chromium, no file but the page to others, and the host itself on a static host
@@ -63,6 +67,7 @@ def write_viewer(snapshot: Snapshot, atlases: Sequence[Atlas], figures: Sequence
             details.append(name)
         groups.append(
             columns(snapshot.plan, atlas)
+            | alike_columns(atlas)
             | {"sheets": sheets, "details": details}
             | _plain_sheets(snapshot, atlas)
             | _example_sheets(snapshot, atlas, examples)

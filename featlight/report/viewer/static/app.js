@@ -1,19 +1,30 @@
 "use strict";
 /**
  * The page: what is shown follows from the address and the controls, and from nothing else.
- * The address after `#`: a tile's key, or `network`, `pictures` or `run`; then `&with=` another tile's key, `&run=` another folder.
+ * The address after `#`: a tile's key, or `network`, `alike`, `pictures` or `run`; then `&with=` another tile's key, `&run=`
+ * another folder, `&at=` the tile or the layer that is looked at among those alike.
  */
 window.Featlight = window.Featlight || {};
 
 (() => {
   const byId = (id) => document.getElementById(id);
-  const state = { run: null, other: null, path: "", beside: "", pinned: null, opened: null, chosen: null, likeness: new Map() };
-  const VIEWS = ["tiles", "network", "pictures", "run"];
+  const state = { run: null, other: null, path: "", beside: "", pinned: null, opened: null, chosen: null, likeness: new Map(), leaves: null };
+  const VIEWS = ["tiles", "network", "alike", "pictures", "run"];
   let grid;
+  let plane;
 
   const act = {
     open: (tile) => goTo(tile.key, state.pinned && state.pinned !== tile ? state.pinned.key : null),
-    close: () => goTo(null),
+    /** Close the open tile, and go back to where it was opened. */
+    close: () => {
+      const { leaves, opened } = state;
+      state.leaves = null;
+      if (leaves) goTo(leaves, null, opened.key);
+      else goTo(null);
+    },
+    /** Show a tile among those alike. */
+    locate: (tile) => goTo("alike", null, tile.key),
+    words: (tile) => grid.words(tile),
     move: (by) => {
       const index = grid.tiles.indexOf(state.opened) + by;
       if (index >= 0 && index < grid.tiles.length) {
@@ -69,8 +80,8 @@ window.Featlight = window.Featlight || {};
   };
 
   /** Change the address, and follow it. */
-  function goTo(key, beside = null) {
-    const words = [key ?? "", beside ? `with=${beside}` : "", state.path ? `run=${encodeURIComponent(state.path)}` : ""];
+  function goTo(key, beside = null, at = null) {
+    const words = [key ?? "", beside ? `with=${beside}` : "", at ? `at=${at}` : "", state.path ? `run=${encodeURIComponent(state.path)}` : ""];
     const hash = words.filter((word, i) => i === 0 || word).join("&");
     const address = hash ? `#${hash}` : location.pathname + location.search;
     if (location.href !== new URL(address, location.href).href) history.pushState(null, "", address);
@@ -90,6 +101,7 @@ window.Featlight = window.Featlight || {};
     }
     const tile = state.run.tiles.get(Featlight.dom.decoded(key)) ?? null;
     if (view === "tiles") grid.arrange();
+    if (view === "alike") alike(values.at);
     state.opened = tile;
     if (!tile) {
       if (byId("detail").open) byId("detail").close();
@@ -104,6 +116,27 @@ window.Featlight = window.Featlight || {};
     if (values.with && !state.other && beside) state.pinned = beside;
     pinned();
     await Featlight.detail.show(byId("detail"), tile, beside === tile ? null : beside, act);
+  }
+
+  /** Show a layer's tiles on their plane, and on it the tile or all of the layer that was asked for. */
+  function alike(at) {
+    const groups = state.run.groups.filter((group) => group.alike);
+    if (!groups.length) {
+      byId("view-alike").replaceChildren(Featlight.dom.make("p", {}, "Nobody has looked yet which tiles are alike: featlight alike does."));
+      return;
+    }
+    plane ??= new Featlight.Alike(byId("view-alike"), state.run, {
+      open: (tile) => {
+        state.leaves = "alike";
+        act.open(tile);
+      },
+      words: act.words,
+    });
+    const tile = state.run.tiles.get(at);
+    const group = groups.find(({ name }) => name === at);
+    if (tile?.group.alike) plane.reveal(tile);
+    else if (group) plane.choose(group);
+    plane.host.focus({ preventScroll: true });
   }
 
   /** Lay another run beside this one, or none. */
@@ -146,6 +179,7 @@ window.Featlight = window.Featlight || {};
     return {
       group: byId("layer").value,
       status: byId("status").value,
+      cluster: read("cluster"),
       low: read("low"),
       high: read("high"),
       text: byId("search").value,
@@ -168,12 +202,12 @@ window.Featlight = window.Featlight || {};
     const alike = asked.sort === "similarity" && state.chosen ? `, by likeness to ${state.chosen.label}` : "";
     say((shown === total ? Featlight.dom.count(total, "tile") : `${shown.toLocaleString("en")} of ${Featlight.dom.count(total, "tile")}`) + alike);
     byId("empty").hidden = shown > 0;
-    const filtered = ["layer", "status", "low", "high"].filter((id) => byId(id).value.trim()).length;
+    const filtered = ["layer", "status", "cluster", "low", "high"].filter((id) => byId(id).value.trim()).length;
     byId("more").textContent = filtered ? `Filter · ${filtered}` : "Filter";
   }
 
   function reset() {
-    for (const id of ["search", "layer", "status", "low", "high"]) byId(id).value = "";
+    for (const id of ["search", "layer", "status", "cluster", "low", "high"]) byId(id).value = "";
     byId("sort").value = "feature";
     byId("reverse").setAttribute("aria-pressed", "false");
     refresh();
@@ -215,7 +249,7 @@ window.Featlight = window.Featlight || {};
     if (document.activeElement === grid.host && grid.current) grid.reveal();
   }
 
-  Featlight.app = { state, act, goTo, follow, refresh, reset, sortBy, similar, reverse, zoom, pinned };
+  Featlight.app = { state, act, plane: () => plane, goTo, follow, refresh, reset, sortBy, similar, reverse, zoom, pinned };
 
   document.addEventListener("DOMContentLoaded", () => {
     const base = new URL(".", document.baseURI).href;
@@ -235,6 +269,11 @@ window.Featlight = window.Featlight || {};
     const hasExamples = state.run.groups.some((group) => group.example);
     byId("shows").closest("label").hidden = !state.run.groups.some((group) => group.exampleAddresses);
     byId("sort").querySelector("[value=example]").hidden = !hasExamples;
+    const clusters = Math.max(0, ...state.run.groups.map((group) => group.alike?.colors.length ?? 0));
+    byId("cluster").append(...["any", ...Array(clusters).keys()].map((name) =>
+      Featlight.dom.make("option", { value: name === "any" ? "" : name + 1 }, name === "any" ? name : String(name + 1))));
+    byId("cluster").closest("label").hidden = !clusters;
+    document.querySelector('[data-view="alike"]').hidden = !clusters;
     byId("layer").closest("label").hidden = state.run.groups.length < 2;
     document.querySelector('[data-view="network"]').hidden = state.run.groups.length < 2;
     Featlight.sheets.pictures(byId("view-pictures"), state.run);

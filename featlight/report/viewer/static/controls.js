@@ -47,7 +47,7 @@ window.Featlight = window.Featlight || {};
     }
     byId("bar").addEventListener("submit", (event) => event.preventDefault());
     for (const id of ["search", "low", "high"]) byId(id).addEventListener("input", app.refresh);
-    byId("status").addEventListener("change", app.refresh);
+    for (const id of ["status", "cluster"]) byId(id).addEventListener("change", app.refresh);
     byId("layer").addEventListener("change", () => {
       if (byId("sort").value === "similarity") byId("sort").value = "feature";
       app.refresh();
@@ -123,6 +123,7 @@ window.Featlight = window.Featlight || {};
       ArrowRight: () => app.act.move(1),
       c: () => app.act.compare(opened),
       s: () => app.act.similar(opened),
+      m: opened?.cluster ? () => app.act.locate(opened) : null,
     };
     const anywhere = {
       "/": () => byId("search").focus(),

@@ -13,7 +13,7 @@ window.Featlight = window.Featlight || {};
    * @param {?Tile} beside
    * @param {{close: () => void, move: (by: number) => void, open: (tile: Tile) => void,
    *          compare: (tile: Tile) => void, similar: (tile: Tile) => void, copy: (text: string) => void,
-   *          lay: () => void, isLaid: () => boolean}} act
+   *          locate: (tile: Tile) => void, lay: () => void, isLaid: () => boolean}} act
    */
   async function show(dialog, tile, beside, act) {
     const shown = [tile, beside].filter(Boolean);
@@ -24,6 +24,10 @@ window.Featlight = window.Featlight || {};
       make("span.grow"),
       make("button", { type: "button", title: "Sort by similarity to this tile", "aria-keyshortcuts": "s",
         onclick: () => act.similar(tile) }, "Similar"),
+      tile.cluster
+        ? make("button", { type: "button", title: "The tile among those alike", "aria-keyshortcuts": "m",
+          onclick: () => act.locate(tile) }, `Cluster ${tile.cluster}`)
+        : null,
       make("button", { type: "button", title: "Lay another tile beside this one", "aria-keyshortcuts": "c",
         onclick: () => act.compare(tile) }, beside ? "Stop comparing" : "Compare"),
       shown.some(Featlight.model.alphaAddress)

@@ -238,7 +238,7 @@ window.Featlight = window.Featlight || {};
       if (index === this.hover) return;
       this.hover = index;
       this.canvas.classList.toggle("over", index >= 0);
-      this.canvas.title = index < 0 ? "" : this.words(index);
+      this.canvas.title = index < 0 ? "" : this.words(this.tiles[index]);
       this.later();
     }
 
@@ -278,7 +278,7 @@ window.Featlight = window.Featlight || {};
       if (!this.current) return;
       this.options.reverse();
       const [option, old] = this.options;
-      option.textContent = this.words(this.index);
+      option.textContent = this.words(this.current);
       option.setAttribute("aria-posinset", this.index + 1);
       option.setAttribute("aria-setsize", this.tiles.length);
       option.setAttribute("aria-selected", "true");
@@ -286,8 +286,8 @@ window.Featlight = window.Featlight || {};
       this.host.setAttribute("aria-activedescendant", option.id);
     }
 
-    words(index) {
-      const tile = this.tiles[index];
+    /** What is said of a tile. */
+    words(tile) {
       const { number } = Featlight.dom;
       if (tile.status === "failed" || tile.status === "missing") return `${tile.label}, ${tile.group.title}, ${tile.status}`;
       const dead = tile.status === "dead" ? ", dead" : "";

@@ -15,11 +15,12 @@
  * @property {?number} end      mean activation after it
  * @property {?number} gain     after less before
  * @property {?number} gradient norm at the first step
+ * @property {?number} cluster  of those alike, from 1
  * @property {?number} example  mean activation on the image of a data set that excites it most
  *
  * @typedef {Object} Group      of one layer and variant, as `data.py` writes it (`shape`: [C, H, W] or [C] of the layer's
  *                             output, null for named tiles; `aspect`: height and width of a small tile, in pixels of its sheet,
- *                             within a square of `side`), with `tiles: Tile[]`, the sheets' `addresses`,
+ *                             within a square of `side`; `alike`: where its tiles stand among those alike, if anybody has looked), with `tiles: Tile[]`, the sheets' `addresses`,
  *                             `plainAddresses` of those without transparency, and `exampleAddresses` of those of the best
  *                             examples; null where tiles have none
  * @typedef {Object} Run        as `data.py` writes it, with `base: URL of its folder`, `tiles: Map<key, Tile>`
@@ -28,6 +29,7 @@
  * @typedef {Object} Query      what to show
  * @property {string} group     a group's name; "" for all
  * @property {string} status    "" for any
+ * @property {?number} cluster
  * @property {?number} low      least activation after the descent
  * @property {?number} high
  * @property {string} text      numbers and ranges as in 0-15,199, or a part of a name
@@ -75,6 +77,7 @@ window.Featlight = window.Featlight || {};
           status: group.status[place],
           gain: start === null || end === null ? null : end - start,
           gradient: group.gradient[place],
+          cluster: group.alike?.clusters[place] ?? null,
           example: group.example?.[place] ?? null,
         };
       });
@@ -180,6 +183,7 @@ window.Featlight = window.Featlight || {};
       if (query.group && group.name !== query.group) continue;
       const tiles = group.tiles.filter((tile) =>
         (!query.status || tile.status === query.status)
+        && (query.cluster === null || tile.cluster === query.cluster)
         && (query.low === null || (tile.end !== null && tile.end >= query.low))
         && (query.high === null || (tile.end !== null && tile.end <= query.high))
         && matches(tile));

@@ -13,6 +13,7 @@ window.Featlight = window.Featlight || {};
     ["c", "compare: then open another tile"],
     ["s", "sort by similarity to the tile"],
     ["f, a, g", "sort by feature, activation, gain"],
+    ["m", "the open tile among those alike"],
     ["r", "turn the order round"],
     ["+ and −", "larger and smaller tiles"],
     ["e", "show pictures, the best image of a data set for each, or both"],

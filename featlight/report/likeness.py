@@ -1,0 +1,145 @@
+"""Which tiles of a layer are alike: on a plane and in clusters, as a table, as a picture, and for the viewer."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from featlight.analysis.likeness import (
+    FEWEST,
+    Method,
+    differ,
+    has_umap,
+    in_clusters,
+    on_a_plane,
+    usual_clusters,
+)
+from featlight.analysis.neighbors import unit_rows
+from featlight.analysis.places import Grid, on_a_grid
+from featlight.config.paths import expanded
+from featlight.drawing.atlas import usual_side
+from featlight.drawing.plane import Plane, draw_plane, side_on_a_plane
+from featlight.drawing.sprite_sheet import SmallTiles, sprite_side
+from featlight.errors import UsageError, unknown
+from featlight.image_io import encode_png
+from featlight.report.build import is_rendered, render
+from featlight.report.sections import Atlas, atlases, heading
+from featlight.store.likeness import Likeness
+from featlight.store.snapshot import Snapshot
+from featlight.store.store import Store
+
+METHODS = ("auto", "umap", "pca")
+
+
+def find_alike(
+    out: str | Path,
+    *,
+    layers: Sequence[str] = (),
+    method: Literal["auto", "umap", "pca"] = "auto",
+    clusters: int | None = None,
+) -> dict[str, Likeness]:
+    """Find out which tiles of a run are alike, by the mean activations of all features of their layer.
+
+    The plane is laid out by these, each tile's at length 1, and the clusters are k-means' of the same vectors, not of
+    the plane; what both draw by chance has the same seed every time. The picture and the viewer set each tile on the
+    free place of a grid that is nearest to its point.
+
+    Args:
+        out: the run directory.
+        layers: names of layers, or of atlases (`variant/layer`); without any, all that have at least four tiles with
+            different vectors.
+        method: "umap" keeps near what is near (`pip install 'featlight[umap]'`), "pca" shows the two directions in
+            which tiles differ most; "auto" is UMAP where that is installed.
+        clusters: how many; None for the root of half the number of tiles, from 2 to 40.
+
+    Returns:
+        By the name of the atlas. The same is in `alike/<name>.json` of the run directory, the picture in
+        `alike/<name>.png`.
+
+    Raises:
+        UsageError: no run, no such layer, too few tiles, or UMAP is not installed.
+        StorageError: no room, or no right to write.
+
+    Example:
+        >>> alike = featlight.find_alike("runs/efficientnet_lite0-blocks.4.0")["blocks.4.0"]
+        >>> dict(zip(alike.tiles, alike.clusters))["tiles/blocks.4.0/00012.png"]
+    """
+    if method not in METHODS:
+        raise UsageError(f"method: {unknown('method', method, ('auto', *METHODS))}")
+    if clusters is not None and clusters < 1:
+        raise UsageError(f"clusters: {clusters} given; 1 or more are allowed")
+    if method == "umap" and not has_umap():
+        raise UsageError("method: umap is not installed: pip install 'featlight[umap]', or take pca")
+    store = Store(expanded(out))
+    plan = store.need_plan()
+    store.check_writable()
+    if not is_rendered(store, plan):
+        render(store, plan)  # small tiles are taken from its sheets
+    snapshot = Snapshot.of(store, plan)
+    found = {}
+    for atlas in _chosen(atlases(snapshot), layers):
+        how: Method = ("umap" if has_umap() else "pca") if method == "auto" else method
+        found[atlas.section.name] = likeness = _likeness(atlas, how, clusters)
+        store.write_output(atlas.section.likeness, likeness.model_dump_json().encode())
+        picture = _draw(snapshot, atlas, likeness)
+        store.write_output(atlas.section.alike, picture)
+    render(store, plan)
+    return found
+
+
+def _chosen(there: Sequence[Atlas], layers: Sequence[str]) -> list[Atlas]:
+    """Those of some layers, or all that a plane can show."""
+    names = dict.fromkeys(name for atlas in there for name in (atlas.section.name, atlas.section.layer) if name)
+    for layer in layers:
+        if layer not in names:
+            raise UsageError(f"layer: {unknown('layer', layer, names)}")
+    asked = [atlas for atlas in there if not layers or {atlas.section.name, atlas.section.layer} & {*layers}]
+    flat = [atlas for atlas in asked if atlas.vectors is None or not differ(unit_rows(atlas.vectors)[1])]
+    if len(flat) == len(asked) or (layers and flat):
+        raise UsageError(f"{flat[0].section.name}: fewer than {FEWEST} tiles whose vectors differ; no plane shows how")
+    return [atlas for atlas in asked if atlas not in flat]
+
+
+def _likeness(atlas: Atlas, method: Method, count: int | None) -> Likeness:
+    assert atlas.vectors is not None
+    there, rows = unit_rows(atlas.vectors)
+    points, words = on_a_plane(rows, method)
+    grid = on_a_grid(points)
+    return Likeness(
+        of=atlas.digest,
+        words=words,
+        tiles=[atlas.section.tiles[i].file for i in there],
+        x=points[:, 0].tolist(),
+        y=points[:, 1].tolist(),
+        clusters=in_clusters(rows, count or usual_clusters(len(rows))).tolist(),
+        columns=grid.columns,
+        rows=grid.rows,
+        places=grid.places.tolist(),
+    )
+
+
+def _draw(snapshot: Snapshot, atlas: Atlas, likeness: Likeness) -> bytes:
+    """The picture of a layer's tiles on a plane, a PNG; small ones come from the viewer's sheets."""
+    section = atlas.section
+    places = {planned.file: place for place, planned in enumerate(section.tiles)}
+    chosen = [places[file] for file in likeness.tiles]
+    cells = [atlas.cells[place] for place in chosen]
+    side = side_on_a_plane(likeness.columns, usual_side(cells))
+    if side <= sprite_side(len(section.tiles)):
+        small = SmallTiles(snapshot.store, section.assets, len(section.tiles))
+        cells = [
+            replace(cell, open=partial(small.__getitem__, place)) for cell, place in zip(cells, chosen, strict=True)
+        ]
+    words = heading(snapshot.plan, section)
+    said = f"tiles near each other are alike by the mean activations of the layer's features: {likeness.words}"
+    clusters = f"{max(likeness.clusters)} clusters of the same vectors by k-means"
+    title = f"{words.title}: which are alike"
+    picture = draw_plane(
+        Plane(cells, likeness.clusters, Grid(likeness.columns, likeness.rows, np.array(likeness.places))),
+        replace(words, title=title, subtitle=f"{said} · {clusters} · {words.subtitle}"),
+        side,
+    )
+    return encode_png(picture, {"Title": title, "Software": f"featlight {snapshot.plan.versions['featlight']}"})
