@@ -25,7 +25,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from featlight.examples.decoding import deaf
-from featlight.examples.find import CPU_BATCH, Request, find
+from featlight.examples.find import find
+from featlight.examples.listing import CPU_BATCH, Request
 from featlight.models.registry import load_model
 from tests.photographs import PHOTOGRAPHS, crops, folder_of, planned_run
 

@@ -28,7 +28,8 @@ from featlight.distributed.signals import Stop
 from featlight.engine.device import device_named
 from featlight.engine.setup import prepare
 from featlight.errors import Interrupted, UsageError
-from featlight.examples.find import Request, find
+from featlight.examples.find import find
+from featlight.examples.listing import Request
 from featlight.models.registry import source_of
 from featlight.objectives.directions import Directions
 from featlight.objectives.own import Function, name_and_version, name_of

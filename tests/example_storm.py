@@ -18,7 +18,8 @@ from pathlib import Path
 import torch
 
 from featlight.distributed.env import Worker
-from featlight.examples.find import Request, find
+from featlight.examples.find import find
+from featlight.examples.listing import Request
 from tests.photographs import crops, folder_of, planned_run
 
 WORKERS = 2

@@ -80,7 +80,8 @@ def find_examples(
         if launch.local > 1:
             return _supervise(store, launch, [sys.executable, "-m", "featlight", "examples", *words], stop)
         alone = listen(stop) if launch.worker.launcher == LAUNCHER else None
-        from featlight.examples.find import Request, find, last_lines
+        from featlight.examples.find import find, last_lines
+        from featlight.examples.listing import Request
 
         patience = PATIENCE if launch.worker.world_size > 1 else 0.0
         request = Request(images, top, fit, batch_size or "auto")

@@ -1,51 +1,29 @@
 """The whole way: a folder's images listed, a worker's share of them looked at, and the examples written at the end."""
 
-import json
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
 
-from featlight.config.inputs.fit import FitWord
-from featlight.distributed.env import ALONE, LAUNCHER, Worker
+from featlight.distributed.env import ALONE, Worker
 from featlight.distributed.signals import Stop
 from featlight.engine.allocator import keep_memory
-from featlight.examples.collection import Collection, Found, find_images, some_names
+from featlight.examples.collection import find_images, some_names
+from featlight.examples.findings import Findings, every_finding, lacking
 from featlight.examples.finish import best, write_examples
+from featlight.examples.listing import POLL, Request, Say, awaited, listed
 from featlight.examples.pictures import draw_pictures
-from featlight.examples.sight.eyes import Eyes, open_eyes
-from featlight.examples.state import Findings, Pass, Settings, every_finding, left
+from featlight.examples.sight.eyes import Eyes
+from featlight.examples.sight.opening import open_eyes
+from featlight.examples.state import Pass
 from featlight.examples.work import Pace, decoders, work
-from featlight.plan.plan import Plan
 from featlight.report.build import is_rendered, render
 from featlight.store.examples import beaten, found_files, read_examples
 from featlight.store.store import Store
-
-CPU_BATCH, GPU_BATCH = 32, 128  # images
-POLL = 0.5  # seconds
-Say = Callable[[str], object]
-
-
-@dataclass(frozen=True)
-class Request:
-    """What examples are asked for.
-
-    Args:
-        images: the folder of the images.
-        top: how many of each tile.
-        fit: how an image is brought to the network: `auto`, `none`, or a size in pixels.
-        batch_size: images that are looked at together; `auto`: as the pass that is there has it, or what suits.
-    """
-
-    images: Path
-    top: int = 9
-    fit: FitWord = "auto"
-    batch_size: Literal["auto"] | int = "auto"
 
 
 @dataclass(frozen=True)
@@ -105,18 +83,18 @@ def find(
     store.hold(plan)
     stop.check()
     if worker.rank == 0:
-        known = _listed(store, _settings(request, eyes, plan, Pass.read(store)), request, found, say)
+        known = listed(store, request, eyes, plan, found, say)
         say(_header(known, eyes))
     else:
-        known = _awaited(store, request, eyes, plan, found, listed_before, worker, stop)
+        known = awaited(store, request, eyes, plan, found, listed_before, worker, stop)
     pace = Pace(say if worker.rank == 0 else lambda _: None)
     processes = decoders(eyes.device, worker.world_size) if processes is None else processes
     work(store, known, eyes, worker, stop, pace, processes)
     rate = pace.rate
-    findings = _all_findings(store, known, eyes, stop, others_gone, patience)
-    lacking = sum(len(known.chunks[number]) for number in left(known, findings))
-    if lacking:
-        return Report(pace.seen, rate, lacking, None)
+    findings = _all_findings(store, known, stop, others_gone, patience)
+    left = sum(len(known.chunks[number]) for number in lacking(known, findings))
+    if left:
+        return Report(pace.seen, rate, left, None)
     top = best(known, findings)
     boxes = draw_pictures(store, plan, known, eyes, top, worker, stop, processes)
     about = write_examples(store, plan, known, eyes, findings, top, boxes)
@@ -126,7 +104,7 @@ def find(
 
 
 def _all_findings(
-    store: Store, known: Pass, eyes: Eyes, stop: Stop, others_gone: threading.Event | None, patience: float
+    store: Store, known: Pass, stop: Stop, others_gone: threading.Event | None, patience: float
 ) -> list[Findings]:
     """Of all workers, once nothing is left, or nobody seems to be there who looks at what is left."""
     seen, since = None, time.monotonic()
@@ -134,73 +112,12 @@ def _all_findings(
         gone = others_gone is not None and others_gone.is_set()  # before looking, so that nothing is missed
         stamps = [store.folder.stamp(path) for path in found_files(store.folder)]
         if gone or stamps != seen or time.monotonic() - since > patience:
-            findings = every_finding(store, known, len(eyes.looked))
+            findings = every_finding(store, known)
             silent = others_gone is None and time.monotonic() - since > patience
-            if gone or silent or not left(known, findings):
+            if gone or silent or not lacking(known, findings):
                 return findings
             since = time.monotonic() if stamps != seen else since
             seen = stamps
-        stop.check()
-        time.sleep(POLL)
-
-
-def _settings(request: Request, eyes: Eyes, plan: Plan, before: Pass | None) -> dict[str, Any]:
-    batch_size = request.batch_size
-    if batch_size == "auto":
-        usual = GPU_BATCH if eyes.device.type == "cuda" else CPU_BATCH
-        batch_size = usual if before is None else before.settings["batch_size"]
-    settings = next(iter(plan.settings.values()))
-    values = Settings(
-        folder=str(request.images.resolve()),
-        fit=eyes.fit,
-        batch_size=batch_size,
-        top=request.top,
-        network=plan.network.sha256,
-        normalize=str(settings.normalize),
-        precision=settings.precision,
-        tiles=eyes.checksum,
-    )
-    plain: dict[str, Any] = json.loads(json.dumps(values.plain()))
-    return plain
-
-
-def _listed(store: Store, settings: dict[str, Any], request: Request, found: Found, say: Say) -> Pass:
-    """Go on with the pass that is there, with what has come since, or begin another one; it is written in any case."""
-    before = Pass.read(store)
-    images, why = None, ""
-    if before is not None:
-        differing = [key for key, value in settings.items() if before.settings.get(key) != value]
-        why = f"another {', '.join(differing)} than before" if differing else "an image that was listed has changed"
-        images = None if differing else before.images.followed_by(request.images, found)
-    if images is None:
-        if before is not None:
-            say(f"the images are looked at anew: {why}")
-            for path in found_files(store.folder):
-                store.folder.remove(path)
-        images = Collection().followed_by(request.images, found)
-        assert images is not None
-    known = Pass(settings, images)
-    known.write(store)
-    return known
-
-
-def _awaited(
-    store: Store,
-    request: Request,
-    eyes: Eyes,
-    plan: Plan,
-    found: Found,
-    listed_before: tuple[int, ...] | None,
-    worker: Worker,
-    stop: Stop,
-) -> Pass:
-    """The list that the first worker writes, which a worker that our launcher has started finds there."""
-    while True:
-        known = Pass.read(store)
-        if known is not None and known.settings == _settings(request, eyes, plan, known):
-            written = store.folder.stamp(store.example_list) != listed_before
-            if worker.launcher == LAUNCHER or written or known.images.is_of(found):
-                return known
         stop.check()
         time.sleep(POLL)
 
@@ -209,9 +126,9 @@ def _header(known: Pass, eyes: Eyes) -> str:
     images, twice = known.images, known.images.duplicates
     words = f"{len(images.first_of)} images of {known.folder}"
     words += f" ({twice} more of the same content are counted once)" if twice else ""
-    layers = len(eyes.activations.outputs)
+    layers = len(eyes.layers)
     return (
-        f"{words}, {len(eyes.places)} tiles of {layers} layer{'' if layers == 1 else 's'}, {eyes.fit.in_words()}, "
+        f"{words}, {len(eyes.keys)} tiles of {layers} layer{'' if layers == 1 else 's'}, {eyes.fit.in_words()}, "
         f"{known.settings['batch_size']} at a time on {eyes.device.type}"
     )
 

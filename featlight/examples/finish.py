@@ -3,15 +3,17 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import torch
 
 from featlight.drawing.example_strip import Box
 from featlight.examples.classes import class_of
+from featlight.examples.findings import Findings
 from featlight.examples.pictures import Found, found_of
 from featlight.examples.sight.eyes import Eyes
-from featlight.examples.state import CPU, Findings, Pass
+from featlight.examples.state import CPU, Pass
 from featlight.examples.top import Top, merged
 from featlight.plan.plan import Plan, Planned
 from featlight.store.paths import ABOUT_EXAMPLES, EXAMPLES
@@ -45,15 +47,15 @@ def write_examples(
         top: the best of them.
         boxes: by the tile's file, where each example's field lies.
     """
-    found = ((planned, found_of(top, eyes.places[planned.file])) for planned in plan.tiles)
+    places = {planned.file: known.places[eyes.keys[planned.file]] for planned in plan.tiles}
     counts = sum(found.histogram.to(CPU, torch.int64) for found in findings)
     assert isinstance(counts, torch.Tensor)
     lines = [
         json.dumps(
-            line_of(planned, examples, boxes[planned.file], known)
-            | {"histogram": packed(counts[eyes.places[planned.file]].tolist())}
+            line_of(planned, found_of(top, places[planned.file]), boxes[planned.file], known)
+            | {"histogram": packed(counts[places[planned.file]].tolist())}
         )
-        for planned, examples in found
+        for planned in plan.tiles
     ]
     about = about_of(known, findings)
     store.write(store.root / ABOUT_EXAMPLES, json.dumps(about, indent=1).encode() + b"\n")
@@ -97,17 +99,18 @@ def about_of(known: Pass, findings: Sequence[Findings]) -> dict[str, Any]:
     refused = dict(known.images.unreadable)
     for found in findings:
         refused |= {known.images.entries[number].name: why for number, why in found.refused.items()}
+    refused = dict(sorted(refused.items()))  # whoever met them first
     distinct = len(known.images.first_of)
     looked_at = distinct - (len(refused) - len(known.images.unreadable))
     return {
         "format": 1,
-        "stamp": known.stamp,
+        "stamp": known.checksum,
         "folder": known.folder.name,
         "images": looked_at,
         "duplicates": known.images.duplicates,
         "refused": len(refused),
         "reasons": dict(Counter(refused.values()).most_common(10)),
-        "refused_files": {name: refused[name] for name in sorted(refused)[:REFUSED_NAMED]},
+        "refused_files": dict(islice(refused.items(), REFUSED_NAMED)),
         "top": known.settings["top"],
         "fit": known.settings["fit"],
     }

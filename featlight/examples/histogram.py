@@ -28,13 +28,14 @@ def empty(tiles: int, device: torch.device) -> Tensor:
     return torch.zeros(tiles, BINS, dtype=torch.int32, device=device)
 
 
-def count(histogram: Tensor, values: Tensor) -> None:
+def count(histogram: Tensor, values: Tensor, tiles: Tensor) -> None:
     """Add a batch; what is not finite counts nowhere.
 
     Args:
         histogram: (T, BINS), changed in place.
-        values: (B, T), float64.
+        values: (B, N), float64.
+        tiles: (N,), whose values these are.
     """
-    bins = torch.bucketize(values.T.contiguous(), edges().to(values.device), right=True)  # (T, B)
+    bins = torch.bucketize(values.T.contiguous(), edges().to(values.device), right=True)  # (N, B)
     finite = values.T.isfinite().to(histogram.dtype)
-    histogram.scatter_add_(1, bins, finite)
+    histogram.index_add_(0, tiles, empty(len(tiles), values.device).scatter_add_(1, bins, finite))

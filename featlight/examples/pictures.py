@@ -41,11 +41,11 @@ def found_of(top: Top, place: int) -> list[Found]:
     return [Found(image, value, (row, column)) for image, value, (row, column) in rows if image != NOBODY]
 
 
-def digest_of(found: Sequence[Found], known: Pass) -> str:
-    """Of all that a picture of examples shows."""
+def digest_of(found: Sequence[Found], key: str, known: Pass) -> str:
+    """Of all that a picture of examples shows, given the key of what the tile looks for."""
     contents = [(known.images.entries[each.image].sha256, each.neuron) for each in found]
-    fit = json.dumps(known.settings, sort_keys=True)
-    return sha256(repr((contents, fit, SIDE, QUALITY)).encode()).hexdigest()[:16]
+    settings = json.dumps(known.settings, sort_keys=True)
+    return sha256(repr((contents, key, settings, SIDE, QUALITY)).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -97,11 +97,12 @@ def draw_pictures(
         By the tile's file, where each example's field lies in the pixels of its file.
     """
     # tiles of one layer together: the network is cut for each
-    tiles = sorted(plan.tiles, key=lambda planned: eyes.activations.outputs.index(planned.tile.terms[0].output))
+    tiles = sorted(plan.tiles, key=lambda planned: eyes.layers.index(planned.tile.terms[0].output))
     first = worker.rank * len(tiles) // worker.world_size
     tiles = tiles[first:] + tiles[:first]
-    found = [found_of(top, eyes.places[planned.file]) for planned in tiles]
-    digests = [digest_of(each, known) for each in found]
+    keys = [eyes.keys[planned.file] for planned in tiles]
+    found = [found_of(top, known.places[key]) for key in keys]
+    digests = [digest_of(each, key, known) for each, key in zip(found, keys, strict=True)]
     boxes: dict[str, tuple[Box, ...]] = {}
 
     def is_missing(i: int) -> bool:

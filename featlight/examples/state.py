@@ -1,25 +1,19 @@
-"""A pass over a folder of images as it stands on disk: what it is over, and what each worker has found so far."""
+"""A pass over a folder of images as it stands on disk: which images it is over, and for which tiles."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection as Keys
+from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
 
 from featlight.config.inputs.fit import Fit
-from featlight.examples import histogram
 from featlight.examples.collection import Collection
-from featlight.examples.top import NOBODY, Top
-from featlight.store.examples import found_files
-from featlight.store.paths import ARRAY_BYTES
 from featlight.store.store import Store
 
 LIST_BYTES = 4 << 30  # of the list of images; a million of them take 200 MB
@@ -36,9 +30,9 @@ class Settings:
         batch_size: images of a chunk.
         top: examples of each tile.
         network: its checksum.
+        preparation: of how it runs.
         normalize: what is done to pixels, in words.
         precision: of the network.
-        tiles: checksum of what the tiles look for.
     """
 
     folder: str
@@ -46,9 +40,9 @@ class Settings:
     batch_size: int
     top: int
     network: str
+    preparation: str
     normalize: str
     precision: str
-    tiles: str
 
     def plain(self) -> dict[str, Any]:
         size = list(self.fit.size) if isinstance(self.fit.size, tuple) else self.fit.size
@@ -62,16 +56,37 @@ class Pass:
     Args:
         settings: in JSON's own types.
         images: listed.
+        tiles: keys of what they look for, in parts as images are: the first, and what has come since.
     """
 
     settings: dict[str, Any]
     images: Collection
+    tiles: tuple[tuple[str, ...], ...]
 
     @cached_property
-    def stamp(self) -> str:
-        """What its findings carry: equal while the pass goes on, with more images too."""
-        first = [entry.sha256 for entry in self.images.parts[0]]
-        return sha256(json.dumps([self.settings, first], sort_keys=True).encode()).hexdigest()[:16]
+    def stamps(self) -> list[str]:
+        """What findings carry, by how many parts of the tiles they are of: equal as long as the pass goes on."""
+        begun = _digest([self.settings, [entry.sha256 for entry in self.images.parts[0]]])
+        return [_digest([begun, self.tiles[:parts]]) for parts in range(len(self.tiles) + 1)]
+
+    @property
+    def checksum(self) -> str:
+        """Of all that is looked at and looked for, in whatever order it came."""
+        contents = sorted((name, self.images.entries[number].sha256) for number, name in self.images.names.items())
+        return _digest([self.settings, contents, sorted(self.keys(range(len(self.tiles))))])
+
+    def keys(self, parts: Iterable[int]) -> list[str]:
+        """Of what some parts of the tiles look for."""
+        return [key for part in parts for key in self.tiles[part]]
+
+    @cached_property
+    def places(self) -> dict[str, int]:
+        """By key, its place among all."""
+        return {key: place for place, key in enumerate(self.keys(range(len(self.tiles))))}
+
+    def rows(self, parts: Iterable[int]) -> torch.Tensor:
+        """The places of some parts' tiles among all, (N,), int64, on the CPU."""
+        return torch.tensor([self.places[key] for key in self.keys(parts)], dtype=torch.int64, device=CPU)
 
     @property
     def folder(self) -> Path:
@@ -88,7 +103,7 @@ class Pass:
         return torch.tensor(self.images.ranks(), dtype=torch.int64, device=CPU)
 
     def write(self, store: Store) -> None:
-        content = json.dumps({"format": 1, "settings": self.settings}, sort_keys=True)
+        content = json.dumps({"format": 2, "settings": self.settings, "tiles": self.tiles}, sort_keys=True)
         store.write(store.example_list, f"{content}\n{self.images.to_json()}\n".encode())
 
     @classmethod
@@ -98,88 +113,20 @@ class Pass:
         with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
             head, images = (content or b"").decode().split("\n", 1)
             values = json.loads(head)
-            if values["format"] == 1:
-                return cls(dict(values["settings"]), Collection.from_json(images))
+            if values["format"] == 2:
+                tiles = tuple(tuple(map(str, part)) for part in values["tiles"])
+                return cls(dict(values["settings"]), Collection.from_json(images), tiles)
         return None
 
 
-@dataclass
-class Findings:
-    """What one worker has found.
-
-    Args:
-        stamp: of the pass.
-        worker: by name.
-        top: on the worker's device.
-        histogram: of all that was looked at, (T, BINS), int32, likewise.
-        done: numbers of the chunks that are in it.
-        refused: by image number, why it was not looked at.
-    """
-
-    stamp: str
-    worker: str
-    top: Top
-    histogram: torch.Tensor
-    done: set[int] = field(default_factory=set)
-    refused: dict[int, str] = field(default_factory=dict)
-
-    @classmethod
-    def empty(cls, known: Pass, worker: str, tiles: int, device: torch.device) -> "Findings":
-        top = Top.empty(tiles, known.settings["top"], device)
-        return cls(known.stamp, worker, top, histogram.empty(tiles, device))
-
-    def to(self, device: torch.device) -> "Findings":
-        return replace(self, top=self.top.to(device), histogram=self.histogram.to(device))
-
-    def write(self, store: Store) -> None:
-        about = {"stamp": self.stamp, "done": sorted(self.done), "refused": list(self.refused.items())}
-        arrays = self.top.arrays() | {"about": np.frombuffer(json.dumps(about).encode(), np.uint8)}
-        store.write(store.example_findings(self.worker), save(arrays | {"histogram": self.histogram.cpu().numpy()}))
-
-    @classmethod
-    def read(cls, store: Store, worker: str, known: Pass, tiles: int) -> "Findings | None":
-        """Those of a worker, on the CPU; None where there are none of this pass that are whole."""
-        content = store.folder.read_if_there(store.example_findings(worker), ARRAY_BYTES)
-        with suppress(SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            arrays = load(content or b"")
-            about = json.loads(arrays.pop("about").tobytes())
-            counts = torch.from_numpy(arrays.pop("histogram").copy())
-            top = Top(**{key: torch.from_numpy(values.copy()) for key, values in arrays.items()})
-            refused = {int(number): str(why) for number, why in about["refused"]}
-            found = cls(str(about["stamp"]), worker, top, counts, set(map(int, about["done"])), refused)
-            if found._is_of(known, tiles):
-                return found
+def with_new(tiles: tuple[tuple[str, ...], ...], keys: Keys[str]) -> tuple[tuple[str, ...], ...] | None:
+    """The parts of the tiles that are known, with what has come since; None where one of them is gone."""
+    known = {key for part in tiles for key in part}
+    if not known <= set(keys):
         return None
-
-    def _is_of(self, known: Pass, tiles: int) -> bool:
-        shape, most = (tiles, known.settings["top"]), len(known.images.entries)
-        numbers = [self.top.images, torch.tensor(list(self.refused) or [0])]
-        return (
-            self.stamp == known.stamp
-            and (self.top.values.shape, self.top.images.shape) == (shape, shape)
-            and (self.top.places.shape, self.histogram.shape) == ((*shape, 2), (tiles, histogram.BINS))
-            and (self.top.values.dtype, self.top.images.dtype) == (torch.float64, torch.int64)
-            and all(bool(((each >= NOBODY) & (each < most)).all()) for each in numbers)
-            and self.done <= set(range(len(known.chunks)))
-        )
+    new = tuple(key for key in keys if key not in known)
+    return (*tiles, new) if new else tiles
 
 
-def every_finding(store: Store, known: Pass, tiles: int) -> list[Findings]:
-    """Of all workers that have ever looked, none of which has seen what another one has.
-
-    Where two have, after two commands at once say, those of the first count, and the other's work is done again.
-    """
-    every: list[Findings] = []
-    done: set[int] = set()
-    for path in sorted(found_files(store.folder)):
-        found = Findings.read(store, path.stem, known, tiles)
-        if found is not None and not done & found.done:
-            every.append(found)
-            done |= found.done
-    return every
-
-
-def left(known: Pass, findings: Sequence[Findings]) -> list[int]:
-    """Numbers of the chunks that nobody has looked at."""
-    done = {number for found in findings for number in found.done}
-    return [number for number in range(len(known.chunks)) if number not in done]
+def _digest(values: Any) -> str:
+    return sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]

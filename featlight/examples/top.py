@@ -11,9 +11,9 @@ NOBODY = -1
 
 
 class Entered(NamedTuple):
-    """What has newly come among the best of some tile, M pairs: the tile, the image's place in the batch, its slot."""
+    """What has newly come among the best of some tile, M pairs: the places of tile and image in the batch, its slot."""
 
-    tiles: Tensor
+    columns: Tensor
     images: Tensor
     slots: Tensor
 
@@ -40,30 +40,37 @@ class Top:
             torch.zeros(tiles, k, 2, dtype=torch.int64, device=device),
         )
 
-    def update(self, values: Tensor, numbers: Tensor, ranks: Tensor) -> Entered:
+    def update(self, values: Tensor, numbers: Tensor, ranks: Tensor, tiles: Tensor) -> Entered:
         """Take in a batch.
 
         Args:
-            values: (B, T), float64; what is not finite is no answer.
+            values: (B, N), float64; what is not finite is no answer.
             numbers: (B,), of the images.
             ranks: by number, the image's place in the order of paths: the lower one wins where values are equal.
+            tiles: (N,), whose values these are.
 
         Returns:
             What has come in, whose `places` are to be filled.
         """
-        new = torch.where(values.isfinite(), values, -torch.inf).T  # (T, B)
-        rows = ((new >= self.values[:, -1:]) & (new > -torch.inf)).any(1).nonzero()[:, 0]
+        new = torch.where(values.isfinite(), values, -torch.inf).T  # (N, B)
+        columns = ((new >= self.values[tiles, -1:]) & (new > -torch.inf)).any(1).nonzero()[:, 0]
+        rows = tiles[columns]
         k, n = self.values.shape[1], len(rows)
         candidates = torch.cat([self.images[rows], numbers.expand(n, -1)], 1)  # (R, k + B)
-        order = best_first(torch.cat([self.values[rows], new[rows]], 1), candidates, ranks)[:, :k]
-        merged = torch.cat([self.values[rows], new[rows]], 1).gather(1, order)
+        found = torch.cat([self.values[rows], new[columns]], 1)
+        order = best_first(found, candidates, ranks)[:, :k]
+        merged = found.gather(1, order)
         came = (order >= k) & (merged > -torch.inf)
         kept = self.places[rows].gather(1, order.clamp_max(k - 1)[:, :, None].expand(-1, -1, 2))
         self.values[rows] = merged
         self.images[rows] = torch.where(merged > -torch.inf, candidates.gather(1, order), NOBODY)
         self.places[rows] = kept
         row, slot = came.nonzero(as_tuple=True)
-        return Entered(rows[row], order[row, slot] - k, slot)
+        return Entered(columns[row], order[row, slot] - k, slot)
+
+    def followed_by(self, other: "Top") -> "Top":
+        """With the best of further tiles."""
+        return Top(*(torch.cat(pair) for pair in zip(vars(self).values(), vars(other).values(), strict=True)))
 
     def arrays(self) -> "dict[str, np.ndarray[Any, Any]]":
         """By name, as they are kept."""

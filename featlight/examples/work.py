@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 
 import torch
 
@@ -11,9 +11,10 @@ from featlight.distributed.signals import Stop
 from featlight.engine.device import is_out_of_memory, repeatable
 from featlight.errors import FeatlightError
 from featlight.examples.decoding import Chunks, Decoded
+from featlight.examples.findings import Findings, Parts, every_finding, lacking
 from featlight.examples.histogram import count
 from featlight.examples.sight.eyes import Eyes
-from featlight.examples.state import Findings, Pass, every_finding, left
+from featlight.examples.state import Pass
 from featlight.store.store import Store
 
 THREADS = 1  # of each worker on a CPU: the bits must not hang on how many workers there are
@@ -27,9 +28,9 @@ def decoders(device: torch.device, workers: int) -> int:
     return 1 if device.type == "cpu" else max(1, min(MOST_DECODERS, cores // workers))
 
 
-def share_of(worker: Worker, chunks: Sequence[int]) -> list[int]:
-    """Numbers of the chunks that fall to a worker, of those that nobody has looked at."""
-    return [number for number in chunks if number % worker.world_size == worker.rank]
+def share_of(worker: Worker, chunks: Mapping[int, Parts]) -> dict[int, Parts]:
+    """What falls to a worker of the chunks that lack something, by number."""
+    return {number: parts for number, parts in chunks.items() if number % worker.world_size == worker.rank}
 
 
 def work(store: Store, known: Pass, eyes: Eyes, worker: Worker, stop: Stop, look: Look, processes: int) -> None:
@@ -44,29 +45,36 @@ def work(store: Store, known: Pass, eyes: Eyes, worker: Worker, stop: Stop, look
         look: called after every chunk, and once before.
         processes: that decode; 0 for this one itself.
     """
-    tiles, name = len(eyes.looked), f"worker-{worker.rank}"
-    every = every_finding(store, known, tiles)
-    mine = share_of(worker, left(known, every))
+    name = f"worker-{worker.rank}"
+    every = every_finding(store, known)
+    mine = share_of(worker, lacking(known, every))
     remaining = sum(len(known.chunks[number]) for number in mine)
     look(0, remaining)
     if not mine:
         return
     own = next((each.to(eyes.device) for each in every if each.worker == name), None)
-    findings = own or Findings.empty(known, name, tiles, eyes.device)
+    findings = own or Findings.empty(known, name, eyes.device)
     ranks = known.ranks.to(eyes.device)
     chunks = Chunks(known.folder, known.images.entries, known.chunks, eyes.fit, eyes.channels)
+    seeing = {parts: eyes.of(known.keys(parts)) for parts in set(mine.values())}
     with repeatable(THREADS):
-        for decoded in chunks.loaded(mine, processes):
+        for decoded in chunks.loaded(list(mine), processes):
             stop.check()
-            _take_in(findings, decoded, eyes, ranks, known.settings["batch_size"])
-            findings.write(store)
+            parts = mine[decoded.number]
+            tiles = known.rows(parts).to(eyes.device)
+            _take_in(findings, decoded, seeing[parts], tiles, ranks, known.settings["batch_size"])
+            for part in parts:
+                findings.done[part].add(decoded.number)
+            findings.write(store, known)
             images = len(known.chunks[decoded.number])
             remaining -= images
             look(images, remaining)
 
 
-def _take_in(findings: Findings, decoded: Decoded, eyes: Eyes, ranks: torch.Tensor, batch_size: int) -> None:
-    """Look at a chunk and keep the best."""
+def _take_in(
+    findings: Findings, decoded: Decoded, eyes: Eyes, tiles: torch.Tensor, ranks: torch.Tensor, batch_size: int
+) -> None:
+    """Look at a chunk and keep the best of these tiles."""
     findings.refused |= decoded.refused
     numbers = list(decoded.images)
     # images of several sizes make no batch, and by themselves they need no filling up
@@ -85,12 +93,11 @@ def _take_in(findings: Findings, decoded: Decoded, eyes: Eyes, ranks: torch.Tens
             words = " ".join(f"{type(error).__name__}: {error}".split())[:160]
             findings.refused[batch[0]] = f"the network does not take it ({words})"
             continue
-        values = eyes.activations(outputs)[: len(batch)]  # (B, T)
-        count(findings.histogram, values)
-        entered = findings.top.update(values, torch.tensor(batch, device=eyes.device), ranks)
-        places = eyes.activations.places(outputs, entered.images, entered.tiles)
-        findings.top.places[entered.tiles, entered.slots] = places
-    findings.done.add(decoded.number)
+        values = eyes.activations(outputs)[: len(batch)]  # (B, N)
+        count(findings.histogram, values, tiles)
+        entered = findings.top.update(values, torch.tensor(batch, device=eyes.device), ranks, tiles)
+        places = eyes.activations.places(outputs, entered.images, entered.columns)
+        findings.top.places[tiles[entered.columns], entered.slots] = places
 
 
 class Pace:

@@ -74,6 +74,14 @@ class LayerOutputs:
         other._function = function
         return other
 
+    def only(self, layers: Sequence[str]) -> "LayerOutputs":
+        """Some of the outputs, to the bit as they are among the others; the network runs as far as these need it."""
+        other = copy.copy(self)
+        other._layers = {name: self._layers[name] for name in layers}
+        modules = dict(zip(self._layers, (module for module, _ in self._targets), strict=True))
+        other._targets = [(modules[name], other._keeper(layer)) for name, layer in other._layers.items()]
+        return other
+
     def prepared(self, images: Tensor) -> Tensor:
         """Images as the network is given them."""
         size = image_size(*images.shape[-2:])

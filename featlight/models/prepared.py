@@ -150,6 +150,12 @@ class PreparedNetwork:
         """The same, except for norms that are folded: nothing is rewritten."""
         return self._cut_at(tuple(layers)).plain
 
+    def folds_at(self, layers: Sequence[str]) -> tuple[Fold, ...]:
+        """The norms that are folded where these layers are looked at: of none that follows a convolution among them."""
+        found = next(iter(self.surveys.values()))
+        modules = {found[layer].module for layer in layers}
+        return tuple(fold for fold in self.folds if fold.convolution not in modules)
+
     def untouched(self, layers: Sequence[str]) -> LayerOutputs:
         """The network as it was given, in the run's precision: nothing folded, traced or laid out anew."""
         return self._outputs(self.given, layers, torch.contiguous_format)
@@ -218,9 +224,7 @@ class PreparedNetwork:
         return self._cut
 
     def _make(self, layers: tuple[str, ...]) -> _Cut:
-        found = next(iter(self.surveys.values()))
-        modules = {found[layer].module for layer in layers}
-        network = self._folded(tuple(fold for fold in self.folds if fold.convolution not in modules))
+        network = self._folded(self.folds_at(layers))
         lay_out(network, self.format)
         plain = self._outputs(network, layers, self.format)
         try:

@@ -60,7 +60,7 @@ class About(BaseModel):
     """What examples were looked for among.
 
     Args:
-        stamp: of the pass that found them.
+        stamp: checksum of what was looked at, how, and for which tiles.
         folder: the name of the images' folder.
         images: that were looked at, each content once.
         duplicates: further files of the same contents.

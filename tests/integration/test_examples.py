@@ -21,7 +21,8 @@ from featlight.distributed.signals import Stop
 from featlight.errors import Interrupted, UsageError
 from featlight.examples import histogram
 from featlight.examples.decoding import fitted
-from featlight.examples.find import Report, Request, find
+from featlight.examples.find import Report, find
+from featlight.examples.listing import Request
 from featlight.export.for_others import config_for_others
 from featlight.store.deletion import Deletion
 from featlight.store.examples import read_examples

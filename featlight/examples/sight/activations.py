@@ -89,13 +89,11 @@ class Activations:
             for group in self._groups
         ]
 
-    @property
-    def outputs(self) -> list[str]:
-        """What the tiles look at, by the names that a network's outputs have."""
-        return list(dict.fromkeys(group.term.output for group in self._groups))
-
     def __call__(self, outputs: Mapping[str, Tensor]) -> Tensor:
         """The mean of the neurons that each tile's objective chooses, (N, T), float64.
+
+        A tile's bits do not hang on which others there are: sums are over all features of an output, and of one
+        direction at a time.
 
         Args:
             outputs: each output, (N, C, H, W).
@@ -105,19 +103,14 @@ class Activations:
         counts = torch.zeros(len(self._looked), dtype=torch.float64, device=self._device)
         every = zip(self._groups, self._places, self._features, self._vectors, strict=True)
         for group, tiles, features, vectors in every:
-            output = outputs[group.term.output]  # (N, C, H, W)
-            mask = _mask(group, output)
-            neurons = output.shape[2] * output.shape[3] if mask is None else int(mask.sum())
-            if group.term.choice != "feature":
-                z = output if mask is None else torch.where(mask, output, 0)
-                if group.term.choice == "direction":
-                    found = z.sum((2, 3)) @ vectors.to(z.dtype).T  # (N, K)
-                else:
-                    found, neurons = z.sum((1, 2, 3))[:, None], neurons * output.shape[1]  # (N, 1)
-            elif mask is None:
-                found = output.sum((2, 3))[:, features]  # (N, K)
+            z, neurons = _chosen(group, outputs[group.term.output])  # (N, C, h, w)
+            if group.term.choice == "all":
+                found, neurons = z.sum((1, 2, 3))[:, None], neurons * z.shape[1]  # (N, 1)
+            elif group.term.choice == "direction":
+                totals = z.sum((2, 3))  # (N, C)
+                found = torch.stack([(totals * vector).sum(1) for vector in vectors.to(z.dtype)], 1)  # (N, K)
             else:
-                found = torch.where(mask, output[:, features], 0).sum((2, 3))  # (N, K)
+                found = z.sum((2, 3))[:, features]  # (N, K)
             sums[:, tiles] += found.double()
             counts[tiles] += neurons
         return sums / counts
@@ -144,7 +137,7 @@ class Activations:
             for part in [chosen[start : start + step] for start in range(0, len(chosen), step)]:
                 if group.term.choice == "direction":
                     own = vectors[place[tiles[part]]].to(output.dtype)  # (K, C)
-                    z = torch.einsum("kchw,kc->khw", output[images[part]], own)
+                    z = (output[images[part]] * own[:, :, None, None]).sum(1)  # (K, H, W)
                 elif group.term.choice == "all":
                     z = output[images[part]].mean(1)  # (K, H, W)
                 else:
@@ -158,6 +151,15 @@ def _first_largest(z: Tensor) -> Tensor:
     """Of each row, where its largest number stands; of equal ones the first, on every device. (K, P) to (K,)."""
     steps = torch.arange(z.shape[1], device=z.device)
     return torch.where(z == z.amax(1, keepdim=True), steps, z.shape[1] - 1).amin(1)
+
+
+def _chosen(group: _Group, output: Tensor) -> tuple[Tensor, int]:
+    """The smallest part of the maps that holds a group's neurons, 0 where there is none, and how many they are."""
+    mask = _mask(group, output)
+    if mask is None:
+        return output, output.shape[2] * output.shape[3]
+    rows, columns = (slice(int(at.min()), int(at.max()) + 1) for at in mask.nonzero().T)
+    return torch.where(mask[rows, columns], output[:, :, rows, columns], 0), int(mask.sum())
 
 
 def _mask(group: _Group, output: Tensor) -> Tensor | None:

@@ -1,31 +1,22 @@
 """A run's network as it looks at photographs: every tile's activation on a batch of images."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from hashlib import sha256
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from featlight.config.inputs.fit import Fit, FitWord
-from featlight.config.inputs.sizes import ImageSize, image_size, pixels_of
-from featlight.config.recipe import Octave, Recipe
-from featlight.config.schema import Config
-from featlight.config.validation import check, read
-from featlight.distributed.env import Worker
-from featlight.engine.device import device_of
-from featlight.engine.setup import Model, prepare_model
-from featlight.errors import UsageError
+from featlight.config.inputs.fit import Fit
+from featlight.config.inputs.sizes import ImageSize
 from featlight.examples.sight.activations import Activations, Looked
 from featlight.models.extractor import LayerOutputs
-from featlight.models.layers import check_features
 from featlight.models.prepared import PreparedNetwork
-from featlight.models.registry import Source, load_model, source_of
-from featlight.objectives.directions import Directions, open_directions
+from featlight.models.registry import Source
+from featlight.objectives.directions import Directions
 from featlight.param.image import resize
-from featlight.plan.plan import Plan
-from featlight.store.store import Store
 
 
 @dataclass(frozen=True)
@@ -37,10 +28,9 @@ class Eyes:
         channels: of the images that it takes.
         fit: of every image.
         network: that looks.
-        outputs: of it, cut after the last layer that a tile looks at.
-        activations: of all that the tiles look for.
-        looked: what they look for, each once.
-        places: by the tile's file, the place of what it looks for.
+        whole: the outputs of all layers that the run's tiles look at.
+        looked: what tiles look for, each once, by a key that says it all.
+        keys: by the tile's file, the key of what it looks for.
         device: of the network.
         dtype: of the images.
         view: the size that every image is brought to, where the network takes no other and images are as they are.
@@ -51,20 +41,36 @@ class Eyes:
     channels: int
     fit: Fit
     network: PreparedNetwork
-    outputs: LayerOutputs
-    activations: Activations
-    looked: tuple[Looked, ...]
-    places: dict[str, int]
+    whole: LayerOutputs
+    looked: Mapping[str, Looked]
+    keys: Mapping[str, str]
     device: torch.device
     dtype: torch.dtype
     view: ImageSize | None
     directions: Directions | None = None
 
-    @property
-    def checksum(self) -> str:
-        """Of what the tiles look for."""
-        along = () if self.directions is None else (self.directions.checksum,)
-        return sha256(repr((*self.looked, *along)).encode()).hexdigest()
+    @cached_property
+    def layers(self) -> list[str]:
+        """What the tiles look at, by the names that a network's outputs have."""
+        return layers_of(self.looked)
+
+    @cached_property
+    def activations(self) -> Activations:
+        """Of all that the tiles look for, in order."""
+        return Activations(list(self.looked.values()), self.device, self.directions)
+
+    @cached_property
+    def preparation(self) -> str:
+        """Checksum of what changes the bits of a layer's output as other layers are looked at besides."""
+        folds = self.network.folds_at(self.layers)
+        views = self.network.views(self.layers)
+        # an image as it is that one layer cannot take is looked at for none
+        layers = sorted(self.layers) if self.fit.size is None else None
+        return sha256(repr((folds, views, self.whole.format, layers)).encode()).hexdigest()[:16]
+
+    def of(self, keys: Iterable[str]) -> "Eyes":
+        """The same for some of what is looked for, in this order."""
+        return replace(self, looked={key: self.looked[key] for key in keys})
 
     def pixels(self, images: Sequence[Any]) -> Tensor:
         """Decoded images of one size as the network is given them but for normalization, (N, C, H, W)."""
@@ -74,144 +80,19 @@ class Eyes:
 
     def cut_at(self, output: str) -> LayerOutputs:
         """The network, cut after one output."""
-        return _cut(self.network, [output], self.fit)
+        # a graph may hold the sizes that it was made at
+        return self.network.as_it_is([output]) if self.fit.size is None else self.network.at([output])
 
     def see(self, pixels: Tensor) -> dict[str, Tensor]:
-        """Each output of the network, (N, C, H, W)."""
+        """Each output of the network that the tiles look at, (N, C, H, W)."""
         with torch.no_grad():
-            return self.outputs(pixels)
+            return self._outputs(pixels)
+
+    @cached_property
+    def _outputs(self) -> LayerOutputs:
+        return self.whole if self.fit.size is None else self.whole.only(self.layers)
 
 
-def open_eyes(
-    store: Store,
-    plan: Plan,
-    fit: FitWord,
-    worker: Worker,
-    network: nn.Module | None = None,
-    device: torch.device | None = None,
-) -> Eyes:
-    """Load and prepare the network of a run.
-
-    Args:
-        store: of the run.
-        plan: of the run.
-        fit: how images are brought to it, as asked for.
-        worker: whose device it is.
-        network: instead of loading the run's.
-        device: instead of the run's.
-
-    Raises:
-        UsageError: it is another network than the run's, or its layers do not run at that size.
-    """
-    _refuse_what_no_photograph_answers(store, plan)
-    config = _config(store, plan)
-    directions = _directions(store, plan, config)
-    device = device_of(config.accelerator, worker) if device is None else device
-    network = _loaded(store, config) if network is None else network
-    settled = settle_fit(fit, network, plan)
-    size = _picture_size(plan) if settled.size is None else settled.size
-    recipe = Recipe((Octave(size=size, steps=1, lr=(0.1, 0.1)),))
-    model = prepare_model(config.model_copy(update={"recipe": recipe, "variants": None}), network, device)
-    if model.sha256 != plan.network.sha256:
-        raise UsageError(f"--out: {store.root} was made with another network than this {model.source.model}")
-    channels = model.network.in_channels
-    if channels not in (1, 3):
-        raise UsageError(f"--images: {model.source.model} takes images of {channels} channels, and photographs have 3")
-    return _eyes(plan, model, settled, size, device, directions)
-
-
-def _eyes(
-    plan: Plan, model: Model, fit: Fit, size: ImageSize, device: torch.device, directions: Directions | None
-) -> Eyes:
-    looked: dict[Looked, int] = {}
-    places: dict[str, int] = {}
-    for planned in plan.tiles:
-        shapes = plan.layers_of(planned.variant)
-        maps = {name: (shape[1], shape[2]) if len(shape) == 3 else (1, 1) for name, shape in shapes.items()}
-        places[planned.file] = looked.setdefault(Looked.of(planned.tile.terms, maps), len(looked))
-    activations = Activations(list(looked), device, directions)
-    prepared, layers = model.network, activations.outputs
-    check_features(prepared.surveys, layers, model.source.model)
-    views = prepared.views(layers)
-    return Eyes(
-        source=model.source,
-        channels=prepared.in_channels,
-        fit=fit,
-        network=prepared,
-        outputs=_cut(prepared, layers, fit),
-        activations=activations,
-        looked=tuple(looked),
-        places=places,
-        device=device,
-        dtype=prepared.image_dtype,
-        view=views.get(size) if fit.size is None else None,
-        directions=directions,
-    )
-
-
-def _cut(network: PreparedNetwork, layers: Sequence[str], fit: Fit) -> LayerOutputs:
-    # a graph may hold the sizes that it was made at
-    return network.as_it_is(layers) if fit.size is None else network.at(layers)
-
-
-def settle_fit(fit: FitWord, network: nn.Module, plan: Plan) -> Fit:
-    """How images are brought to a network: `auto` as it was trained, or where nobody knows, at the pictures' size."""
-    if fit == "none":
-        return Fit()
-    if fit != "auto":
-        return Fit(fit)
-    source = source_of(network)
-    if source.size is not None:
-        return Fit(image_size(*source.size), source.resize, source.interpolation)
-    return Fit(_picture_size(plan))
-
-
-def _picture_size(plan: Plan) -> ImageSize:
-    """Of a run's largest pictures."""
-    return max((settings.recipe.final_size for settings in plan.settings.values()), key=pixels_of)
-
-
-def _config(store: Store, plan: Plan) -> Config:
-    """The config of a run, its network's part as its plan has settled it."""
-    path = store.root / "config.yaml"
-    if not store.folder.has(path):
-        raise UsageError(f"--out: {path} is missing; the run's own command writes it again")
-    config = check(read(path), {}).settled()
-    settings = next(iter(plan.settings.values()))
-    shared = ("normalize", "channels", "in_channels", "prefix_tokens", "precision")
-    return config.model_copy(update={key: getattr(settings, key) for key in shared} | {"compile": "off"})
-
-
-def _refuse_what_no_photograph_answers(store: Store, plan: Plan) -> None:
-    settings = plan.settings.values()
-    own = next((each.objective for each in settings if each.objective is not None), None)
-    if own is not None:
-        raise UsageError(
-            f"--out: {store.root} follows {own!r}, an objective of one's own; examples are of layers' outputs"
-        )
-    if any(term.choice == "image" for planned in plan.tiles for term in planned.tile.terms):
-        raise UsageError(f"--out: {store.root} holds caricatures of an image; examples are of features and directions")
-
-
-def _directions(store: Store, plan: Plan, config: Config) -> Directions | None:
-    """The dictionary that a run's tiles are rows of.
-
-    Raises:
-        UsageError: it is not to be had, or another one by now.
-    """
-    if plan.directions is None:
-        return None
-    if config.directions is None:
-        raise UsageError(f"--out: {store.root} was made with directions from Python; a file of them is needed")
-    found = open_directions(config.directions)
-    if found.checksum != next(iter(plan.settings.values())).directions:
-        raise UsageError(f"directions: {config.directions} holds others than those that {store.root} was made with")
-    return found
-
-
-def _loaded(store: Store, config: Config) -> nn.Module:
-    try:
-        return load_model(config.model, config.weights, seed=config.seed)
-    except UsageError as error:
-        way = "from Python, featlight.find_examples(out, images, network=network) takes any network"
-        raise UsageError(f"{error} ({store.root} was made with {config.model!r}; {way})") from None
+def layers_of(looked: Mapping[str, Looked]) -> list[str]:
+    """What is looked at for the sake of all that is looked for, by the names that a network's outputs have."""
+    return list(dict.fromkeys(term.output for look in looked.values() for term in look.terms))

@@ -9,8 +9,9 @@ from tests import ROOT
 def test_counts_are_those_of_counting_by_hand():
     values = torch.tensor([[0.0, 1.0, -1.0], [0.003, 1.18, -0.004], [torch.nan, 1e9, -1e9], [2**-8, 1.19, torch.inf]])
     counts = histogram.empty(3, torch.device("cpu"))
-    histogram.count(counts, values[:2].double())
-    histogram.count(counts, values[2:].double())
+    histogram.count(counts, values[:2].double(), torch.arange(3))
+    histogram.count(counts, values[2:, [1]].double(), torch.tensor([1]))
+    histogram.count(counts, values[2:, [2, 0]].double(), torch.tensor([2, 0]))
     nothing, one = histogram.ONE_SIDE, histogram.ONE_SIDE + 1 + 8 * 4  # the bin about 0, and that from 1 on
     assert counts[0].nonzero()[:, 0].tolist() == [nothing, nothing + 1]
     assert counts[0, nothing] == 2

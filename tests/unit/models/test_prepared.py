@@ -1,5 +1,7 @@
 """The network as it runs: folded, except for convolutions that are looked for; its memory counted."""
 
+from unittest import mock
+
 import pytest
 import torch
 from torch.overrides import TorchFunctionMode
@@ -72,6 +74,21 @@ def test_the_graph_gives_what_the_network_gives(monkeypatch, layers):
     for layer in layers:
         assert torch.allclose(graph(images)[layer], plain(images)[layer], rtol=1e-12)
         assert torch.allclose(gradients(graph, images, layer), gradients(plain, images, layer), rtol=1e-12)
+
+
+def test_some_of_the_outputs_are_what_they_are_among_all_and_nothing_runs_beyond():
+    frozen = frozen_copy(hand_made(), CPU, torch.float32)
+    whole = PreparedNetwork(frozen, [32], dtype=torch.float32, device=CPU).as_it_is(["1", "3", "4"])
+    images = torch.rand(2, 3, 32, 32)
+    expected = whole(images)
+    for layers in (["3"], ["3", "1"], ["4"]):
+        found = whole.only(layers)(images)
+        assert found.keys() == set(layers)
+        assert all(torch.equal(found[layer], expected[layer]) for layer in layers)
+    convolution = torch.nn.Conv2d.forward
+    with mock.patch.object(torch.nn.Conv2d, "forward", autospec=True, side_effect=convolution) as forward:
+        whole.only(["1"])(images)
+    assert forward.call_count == 1
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is:DeprecationWarning")  # of torch 2.11's own compiler

@@ -46,6 +46,17 @@ def test_values_are_the_objectives_own(outputs):
     torch.testing.assert_close(ours, torch.stack(theirs, 1), rtol=1e-12, atol=0)
 
 
+@pytest.mark.parametrize("format", [torch.contiguous_format, torch.channels_last])
+def test_bits_do_not_hang_on_which_other_tiles_there_are(format):
+    generator = torch.Generator().manual_seed(0)
+    shapes = {"a": (3, 6, 13, 17), "b": (3, 4, 9, 7), "c": (3, 5, 1, 1)}
+    outputs = {name: torch.randn(shape, generator=generator).to(memory_format=format) for name, shape in shapes.items()}
+    together = activations()(outputs)
+    for tile in range(len(TILES)):
+        chosen = [Looked.of(other.terms, MAPS) for other in (TILES[tile], *TILES[tile + 2 :])]
+        assert torch.equal(Activations(chosen, CPU, DIRECTIONS)(outputs)[:, 0], together[:, tile])
+
+
 def test_the_strongest_neuron_is_that_of_the_first_terms_region(outputs):
     pairs = [(image, tile) for image in range(3) for tile in range(len(TILES))]
     images, tiles = (torch.tensor(column) for column in zip(*pairs, strict=True))

@@ -1,0 +1,140 @@
+"""What a pass is over: begun, or gone on with what has come since. The first worker says so, and all others follow."""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from featlight.config.inputs.fit import FitWord
+from featlight.distributed.env import LAUNCHER, Worker
+from featlight.distributed.signals import Stop
+from featlight.examples.collection import Collection, Found
+from featlight.examples.sight.eyes import Eyes
+from featlight.examples.state import Pass, Settings, with_new
+from featlight.plan.plan import Plan
+from featlight.store.examples import found_files
+from featlight.store.store import Store
+
+CPU_BATCH, GPU_BATCH = 32, 128  # images
+POLL = 0.5  # seconds
+Say = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What examples are asked for.
+
+    Args:
+        images: the folder of the images.
+        top: how many of each tile.
+        fit: how an image is brought to the network: `auto`, `none`, or a size in pixels.
+        batch_size: images that are looked at together; `auto`: as the pass that is there has it, or what suits.
+    """
+
+    images: Path
+    top: int = 9
+    fit: FitWord = "auto"
+    batch_size: Literal["auto"] | int = "auto"
+
+
+def _settings(request: Request, eyes: Eyes, plan: Plan, before: Pass | None) -> dict[str, Any]:
+    batch_size = request.batch_size
+    if batch_size == "auto":
+        usual = GPU_BATCH if eyes.device.type == "cuda" else CPU_BATCH
+        batch_size = usual if before is None else before.settings["batch_size"]
+    settings = next(iter(plan.settings.values()))
+    values = Settings(
+        folder=str(request.images.resolve()),
+        fit=eyes.fit,
+        batch_size=batch_size,
+        top=request.top,
+        network=plan.network.sha256,
+        preparation=eyes.preparation,
+        normalize=str(settings.normalize),
+        precision=settings.precision,
+    )
+    plain: dict[str, Any] = json.loads(json.dumps(values.plain(), sort_keys=True))  # as it is read again
+    return plain
+
+
+def listed(store: Store, request: Request, eyes: Eyes, plan: Plan, found: Found, say: Say) -> Pass:
+    """Go on with the pass that is there, with what has come since, or begin another one; it is written in any case.
+
+    Args:
+        store: of the run.
+        request: what is asked for.
+        eyes: of the run.
+        plan: of the run.
+        found: in the folder.
+        say: prints a line.
+    """
+    before = Pass.read(store)
+    settings = _settings(request, eyes, plan, before)
+    known, why = (None, "") if before is None else _gone_on(before, settings, request, eyes, found)
+    if known is None:
+        if before is not None:
+            say(f"the images are looked at anew: {why}")
+            for path in found_files(store.folder):
+                store.folder.remove(path)
+        images = Collection().followed_by(request.images, found)
+        assert images is not None
+        known = Pass(settings, images, (tuple(eyes.looked),))
+    elif before is not None and known.tiles != before.tiles:
+        new = len(known.places) - len(before.places)
+        say(f"{new} new tile{'' if new == 1 else 's'}: images that were looked at before are, for what is new alone")
+    known.write(store)
+    return known
+
+
+def _gone_on(
+    before: Pass, settings: dict[str, Any], request: Request, eyes: Eyes, found: Found
+) -> tuple[Pass | None, str]:
+    """A pass with what has come since; None where it cannot be gone on with, and why."""
+    differing = [key for key, value in settings.items() if before.settings.get(key) != value]
+    if differing:
+        return None, f"another {', '.join(differing)} than before"
+    tiles = with_new(before.tiles, eyes.looked)
+    if tiles is None:
+        return None, "the run looks for other things than before"
+    images = before.images.followed_by(request.images, found)
+    if images is None:
+        return None, "an image that was listed has changed"
+    return Pass(settings, images, tiles), ""
+
+
+def awaited(
+    store: Store,
+    request: Request,
+    eyes: Eyes,
+    plan: Plan,
+    found: Found,
+    listed_before: tuple[int, ...] | None,
+    worker: Worker,
+    stop: Stop,
+) -> Pass:
+    """The list that the first worker writes, which a worker that our launcher has started finds there.
+
+    Args:
+        store: of the run.
+        request: what is asked for.
+        eyes: of the run.
+        plan: of the run.
+        found: in the folder.
+        listed_before: the stamp that the list had when this worker began.
+        worker: this one.
+        stop: asked now and then.
+    """
+    while True:
+        known = Pass.read(store)
+        if known is not None and _is_asked_for(known, request, eyes, plan):
+            written = store.folder.stamp(store.example_list) != listed_before
+            if worker.launcher == LAUNCHER or written or known.images.is_of(found):
+                return known
+        stop.check()
+        time.sleep(POLL)
+
+
+def _is_asked_for(known: Pass, request: Request, eyes: Eyes, plan: Plan) -> bool:
+    return known.settings == _settings(request, eyes, plan, known) and with_new(known.tiles, eyes.looked) == known.tiles
