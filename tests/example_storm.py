@@ -1,8 +1,10 @@
-"""Kill workers that look for examples with SIGKILL at random moments, and compare with what an undisturbed one finds.
+"""One, two and four workers that look for examples, and such as are killed by SIGKILL at random moments, beside one
+that looks by itself.
 
 python -m tests.example_storm --kills 40
 
-Workers are forked from a process that has imported everything already, two at a time, each with a process that decodes.
+Workers are forked from a process that has imported everything already, each with a process that decodes. Two at a time
+are killed.
 """
 
 import argparse
@@ -22,10 +24,11 @@ from featlight.examples.find import find
 from featlight.examples.listing import Request
 from tests.photographs import crops, folder_of, planned_run
 
-WORKERS = 2
+WORKERS = (1, 2, 4)
+KILLED = 2
 
 
-def fork(out: Path, request: Request, rank: int) -> int:
+def fork(out: Path, request: Request, rank: int, workers: int) -> int:
     """A worker in a process of its own, and of its own group; returns its number."""
     child = os.fork()
     if child:
@@ -34,7 +37,7 @@ def fork(out: Path, request: Request, rank: int) -> int:
     try:
         os.setpgid(0, 0)
         torch.set_num_threads(1)
-        find(out, request, worker=Worker(rank, WORKERS), processes=1)
+        find(out, request, worker=Worker(rank, workers), processes=1)
         code = 0
     finally:
         os._exit(code)
@@ -50,14 +53,17 @@ def was_killed(child: int) -> bool:
 
 def everything(out: Path) -> dict[str, bytes]:
     """All that people see."""
-    files = [out / "examples/examples.jsonl", *sorted((out / "examples").rglob("*.jpg"))]
+    files = [
+        *(out / "examples" / name for name in ("examples.jsonl", "about.json")),
+        *sorted((out / "examples").rglob("*.jpg")),
+    ]
     return {path.relative_to(out).as_posix(): path.read_bytes() for path in files}
 
 
 def storm(kills: int, images: int, seed: int) -> dict[str, int]:
-    """Counts of kills, of passes that came to their end, and of those that found something else."""
+    """Counts of workers that nobody disturbed, of kills, of passes, and of those that found something else."""
     chance = random.Random(seed)
-    report = {"kills": 0, "starts": 0, "passes": 0, "different": 0}
+    report = {"undisturbed": 0, "kills": 0, "starts": 0, "passes": 0, "different": 0}
     with tempfile.TemporaryDirectory() as name:
         folder = folder_of(Path(name) / "images", crops(images))
         fresh, request = Path(name) / "fresh", Request(folder, top=5, batch_size=8)
@@ -65,10 +71,16 @@ def storm(kills: int, images: int, seed: int) -> dict[str, int]:
         clean = Path(shutil.copytree(fresh, Path(name) / "clean"))
         find(clean, request, processes=0)
         expected = everything(clean)
+        for workers in WORKERS:
+            out = Path(shutil.copytree(fresh, Path(name) / f"by-{workers}"))
+            for child in [fork(out, request, rank, workers) for rank in range(workers)]:
+                report["undisturbed"] += os.waitpid(child, 0)[1] == 0
+            report["passes"] += 1
+            report["different"] += everything(out) != expected
         while report["kills"] < kills:
             out = Path(shutil.copytree(fresh, Path(name) / f"run-{report['passes']}"))
             while not (out / "examples/examples.jsonl").exists():
-                children = [fork(out, request, rank) for rank in range(WORKERS)]
+                children = [fork(out, request, rank, KILLED) for rank in range(KILLED)]
                 report["starts"] += len(children)
                 for child in children if report["kills"] < kills else ():
                     time.sleep(chance.uniform(0.05, 1.2))
@@ -92,7 +104,7 @@ def main() -> None:
     torch.set_num_threads(1)
     report = storm(words.kills, words.images, words.seed)
     print(", ".join(f"{count} {word}" for word, count in report.items()))
-    raise SystemExit(1 if report["different"] else 0)
+    raise SystemExit(1 if report["different"] or report["undisturbed"] < sum(WORKERS) else 0)
 
 
 if __name__ == "__main__":
