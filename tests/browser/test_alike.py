@@ -75,6 +75,22 @@ def test_a_click_opens_a_tile_and_escape_leads_back_to_it(page, run):
     assert page.evaluate("Featlight.app.plane().current.tile.key") == "a/00005"
 
 
+def test_a_tile_that_is_opened_elsewhere_is_closed_there(page, run):
+    looked(page, run)
+    page.mouse.click(*middle(page, 6))
+    page.wait_for_function("() => location.hash === '#a/00006'")
+    page.go_back()
+    page.wait_for_function("() => location.hash === '#alike'")
+    page.click("[data-view=tiles]")
+    page.locator("#grid").focus()
+    page.keyboard.press("Home")
+    page.keyboard.press("Enter")
+    page.wait_for_function("() => location.hash === '#a/00000'")
+    page.keyboard.press("Escape")
+    page.wait_for_function("() => location.hash === ''")
+    assert page.locator("#view-tiles").is_visible()
+
+
 def test_a_drag_and_the_wheel_move_what_is_under_them(page, run):
     looked(page, run)
     before = middle(page, 0)

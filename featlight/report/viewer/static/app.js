@@ -14,7 +14,11 @@ window.Featlight = window.Featlight || {};
   let plane;
 
   const act = {
-    open: (tile) => goTo(tile.key, state.pinned && state.pinned !== tile ? state.pinned.key : null),
+    /** Open a tile; `from` names the part of the page to go back to, which stays while its neighbours are looked at. */
+    open: (tile, from = null) => {
+      if (!state.opened) state.leaves = from;
+      goTo(tile.key, state.pinned && state.pinned !== tile ? state.pinned.key : null);
+    },
     /** Close the open tile, and go back to where it was opened. */
     close: () => {
       const { leaves, opened } = state;
@@ -126,10 +130,7 @@ window.Featlight = window.Featlight || {};
       return;
     }
     plane ??= new Featlight.Alike(byId("view-alike"), state.run, {
-      open: (tile) => {
-        state.leaves = "alike";
-        act.open(tile);
-      },
+      open: (tile) => act.open(tile, "alike"),
       words: act.words,
     });
     const tile = state.run.tiles.get(at);
