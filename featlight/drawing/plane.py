@@ -23,7 +23,7 @@ from featlight.drawing.sheet import (
 )
 from featlight.drawing.text import Color, leading, measure, write
 
-WIDE, WIDEST = 4096, 8192  # px across, where tiles can be seen so, and otherwise
+WIDE, WIDEST = 4096, 7800  # px across without margins, where tiles can be seen so, and otherwise
 LEAST = 48  # px, side of a tile that can be seen
 
 
