@@ -6,8 +6,8 @@ import numpy as np
 
 PAIRS = 1 << 20  # kept for a layer: all pairs up to 1,024 tiles, 4 MB as the viewer keeps them
 FEWEST = 64  # neighbours of each tile, whatever the layer's size
-BLOCK = 1024  # rows at a time, so that no tiles x tiles matrix is held
-WIDE, SAMPLED = 16384, 16  # tiles of a layer whose rows are sampled first, every so many
+BLOCK = 1 << 22  # cosines at a time: no tiles x tiles matrix is held, and what is held stays near the processor
+WIDE, GROUP = 16384, 16  # tiles of a layer whose rows are sifted in groups first, and columns of a group at most
 
 
 def neighbours_kept(count: int) -> int:
@@ -41,13 +41,14 @@ def nearest_tiles(vectors: "np.ndarray[Any, Any]") -> "tuple[np.ndarray[Any, Any
     width = min(kept, len(there) - 1)
     if width < 1:
         return rows, cosines
-    for start in range(0, len(there), BLOCK):
-        block = directions[start : start + BLOCK] @ directions.T  # (block, tiles that are there)
+    size = max(1, BLOCK // len(there))  # rows at a time
+    for start in range(0, len(there), size):
+        block = directions[start : start + size] @ directions.T  # (size, tiles that are there)
         own = np.arange(len(block))
         block[own, start + own] = -np.inf
         best = _above(block, width) if block.shape[1] > WIDE else _partitioned(block, width)
-        rows[there[start : start + BLOCK], :width] = there[best]
-        cosines[there[start : start + BLOCK], :width] = np.take_along_axis(block, best, 1)
+        rows[there[start : start + size], :width] = there[best]
+        cosines[there[start : start + size], :width] = np.take_along_axis(block, best, 1)
     return rows, cosines
 
 
@@ -62,11 +63,17 @@ def _partitioned(block: "np.ndarray[Any, Any]", width: int) -> "np.ndarray[Any, 
 
 
 def _above(block: "np.ndarray[Any, Any]", width: int) -> "np.ndarray[Any, Any]":
-    """The same of very long rows, in a third of the time: only what a sample of the row does not rule out is sorted."""
-    sample = block[:, :: max(1, min(SAMPLED, block.shape[1] // (2 * width)))]
-    least = np.partition(sample, sample.shape[1] - width, axis=1)[:, sample.shape[1] - width]  # (rows,)
-    rows, columns = np.nonzero(block >= least[:, None])
-    order = np.lexsort((-block[rows, columns], rows))
-    first = np.searchsorted(rows, np.arange(len(block)))  # of each row's own among them
-    found: np.ndarray[Any, Any] = columns[order[first[:, None] + np.arange(width)]]
-    return found
+    """The same of very long rows, in a fraction of the time.
+
+    Columns stand in groups. The largest numbers of a row are in as many groups at most: those with the largest maxima.
+    """
+    rows, columns = block.shape
+    of_each = max(1, min(GROUP, columns // (2 * width)))
+    groups = columns // of_each  # column c is of group c % groups; what is left over at the end is a candidate anyway
+    maxima = block[:, : of_each * groups].reshape(rows, of_each, groups).max(1)
+    largest = np.argpartition(-maxima, width - 1, axis=1)[:, :width]
+    members = (largest[:, None] + groups * np.arange(of_each)[:, None]).reshape(rows, -1)
+    rest = np.broadcast_to(np.arange(of_each * groups, columns), (rows, columns - of_each * groups))
+    candidates = np.sort(np.concatenate([members, rest], axis=1), axis=1)
+    best = _partitioned(np.take_along_axis(block, candidates, 1), width)
+    return np.take_along_axis(candidates, best, 1)

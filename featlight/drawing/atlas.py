@@ -3,21 +3,22 @@
     for suffix, picture in draw_atlas(cells, title="inception_v3 Mixed_6b", subtitle="300 steps · seed 999"):
         Path(f"Mixed_6b{suffix}.png").write_bytes(encode_png(picture, {"Title": "Mixed_6b"}))
 
-Tiles are opened one at a time and sheets drawn one at a time: memory holds one sheet, whatever the layer.
+Tiles are opened and pages drawn one at a time: memory holds a page and the overview, whatever the layer.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from math import ceil, log, sqrt
 from statistics import median_high
 
 from PIL import Image
 
-from featlight.drawing.sheet import Cell, Heading, Sheet, draw_sheet, lay_out
+from featlight.drawing.sheet import Cell, Drawing, Heading, Sheet, draw_sheet, lay_out
 
 LANDSCAPE = 1.55  # width over height: between 3:2 and 16:10
 OVERVIEW_SIDE = 4096
 SAMPLE = 256  # tiles of a layer tell the usual size of all, and need not all be read for it
+Show = Callable[[int, Image.Image | None], None]  # takes the place of a cell, and its tile where there is one
 
 
 def draw_grid(
@@ -58,20 +59,27 @@ def draw_grid(
 
 
 def draw_atlas(
-    cells: Sequence[Cell], *, title: str, subtitle: str = "", footer: str = "", side_limit: int = 8192
+    cells: Sequence[Cell],
+    *,
+    title: str,
+    subtitle: str = "",
+    footer: str = "",
+    side_limit: int = 8192,
+    show: Show = lambda *_: None,
 ) -> Iterator[tuple[str, Image.Image]]:
-    """Draw a layer as one sheet, or else as an overview with small tiles and pages with full ones.
+    """Draw a layer as one sheet, or else as pages with full tiles and an overview with small ones.
 
     Args:
-        cells: in reading order; a tile is opened once for its size and once for each sheet that shows it.
+        cells: in reading order; a tile is opened once, and some before, to learn the usual size.
         title: large, at the top left; on pages it goes on with "page 1 of 3, features 0-255".
         subtitle: below it, smaller.
         footer: below the grid and the legend of its marks.
         side_limit: no picture is wider or higher, in pixels; at least 1024.
+        show: called with the place of each cell and its tile (None: there is none), for what else is drawn of it.
 
     Yields:
-        What to add to the file's name, and the picture, drawn when it is asked for: "" for the only sheet or
-        the overview, then "-p01", "-p02", ... for the pages.
+        What to add to the file's name, and the picture, drawn when it is asked for: "" for the only sheet, or else
+        "-p01", "-p02", ... for the pages, then "" for the overview.
 
     Raises:
         ValueError: there are no cells, more than an overview can hold, or the limit is too low.
@@ -82,12 +90,29 @@ def draw_atlas(
     tile = min(usual_side(cells), side_limit // 4)
     sheet = _best(cells, words, tile, side_limit)
     if sheet is not None:
-        yield "", draw_sheet(sheet)
+        yield "", _draw(sheet, show)
         return
     pages = _paginate(cells, words, tile, side_limit)
-    yield "", draw_sheet(_overview(cells, words, len(pages), tile, side_limit))
-    for number, page in enumerate(pages, 1):
-        yield f"-p{number:02d}", draw_sheet(page)
+    overview = Drawing(_overview(cells, words, len(pages), tile, side_limit))
+
+    def show_on_overview(place: int, tile: Image.Image | None) -> None:
+        overview.put(place, tile)
+        show(place, tile)
+
+    size = len(pages[0].cells)
+    for number, page in enumerate(pages):
+        yield f"-p{number + 1:02d}", _draw(page, show_on_overview, number * size)
+    yield "", overview.picture
+
+
+def _draw(sheet: Sheet, show: Show, first: int = 0) -> Image.Image:
+    """A sheet drawn whole, its tiles shown elsewhere too, where its first cell has that place."""
+    drawing = Drawing(sheet)
+    for place, cell in enumerate(sheet.cells):
+        with cell.opened() as tile:
+            drawing.put(place, tile)
+            show(first + place, tile)
+    return drawing.picture
 
 
 def usual_side(cells: Sequence[Cell]) -> int:

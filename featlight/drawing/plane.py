@@ -89,7 +89,8 @@ def draw_plane(plane: Plane, words: Heading, side: int) -> Image.Image:
         x, y = margin + place % columns * across, top + place // columns * down
         draw.rectangle((x, y, x + across - 1, y + down - 1), cluster_color(cluster))
         x, y = x + gap // 2, y + gap // 2
-        picture.paste(square_tile(cell, side), (x, y))
+        with cell.opened() as tile:
+            picture.paste(square_tile(cell, tile, side), (x, y))
         if label:
             _badge(draw, x, y, cluster, label)
             for line in caption(cell, label, side - 0.4 * label, 1):

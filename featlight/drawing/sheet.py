@@ -1,11 +1,13 @@
 """One sheet of labelled tiles: first everything is placed, then it is drawn, a tile at a time."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
 
-from PIL import Image, ImageDraw, ImageStat
+import numpy as np
+from PIL import Image, ImageDraw
 
 from featlight.drawing.text import Color, leading, measure, plain, shorten, wrap, write
 
@@ -36,6 +38,10 @@ class Cell:
     @property
     def kind(self) -> str:
         return (self.mark or "").partition(":")[0].strip()
+
+    def opened(self) -> AbstractContextManager[Image.Image | None]:
+        """Its tile, for as long as it is looked at."""
+        return nullcontext() if self.open is None else self.open()
 
 
 @dataclass(frozen=True)
@@ -192,21 +198,38 @@ def place_foot(
 
 def draw_sheet(sheet: Sheet) -> Image.Image:
     """Draw what was placed, RGB."""
-    picture = Image.new("RGB", (sheet.width, sheet.height), PAPER)
-    draw = ImageDraw.Draw(picture)
-    for run in sheet.runs:
-        x = run.x
-        if run.swatch is not None:
-            picture.paste(_panel(None, run.swatch, run.size), (x, run.y + round(0.12 * run.size)))
-            x += round(1.6 * run.size)
-        write(draw, x, run.y, run.text, run.size, run.color, strong=run.strong)
-    for i, cell in enumerate(sheet.cells):
-        x = sheet.left + i % sheet.columns * sheet.across
-        y = sheet.top + i // sheet.columns * sheet.down
-        picture.paste(square_tile(cell, sheet.tile), (x, y))
+    drawing = Drawing(sheet)
+    for place, cell in enumerate(sheet.cells):
+        with cell.opened() as tile:
+            drawing.put(place, tile)
+    return drawing.picture
+
+
+class Drawing:
+    """A sheet that is being drawn: its words, then tile by tile.
+
+    Args:
+        sheet: where everything stands.
+    """
+
+    def __init__(self, sheet: Sheet) -> None:
+        self.picture = Image.new("RGB", (sheet.width, sheet.height), PAPER)
+        self._sheet, self._draw = sheet, ImageDraw.Draw(self.picture)
+        for run in sheet.runs:
+            x = run.x
+            if run.swatch is not None:
+                self.picture.paste(_panel(None, run.swatch, run.size), (x, run.y + round(0.12 * run.size)))
+                x += round(1.6 * run.size)
+            write(self._draw, x, run.y, run.text, run.size, run.color, strong=run.strong)
+
+    def put(self, place: int, tile: Image.Image | None) -> None:
+        """Draw one cell with its caption, given its tile; None where there is none."""
+        sheet, cell = self._sheet, self._sheet.cells[place]
+        x = sheet.left + place % sheet.columns * sheet.across
+        y = sheet.top + place // sheet.columns * sheet.down
+        self.picture.paste(square_tile(cell, tile, sheet.tile), (x, y))
         if sheet.label:
-            _caption(draw, cell, sheet, x, y + sheet.tile + round(0.3 * sheet.label))
-    return picture
+            _caption(self._draw, cell, sheet, x, y + sheet.tile + round(0.3 * sheet.label))
 
 
 def _caption(draw: ImageDraw.ImageDraw, cell: Cell, sheet: Sheet, x: int, y: int) -> None:
@@ -227,15 +250,14 @@ def caption_color(cell: Cell) -> Color:
     return MARKS.get(cell.kind, INK) if cell.mark else GRAY
 
 
-def square_tile(cell: Cell, side: int) -> Image.Image:
-    """A tile as it stands in a grid: all of it in a square of a side in pixels, with the pattern of its mark."""
-    if cell.open is None:
+def square_tile(cell: Cell, tile: Image.Image | None, side: int) -> Image.Image:
+    """A cell in a grid: all of its tile in a square of a side in pixels, with the pattern of its mark."""
+    if tile is None:
         return _panel(None, cell.kind, side)
-    with cell.open() as image:
-        square = _square(image, side)
+    square = _square(tile, side)
     if cell.mark:
         return _panel(square, cell.kind, side)
-    if min(ImageStat.Stat(square).mean) > WHITE:
+    if np.asarray(square).sum(0).sum(0).min() > WHITE * side**2:  # (S, S, 3): the darkest channel's mean
         _frame(square)
     return square
 

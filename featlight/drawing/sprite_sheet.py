@@ -1,6 +1,7 @@
 """Sheets of small tiles that the viewer draws from: JPEGs of a bounded size, kept where no tile has changed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import nullcontext
 from hashlib import sha256
 
 from PIL import Image
@@ -27,32 +28,67 @@ def sprite_side(tiles: int) -> int:
     return LARGE if tiles <= MANY else SMALL
 
 
-def sprite_sheets(
-    cells: Sequence[Cell], digests: Sequence[str | None], stem: str, store: Store
-) -> Iterator[tuple[str, bytes | None]]:
+class SpriteSheets:
     """The sheets of a layer, 256 tiles on each, 16 in a row; places of tiles that are not there stay gray.
 
-    A tile that is no square stands in the middle of its place, all of it to be seen.
+    A tile that is no square stands in the middle of its place, all of it to be seen. Sheets are written as tiles come;
+    one that shows these very tiles already stays as it is.
 
     Args:
-        cells: in the order of the viewer.
-        digests: checksums of their tiles; None where there is none.
+        digests: checksums of the layer's tiles, in the order of the viewer; None where there is none.
         stem: path of the sheets from the run directory, to which `00.jpg` and so on are added.
         store: of the run.
-
-    Yields:
-        A path, and the JPEG to write there; None where the one that is there shows these very tiles.
     """
-    side = sprite_side(len(cells))
-    for number, start in enumerate(range(0, len(cells), PER_SHEET)):
-        name = _sheet(stem, number)
-        digest = sha256(repr((side, QUALITY, digests[start : start + PER_SHEET])).encode()).hexdigest()
-        before = _on_disk(store, name, sheet_size(len(cells), number))
-        if before is not None and before.info["comment"] == digest.encode():
-            yield name, None
+
+    def __init__(self, digests: Sequence[str | None], stem: str, store: Store) -> None:
+        self._digests, self._stem, self._store = list(digests), stem, store
+        self._side = sprite_side(len(self._digests))
+        self._sheet: Image.Image | None = None  # in hand; None where the one that is there stays
+        self._digest = ""  # of the tiles on it
+        self.names: list[str] = []  # paths of the sheets from the run directory, as they are done
+
+    def draw(self, cells: Sequence[Cell]) -> list[str]:
+        """Draw a layer's tiles, opening none whose sheet stays; the paths of the sheets from the run directory."""
+        for place, cell in enumerate(cells):
+            self._turn_to(place)
+            with nullcontext() if self._sheet is None else cell.opened() as tile:
+                self._put(place, tile)
+        return self.names
+
+    def put(self, place: int, tile: Image.Image | None) -> None:
+        """Draw a tile, or none where there is none, at its place; all places come in order."""
+        self._turn_to(place)
+        self._put(place, tile)
+
+    def _turn_to(self, place: int) -> None:
+        number, within = divmod(place, PER_SHEET)
+        if within:
+            return
+        size = sheet_size(len(self._digests), number)
+        digests = self._digests[place : place + PER_SHEET]
+        self._digest = sha256(repr((self._side, QUALITY, digests)).encode()).hexdigest()
+        before = _on_disk(self._store, _sheet(self._stem, number), size)
+        stays = before is not None and before.info["comment"] == self._digest.encode()
+        self._sheet = None if stays else Image.new("RGB", size, (128, 128, 128))
+
+    def _put(self, place: int, tile: Image.Image | None) -> None:
+        number, within = divmod(place, PER_SHEET)
+        if self._sheet is not None and tile is not None:
+            height, width = fitted(image_size(tile.height, tile.width), self._side)
+            left, top = (self._side - width) // 2, (self._side - height) // 2
+            row, column = divmod(within, COLUMNS)
+            small = tile.resize((width, height), Image.Resampling.LANCZOS)
+            self._sheet.paste(small, (column * self._side + left, row * self._side + top))
+        if within + 1 == PER_SHEET or place + 1 == len(self._digests):
+            self._close(_sheet(self._stem, number))
+
+    def _close(self, name: str) -> None:
+        if self._sheet is None:
+            self._store.note_output(name)
         else:
-            sheet = _draw(cells[start : start + PER_SHEET], side)
-            yield name, encode_jpeg(sheet, QUALITY, comment=digest, full_color=True)
+            jpeg = encode_jpeg(self._sheet, QUALITY, comment=self._digest, full_color=True)
+            self._store.write_output(name, jpeg)
+        self.names.append(name)
 
 
 class SmallTiles:
@@ -94,19 +130,6 @@ def sheet_size(count: int, number: int) -> tuple[int, int]:
 
 def _sheet(stem: str, number: int) -> str:
     return f"{stem}{number:02d}.jpg"
-
-
-def _draw(cells: Sequence[Cell], side: int) -> Image.Image:
-    rows = -(-len(cells) // COLUMNS)
-    sheet = Image.new("RGB", (COLUMNS * side, rows * side), (128, 128, 128))
-    for i, cell in enumerate(cells):
-        if cell.open is not None:
-            with cell.open() as image:
-                height, width = fitted(image_size(image.height, image.width), side)
-                small = image.resize((width, height), Image.Resampling.LANCZOS)
-            left, top = (side - width) // 2, (side - height) // 2
-            sheet.paste(small, (i % COLUMNS * side + left, i // COLUMNS * side + top))
-    return sheet
 
 
 def _on_disk(store: Store, name: str, size: tuple[int, int]) -> Image.Image | None:

@@ -15,6 +15,7 @@ Color = tuple[int, int, int]
 OUTLINES = features.check("freetype2")
 GLYPHS = frozenset(map(chr, range(32, 127))) | frozenset("©«°±´·»‘’“”…‹›™" if OUTLINES else "")  # noqa: RUF001
 ELLIPSIS = "…" if OUTLINES else "..."
+RECENT = 4096  # words and lines of which is remembered how they are set: those of a label are asked for again and again
 SPELLINGS = str.maketrans(
     {
         "\N{MULTIPLICATION SIGN}": "x",
@@ -52,6 +53,7 @@ def leading(size: int) -> int:
     return round(1.34 * size)
 
 
+@lru_cache(maxsize=RECENT)
 def plain(text: str) -> str:
     """`text` on one line in the font's glyphs: accents dropped, Greek letters named, `?` for the rest."""
     return "".join(_spell(c) for c in " ".join(text.split()).translate(SPELLINGS))
@@ -75,7 +77,12 @@ def _spell(character: str) -> str:
 
 def measure(text: str, size: int) -> float:
     """Width of a line of plain text, in pixels."""
-    return sum(map(font(size).getlength, text.split(" "))) + text.count(" ") * _space(size)
+    return sum(_length(word, size) for word in text.split(" ")) + text.count(" ") * _space(size)
+
+
+@lru_cache(maxsize=RECENT)
+def _length(word: str, size: int) -> float:
+    return font(size).getlength(word)
 
 
 def shorten(text: str, size: int, width: float) -> str:
@@ -135,7 +142,7 @@ def write(
     stroke = size / 56 if strong and OUTLINES else 0
     for word in plain(text).split(" "):
         draw.text((x, y), word, fill=color, font=font(size), stroke_width=stroke)
-        x += font(size).getlength(word) + _space(size)
+        x += _length(word, size) + _space(size)
 
 
 def _space(size: int) -> float:

@@ -10,8 +10,8 @@ from featlight.config.inputs.sizes import fitted, image_size
 from featlight.drawing.atlas import draw_atlas
 from featlight.drawing.example_strip import GROUND, SIDE, read_crop
 from featlight.drawing.sheet import Cell, Heading
-from featlight.image_io import encode_png
 from featlight.report.sections import Section, cell, heading, sections
+from featlight.report.sheets import write_sheets
 from featlight.store.examples import About, Example, beaten, read_about, read_examples
 from featlight.store.snapshot import Snapshot
 
@@ -76,8 +76,6 @@ def draw_with_examples(snapshot: Snapshot) -> list[str]:
         words = heading_with_examples(snapshot, section, about, examples)
         cells = cells_with_examples(snapshot, section, examples)
         text = {"Title": words.title, "Software": f"featlight {snapshot.plan.versions['featlight']}"}
-        for suffix, picture in draw_atlas(cells, title=words.title, subtitle=words.subtitle):
-            name = section.atlas.replace(".png", f".examples{suffix}.png")
-            store.write_output(name, encode_png(picture, text))
-            written.append(name)
+        sheets = draw_atlas(cells, title=words.title, subtitle=words.subtitle)
+        written += write_sheets(store, section.atlas.replace(".png", ".examples.png"), sheets, text)
     return written

@@ -2,16 +2,18 @@
 
 import io
 import logging
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 
 from featlight.drawing.atlas import draw_atlas
+from featlight.drawing.sprite_sheet import SpriteSheets
 from featlight.errors import StorageError
-from featlight.image_io import encode_png
 from featlight.plan.plan import Plan
-from featlight.report.sections import Atlas, atlases, drawn, heading, sections
+from featlight.report.sections import Atlas, atlases, heading, sections
+from featlight.report.sheets import write_sheets
 from featlight.report.tensorboard.projector import write_projector
 from featlight.report.viewer.data import DATA, FORMAT
 from featlight.report.viewer.page import write_viewer
@@ -25,7 +27,7 @@ log = logging.getLogger("featlight")
 def render(store: Store, plan: Plan) -> None:
     """Make the atlases, the figure, the viewer and the vectors of every layer again."""
     snapshot = Snapshot.of(store, plan)
-    shown = [drawn(atlas, _draw_sheets(snapshot, atlas)) for atlas in atlases(snapshot)]
+    shown = [_drawn(snapshot, atlas) for atlas in atlases(snapshot)]
     for atlas in shown:
         if atlas.vectors is not None:
             buffer = io.BytesIO()
@@ -68,16 +70,14 @@ def is_rendered(store: Store, plan: Plan) -> bool:
     return _state(Snapshot.of(store, plan)).encode() in page[:2000]
 
 
-def _draw_sheets(snapshot: Snapshot, atlas: Atlas) -> list[str]:
-    """Draw an atlas; returns the paths of its sheets."""
-    words = heading(snapshot.plan, atlas.section)
+def _drawn(snapshot: Snapshot, atlas: Atlas) -> Atlas:
+    """The same with its sheets: the labelled ones, and the viewer's; each tile is opened once for all of them."""
+    store, words = snapshot.store, heading(snapshot.plan, atlas.section)
     text = {"Title": words.title, "Software": f"featlight {snapshot.plan.versions['featlight']}"}
-    written = []
-    for suffix, picture in draw_atlas(atlas.cells, title=words.title, subtitle=words.subtitle):
-        name = atlas.section.atlas.replace(".png", f"{suffix}.png")
-        snapshot.store.write_output(name, encode_png(picture, text))
-        written.append(name)
-    return written
+    small = SpriteSheets(atlas.digests, atlas.section.assets, store)
+    sheets = draw_atlas(atlas.cells, title=words.title, subtitle=words.subtitle, show=small.put)
+    written = write_sheets(store, atlas.section.atlas, sheets, text)
+    return replace(atlas, sheets=written, small_sheets=small.names)
 
 
 def _state(snapshot: Snapshot) -> str:

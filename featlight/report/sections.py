@@ -73,6 +73,7 @@ class Atlas:
         records: of its tiles; None where there is none.
         vectors: their mean activations, (tiles, features), NaN where missing; None where there are none.
         sheets: paths of its drawn sheets from the run directory: the whole atlas, then its pages.
+        small_sheets: paths of the viewer's sheets of small tiles.
         likeness: which of them are alike; None where nobody has looked since they are as they are.
     """
 
@@ -82,12 +83,18 @@ class Atlas:
     records: Sequence[TileRecord | None]
     vectors: "np.ndarray[Any, Any] | None"
     sheets: Sequence[str] = ()
+    small_sheets: Sequence[str] = ()
     likeness: Likeness | None = None
 
     @property
+    def digests(self) -> list[str | None]:
+        """Of what is seen of each tile; None where there is none."""
+        return [None if record is None else _digest(record) for record in self.records]
+
+    @property
     def digest(self) -> str:
-        """Of its tiles as they are."""
-        shown = [(p.file, r and r["sha256"]) for p, r in zip(self.section.tiles, self.records, strict=True)]
+        """Of all its tiles as they are."""
+        shown = [(planned.file, digest) for planned, digest in zip(self.section.tiles, self.digests, strict=True)]
         return sha256(repr(shown).encode()).hexdigest()
 
 
@@ -134,11 +141,6 @@ def atlases(snapshot: Snapshot) -> list[Atlas]:
     return found
 
 
-def drawn(atlas: Atlas, sheets: Sequence[str]) -> Atlas:
-    """The same with the sheets that were drawn of it."""
-    return replace(atlas, sheets=sheets)
-
-
 def cell(snapshot: Snapshot, planned: Planned, *, plain: bool = False) -> Cell:
     """A tile in a grid, on white where it has a transparency.
 
@@ -175,6 +177,11 @@ def subtitle(plan: Plan, section: Section) -> str:
         features = plan.shape(section.variant, section.tiles[0].tile.terms[0].output)[0] if section.layer else there
         what = f"{there} of {features} features"
     return f"{what} · {brief(plan.settings[section.variant])}"
+
+
+def _digest(record: TileRecord) -> str | None:
+    both = [each for each in (record["sha256"], record["alpha_sha256"]) if each is not None]
+    return " ".join(both) or None
 
 
 def _vectors(snapshot: Snapshot) -> "dict[str, np.ndarray[Any, Any]]":

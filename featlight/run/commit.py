@@ -111,7 +111,6 @@ def commit(
         The records of the tiles that were written or have failed.
     """
     store.check_held()
-    store.check_held()
     vectors = io.BytesIO()
     np.save(vectors, result.vectors[: len(result.chunk.tiles)].float().numpy())
     files = [Planned(result.chunk.variant, tile).file for tile in result.chunk.tiles]

@@ -81,7 +81,7 @@ class Monitor:
         new = []
         for record in self._record_log.refresh():
             file, failed = record["file"], record["status"] == "failed"
-            if record["fingerprint"] not in self._digests or file not in self.pending | self._failed:
+            if record["fingerprint"] not in self._digests or not (file in self.pending or file in self._failed):
                 continue
             self._others_seen |= file not in self._own
             self._slowest = max(self._slowest, (record["seconds"] or 0.0) * self._plan.batch_size)

@@ -52,7 +52,7 @@ def outcome_of(
     lost = [planned.file for planned in tiles if planned.file not in made]
     records = store.records()
     failed = [file for file in lost if status_of(records, file) == "failed"]
-    missing = [file for file in lost if file not in failed]
+    missing = [file for file in lost if status_of(records, file) != "failed"]
     return Outcome(tiles, made, failed, missing, len(made.keys() & set(new)), tiles_per_second)
 
 

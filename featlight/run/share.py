@@ -78,7 +78,6 @@ class Share:
         if not self.chunks:
             return
         self.store.begin_records()
-        self.store.begin_records()
         plan, extras = self.job.plan, self.job.config.extras
         examples = {file for files in plan.examples().values() for file in files}
 

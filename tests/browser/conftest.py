@@ -1,14 +1,17 @@
 """Runs to look at, and a window of a headless Chromium that minds every error."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 import featlight.report.build
 from featlight.config.tile import Term, Tile
+from featlight.drawing.atlas import Show
+from featlight.drawing.sheet import Cell
 from featlight.report.build import render
 from tests.browser.window import DEAD, FAILED, MISSING, VECTORS
 from tests.made_up import flat, made_up_run
@@ -38,15 +41,21 @@ def runs(tmp_path_factory) -> Path:
     return root
 
 
+def small_tiles_alone(cells: Sequence[Cell], *, show: Show, **_: object) -> Iterator[tuple[str, Image.Image]]:
+    """Instead of an atlas, which nobody looks at."""
+    for place, cell in enumerate(cells):
+        with cell.opened() as tile:
+            show(place, tile)
+    yield "", Image.new("RGB", (8, 8))
+
+
 @pytest.fixture(scope="module")
 def many(tmp_path_factory) -> Path:
     """A run of 10,000 tiles in one layer."""
     root = tmp_path_factory.mktemp("many") / "run"
     store = made_up_run(root, {"wide": 10_000}, dead=range(0, 10_000, 8))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            featlight.report.build, "_draw_sheets", lambda *_: ["atlas/wide.png"]
-        )  # a minute's work, for nothing
+        patch.setattr(featlight.report.build, "draw_atlas", small_tiles_alone)
         render(store, store.plan())
     return root
 

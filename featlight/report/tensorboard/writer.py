@@ -3,6 +3,7 @@
 import functools
 import logging
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -73,6 +74,11 @@ class TensorBoard:
         self._done = dict(made)
         self._failed: set[str] = set()
         self._awaited = set(missing)
+        self._section_of = {planned.file: section.name for section in self._sections for planned in section.tiles}
+        # counted as tiles come: a run of many chunks must not go through all of its tiles after each of them
+        self._made_of = Counter(self._section_of[file] for file in self._done)
+        self._failed_of: Counter[str] = Counter()
+        self._dead = sum(record["status"] == "dead" for record in made.values())
         recipes = {variant: settings.recipe for variant, settings in plan.settings.items()}
         steps = [recipes[plan.tiles[members[0]].variant].total_steps + 1 for members in plan.chunks]
         self._starts = [0, *accumulate(steps)]  # of each chunk, on the axis of the live curves
@@ -98,16 +104,13 @@ class TensorBoard:
     @_harmless
     def add(self, records: Sequence[TileRecord], rate: float) -> None:
         """What has come since: the curves of chunks, the run's progress, the mosaics that have grown by a tenth."""
-        self._done.update({record["file"]: record for record in records if record["status"] != "failed"})
-        failed = {record["file"] for record in records if record["status"] == "failed"}
-        self._failed = (self._failed | failed) - self._done.keys()
-        self._awaited -= self._done.keys() | self._failed
+        for record in records:
+            self._take(record)
         done, tried = len(self._done), len(self._done) + len(self._failed)
-        dead = sum(record["status"] == "dead" for record in self._done.values())
         self._log.scalar("progress/tiles_done", done, tried)
         if rate:
             self._log.scalar("progress/tiles_per_s", rate, tried)
-        self._log.scalar("progress/dead_share", dead / max(done, 1), tried)
+        self._log.scalar("progress/dead_share", self._dead / max(done, 1), tried)
         self._log.scalar("progress/failed", len(self._failed), tried)
         self._live()
         self._grow()
@@ -132,6 +135,22 @@ class TensorBoard:
         self._grow()
         self._log.flush()
 
+    def _take(self, record: TileRecord) -> None:
+        file, before = record["file"], self._done.get(record["file"])
+        section = self._section_of[file]
+        self._awaited.discard(file)
+        if record["status"] == "failed":
+            if before is None and file not in self._failed:
+                self._failed.add(file)
+                self._failed_of[section] += 1
+            return
+        if file in self._failed:
+            self._failed.discard(file)
+            self._failed_of[section] -= 1
+        self._done[file] = record
+        self._made_of[section] += before is None
+        self._dead += (record["status"] == "dead") - (before is not None and before["status"] == "dead")
+
     def _live(self) -> None:
         """The curves of chunks, one behind the other in the plan's order, as far as no tile on the way is awaited."""
         while self._next < len(self._plan.chunks):
@@ -152,23 +171,25 @@ class TensorBoard:
     def _grow(self) -> None:
         for section in self._sections:
             tag, size = f"atlas/{section.name}", len(section.tiles)
-            there = [self._done[planned.file] for planned in section.tiles if planned.file in self._done]
+            made, tried = self._made_of[section.name], self._made_of[section.name] + self._failed_of[section.name]
             before = self._log.last.get(tag, 0)
-            if len(there) * MOSAIC_STEPS // size > before * MOSAIC_STEPS // size:
+            if made * MOSAIC_STEPS // size > before * MOSAIC_STEPS // size:
                 if section.name not in self._mosaics:
                     files = [planned.file for planned in section.tiles]
                     self._mosaics[section.name] = Mosaic(files, self._store.folder)
-                self._picture(tag, self._mosaics[section.name].draw(self._done), len(there))
-                if len(there) == size:
+                self._picture(tag, self._mosaics[section.name].draw(self._done), made)
+                if made == size:
                     del self._mosaics[section.name]
                 for name in STATISTICS:
-                    middle = float(np.median(_numbers(there, name)))
-                    self._log.scalar(f"image/{section.name}/{name}", middle, len(there))
-            failed = sum(planned.file in self._failed for planned in section.tiles)
+                    middle = float(np.median(_numbers(self._there(section), name)))
+                    self._log.scalar(f"image/{section.name}/{name}", middle, made)
             shown = self._log.steps.get(f"activation/{section.name}/tiles", ())
-            if there and len(there) + failed == size and len(there) not in shown:
-                self._whole_curves(section, there)
+            if made and tried == size and made not in shown:
+                self._whole_curves(section, self._there(section))
                 self._evolution(section)
+
+    def _there(self, section: Section) -> list[TileRecord]:
+        return [self._done[planned.file] for planned in section.tiles if planned.file in self._done]
 
     def _picture(self, tag: str, picture: Image.Image, step: int) -> None:
         self._log.picture(tag, encode_jpeg(picture, QUALITY), picture.size, step)

@@ -116,10 +116,12 @@ def example_columns(atlas: Atlas, examples: Examples) -> dict[str, Any]:
 
 def detail_scripts(snapshot: Snapshot, atlas: Atlas, examples: Examples) -> Iterator[tuple[str, bytes]]:
     """The scripts that hold what one tile at a time needs, and their paths from the run directory."""
-    section, near = atlas.section, _neighbors(atlas)
+    section, near, strips = atlas.section, _neighbors(atlas), _strips(snapshot, atlas)
     for start in range(0, len(section.tiles), PER_SHEET):
         part = range(start, min(start + PER_SHEET, len(section.tiles)))
-        entries = [_detail(snapshot, atlas, i) | near[i] | _examples(section.tiles[i], examples) for i in part]
+        entries = [
+            _detail(snapshot.plan, atlas, i) | strips[i] | near[i] | _examples(section.tiles[i], examples) for i in part
+        ]
         name = f"{section.assets}{start // PER_SHEET:02d}.js"
         yield name, _script("details", {"group": section.name, "start": start, "tiles": entries})
 
@@ -136,18 +138,25 @@ def _settings(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _detail(snapshot: Snapshot, atlas: Atlas, i: int) -> dict[str, Any]:
-    planned, store = atlas.section.tiles[i], snapshot.store
+def _detail(plan: Plan, atlas: Atlas, i: int) -> dict[str, Any]:
     record: TileRecord | dict[str, Any] = atlas.records[i] or {}
-    strip = store.extra_paths(planned, snapshot.plan, ["octaves"])
     return {
         "reason": record.get("reason"),
         "seconds": record.get("seconds"),
         "sha256": record.get("sha256"),
         "curve": record.get("curve") or [],
-        "command": command_alone(snapshot.plan, planned),
-        "octaves": [path.relative_to(store.root).as_posix() for path in store.folder.sizes(strip)],
+        "command": command_alone(plan, atlas.section.tiles[i]),
     }
+
+
+def _strips(snapshot: Snapshot, atlas: Atlas) -> list[dict[str, list[str]]]:
+    """By tile, the pictures of its octaves' ends that are there; all are looked for at once."""
+    store = snapshot.store
+    strips = [list(store.extra_paths(planned, snapshot.plan, ["octaves"])) for planned in atlas.section.tiles]
+    there = store.folder.sizes(path for strip in strips for path in strip)
+    return [
+        {"octaves": [path.relative_to(store.root).as_posix() for path in strip if path in there]} for strip in strips
+    ]
 
 
 def _examples(planned: Planned, examples: Examples) -> dict[str, Any]:

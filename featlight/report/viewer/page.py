@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from featlight.drawing.example_strip import read_crop
 from featlight.drawing.sheet import Cell
-from featlight.drawing.sprite_sheet import sprite_sheets
+from featlight.drawing.sprite_sheet import SpriteSheets
 from featlight.plan.plan import Plan
 from featlight.report.sections import Atlas, cell
 from featlight.report.viewer.data import (
@@ -26,7 +26,6 @@ from featlight.report.viewer.data import (
     tiles_script,
 )
 from featlight.store.examples import read_answers
-from featlight.store.records import TileRecord
 from featlight.store.snapshot import Snapshot
 
 # in the order in which they need each other
@@ -61,14 +60,14 @@ def write_viewer(snapshot: Snapshot, atlases: Sequence[Atlas], figures: Sequence
     groups = []
     examples = read_answers(store.folder)
     for atlas in atlases:
-        sheets, details = _write_sheets(snapshot, atlas), []
+        details = []
         for name, script in detail_scripts(snapshot, atlas, examples):
             store.write_output(name, script)
             details.append(name)
         groups.append(
             columns(snapshot.plan, atlas)
             | alike_columns(atlas)
-            | {"sheets": sheets, "details": details}
+            | {"sheets": list(atlas.small_sheets), "details": details}
             | _plain_sheets(snapshot, atlas)
             | _example_sheets(snapshot, atlas, examples)
         )
@@ -81,12 +80,6 @@ def write_viewer(snapshot: Snapshot, atlases: Sequence[Atlas], figures: Sequence
     store.write_output("index.html", page.encode())
 
 
-def _write_sheets(snapshot: Snapshot, atlas: Atlas) -> list[str]:
-    """The sheets of small tiles; returns their paths."""
-    digests = [None if record is None else _digest(record) for record in atlas.records]
-    return _write_sprites(snapshot, atlas.cells, digests, atlas.section.assets)
-
-
 def _plain_sheets(snapshot: Snapshot, atlas: Atlas) -> dict[str, list[str]]:
     """The paths of the same sheets without transparency, where the tiles have any."""
     section = atlas.section
@@ -94,7 +87,7 @@ def _plain_sheets(snapshot: Snapshot, atlas: Atlas) -> dict[str, list[str]]:
         return {}
     cells = [cell(snapshot, planned, plain=True) for planned in section.tiles]
     digests = [None if record is None else record["sha256"] for record in atlas.records]
-    return {"plain": _write_sprites(snapshot, cells, digests, f"{section.assets}plain-")}
+    return {"plain": SpriteSheets(digests, f"{section.assets}plain-", snapshot.store).draw(cells)}
 
 
 def _example_sheets(snapshot: Snapshot, atlas: Atlas, examples: Examples) -> dict[str, Any]:
@@ -109,23 +102,7 @@ def _example_sheets(snapshot: Snapshot, atlas: Atlas, examples: Examples) -> dic
         path = store.example_path(planned.file)
         cells.append(Cell(planned.label, partial(read_crop, store.folder, path) if best else None, None))
         digests.append(None if best is None else repr(best))
-    return found | {"best": _write_sprites(snapshot, cells, digests, f"{atlas.section.assets}{EXAMPLE_SHEETS}")}
-
-
-def _digest(record: TileRecord) -> str | None:
-    """Of what is seen of a tile."""
-    both = [each for each in (record["sha256"], record["alpha_sha256"]) if each is not None]
-    return " ".join(both) or None
-
-
-def _write_sprites(snapshot: Snapshot, cells: Sequence[Cell], digests: Sequence[str | None], stem: str) -> list[str]:
-    written = []
-    for name, jpeg in sprite_sheets(cells, digests, stem, snapshot.store):
-        if jpeg is not None:
-            snapshot.store.write_output(name, jpeg)
-        snapshot.store.note_output(name)
-        written.append(name)
-    return written
+    return found | {"best": SpriteSheets(digests, f"{atlas.section.assets}{EXAMPLE_SHEETS}", store).draw(cells)}
 
 
 def _words(plan: Plan, atlases: Sequence[Atlas], figures: Sequence[str], state: str) -> dict[str, str]:

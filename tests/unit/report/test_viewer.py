@@ -116,7 +116,7 @@ def test_nearest_tiles_are_those_of_the_cosine(monkeypatch, wide):
     vectors[7] = np.nan
     monkeypatch.setattr("featlight.analysis.neighbors.PAIRS", 500)  # 10 each
     monkeypatch.setattr("featlight.analysis.neighbors.FEWEST", 4)
-    monkeypatch.setattr("featlight.analysis.neighbors.BLOCK", 16)
+    monkeypatch.setattr("featlight.analysis.neighbors.BLOCK", 16 * 49)
     monkeypatch.setattr("featlight.analysis.neighbors.WIDE", wide)
     rows, cosines = nearest_tiles(vectors)
     assert rows.shape == cosines.shape == (50, 10)
