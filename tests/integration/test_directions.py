@@ -61,6 +61,16 @@ def test_a_run_of_one_channel_each_is_bit_for_bit_that_of_the_channels(dictionar
     assert "holds another run (directions: there" in capsys.readouterr().err
 
 
+def test_on_efficientnet_lite0_too_one_channel_is_bit_for_bit_that_channel():
+    network = featlight.load_model("efficientnet_lite0")
+    words = {"recipe": {"octaves": [{"size": 32, "steps": 2, "lr": [0.05, 0.03]}]}, "batch_size": 2, "progress": False}
+    rows = np.eye(24, dtype=np.float16)[[3, 5]]  # of blocks.1.0
+    theirs = featlight.visualize(network, "blocks.1.0", [3, 5], out="channels", **words)
+    ours = featlight.visualize(network, "blocks.1.0", directions=rows, out="run", **words)
+    assert [record["status"] for record in ours.records] == ["ok", "ok"]
+    assert (ours.images == theirs.images).all()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
