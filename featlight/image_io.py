@@ -4,6 +4,7 @@ import io
 import struct
 import zlib
 from collections.abc import Mapping
+from typing import IO
 
 from PIL import Image, JpegImagePlugin, PngImagePlugin
 
@@ -26,6 +27,15 @@ def decode_png(content: bytes) -> Image.Image:
     picture.info.clear()
     picture.info.update(text)
     return picture
+
+
+def png_text(file: IO[bytes]) -> dict[str, str]:
+    """What stands in a PNG before its pixels, which are not read; nothing where it is none, or its head is damaged."""
+    try:
+        info = PngImagePlugin.PngImageFile(file).info
+    except (OSError, SyntaxError, ValueError, EOFError):
+        return {}
+    return {str(keyword): words for keyword, words in info.items() if isinstance(words, str)}
 
 
 def laid_on_white(picture: Image.Image, opacity: Image.Image) -> Image.Image:

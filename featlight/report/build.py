@@ -13,21 +13,28 @@ from featlight.drawing.sprite_sheet import SpriteSheets
 from featlight.errors import StorageError
 from featlight.plan.plan import Plan
 from featlight.report.sections import Atlas, atlases, heading, sections
-from featlight.report.sheets import write_sheets
+from featlight.report.sheets import kept_sheets, write_sheets
 from featlight.report.tensorboard.projector import write_projector
 from featlight.report.viewer.data import DATA, FORMAT
 from featlight.report.viewer.page import write_viewer
 from featlight.store.paths import EXAMPLES, RECORDS_BYTES, TEXT_BYTES
 from featlight.store.snapshot import Snapshot
 from featlight.store.store import Store
+from featlight.version import __version__
 
 log = logging.getLogger("featlight")
 
 
-def render(store: Store, plan: Plan) -> None:
-    """Make the atlases, the figure, the viewer and the vectors of every layer again."""
+def render(store: Store, plan: Plan, *, anew: bool = False) -> None:
+    """Make the atlases, the figure, the viewer and the vectors of every layer.
+
+    Args:
+        store: of the run.
+        plan: of it.
+        anew: whether an atlas is drawn that is there and shows these very tiles.
+    """
     snapshot = Snapshot.of(store, plan)
-    shown = [_drawn(snapshot, atlas) for atlas in atlases(snapshot)]
+    shown = [_drawn(snapshot, atlas, anew) for atlas in atlases(snapshot)]
     for atlas in shown:
         if atlas.vectors is not None:
             buffer = io.BytesIO()
@@ -57,7 +64,7 @@ def render_again(out: Path) -> Plan:
     store = Store(out)
     plan = store.need_plan("--render-only")
     store.check_writable()
-    render(store, plan)
+    render(store, plan, anew=True)
     return plan
 
 
@@ -70,13 +77,19 @@ def is_rendered(store: Store, plan: Plan) -> bool:
     return _state(Snapshot.of(store, plan)).encode() in page[:2000]
 
 
-def _drawn(snapshot: Snapshot, atlas: Atlas) -> Atlas:
+def _drawn(snapshot: Snapshot, atlas: Atlas, anew: bool) -> Atlas:
     """The same with its sheets: the labelled ones, and the viewer's; each tile is opened once for all of them."""
     store, words = snapshot.store, heading(snapshot.plan, atlas.section)
     text = {"Title": words.title, "Software": f"featlight {snapshot.plan.versions['featlight']}"}
     small = SpriteSheets(atlas.digests, atlas.section.assets, store)
-    sheets = draw_atlas(atlas.cells, title=words.title, subtitle=words.subtitle, show=small.put)
-    written = write_sheets(store, atlas.section.atlas, sheets, text)
+    captions = [(cell.label, cell.mark) for cell in atlas.cells]
+    shown = sha256(repr((atlas.digest, words, captions, text, __version__)).encode()).hexdigest()
+    written = None if anew else kept_sheets(store, atlas.section.atlas, shown)
+    if written is None:
+        sheets = draw_atlas(atlas.cells, title=words.title, subtitle=words.subtitle, show=small.put)
+        written = write_sheets(store, atlas.section.atlas, sheets, text, shown)
+    else:
+        small.draw(atlas.cells)
     return replace(atlas, sheets=written, small_sheets=small.names)
 
 

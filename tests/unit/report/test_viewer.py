@@ -5,6 +5,7 @@ import json
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,12 @@ from featlight.analysis.neighbors import nearest_tiles
 from featlight.cli.main import main
 from featlight.config.presets import EMBEDDED
 from featlight.config.tile import Term, Tile, feature_tile
+from featlight.drawing.atlas import draw_atlas
 from featlight.plan.plan import Planned
 from featlight.plan.reproduce import command_alone
 from featlight.report.build import is_rendered, render, render_again
 from featlight.report.viewer.page import SCRIPTS
+from featlight.store.contents import read_picture
 from featlight.store.deletion import Deletion
 from featlight.store.store import Store
 from tests import ROOT
@@ -278,3 +281,36 @@ def test_examples_are_told_tile_by_tile_and_shown_again_where_they_change(tmp_pa
     )
     render(store, store.plan())
     assert sheet.read_bytes() != before
+
+
+@pytest.mark.parametrize(("side", "count"), [(8192, 1), (1024, 4)])
+def test_an_atlas_is_drawn_again_only_where_it_would_show_something_else(tmp_path, monkeypatch, side, count):
+    monkeypatch.setattr("featlight.report.build.draw_atlas", partial(draw_atlas, side_limit=side))
+    store = drawn(tmp_path, picture=lambda i: Image.new("RGB", (250, 250), color(i)))
+    sheets = {path: path.stat().st_mtime_ns for path in (tmp_path / "atlas").iterdir()}
+    assert len(sheets) == count
+    reads: list[Path] = []
+
+    def read(folder, path):
+        reads.append(path)
+        return read_picture(folder, path)
+
+    monkeypatch.setattr("featlight.report.sections.read_picture", read)
+
+    def changed():
+        return {path for path, before in sheets.items() if path.stat().st_mtime_ns != before}
+
+    render(store, store.plan())
+    assert (reads, changed()) == ([], set())
+    render(store, store.plan(), anew=True)
+    assert changed() == set(sheets)
+    sheets = {path: path.stat().st_mtime_ns for path in sheets}
+    max(sheets).unlink()
+    render(store, store.plan())
+    assert changed() == set(sheets)
+    sheets = {path: path.stat().st_mtime_ns for path in sheets}
+    records = tmp_path / "records/worker-0.jsonl"
+    records.write_text(records.read_text().replace('"sha256": "Mixed_4a5"', '"sha256": "again"'))
+    store = Store(tmp_path)
+    render(store, store.plan())
+    assert changed() == set(sheets)
