@@ -1,6 +1,7 @@
 """Kill random workers of random runs with SIGKILL at random moments, and compare the tiles with a clean run's.
 
 python -m tests.kill_storm --kills 200
+python -m tests.kill_storm --kills 20 --of diversity    # or directions: other tiles than features
 
 Most workers are forked from a process that has imported everything already, so that a kill costs a second, not ten; one
 start in ten is the whole command with its supervisor.
@@ -21,11 +22,13 @@ from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
 import torch
 import yaml
 
 from featlight.cli.main import main as command
 from tests import ROOT
+from tools.dictionary import mixtures
 
 CONFIG = {
     "model": "tiny_inception",
@@ -34,6 +37,12 @@ CONFIG = {
     "batch_size": 2,
     "threads": 1,
     "recipe": {"octaves": [{"size": 32, "steps": 40, "lr": [0.1, 0.05], "sigma": [1.0, 0.5]}], "gradient": "rms"},
+}
+DICTIONARY = "dictionary.npy"
+OF = {  # what the tiles are of; 32 of them each time
+    "features": {},
+    "diversity": {"features": "0-7", "diversity": 4, "batch_size": 4},
+    "directions": {"directions": DICTIONARY},
 }
 WAIT = 300.0  # seconds, for anything
 
@@ -169,16 +178,27 @@ def check(out: Path, clean: dict[str, bytes], report: Report) -> None:
     )
 
 
-def storm(kills: int, seed: int, root: Path) -> Report:
+def clean_run(config: Path, root: Path) -> dict[str, bytes]:
+    """The tiles that a run makes which nobody disturbs, with one worker as with two."""
+    made = []
+    for workers in ("1", "2"):
+        with start(config, root / f"clean-{workers}", "--devices", workers) as run:
+            assert run.wait(WAIT) == 0
+        made.append(tiles(root / f"clean-{workers}"))
+    assert len(made[0]) == 32
+    assert made[0] == made[1]
+    return made[0]
+
+
+def storm(kills: int, seed: int, root: Path, of: str = "features") -> Report:
     """Kill until that many processes are dead, then bring every directory to its end and look at it."""
     importlib.import_module("featlight.run.worker")  # and with it all that a worker imports
     chance, report = random.Random(seed), Report()
     config = root / "storm.yaml"
-    config.write_text(yaml.safe_dump(CONFIG))
-    with start(config, root / "clean", "--devices", "1") as run:
-        assert run.wait(WAIT) == 0
-    clean = tiles(root / "clean")
-    assert len(clean) == 32
+    np.save(root / DICTIONARY, mixtures(32, 96, seed))  # of Mixed_3a
+    config.write_text(yaml.safe_dump(CONFIG | OF[of]))
+    os.chdir(root)  # where the dictionary is
+    clean = clean_run(config, root)
     number = 0
     while report.kills < kills:
         out, number = root / f"run-{number}", number + 1
@@ -195,10 +215,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("tests.kill_storm", description=__doc__)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--of", choices=list(OF), default="features", help="what the tiles are of (default: features)")
     words = parser.parse_args(arguments)
     torch.set_num_threads(1)  # a process that has threads cannot be forked
     with tempfile.TemporaryDirectory() as folder:
-        return 0 if storm(words.kills, words.seed, Path(folder)).good else 1
+        return 0 if storm(words.kills, words.seed, Path(folder), words.of).good else 1
 
 
 if __name__ == "__main__":

@@ -1,0 +1,168 @@
+"""A run of very many directions from first to last, stopped twice on its way: seconds and memory of each part.
+
+python -m benchmarks.dictionary --count 65536 --out runs/dictionary
+
+The dictionary is made with a seed: mixtures of features of the embedded network's smallest layer; its pictures of 32 px
+take three steps each. At a third of the tiles the command gets SIGTERM, at two thirds one of its workers SIGKILL, and
+each time the same command goes on. `python -m benchmarks.viewer --tiles N --out DIR` then measures the viewer.
+"""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+from benchmarks import record, runs
+from tools.dictionary import labels, mixtures
+
+LAYER, FEATURES = "Conv2d_1a_5x5", 16  # of the embedded network
+RECIPE = {"octaves": [{"size": 32, "steps": 3, "lr": [0.1, 0.05]}], "gradient": "rms"}
+OFTEN = 0.1  # seconds
+
+
+def children(process: int) -> list[int]:
+    """Those of a process, on Linux."""
+    try:
+        return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+    except OSError:
+        return []
+
+
+def peak_megabytes(process: int) -> float:
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) / 1e3 for line in status.splitlines() if line.startswith("VmHWM")), 0.0)
+
+
+class Part:
+    """One start of the command, watched until it ends.
+
+    Args:
+        words: of the command.
+        out: the run directory.
+    """
+
+    def __init__(self, words: Sequence[str], out: Path) -> None:
+        self._out, self._seen = out, 0
+        self._read: dict[Path, int] = {}  # bytes, by file of records
+        self._before = self._tiles()
+        self._started = time.perf_counter()
+        self._process = subprocess.Popen([sys.executable, "-m", "featlight", *words], stdout=subprocess.DEVNULL)
+        self._peaks: dict[int, float] = {}
+        self._first = self._last = 0.0  # seconds until its first tile, and its last one
+        self._watch = threading.Thread(target=self._look)
+        self._watch.start()
+
+    def _look(self) -> None:
+        while self._process.poll() is None:
+            for process in [self._process.pid, *children(self._process.pid)]:
+                self._peaks[process] = max(peak_megabytes(process), self._peaks.get(process, 0.0))
+            before, now = self._seen, time.perf_counter() - self._started
+            if self._tiles() > before:
+                self._first, self._last = self._first or now, now
+            time.sleep(OFTEN)
+
+    def _tiles(self) -> int:
+        """Those that are recorded, from the lines that have come since the last look."""
+        for path in self._out.glob("records/*.jsonl"):
+            with path.open("rb") as file:
+                file.seek(self._read.get(path, 0))
+                new = file.read()
+            self._read[path] = self._read.get(path, 0) + len(new)
+            self._seen += new.count(b"\n")
+        return self._seen
+
+    def kill_at(self, tiles: int, what: signal.Signals, *, worker: bool) -> None:
+        """Send a signal to the command, or to one of its workers, once so many tiles are there."""
+        while self._seen < tiles and self._process.poll() is None:
+            time.sleep(OFTEN)
+        victims = children(self._process.pid)[-1:] if worker else [self._process.pid]
+        if self._process.poll() is None:  # else it has ended before
+            os.kill(victims[0], what)
+
+    def end(self, name: str) -> dict[str, Any]:
+        """What it took, once it has ended."""
+        code, taken = self._process.wait(), time.perf_counter() - self._started
+        self._watch.join()
+        own = self._peaks.pop(self._process.pid)
+        found = {
+            "part": name,
+            "exit_code": code,
+            "tiles": self._seen - self._before,
+            "seconds": round(taken, 1),
+            "seconds_to_first_tile": round(self._first, 1),
+            "seconds_after_last_tile": round(taken - self._last, 1),
+            "peak_megabytes": round(own),
+            "peak_megabytes_of_workers": [round(each) for each in self._peaks.values()],
+        }
+        print(found, flush=True)
+        return found
+
+
+def whole_run(words: Sequence[str], out: Path, count: int) -> list[dict[str, Any]]:
+    """The run in three parts."""
+    first = Part(words, out)
+    first.kill_at(count // 3, signal.SIGTERM, worker=False)
+    found = [first.end("until SIGTERM, at a third")]
+    second = Part(words, out)
+    second.kill_at(2 * count // 3, signal.SIGKILL, worker=True)
+    found.append(second.end("until a worker's SIGKILL, at two thirds"))
+    return [*found, Part(words, out).end("to the end")]
+
+
+def once(name: str, *words: str) -> dict[str, Any]:
+    """A command on the finished run."""
+    seconds, peak = runs.command(*words)
+    found = {"command": name, "seconds": round(seconds, 1), "peak_megabytes": round(peak / 1e6)}
+    print(found, flush=True)
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=65_536, help="of directions")
+    parser.add_argument("--batch-size", type=int, default=256)
+    parser.add_argument("--devices", default="2", help="workers")
+    parser.add_argument("--out", type=Path, required=True, help="a new run directory; the dictionary comes beside it")
+    parser.add_argument("--record", type=Path, help="a JSON file")
+    options = parser.parse_args(arguments)
+    out, beside = options.out, options.out.parent
+    beside.mkdir(parents=True, exist_ok=True)
+    rows = mixtures(options.count, FEATURES, 0)
+    np.save(beside / "dictionary.npy", rows)
+    (beside / "dictionary.txt").write_text("\n".join(labels(rows)) + "\n")
+    values: dict[str, Any] = {
+        "model": "tiny_inception",
+        "layer": [LAYER],
+        "recipe": RECIPE,
+        "batch_size": options.batch_size,
+    }
+    values |= {"directions": str(beside / "dictionary.npy"), "labels": str(beside / "dictionary.txt")}
+    (beside / "dictionary.yaml").write_text(yaml.safe_dump(values))
+    words = ["--config", str(beside / "dictionary.yaml"), "--out", str(out), "--devices", options.devices]
+    parts = whole_run(words, out, options.count)
+    after = [
+        once("verify", "verify", "--out", str(out)),
+        once("the same again", *words),
+        once("--dry-run --fresh", *words, "--dry-run", "--fresh"),
+        once("--render-only", "--render-only", "--out", str(out)),
+    ]
+    if options.record is not None:
+        here = record.surroundings(torch.device("cpu"), "benchmarks.dictionary", arguments)
+        record.write(options.record, {**here, "count": options.count, "parts": parts, "after": after})
+
+
+if __name__ == "__main__":
+    main()
