@@ -4,6 +4,7 @@ import io
 import resource
 import threading
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from featlight.cli.main import main
 from featlight.config.validation import check, read
 from featlight.distributed.env import Worker
 from featlight.drawing.sprite_sheet import SmallTiles
+from featlight.plan.plan import Planned
 from featlight.report.build import render
 from featlight.report.tensorboard import projector
 from featlight.report.tensorboard.events import EventLog
@@ -220,6 +222,39 @@ def test_failures_are_counted_where_nothing_else_was_made(config):
     assert curve(log, "progress/failed") == {8: 4, 12: 8}
     assert curve(log, "progress/tiles_done") == {8: 4, 12: 4}
     assert curve(log, "activation/Mixed_4a/tiles") == {4: 4}  # what has failed is not waited for
+
+
+def test_what_failed_and_is_made_after_all_counts_once(config):
+    settled = check({**read(config), "features": "0-11", "out": "run"}).settled()
+    make(settled)
+    store = Store(Path("run"))
+    plan, all_made = store.plan(), list(store.records().values())
+    Path("run/tensorboard").rename("aside")
+    board = TensorBoard(store, plan, store.made(plan, plan.tiles[:4]), [planned.file for planned in plan.tiles[4:]])
+    board.start("")
+    board.add([{**record, "status": "failed"} for record in all_made[4:8]], 1.0)
+    board.add([{**record, "status": "dead"} for record in all_made[4:]], 1.0)
+    board.finish({})
+    log = events()
+    assert curve(log, "progress/failed") == {8: 4, 12: 0}
+    assert curve(log, "progress/tiles_done") == {8: 4, 12: 12}
+    assert curve(log, "progress/dead_share")[12] == pytest.approx(8 / 12)
+    assert curve(log, "activation/Mixed_4a/tiles") == {12: 12}
+
+
+def test_a_chunk_is_shown_without_going_through_the_whole_run(monkeypatch, tmp_path):
+    store = made_up_run(tmp_path, {"layer": 400})
+    plan, measured = store.plan(), {"total_variation": 0.1, "high_frequency_share": 0.1}
+    made = [record | measured for record in store.records().values()]
+    board = TensorBoard(store, plan, {}, [planned.file for planned in plan.tiles])
+    board.start("")
+    asked = Mock(side_effect=Planned.file.fget)
+    monkeypatch.setattr(Planned, "file", property(asked))
+    for start in range(0, 400, 4):
+        board.add(made[start : start + 4], 1.0)
+    board.finish({})
+    assert not board.broken
+    assert asked.call_count < 60 * 400  # a tenth of the run is shown at a time, of a hundred chunks
 
 
 def test_a_layer_that_is_added_has_a_chart(config):
