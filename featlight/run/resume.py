@@ -44,7 +44,8 @@ def finished(config: Config, store: Store) -> dict[str, TileRecord] | None:
         )
         refuse_other(plan, variant, ours, config.out)
     wanted = _wanted(config, plan, directions)
-    if wanted is None or any(plan.titles.get(each.file) != each.title for each in wanted if each.title):
+    titles = plan.titles
+    if wanted is None or any(titles.get(each.file) != each.title for each in wanted if each.title):
         return None
     if not set(wanted) <= set(plan.tiles) or plan.figure != config.figure:
         return None

@@ -2,12 +2,14 @@
 
 import json
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
 import featlight
 from featlight.cli.main import main
+from featlight.plan.plan import Plan
 from featlight.store.store import Store
 from tools.dictionary import FOLDER, labels, mixtures
 
@@ -89,6 +91,16 @@ def test_what_does_not_fit_is_said_in_a_line(dictionary, words, message, capsys)
     assert message in error
     assert error.count("\n") == 1
     assert not Path("run").exists()
+
+
+def test_names_are_gathered_once_however_many_tiles_there_are(dictionary, monkeypatch, capsys):
+    words = [*RUN, dictionary, "--labels", "names.txt", *RECIPE]
+    assert main(words) == 0
+    asked = Mock(side_effect=Plan.titles.fget)
+    monkeypatch.setattr(Plan, "titles", property(asked))
+    assert main(words) == 0
+    assert "10 tiles: 0 made, 10 kept" in capsys.readouterr().out
+    assert asked.call_count < 10
 
 
 def test_a_cosine_needs_a_direction(capsys):
