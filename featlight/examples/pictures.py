@@ -17,7 +17,7 @@ from featlight.drawing.example_strip import QUALITY, SIDE, Box, Shown, draw_stri
 from featlight.engine.device import repeatable
 from featlight.examples.decoding import AHEAD, deaf, fitted, open_image
 from featlight.examples.sight.eyes import Eyes
-from featlight.examples.sight.fields import in_source, measured
+from featlight.examples.sight.fields import in_source, measured, squared
 from featlight.examples.state import Pass
 from featlight.examples.top import NOBODY, Top
 from featlight.plan.plan import Plan, Planned
@@ -166,7 +166,7 @@ def _picture(
         view = eyes.view if eyes.view is None or isinstance(eyes.view, tuple) else (eyes.view, eyes.view)
         if view is not None:
             fed = fed.resize((view[1], view[0]), Image.Resampling.BICUBIC)
-        crops.append(fed.crop(field))
+        crops.append(fed.crop(squared(field, fed.size)))
         wholes.append(whole)
         box = in_source(field, eyes.fit, eyes.view, each.size)
         scale = whole.width / each.size[1], whole.height / each.size[0]

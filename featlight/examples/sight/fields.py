@@ -56,6 +56,21 @@ def _around(moves: Tensor) -> Box:
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
+def squared(box: Box, size: tuple[int, int]) -> Box:
+    """A box made as wide as high, around the same middle as far as the image reaches.
+
+    Args:
+        box: to be shown whole.
+        size: width and height of the image.
+    """
+    longer = max(box[2] - box[0], box[3] - box[1])
+    sides = [min(longer, most) for most in size]
+    starts = [
+        min(max((box[axis] + box[axis + 2] - sides[axis]) // 2, 0), size[axis] - sides[axis]) for axis in range(2)
+    ]
+    return starts[0], starts[1], starts[0] + sides[0], starts[1] + sides[1]
+
+
 def in_source(box: Box, fit: Fit, view: ImageSize | None, source: tuple[int, int]) -> Box:
     """A box of what the network is given, in the pixels of the image that this was made of.
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from featlight.config.inputs.fit import Fit, parse_fit
 from featlight.config.tile import Term
-from featlight.examples.sight.fields import in_source, measured
+from featlight.examples.sight.fields import in_source, measured, squared
 from featlight.models.extractor import LayerOutputs
 from featlight.models.frozen import frozen_copy
 from featlight.models.layers import survey
@@ -56,6 +56,20 @@ def test_of_a_neuron_that_nothing_moves_all_of_the_image_is_taken():
 )
 def test_a_box_lies_in_the_photographs_own_pixels(fit, view, source, box, expected):
     assert in_source(box, fit, view, source) == expected
+
+
+@pytest.mark.parametrize(
+    ("box", "size", "expected"),
+    [
+        ((10, 10, 20, 30), (100, 100), (5, 10, 25, 30)),
+        ((0, 40, 7, 50), (100, 100), (0, 40, 10, 50)),
+        ((95, 0, 100, 9), (100, 100), (91, 0, 100, 9)),
+        ((2, 3, 12, 43), (15, 50), (0, 3, 15, 43)),
+        ((0, 0, 8, 8), (8, 8), (0, 0, 8, 8)),
+    ],
+)
+def test_what_is_shown_of_a_field_is_square_as_far_as_the_image_reaches(box, size, expected):
+    assert squared(box, size) == expected
 
 
 def test_how_images_are_fitted_is_a_word_or_a_size():
