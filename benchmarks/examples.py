@@ -3,13 +3,10 @@
 Throughput: images a second of a pass over crops of scikit-image's photographs, JPEGs of 256 to 420 px, beside the plain
 forward pass of the same network to the same layer at the same batch size. On both sides one process decodes (torch's
 DataLoader) and one thread computes. Memory: the highest of a whole pass by the embedded network, each in a process of
-its own.
+its own. What was measured is kept as a record under benchmarks/results/.
 """
 
 import argparse
-import datetime
-import os
-import platform
 import resource
 import subprocess
 import sys
@@ -24,6 +21,7 @@ from skimage import data
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
+from benchmarks.record import TREE, surroundings, write
 from featlight.examples.decoding import deaf
 from featlight.examples.find import find
 from featlight.examples.listing import CPU_BATCH, Request
@@ -104,14 +102,16 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=2000)
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--memory", default="500,20000", help="numbers of images, or none")
+    parser.add_argument("--record", type=Path, default=TREE / "benchmarks" / "results" / "examples.json")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     words = parser.parse_args()
     if words.one:
         one(words.one)
         return
     torch.set_num_threads(1)
-    machine = platform.processor() or platform.machine()
-    print(f"{machine}, {os.cpu_count()} cores, torch {torch.__version__}, {datetime.date.today()}")
+    values = surroundings(torch.device("cpu"), "benchmarks.examples")
+    print(values["cpu"]["name"], values["date"])
+    passes, memory = [], {}
     with tempfile.TemporaryDirectory() as name:
         folder = photographs(Path(name) / "images", words.images) if words.images else None
         for repeat in range(words.repeats if folder else 0):
@@ -121,12 +121,16 @@ def main() -> None:
             started = time.perf_counter()
             ours = find(out, Request(folder), processes=1).rate
             whole = time.perf_counter() - started
+            passes.append({"plain": round(theirs, 1), "ours": round(ours, 1), "whole_seconds": round(whole)})
             print(
                 f"{words.images} images, {CPU_BATCH} at a time: plain {theirs:.1f} images/s, ours {ours:.1f}", end=" "
             )
             print(f"({ours / theirs:.2f}); the whole command with its pictures {whole:.0f} s")
     for count in [] if words.memory == "none" else map(int, words.memory.split(",")):
-        print(f"memory of a pass over {count} images: {peak(count):.0f} MB")
+        memory[count] = round(peak(count))
+        print(f"memory of a pass over {count} images: {memory[count]} MB")
+    values |= {"model": MODEL, "layer": LAYER, "images": words.images, "batch_size": CPU_BATCH}
+    write(words.record, values | {"images_per_second": passes, "highest_megabytes": memory})
 
 
 if __name__ == "__main__":

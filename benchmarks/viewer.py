@@ -1,21 +1,21 @@
 """How fast the viewer is with many tiles: `python -m benchmarks.viewer [--tiles 10000] [--examples 9] [--out DIR]`.
 
-Makes up a run, with examples where they are asked for, draws it, opens it in Chromium, and prints what was measured,
-with the machine and the date.
+Makes up a run, with examples where they are asked for, draws it, opens it in Chromium, prints what was measured, and
+keeps a record of it under benchmarks/results/.
 """
 
 import argparse
-import datetime
 import os
-import platform
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
+from benchmarks.record import TREE, surroundings, write
 from featlight.report.build import render
 from tests.made_up import made_up_examples, made_up_run
 
@@ -101,19 +101,22 @@ def main() -> None:
             started = time.perf_counter()
             render(store, plan)
             print(f"drawn with its atlas: {time.perf_counter() - started:.1f} s")
-        print(
-            f"{words.tiles} tiles; {platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
-            f"{datetime.date.today()}"
-        )
+        values = surroundings(torch.device("cpu"), "benchmarks.viewer")
+        print(f"{words.tiles} tiles; {values['cpu']['name']}, {values['date']}")
         data = (root / "assets/data.js").stat().st_size / 1e6
         print(f"assets: {megabytes(root / 'assets'):.1f} MB, of it data.js {data:.2f} MB")
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
             print(f"Chromium {browser.version}, 1440 x 900 px")
             page = browser.new_page(viewport={"width": 1440, "height": 900})
-            for name, value in measure(page, (root / "index.html").resolve().as_uri(), words.repeats).items():
+            measured = measure(page, (root / "index.html").resolve().as_uri(), words.repeats)
+            for name, value in measured.items():
                 print(f"{name}: {value:.1f} ms")
+            values |= {"tiles": words.tiles, "examples": words.examples, "chromium": browser.version}
             browser.close()
+    milliseconds = {name: round(value, 1) for name, value in measured.items()}
+    path = TREE / "benchmarks" / "results" / f"viewer-{words.tiles}-tiles.json"
+    write(path, values | {"milliseconds": milliseconds})
 
 
 if __name__ == "__main__":
