@@ -88,9 +88,9 @@ class Part:
         """Send a signal to the command, or to one of its workers, once so many tiles are there."""
         while self._seen < tiles and self._process.poll() is None:
             time.sleep(OFTEN)
-        victims = children(self._process.pid)[-1:] if worker else [self._process.pid]
+        victims = [self._process.pid, *(children(self._process.pid) if worker else ())]  # one worker is the command
         if self._process.poll() is None:  # else it has ended before
-            os.kill(victims[0], what)
+            os.kill(victims[-1], what)
 
     def end(self, name: str) -> dict[str, Any]:
         """What it took, once it has ended."""
@@ -148,6 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "layer": [LAYER],
         "recipe": RECIPE,
         "batch_size": options.batch_size,
+        "threads": 1,
     }
     values |= {"directions": str(beside / "dictionary.npy"), "labels": str(beside / "dictionary.txt")}
     (beside / "dictionary.yaml").write_text(yaml.safe_dump(values))
