@@ -38,14 +38,6 @@ def children(process: int) -> list[int]:
         return []
 
 
-def peak_megabytes(process: int) -> float:
-    try:
-        status = Path(f"/proc/{process}/status").read_text()
-    except OSError:
-        return 0.0
-    return next((int(line.split()[1]) / 1e3 for line in status.splitlines() if line.startswith("VmHWM")), 0.0)
-
-
 class Part:
     """One start of the command, watched until it ends.
 
@@ -68,7 +60,7 @@ class Part:
     def _look(self) -> None:
         while self._process.poll() is None:
             for process in [self._process.pid, *children(self._process.pid)]:
-                self._peaks[process] = max(peak_megabytes(process), self._peaks.get(process, 0.0))
+                self._peaks[process] = max(record.peak_megabytes(process), self._peaks.get(process, 0.0))
             before, now = self._seen, time.perf_counter() - self._started
             if self._tiles() > before:
                 self._first, self._last = self._first or now, now

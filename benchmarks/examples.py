@@ -7,7 +7,7 @@ its own. What was measured is kept as a record under benchmarks/results/.
 """
 
 import argparse
-import resource
+import os
 import subprocess
 import sys
 import tempfile
@@ -21,7 +21,7 @@ from skimage import data
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from benchmarks.record import TREE, surroundings, write
+from benchmarks.record import TREE, peak_megabytes, surroundings, write
 from featlight.examples.decoding import deaf
 from featlight.examples.find import find
 from featlight.examples.listing import CPU_BATCH, Request
@@ -94,7 +94,7 @@ def one(count: int) -> None:
         folder = folder_of(Path(name) / "images", crops(count))
         planned_run(Path(name) / "run", layer={"Mixed_3a": "all", "Mixed_4a": "all"})
         find(Path(name) / "run", Request(folder), processes=1)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)
+    print(peak_megabytes(os.getpid()))  # not what getrusage says, which is the parent's where that was larger
 
 
 def main() -> None:
