@@ -73,6 +73,7 @@ def test_a_click_opens_a_tile_and_escape_leads_back_to_it(page, run):
     page.keyboard.press("Escape")
     page.wait_for_function("() => location.hash === '#alike&at=a/00005'")
     assert page.evaluate("Featlight.app.plane().current.tile.key") == "a/00005"
+    page.wait_for_function("() => document.activeElement.className === 'plane'")
 
 
 def test_a_tile_that_is_opened_elsewhere_is_closed_there(page, run):
@@ -146,6 +147,7 @@ def test_links_show_a_layer_or_a_tile(page, run):
     page.keyboard.press("m")
     page.wait_for_function("() => location.hash === '#alike&at=b/00012'")
     assert page.evaluate("Featlight.app.plane().current.tile.key") == "b/00012"
+    page.wait_for_function("() => document.activeElement.className === 'plane'")  # which rings the tile
     page.select_option("#view-alike select[aria-label=Layer]", "a")
     assert page.evaluate("Featlight.app.plane().group.name") == "a"
 

@@ -140,7 +140,10 @@ window.Featlight = window.Featlight || {};
       for (const spot of seen) this.drawSpot(context, spot, few, !chosen || chosen === spot.cluster);
       const style = getComputedStyle(this.host);
       if (this.hover) this.ring(context, this.hover, style.getPropertyValue("--ink"), 1.5);
-      if (this.current && document.activeElement === this.host) this.ring(context, this.current, style.getPropertyValue("--accent"), 3);
+      if (this.current && document.activeElement === this.host) {
+        this.ring(context, this.current, style.getPropertyValue("--paper"), 7); // stands out from its cluster's colour
+        this.ring(context, this.current, style.getPropertyValue("--accent"), 3);
+      }
     }
 
     drawSpot(context, { tile, column, row, cluster }, few, strong) {

@@ -105,11 +105,11 @@ window.Featlight = window.Featlight || {};
     }
     const tile = state.run.tiles.get(Featlight.dom.decoded(key)) ?? null;
     if (view === "tiles") grid.arrange();
-    if (view === "alike") alike(values.at);
     state.opened = tile;
     if (!tile) {
       if (byId("detail").open) byId("detail").close();
       byId("detail").dataset.tile = "";
+      if (view === "alike") alike(values.at); // with the dialog closed, which gives the focus back
       if (key && view === "tiles" && key.includes("/")) say(`No tile ${Featlight.dom.decoded(key)} in this run.`);
       return;
     }
