@@ -27,6 +27,7 @@ window.Featlight = window.Featlight || {};
     } catch { /* the choice then lasts as long as the page */ }
     grid.readColors();
     grid.later();
+    Featlight.app.plane()?.later();
   }
 
   /** @param {typeof Featlight.app} app */
