@@ -12,7 +12,7 @@ from typing import Literal
 from PIL import Image, ImageDraw
 
 from featlight.config.inputs.sizes import ImageSize, fitted, image_size, shape_words
-from featlight.drawing.sheet import GRAY, INK, MARKS, PAPER, Cell, Run, Sheet, draw_sheet
+from featlight.drawing.sheet import INK, PAPER, Cell, Run, Sheet, caption_color, draw_sheet
 from featlight.drawing.text import Color, leading, shorten
 
 NEWEST: Color = (255, 122, 0)
@@ -151,7 +151,7 @@ def _frame(
             below + leading(type_),
             shorten(cell.mark or note, type_, inner),
             type_,
-            MARKS.get(cell.kind, INK) if cell.mark else GRAY,
+            caption_color(cell),
         ),
     ]
     bottom = (

@@ -4,10 +4,8 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageChops, ImageFilter
 
-from featlight.drawing.sheet import (
-    INK,
-    PANEL,
-)
+from featlight.drawing.sheet import INK
+from featlight.drawing.square import PANEL
 from featlight.drawing.text import Color
 
 # Of the outlines, in their order, by the names that a caption can call them.

@@ -19,8 +19,8 @@ from featlight.drawing.sheet import (
     draw_sheet,
     place_foot,
     place_head,
-    square_tile,
 )
+from featlight.drawing.square import square_tile
 from featlight.drawing.text import Color, leading, measure, write
 
 WIDE, WIDEST = 4096, 7800  # px across without margins, where tiles can be seen so, and otherwise
@@ -90,7 +90,7 @@ def draw_plane(plane: Plane, words: Heading, side: int) -> Image.Image:
         draw.rectangle((x, y, x + across - 1, y + down - 1), cluster_color(cluster))
         x, y = x + gap // 2, y + gap // 2
         with cell.opened() as tile:
-            picture.paste(square_tile(cell, tile, side), (x, y))
+            picture.paste(square_tile(tile, cell.kind, side), (x, y))
         if label:
             _badge(draw, x, y, cluster, label)
             for line in caption(cell, label, side - 0.4 * label, 1):

@@ -3,22 +3,17 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import lru_cache
 from math import ceil
 
-import numpy as np
 from PIL import Image, ImageDraw
 
+from featlight.drawing.square import MARKS, square_tile
 from featlight.drawing.text import Color, leading, measure, plain, shorten, wrap, write
 
 PAPER: Color = (255, 255, 255)
-PANEL: Color = (244, 244, 242)
 INK: Color = (24, 24, 27)
 GRAY: Color = (104, 104, 110)
-HAIRLINE: Color = (196, 196, 200)
-WHITE = 249  # of 255; a tile of so light a mean would be taken for an empty place, and gets a frame
 LABELLED = 28  # px; smaller tiles have no room for labels
-MARKS: dict[str, Color] = {"dead": (150, 98, 20), "failed": (178, 42, 36), "missing": (62, 100, 140)}
 
 
 @dataclass(frozen=True)
@@ -218,7 +213,7 @@ class Drawing:
         for run in sheet.runs:
             x = run.x
             if run.swatch is not None:
-                self.picture.paste(_panel(None, run.swatch, run.size), (x, run.y + round(0.12 * run.size)))
+                self.picture.paste(square_tile(None, run.swatch, run.size), (x, run.y + round(0.12 * run.size)))
                 x += round(1.6 * run.size)
             write(self._draw, x, run.y, run.text, run.size, run.color, strong=run.strong)
 
@@ -227,7 +222,7 @@ class Drawing:
         sheet, cell = self._sheet, self._sheet.cells[place]
         x = sheet.left + place % sheet.columns * sheet.across
         y = sheet.top + place // sheet.columns * sheet.down
-        self.picture.paste(square_tile(cell, tile, sheet.tile), (x, y))
+        self.picture.paste(square_tile(tile, cell.kind, sheet.tile), (x, y))
         if sheet.label:
             _caption(self._draw, cell, sheet, x, y + sheet.tile + round(0.3 * sheet.label))
 
@@ -248,67 +243,3 @@ def caption(cell: Cell, size: int, width: float, most: int) -> list[str]:
 
 def caption_color(cell: Cell) -> Color:
     return MARKS.get(cell.kind, INK) if cell.mark else GRAY
-
-
-def square_tile(cell: Cell, tile: Image.Image | None, side: int) -> Image.Image:
-    """A cell in a grid: all of its tile in a square of a side in pixels, with the pattern of its mark."""
-    if tile is None:
-        return _panel(None, cell.kind, side)
-    square = _square(tile, side)
-    if cell.mark:
-        return _panel(square, cell.kind, side)
-    if np.asarray(square).sum(0).sum(0).min() > WHITE * side**2:  # (S, S, 3): the darkest channel's mean
-        _frame(square)
-    return square
-
-
-def _square(image: Image.Image, side: int) -> Image.Image:
-    """Scale to the square, all of it visible: pixels repeated where that comes out even, else smoothly."""
-    image = image.convert("RGB")
-    scale = side / max(image.size)
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    if scale < 1:
-        image = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
-    elif scale > 1:
-        even = scale == int(scale)
-        image = image.resize(size, Image.Resampling.NEAREST if even else Image.Resampling.BICUBIC)
-    if image.size == (side, side):
-        return image
-    square = Image.new("RGB", (side, side), PANEL)
-    square.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
-    return square
-
-
-def _panel(image: Image.Image | None, kind: str, side: int) -> Image.Image:
-    """A pale square with the pattern of the mark, over a faint gray ghost of the tile if there is one."""
-    panel = Image.new("RGB", (side, side), PANEL)
-    if image is not None:
-        panel = Image.blend(panel, image.convert("L").convert("RGB"), 0.22)
-    panel.paste(MARKS.get(kind, HAIRLINE), mask=_pattern(kind, side))
-    _frame(panel)
-    return panel
-
-
-def _frame(square: Image.Image) -> None:
-    side = square.width
-    ImageDraw.Draw(square).rectangle((0, 0, side - 1, side - 1), outline=HAIRLINE, width=max(1, round(side / 190)))
-
-
-@lru_cache(maxsize=16)
-def _pattern(kind: str, side: int) -> Image.Image:
-    """The ink of a mark: dead is hatched, failed crossed out, missing a ring; drawn large, then smoothed."""
-    large = 4 * side
-    mask = Image.new("L", (large, large))
-    draw = ImageDraw.Draw(mask)
-    width = max(4, large // 100)
-    if kind == "dead":
-        step = large // min(9, max(3, side // 16))
-        for start in range(step // 2 - large, large, step):
-            draw.line((start, large, start + large, 0), fill=150, width=width)
-    near, far = large // 4, large - large // 4
-    if kind == "failed":
-        draw.line((near, near, far, far), fill=230, width=2 * width)
-        draw.line((near, far, far, near), fill=230, width=2 * width)
-    if kind == "missing":
-        draw.ellipse((near, near, far, far), outline=230, width=2 * width)
-    return mask.resize((side, side), Image.Resampling.BOX)

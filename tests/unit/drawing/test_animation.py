@@ -6,7 +6,8 @@ import pytest
 from PIL import Image, ImageChops, ImageFilter, ImageStat
 
 from featlight.drawing.animation import GROWN, NEWEST, WAITING, encode_animation, growth_frames, octave_frames
-from featlight.drawing.sheet import MARKS, Cell
+from featlight.drawing.sheet import Cell
+from featlight.drawing.square import MARKS
 
 RED, BLUE = (200, 30, 40), (30, 60, 190)
 

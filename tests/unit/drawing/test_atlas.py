@@ -7,7 +7,8 @@ import pytest
 from PIL import Image, ImageChops, ImageStat
 
 from featlight.drawing.atlas import SAMPLE, draw_atlas, draw_grid
-from featlight.drawing.sheet import HAIRLINE, Cell, Drawing, Heading, Sheet, draw_sheet, lay_out
+from featlight.drawing.sheet import Cell, Drawing, Heading, Sheet, draw_sheet, lay_out
+from featlight.drawing.square import HAIRLINE
 from featlight.drawing.text import GLYPHS, measure, plain, shorten, wrap
 from featlight.image_io import encode_png
 

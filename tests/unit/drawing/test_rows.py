@@ -5,7 +5,8 @@ from PIL import Image, ImageChops
 
 from featlight.drawing.outline import OUTLINES, draw_heat
 from featlight.drawing.rows import Row, draw_rows
-from featlight.drawing.sheet import GRAY, INK, MARKS, PANEL, Cell
+from featlight.drawing.sheet import GRAY, INK, Cell
+from featlight.drawing.square import MARKS, PANEL
 
 LINE = 90  # a thin line is smoothed, so nowhere quite its colour
 Box = tuple[int, int, int, int]
