@@ -4,19 +4,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
-from featlight.analysis.likeness import (
-    FEWEST,
-    Method,
-    differ,
-    has_umap,
-    in_clusters,
-    on_a_plane,
-    usual_clusters,
-)
+from featlight.analysis.likeness import FEWEST, Method, differ, has_umap, in_clusters, on_a_plane, usual_clusters
 from featlight.analysis.neighbors import unit_rows
 from featlight.analysis.places import Grid, on_a_grid
 from featlight.config.paths import expanded
@@ -31,14 +23,14 @@ from featlight.store.likeness import Likeness
 from featlight.store.snapshot import Snapshot
 from featlight.store.store import Store
 
-METHODS = ("auto", "umap", "pca")
+METHODS = ("auto", *get_args(Method))
 
 
 def find_alike(
     out: str | Path,
     *,
     layers: Sequence[str] = (),
-    method: Literal["auto", "umap", "pca"] = "auto",
+    method: Literal["auto"] | Method = "auto",
     clusters: int | None = None,
 ) -> dict[str, Likeness]:
     """Find out which tiles of a run are alike, by the mean activations of all features of their layer.
@@ -68,7 +60,7 @@ def find_alike(
         >>> dict(zip(alike.tiles, alike.clusters))["tiles/blocks.4.0/00012.png"]
     """
     if method not in METHODS:
-        raise UsageError(f"method: {unknown('method', method, ('auto', *METHODS))}")
+        raise UsageError(f"method: {unknown('method', method, METHODS)}")
     if clusters is not None and clusters < 1:
         raise UsageError(f"clusters: {clusters} given; 1 or more are allowed")
     if method == "umap" and not has_umap():
@@ -92,15 +84,17 @@ def find_alike(
 
 def _chosen(there: Sequence[Atlas], layers: Sequence[str]) -> list[Atlas]:
     """Those of some layers, or all that a plane can show."""
-    names = dict.fromkeys(name for atlas in there for name in (atlas.section.name, atlas.section.layer) if name)
+    known = dict.fromkeys(name for atlas in there for name in (atlas.section.name, atlas.section.layer) if name)
     for layer in layers:
-        if layer not in names:
-            raise UsageError(f"layer: {unknown('layer', layer, names)}")
+        if layer not in known:
+            raise UsageError(f"layer: {unknown('layer', layer, known)}")
     asked = [atlas for atlas in there if not layers or {atlas.section.name, atlas.section.layer} & {*layers}]
-    flat = [atlas for atlas in asked if atlas.vectors is None or not differ(unit_rows(atlas.vectors)[1])]
-    if len(flat) == len(asked) or (layers and flat):
-        raise UsageError(f"{flat[0].section.name}: fewer than {FEWEST} tiles whose vectors differ; no plane shows how")
-    return [atlas for atlas in asked if atlas not in flat]
+    shown = [atlas for atlas in asked if atlas.vectors is not None and differ(unit_rows(atlas.vectors)[1])]
+    names = [atlas.section.name for atlas in shown]
+    flat = [atlas.section.name for atlas in asked if atlas.section.name not in names]
+    if flat and (layers or not shown):
+        raise UsageError(f"{flat[0]}: fewer than {FEWEST} tiles whose vectors differ; no plane shows how")
+    return shown
 
 
 def _likeness(atlas: Atlas, method: Method, count: int | None) -> Likeness:

@@ -1,4 +1,4 @@
-"""Which tiles of a run's layer are alike, as it is read from the run's directory. No torch, no scikit-learn."""
+"""Which tiles of a run's layer are alike, as it is read from the run's directory. No torch."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,10 +45,11 @@ class Likeness(BaseModel):
     def is_sound(self) -> bool:
         """Whether its parts fit each other."""
         lengths = {len(each) for each in (self.tiles, self.x, self.y, self.clusters, self.places)}
-        fit = max(self.places, default=0) < self.columns * self.rows and max(self.clusters, default=0) <= len(
-            self.tiles
-        )
-        return len(lengths) == 1 and fit and len(set(self.places)) == len(self.places) > 0
+        if lengths == {0} or len(lengths) > 1:
+            return False
+        places = set(self.places)
+        fit = max(places) < self.columns * self.rows and max(self.clusters) <= len(self.tiles)
+        return fit and len(places) == len(self.places)
 
 
 def read_likeness(folder: RunFolder, path: Path) -> Likeness | None:
