@@ -15,7 +15,7 @@ from featlight.engine.allocator import keep_memory
 from featlight.examples.collection import find_images, some_names
 from featlight.examples.findings import Findings, every_finding, lacking
 from featlight.examples.finish import best, write_examples
-from featlight.examples.listing import POLL, Request, Say, awaited, listed
+from featlight.examples.listing import POLL, Listing, Request, Say
 from featlight.examples.pictures import draw_pictures
 from featlight.examples.sight.eyes import Eyes
 from featlight.examples.sight.opening import open_eyes
@@ -82,11 +82,12 @@ def find(
     eyes = open_eyes(store, plan, request.fit, worker, network, device)
     store.hold(plan)
     stop.check()
+    listing = Listing(store, request, eyes, plan, found)
     if worker.rank == 0:
-        known = listed(store, request, eyes, plan, found, say)
+        known = listing.begin(say)
         say(_header(known, eyes))
     else:
-        known = awaited(store, request, eyes, plan, found, listed_before, worker, stop)
+        known = listing.awaited(listed_before, worker, stop)
     pace = Pace(say if worker.rank == 0 else lambda _: None)
     processes = decoders(eyes.device, worker.world_size) if processes is None else processes
     work(store, known, eyes, worker, stop, pace, processes)

@@ -39,28 +39,9 @@ class Request:
     batch_size: Literal["auto"] | int = "auto"
 
 
-def _settings(request: Request, eyes: Eyes, plan: Plan, before: Pass | None) -> dict[str, Any]:
-    batch_size = request.batch_size
-    if batch_size == "auto":
-        usual = GPU_BATCH if eyes.device.type == "cuda" else CPU_BATCH
-        batch_size = usual if before is None else before.settings["batch_size"]
-    settings = next(iter(plan.settings.values()))
-    values = Settings(
-        folder=str(request.images.resolve()),
-        fit=eyes.fit,
-        batch_size=batch_size,
-        top=request.top,
-        network=plan.network.sha256,
-        preparation=eyes.preparation,
-        normalize=str(settings.normalize),
-        precision=settings.precision,
-    )
-    plain: dict[str, Any] = json.loads(json.dumps(values.plain(), sort_keys=True))  # as it is read again
-    return plain
-
-
-def listed(store: Store, request: Request, eyes: Eyes, plan: Plan, found: Found, say: Say) -> Pass:
-    """Go on with the pass that is there, with what has come since, or begin another one; it is written in any case.
+@dataclass(frozen=True)
+class Listing:
+    """What a pass is to be over, by what was asked for and what is there.
 
     Args:
         store: of the run.
@@ -68,73 +49,88 @@ def listed(store: Store, request: Request, eyes: Eyes, plan: Plan, found: Found,
         eyes: of the run.
         plan: of the run.
         found: in the folder.
-        say: prints a line.
     """
-    before = Pass.read(store)
-    settings = _settings(request, eyes, plan, before)
-    known, why = (None, "") if before is None else _gone_on(before, settings, request, eyes, found)
-    if known is None:
-        if before is not None:
-            say(f"the images are looked at anew: {why}")
-            for path in found_files(store.folder):
-                store.folder.remove(path)
-        images = Collection().followed_by(request.images, found)
-        assert images is not None
-        known = Pass(settings, images, (tuple(eyes.looked),))
-    elif before is not None and known.tiles != before.tiles:
-        new = len(known.places) - len(before.places)
-        say(f"{new} new tile{'' if new == 1 else 's'}: images that were looked at before are, for what is new alone")
-    known.write(store)
-    return known
 
+    store: Store
+    request: Request
+    eyes: Eyes
+    plan: Plan
+    found: Found
 
-def _gone_on(
-    before: Pass, settings: dict[str, Any], request: Request, eyes: Eyes, found: Found
-) -> tuple[Pass | None, str]:
-    """A pass with what has come since; None where it cannot be gone on with, and why."""
-    differing = [key for key, value in settings.items() if before.settings.get(key) != value]
-    if differing:
-        return None, f"another {', '.join(differing)} than before"
-    tiles = with_new(before.tiles, eyes.looked)
-    if tiles is None:
-        return None, "the run looks for other things than before"
-    images = before.images.followed_by(request.images, found)
-    if images is None:
-        return None, "an image that was listed has changed"
-    return Pass(settings, images, tiles), ""
+    def begin(self, say: Say) -> Pass:
+        """Go on with the pass that is there, with what has come since, or begin another one; it is written in any case.
 
+        Args:
+            say: prints a line.
+        """
+        before = Pass.read(self.store)
+        known, why = (None, "") if before is None else self._gone_on(before)
+        if known is None:
+            if before is not None:
+                say(f"the images are looked at anew: {why}")
+                for path in found_files(self.store.folder):
+                    self.store.folder.remove(path)
+            images = Collection().followed_by(self.request.images, self.found)
+            assert images is not None
+            known = Pass(self._settings(before), images, (tuple(self.eyes.looked),))
+        elif before is not None and known.tiles != before.tiles:
+            new = len(known.places) - len(before.places)
+            say(
+                f"{new} new tile{'' if new == 1 else 's'}: images that were looked at before are, for what is new alone"
+            )
+        known.write(self.store)
+        return known
 
-def awaited(
-    store: Store,
-    request: Request,
-    eyes: Eyes,
-    plan: Plan,
-    found: Found,
-    listed_before: tuple[int, ...] | None,
-    worker: Worker,
-    stop: Stop,
-) -> Pass:
-    """The list that the first worker writes, which a worker that our launcher has started finds there.
+    def awaited(self, listed_before: tuple[int, ...] | None, worker: Worker, stop: Stop) -> Pass:
+        """The list that the first worker writes, which a worker that our launcher has started finds there.
 
-    Args:
-        store: of the run.
-        request: what is asked for.
-        eyes: of the run.
-        plan: of the run.
-        found: in the folder.
-        listed_before: the stamp that the list had when this worker began.
-        worker: this one.
-        stop: asked now and then.
-    """
-    while True:
-        known = Pass.read(store)
-        if known is not None and _is_asked_for(known, request, eyes, plan):
-            written = store.folder.stamp(store.example_list) != listed_before
-            if worker.launcher == LAUNCHER or written or known.images.is_of(found):
-                return known
-        stop.check()
-        time.sleep(POLL)
+        Args:
+            listed_before: the stamp that the list had when this worker began.
+            worker: this one.
+            stop: asked now and then.
+        """
+        while True:
+            known = Pass.read(self.store)
+            if known is not None and self._is_asked_for(known):
+                written = self.store.folder.stamp(self.store.example_list) != listed_before
+                if worker.launcher == LAUNCHER or written or known.images.is_of(self.found):
+                    return known
+            stop.check()
+            time.sleep(POLL)
 
+    def _settings(self, before: Pass | None) -> dict[str, Any]:
+        """In JSON's own types; the batch is that of the pass before, where nobody says another one."""
+        batch_size = self.request.batch_size
+        if batch_size == "auto":
+            usual = GPU_BATCH if self.eyes.device.type == "cuda" else CPU_BATCH
+            batch_size = usual if before is None else before.settings["batch_size"]
+        settings = next(iter(self.plan.settings.values()))
+        values = Settings(
+            folder=str(self.request.images.resolve()),
+            fit=self.eyes.fit,
+            batch_size=batch_size,
+            top=self.request.top,
+            network=self.plan.network.sha256,
+            preparation=self.eyes.preparation,
+            normalize=str(settings.normalize),
+            precision=settings.precision,
+        )
+        plain: dict[str, Any] = json.loads(json.dumps(values.plain(), sort_keys=True))  # as it is read again
+        return plain
 
-def _is_asked_for(known: Pass, request: Request, eyes: Eyes, plan: Plan) -> bool:
-    return known.settings == _settings(request, eyes, plan, known) and with_new(known.tiles, eyes.looked) == known.tiles
+    def _gone_on(self, before: Pass) -> tuple[Pass | None, str]:
+        """A pass with what has come since; None where it cannot be gone on with, and why."""
+        settings = self._settings(before)
+        differing = [key for key, value in settings.items() if before.settings.get(key) != value]
+        if differing:
+            return None, f"another {', '.join(differing)} than before"
+        tiles = with_new(before.tiles, self.eyes.looked)
+        if tiles is None:
+            return None, "the run looks for other things than before"
+        images = before.images.followed_by(self.request.images, self.found)
+        if images is None:
+            return None, "an image that was listed has changed"
+        return Pass(settings, images, tiles), ""
+
+    def _is_asked_for(self, known: Pass) -> bool:
+        return known.settings == self._settings(known) and with_new(known.tiles, self.eyes.looked) == known.tiles
