@@ -212,8 +212,21 @@ def _quality(word: str) -> int | str:
     return int(word)
 
 
+def _counted(flag: str, word: str | None, most: int) -> int | None:
+    """A whole number from 1.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if word is None:
+        return None
+    if not (word.isascii() and word.isdecimal() and 1 <= int(word) <= most):
+        raise UsageError(f"{flag}: {word!r} given; a whole number from 1 to {most} is allowed")
+    return int(word)
+
+
 def _examples(arguments: Sequence[str]) -> int:
-    from featlight.cli.examples import EPILOG, counted, draw_atlases, find_examples, fit_of
+    from featlight.cli.examples import EPILOG, draw_atlases, find_examples, fit_of
     from featlight.config.schema import MOST_TOP
 
     parser = _parser("examples", EPILOG)
@@ -232,8 +245,8 @@ def _examples(arguments: Sequence[str]) -> int:
         "--atlas", action="store_true", help="draw atlases, too, of each picture with its three best examples"
     )
     words = _parse(parser, arguments)
-    top = counted("--top", words.top, MOST_TOP) or 1
-    batch_size, devices = counted("--batch-size", words.batch_size, 4096), counted("--devices", words.devices, 4096)
+    top = _counted("--top", words.top, MOST_TOP) or 1
+    batch_size, devices = _counted("--batch-size", words.batch_size, 4096), _counted("--devices", words.devices, 4096)
     code = find_examples(words.out, words.images, top, fit_of(words.fit), batch_size, devices, arguments)
     if code == 0 and words.atlas:
         draw_atlases(words.out)
@@ -241,8 +254,6 @@ def _examples(arguments: Sequence[str]) -> int:
 
 
 def _alike(arguments: Sequence[str]) -> int:
-    from featlight.cli.examples import counted
-
     parser = _parser("alike", ALIKE)
     parser.add_argument("--layer", metavar="NAME", action="append", help="again for several (default: all that can be)")
     parser.add_argument(
@@ -253,7 +264,7 @@ def _alike(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--clusters", metavar="N", help="how many (default: the root of half the number of tiles)")
     words = _parse(parser, arguments)
-    count = counted("--clusters", words.clusters, 10_000)
+    count = _counted("--clusters", words.clusters, 10_000)
     from featlight.report.likeness import find_alike
 
     for name, found in find_alike(

@@ -26,19 +26,6 @@ goes on.
 PATIENCE = 60.0  # seconds without a sign of another worker, after which none is taken to be there
 
 
-def counted(flag: str, word: str | None, most: int) -> int | None:
-    """A whole number from 1.
-
-    Raises:
-        UsageError: it is none.
-    """
-    if word is None:
-        return None
-    if not (word.isascii() and word.isdecimal() and 1 <= int(word) <= most):
-        raise UsageError(f"{flag}: {word!r} given; a whole number from 1 to {most} is allowed")
-    return int(word)
-
-
 def fit_of(word: str) -> FitWord:
     try:
         return parse_fit(word)
