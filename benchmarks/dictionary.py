@@ -23,19 +23,12 @@ import torch
 import yaml
 
 from benchmarks import record, runs
+from tests.kill_storm import children
 from tools.dictionary import labels, mixtures
 
 LAYER, FEATURES = "Conv2d_1a_5x5", 16  # of the embedded network
 RECIPE = {"octaves": [{"size": 32, "steps": 3, "lr": [0.1, 0.05]}], "gradient": "rms"}
 OFTEN = 0.1  # seconds
-
-
-def children(process: int) -> list[int]:
-    """Those of a process, on Linux."""
-    try:
-        return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
-    except OSError:
-        return []
 
 
 class Part:

@@ -72,7 +72,7 @@ def children(process: int) -> list[int]:
     """Those of a process, on Linux."""
     try:
         return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
-    except FileNotFoundError:
+    except OSError:  # it has gone, or is about to
         return []
 
 
