@@ -271,8 +271,8 @@ window.Featlight = window.Featlight || {};
     byId("shows").closest("label").hidden = !state.run.groups.some((group) => group.exampleAddresses);
     byId("sort").querySelector("[value=example]").hidden = !hasExamples;
     const clusters = Math.max(0, ...state.run.groups.map((group) => group.alike?.colors.length ?? 0));
-    byId("cluster").append(...["any", ...Array(clusters).keys()].map((name) =>
-      Featlight.dom.make("option", { value: name === "any" ? "" : name + 1 }, name === "any" ? name : String(name + 1))));
+    byId("cluster").append(Featlight.dom.make("option", { value: "" }, "any"),
+      ...Array.from({ length: clusters }, (_, i) => Featlight.dom.make("option", {}, String(i + 1))));
     byId("cluster").closest("label").hidden = !clusters;
     document.querySelector('[data-view="alike"]').hidden = !clusters;
     byId("layer").closest("label").hidden = state.run.groups.length < 2;
