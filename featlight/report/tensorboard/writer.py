@@ -3,7 +3,6 @@
 import functools
 import logging
 import re
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -19,6 +18,7 @@ from featlight.plan.plan import Plan, Planned
 from featlight.report.sections import Section, sections
 from featlight.report.tensorboard.events import EventLog
 from featlight.report.tensorboard.mosaic import Mosaic, draw_evolution
+from featlight.report.tensorboard.tally import Tally
 from featlight.store.heartbeat import Heartbeat
 from featlight.store.paths import TEXT_BYTES
 from featlight.store.records import TileRecord
@@ -71,14 +71,7 @@ class TensorBoard:
         self._sections = sections(plan)
         self._mosaics: dict[str, Mosaic] = {}  # of the layers that are growing: each holds some 8 MB
         self._examples = plan.examples()
-        self._done = dict(made)
-        self._failed: set[str] = set()
-        self._awaited = set(missing)
-        self._section_of = {planned.file: section.name for section in self._sections for planned in section.tiles}
-        # counted as tiles come: a run of many chunks must not go through all of its tiles after each of them
-        self._made_of = Counter(self._section_of[file] for file in self._done)
-        self._failed_of: Counter[str] = Counter()
-        self._dead = sum(record["status"] == "dead" for record in made.values())
+        self._tally = Tally(self._sections, made, missing)
         recipes = {variant: settings.recipe for variant, settings in plan.settings.items()}
         steps = [recipes[plan.tiles[members[0]].variant].total_steps + 1 for members in plan.chunks]
         self._starts = [0, *accumulate(steps)]  # of each chunk, on the axis of the live curves
@@ -91,7 +84,7 @@ class TensorBoard:
 
         self._log = EventLog(self._store.folder)
         self._store.note_output(str(self._log.path.relative_to(self._store.root)))
-        self._log.text("run/config", f"```yaml\n{config}\n```", len(self._done))
+        self._log.text("run/config", f"```yaml\n{config}\n```", len(self._tally.made))
         self._layout()
         if "_hparams_/session_start_info" not in self._log.last:
             values, results = _hparams(self._plan), dict.fromkeys(RESULTS, 0.0)
@@ -105,13 +98,13 @@ class TensorBoard:
     def add(self, records: Sequence[TileRecord], rate: float) -> None:
         """What has come since: the curves of chunks, the run's progress, the mosaics that have grown by a tenth."""
         for record in records:
-            self._take(record)
-        done, tried = len(self._done), len(self._done) + len(self._failed)
+            self._tally.take(record)
+        done, tried = len(self._tally.made), len(self._tally.made) + len(self._tally.failed)
         self._log.scalar("progress/tiles_done", done, tried)
         if rate:
             self._log.scalar("progress/tiles_per_s", rate, tried)
-        self._log.scalar("progress/dead_share", self._dead / max(done, 1), tried)
-        self._log.scalar("progress/failed", len(self._failed), tried)
+        self._log.scalar("progress/dead_share", self._tally.dead / max(done, 1), tried)
+        self._log.scalar("progress/failed", len(self._tally.failed), tried)
         self._live()
         self._grow()
         self._log.flush()
@@ -121,47 +114,32 @@ class TensorBoard:
         """The last word, as a table, and what is left to show."""
         rows = "\n".join(f"| {key} | {value} |" for key, value in words.items())
         # the last word is the newest, where nothing was made since, too
-        step = max(len(self._done), self._log.last.get("run/summary/text_summary", -1) + 1)
+        step = max(len(self._tally.made), self._log.last.get("run/summary/text_summary", -1) + 1)
         self._log.text("run/summary", f"| | |\n|---|---|\n{rows}", step)
-        if self._done:
+        if self._tally.made:
             for tag, key in zip(RESULTS[:2], ("activation_start", "activation_end"), strict=True):
-                self._log.scalar(tag, float(np.median(_numbers(self._done.values(), key))), len(self._done))
+                self._log.scalar(tag, float(np.median(_numbers(self._tally.made.values(), key))), len(self._tally.made))
         from torch.utils.tensorboard import summary
 
         if "_hparams_/session_end_info" not in self._log.last:
             self._log.summary(summary.hparams({}, {})[2], 0)  # type: ignore[no-untyped-call]
-        self._awaited.clear()  # nobody makes them any more: what comes after them shall not wait
+        self._tally.awaited.clear()  # nobody makes them any more: what comes after them shall not wait
         self._live()
         self._grow()
         self._log.flush()
-
-    def _take(self, record: TileRecord) -> None:
-        file, before = record["file"], self._done.get(record["file"])
-        section = self._section_of[file]
-        self._awaited.discard(file)
-        if record["status"] == "failed":
-            if before is None and file not in self._failed:
-                self._failed.add(file)
-                self._failed_of[section] += 1
-            return
-        if file in self._failed:
-            self._failed.discard(file)
-            self._failed_of[section] -= 1
-        self._done[file] = record
-        self._made_of[section] += before is None
-        self._dead += (record["status"] == "dead") - (before is not None and before["status"] == "dead")
 
     def _live(self) -> None:
         """The curves of chunks, one behind the other in the plan's order, as far as no tile on the way is awaited."""
         while self._next < len(self._plan.chunks):
             files = [self._plan.tiles[i].file for i in self._plan.chunks[self._next]]
-            if not self._awaited.isdisjoint(files):
+            if not self._tally.awaited.isdisjoint(files):
                 return
-            start, here = self._starts[self._next], [self._done[file] for file in files if file in self._done]
+            made, start = self._tally.made, self._starts[self._next]
+            here = [made[file] for file in files if file in made]
             self._next += 1
             if not here:
                 continue
-            self._log.scalar("health/failed", sum(file in self._failed for file in files), start)
+            self._log.scalar("health/failed", sum(file in self._tally.failed for file in files), start)
             self._quantiles("health/grad_norm", _numbers(here, "gradient_norm"), start)
             curves = _curves(here)
             for point in np.linspace(0, len(curves[0]) - 1, min(len(curves[0]), LIVE_POINTS)).round().astype(int):
@@ -171,13 +149,14 @@ class TensorBoard:
     def _grow(self) -> None:
         for section in self._sections:
             tag, size = f"atlas/{section.name}", len(section.tiles)
-            made, tried = self._made_of[section.name], self._made_of[section.name] + self._failed_of[section.name]
+            made = self._tally.made_of[section.name]
+            tried = made + self._tally.failed_of[section.name]
             before = self._log.last.get(tag, 0)
             if made * MOSAIC_STEPS // size > before * MOSAIC_STEPS // size:
                 if section.name not in self._mosaics:
                     files = [planned.file for planned in section.tiles]
                     self._mosaics[section.name] = Mosaic(files, self._store.folder)
-                self._picture(tag, self._mosaics[section.name].draw(self._done), made)
+                self._picture(tag, self._mosaics[section.name].draw(self._tally.made), made)
                 if made == size:
                     del self._mosaics[section.name]
                 for name in STATISTICS:
@@ -189,7 +168,7 @@ class TensorBoard:
                 self._evolution(section)
 
     def _there(self, section: Section) -> list[TileRecord]:
-        return [self._done[planned.file] for planned in section.tiles if planned.file in self._done]
+        return [self._tally.made[planned.file] for planned in section.tiles if planned.file in self._tally.made]
 
     def _picture(self, tag: str, picture: Image.Image, step: int) -> None:
         self._log.picture(tag, encode_jpeg(picture, QUALITY), picture.size, step)
