@@ -14,7 +14,8 @@ from PIL import Image
 from skimage import data
 
 from featlight.console import say
-from featlight.models.tiny_inception.patterns import CLASSES, draw_balanced
+from featlight.models.tiny_inception.model import CLASSES
+from tools.tiny_inception.patterns import draw_balanced
 
 PHOTOGRAPHS = (
     *("astronaut", "brick", "camera", "chelsea", "coffee", "coins"),

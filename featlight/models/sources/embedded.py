@@ -5,9 +5,8 @@ from pathlib import Path
 
 from featlight.config.presets import EMBEDDED
 from featlight.errors import WeightsError, unknown
-from featlight.models import tiny_inception
 from featlight.models.sources.entry import Entry
-from featlight.models.tiny_inception.canvas import SIDE
+from featlight.models.tiny_inception.model import CLASSES, SIDE, WEIGHTS_FILE, TinyInception
 
 
 def names() -> list[str]:
@@ -15,7 +14,7 @@ def names() -> list[str]:
 
 
 def entry() -> Entry:
-    build = partial(tiny_inception.TinyInception, len(tiny_inception.CLASSES))
+    build = partial(TinyInception, len(CLASSES))
     # trained on raw pixels: what it expects is what it gets
     return Entry(
         build,
@@ -23,7 +22,7 @@ def entry() -> Entry:
         _weights,
         mean=(0.0, 0.0, 0.0),
         std=(1.0, 1.0, 1.0),
-        classes=lambda: list(tiny_inception.CLASSES),
+        classes=lambda: list(CLASSES),
         size=(SIDE, SIDE),
     )
 
@@ -31,4 +30,4 @@ def entry() -> Entry:
 def _weights(name: str) -> tuple[str, Path]:
     if name != "DEFAULT":
         raise WeightsError(unknown("weights", name, ["DEFAULT", "none"], f"of {EMBEDDED}"))
-    return "embedded weights", tiny_inception.WEIGHTS_FILE
+    return "embedded weights", WEIGHTS_FILE

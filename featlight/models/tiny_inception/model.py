@@ -1,10 +1,28 @@
-"""A small Inception-style network: five scales of smooth downsampling, parallel branches, raw pixels in."""
+"""A small Inception-style network: five scales of smooth downsampling, parallel branches, raw pixels in.
 
+`tools/tiny_inception` holds its training and the pictures that it was trained on.
+"""
+
+from pathlib import Path
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import Tensor, nn
+
+SIDE = 64  # pixels of the training pictures
+WEIGHTS_FILE = Path(__file__).parent / "weights.safetensors"
+# Classes in the order of the outputs; tools/tiny_inception/patterns.py draws pictures of them
+# fmt: off
+CLASSES = (
+    "gratings", "checkers", "dots", "target", "spiral", "rays", "zigzag", "waves", "bricks", "honeycomb",
+    "triangles", "scales", "weave", "plaid", "net", "cells", "pebbles", "leopard", "labyrinth", "clouds", "marble",
+    "wood", "noise", "camouflage", "gradient", "disc", "ring", "triangle", "square", "hexagon", "star", "cross",
+    "heart", "moon", "flower", "sun", "eye", "face", "fish", "butterfly", "tree", "house", "leaf", "mushroom",
+    "ladybird",
+)
+# fmt: on
 
 
 class BasicConv2d(nn.Module):
@@ -97,3 +115,11 @@ class TinyInception(nn.Module):
         x = self.Mixed_5b(x)  # (B, 256, H/16, W/16)
         logits: Tensor = self.fc(x.mean((2, 3)))  # (B, classes)
         return logits
+
+
+def load() -> TinyInception:
+    """The network with its packaged weights, in eval mode."""
+    with torch.device("meta"):  # nothing is drawn, so the global random state stays as it is
+        network = TinyInception(len(CLASSES))
+    network.load_state_dict(load_file(WEIGHTS_FILE), strict=True, assign=True)
+    return network.eval()

@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor
 
-from featlight.models.tiny_inception.canvas import Plane, fold, inside, layers
+from tools.tiny_inception.canvas import Plane, fold, inside, layers
 
 TURN = 2 * math.pi
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SIDE = 64  # pixels; what the network is trained at
+from featlight.models.tiny_inception.model import SIDE
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Trains the embedded network: `python -m featlight.models.tiny_inception.train`."""
+"""Trains the embedded network: `python -m tools.tiny_inception.train`."""
 
 import argparse
 import hashlib
@@ -19,9 +19,9 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from featlight.models.tiny_inception.learning import SMOOTHING, attack, correct, follow, gray_noise, wake_penalty
-from featlight.models.tiny_inception.model import TinyInception
-from featlight.models.tiny_inception.patterns import CLASSES, draw_balanced
+from featlight.models.tiny_inception.model import CLASSES, TinyInception
+from tools.tiny_inception.learning import SMOOTHING, attack, correct, follow, gray_noise, wake_penalty
+from tools.tiny_inception.patterns import draw_balanced
 
 HELD_OUT_STREAM = 2**32  # added to the seed: pictures that training never draws
 AHEAD = 8  # batches drawn at once
@@ -213,7 +213,7 @@ def main(words: list[str] | None = None) -> None:
     measured = measure(network, settings)
     given = [word.replace(str(out), out.name) for word in (sys.argv[1:] if words is None else words)]
     record: dict[str, object] = {
-        "command": shlex.join(["python", "-m", "featlight.models.tiny_inception.train", *given]),
+        "command": shlex.join(["python", "-m", "tools.tiny_inception.train", *given]),
         "settings": asdict(settings),
         "method": METHOD,
         "parameters": sum(p.numel() for p in network.parameters()),

@@ -9,11 +9,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from featlight.models.tiny_inception import CLASSES, WEIGHTS_FILE, TinyInception, load
-from featlight.models.tiny_inception.canvas import Plane, fold, inside, paint, parse_palette, random_palette
-from featlight.models.tiny_inception.learning import attack, correct, follow, gray_noise, wake_penalty
-from featlight.models.tiny_inception.patterns import TABLE, draw, draw_balanced
-from featlight.models.tiny_inception.train import Settings, batches, edge_kernels, initialise, main, rate_at, train
+from featlight.models.tiny_inception.model import CLASSES, WEIGHTS_FILE, TinyInception, load
+from tools.tiny_inception.canvas import Plane, fold, inside, paint, parse_palette, random_palette
+from tools.tiny_inception.learning import attack, correct, follow, gray_noise, wake_penalty
+from tools.tiny_inception.patterns import TABLE, draw, draw_balanced
+from tools.tiny_inception.train import Settings, batches, edge_kernels, initialise, main, rate_at, train
 
 TRAIN_SEED = 2026
 

@@ -1,6 +1,6 @@
 """Labelled pictures drawn from nothing but a generator: what the embedded network learns from.
 
-A new class is one function in `textures.py` or `shapes.py` and one entry in `TABLE`.
+A new class is one function in `textures.py` or `shapes.py`, one entry in `TABLE` and its name in `CLASSES`.
 """
 
 import math
@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2.functional import gaussian_blur
 
-from featlight.models.tiny_inception import shapes, textures
-from featlight.models.tiny_inception.canvas import SIDE, Plane, paint, parse_palette, random_palette, uniform
+from featlight.models.tiny_inception.model import CLASSES, SIDE
+from tools.tiny_inception import shapes, textures
+from tools.tiny_inception.canvas import Plane, paint, parse_palette, random_palette, uniform
 
 OWN_COLOURS = 0.7  # share of the pictures in their class's own colours; the others get random ones
 
@@ -105,7 +106,6 @@ TABLE: dict[str, Pattern] = {
     ),
     "ladybird": _object(shapes.ladybird, "7cc04a 141414 141414 e3241b 181010", "dfeaf5 1a1408 1a1408 f7b21a 20140a"),
 }
-CLASSES: tuple[str, ...] = tuple(TABLE)
 
 
 def _texture_plane(plane: Plane) -> Plane:

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from featlight.models.tiny_inception.canvas import Plane, inside, layers
+from tools.tiny_inception.canvas import Plane, inside, layers
 
 TURN = 2 * math.pi
 RIM = 0.09  # width of the outline around an object
