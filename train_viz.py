@@ -2,7 +2,7 @@
 
 import sys
 
-from featlight.cli.main import main
+from featlight.__main__ import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,17 +1,17 @@
 """What the features of a vision network look for: a labelled atlas of a whole layer."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
-from featlight.config.optimizer import Optimizer
-from featlight.config.presets import ARTICLE, LUCID, MACO, NATURAL
-from featlight.config.recipe import Octave, Recipe, Regularizers
-from featlight.config.tile import Term, Tile
-from featlight.config.transforms import Crop, Jitter, Noise, Pad, ResizedCrop, Rotate, Scale
 from featlight.version import __version__
 
+TYPE_CHECKING = False  # as in `typing`, whose import takes milliseconds
 if TYPE_CHECKING:
+    from typing import Any
+
     from featlight.api import find_examples, visualize
+    from featlight.config.optimizer import Optimizer
+    from featlight.config.presets import ARTICLE, LUCID, MACO, NATURAL
+    from featlight.config.recipe import Octave, Recipe, Regularizers
+    from featlight.config.tile import Term, Tile
+    from featlight.config.transforms import Crop, Jitter, Noise, Pad, ResizedCrop, Rotate, Scale
     from featlight.models.layers import list_layers
     from featlight.models.registry import list_models, load_model
     from featlight.models.registry import load_model as load
@@ -52,8 +52,16 @@ __all__ = [
     "visualize",
 ]
 
-# What needs torch comes when it is asked for, so that the command line answers a slip at once.
+# All of it is imported when it is asked for: the command line hears signals, and answers a slip, before that.
 _LATER = {
+    "Optimizer": ("config.optimizer", "Optimizer"),
+    **{name: ("config.presets", name) for name in ("ARTICLE", "LUCID", "MACO", "NATURAL")},
+    **{name: ("config.recipe", name) for name in ("Octave", "Recipe", "Regularizers")},
+    **{name: ("config.tile", name) for name in ("Term", "Tile")},
+    **{
+        name: ("config.transforms", name)
+        for name in ("Crop", "Jitter", "Noise", "Pad", "ResizedCrop", "Rotate", "Scale")
+    },
     "visualize": ("api", "visualize"),
     "encoder_directions": ("objectives.sparse_autoencoders", "encoder_directions"),
     "find_alike": ("report.likeness", "find_alike"),
@@ -69,7 +77,11 @@ _LATER = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
+    from importlib import import_module
+
+    if name in ("config", "errors"):
+        return import_module(f"featlight.{name}")
     if name not in _LATER:
         raise AttributeError(f"module 'featlight' has no attribute {name!r}")
     module, attribute = _LATER[name]

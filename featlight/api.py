@@ -2,7 +2,6 @@
 
 import operator
 import re
-import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, SupportsIndex
@@ -24,10 +23,10 @@ from featlight.config.tile import Index, Metric, Term, Tile, TokenKind
 from featlight.config.transforms import Own
 from featlight.config.validation import check
 from featlight.console import say
-from featlight.distributed.signals import Stop
+from featlight.distributed.signals import CallStop
 from featlight.engine.device import device_named
 from featlight.engine.setup import prepare
-from featlight.errors import Interrupted, UsageError
+from featlight.errors import UsageError
 from featlight.examples.find import find
 from featlight.examples.listing import Request
 from featlight.models.registry import source_of
@@ -121,7 +120,7 @@ def visualize(
 
     Raises:
         UsageError: an argument does not fit (a ValueError); WeightsError, StorageError: as they say.
-        KeyboardInterrupt: Ctrl-C, at the end of a step.
+        KeyboardInterrupt: Ctrl-C, at the end of a step; likewise whatever the caller's own handler of a signal raises.
     """
     if not isinstance(network, nn.Module):
         raise UsageError(
@@ -173,19 +172,13 @@ def visualize(
     if directions is not None and not is_path:
         given["directions"] = Directions.of_array(directions)
     given["objective"] = objective
-    stop = Stop([signal.SIGINT], ends_process=False)
-    with stop.listening():
-        try:
-            if out is None:
-                job = prepare(config, **given)
-                images, alphas, records = make_in_memory(job, stop, pixels, quiet=not progress)
-                made: Sequence[Planned] = job.wanted
-            else:
-                made = make(config, stop=stop, quiet=not progress, **given).tiles
-        except Interrupted:
-            if stop.asked_by is None:
-                raise
-            raise KeyboardInterrupt from None
+    with CallStop().listening() as stop:
+        if out is None:
+            job = prepare(config, **given)
+            images, alphas, records = make_in_memory(job, stop, pixels, quiet=not progress)
+            made: Sequence[Planned] = job.wanted
+        else:
+            made = make(config, stop=stop, quiet=not progress, **given).tiles
     title = " ".join([source.model, *(config.layer or {})])
     if config.out is not None:
         return result_of(Store(Path(config.out)), made, title)
@@ -268,7 +261,7 @@ def find_examples(
     except ValueError as error:
         raise UsageError(str(error)) from None
     where = None if device == "auto" else device_named(device)
-    with Stop([signal.SIGINT], ends_process=False).listening() as stop:
+    with CallStop().listening() as stop:
         find(expanded(out), request, stop=stop, say=say if progress else lambda _: None, network=network, device=where)
     return open_run(out)
 

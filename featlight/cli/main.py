@@ -118,9 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if words[0] not in COMMANDS:
                 raise UsageError(unknown("command", words[0], COMMANDS))
             return COMMANDS[words[0]][1](words[1:])
-        with Stop().listening() as stop:
-            command = same_command() if arguments is None else [sys.executable, "-m", "featlight", *words]
-            return _run(words, stop, command)
+        return _run(words, same_command() if arguments is None else [sys.executable, "-m", "featlight", *words])
     except FeatlightError as error:
         _complain(error)
         return error.exit_code
@@ -145,20 +143,20 @@ def _complain(error: FeatlightError) -> None:
         print(f"featlight: {who}{printable(str(error))}", file=sys.stderr)
 
 
-def _run(arguments: Sequence[str], stop: Stop, command: Sequence[str]) -> int:
+def _run(arguments: Sequence[str], command: Sequence[str]) -> int:
     words = parser().parse_args([hyphens(word) for word in arguments])
     if words.list_models is not None:
         return _list_models(words.list_models)
     config = _config(words)
     try:
-        return _do(words, config, stop, command)
+        return _do(words, config, command)
     except SystemExit as error:  # nothing of ours ends the program so
         raise FeatlightError(
             f"{config.model}: its own code ended the program, with exit code {error.code or 0}"
         ) from None
 
 
-def _do(words: argparse.Namespace, config: Config, stop: Stop, command: Sequence[str]) -> int:
+def _do(words: argparse.Namespace, config: Config, command: Sequence[str]) -> int:
     if words.print_config:
         for line in config.to_yaml().splitlines():
             say(line)
@@ -171,7 +169,8 @@ def _do(words: argparse.Namespace, config: Config, stop: Stop, command: Sequence
     if words.render_only:
         return _render_only(Path(config.out))
     check_folder(config)
-    code = make_run(config, stop, command, fresh=words.fresh)
+    with Stop().listening() as stop:
+        code = make_run(config, stop, command, fresh=words.fresh)
     if code == 0 and config.examples is not None and worker_from_env(os.environ).launcher != LAUNCHER:
         return find_for_run(config)
     return code

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from featlight.distributed.env import Worker
 from featlight.distributed.signals import Stop
+from featlight.ending import end_at_once, line_of
 from featlight.errors import Interrupted, UsageError
 
 TICK = 0.1  # seconds
@@ -124,7 +125,8 @@ class Supervisor:
 
     def _end_at_once(self) -> None:
         self._kill()
-        os._exit(Interrupted.exit_code)
+        by = str(self._stop.asked_by)
+        end_at_once(by, quiet=f"featlight: {line_of(by)}\n".encode() in self._said)
 
 
 def exit_code(codes: Mapping[int, int], first: int) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import lightning
+import numpy as np
 import torch
 import torchvision
 from torch import Tensor, nn
@@ -142,6 +143,10 @@ def prepare(
     if config.labels is not None:
         names |= read_labels(config.labels, list(by_name.layer or {}))
     wanted = wanted_tiles(by_name, surveys, name, folders, names, directions)
+    if directions is not None:
+        rows = [term.feature for each in wanted for term in each.tile.terms if term.direction == "row"]
+        wide = np.float64 if config.precision == "fp64" else np.float32
+        directions.check_finite([row for row in rows if row is not None], np.dtype(wide))
     if init is not None:
         check_starts(init, len(wanted), model.network.in_channels)
     for settings in config.settings.values() if init is None else ():

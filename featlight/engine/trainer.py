@@ -9,7 +9,6 @@ from contextlib import contextmanager
 
 import lightning as L
 import torch
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor
 
 from featlight.config.inputs.channels import shown_channels
@@ -19,7 +18,7 @@ from featlight.engine.device import is_out_of_memory, repeatable
 from featlight.engine.module import FeatureVisualizer
 from featlight.engine.setup import Job
 from featlight.engine.strategy import IndependentWorkers, WorkerEnvironment
-from featlight.errors import FeatlightError, Interrupted, UsageError
+from featlight.errors import FeatlightError, UsageError
 from featlight.plan.plan import Chunk
 
 log = logging.getLogger("featlight")
@@ -150,11 +149,10 @@ def _fit(
             enable_progress_bar=False,
             enable_model_summary=False,
         )
+        # Lightning would end the run on SIGTERM, beside whoever hears signals: `Stop`, or the caller's own handler
+        trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
         try:
             trainer.fit(module)
-        except SIGTERMException:  # Lightning's own end, which would be exit code 0
-            before_step()
-            raise Interrupted("stopped by a signal; the same command goes on from here") from None
         except SystemExit as error:
             raise UsageError(f"{job.plan.network.model} ended the program (exit {error.code}) in its forward") from None
 

@@ -76,6 +76,7 @@ def find(
     stop = stop or Stop()
     store = Store(out)
     plan = store.need_plan()
+    store.check_writable()
     listed_before = store.folder.stamp(store.example_list)
     found = find_images(request.images, without=out)
     keep_memory()

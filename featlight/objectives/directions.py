@@ -4,17 +4,23 @@ A dictionary of 65,536 x 1,024 numbers is mapped into memory, never read whole: 
 """
 
 import hashlib
+import io
 import json
+import math
+import os
 import struct
+import warnings
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.lib import format as npy
+from safetensors import safe_open
 
 from featlight.config.paths import expanded
 from featlight.config.tile import Term
@@ -23,8 +29,9 @@ from featlight.files import open_regular
 
 SUFFIXES = (".npy", ".npz", ".safetensors")
 TYPES = {"F16": "<f2", "BF16": "<u2", "F32": "<f4", "F64": "<f8"}  # of safetensors; a bfloat16 is half of a float32
+READERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}  # of .npy; later ones name fields
 MOST_BYTES = 1 << 44  # of a file
-HEAD_BYTES = 100 << 20  # of a safetensors file's head, as its own library allows
+BLOCK = 1 << 22  # values that are looked at together
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,7 @@ class Directions:
         path: of their file; None for an array of Python's.
         name: of the array in it; "" where the file holds nothing else.
         halves: whether the values are bfloat16, held as whole numbers.
+        stamp: what changes when the file is written to or replaced.
     """
 
     values: "np.ndarray[Any, Any]"
@@ -44,6 +52,7 @@ class Directions:
     path: Path | None = None
     name: str = ""
     halves: bool = False
+    stamp: tuple[int, ...] = ()
 
     @classmethod
     def of_array(cls, array: Any) -> "Directions":
@@ -52,8 +61,15 @@ class Directions:
         Raises:
             UsageError: it is nothing of the kind.
         """
-        detached = array.detach().cpu() if hasattr(array, "detach") else array
-        return _checked(cls(np.atleast_2d(np.asarray(detached)), "an array"))
+        try:
+            values = np.atleast_2d(_plain(array))
+        except Exception as error:  # arrays of other libraries raise anything
+            raise UsageError(
+                f"directions: {type(array).__name__} given, which gives no array ({_line(error)}); "
+                "an array or tensor (directions, features) is needed"
+            ) from None
+        _check(values.dtype, values.shape, "an array")
+        return cls(values, "an array")
 
     @property
     def count(self) -> int:
@@ -66,7 +82,12 @@ class Directions:
         return int(self.values.shape[1])
 
     def rows(self, numbers: Sequence[int]) -> "np.ndarray[Any, Any]":
-        """Some of them, (N, C), in float32, or float64 where they are held so."""
+        """Some of them, (N, C), in float32, or float64 where they are held so.
+
+        Raises:
+            UsageError: the file has changed since it was opened.
+        """
+        self._check_unchanged()
         rows = self.values[np.asarray(numbers, np.int64)]  # (N, C), read now
         if self.halves:
             return (rows.astype(np.uint32) << 16).view(np.float32)
@@ -80,7 +101,34 @@ class Directions:
             return hashlib.sha256(f"{content.dtype}{content.shape}".encode() + content.tobytes()).hexdigest()
         with open_regular(self.path, MOST_BYTES, links=True) as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
+        self._check_unchanged()
         return f"{found}:{self.name}" if self.name else found
+
+    def check_finite(self, numbers: Sequence[int], dtype: "np.dtype[Any]") -> None:
+        """Raise UsageError for the first of some rows that holds NaN or Inf, or numbers that the run cannot hold.
+
+        Args:
+            numbers: of the rows.
+            dtype: that the run holds them in.
+        """
+        step = max(1, BLOCK // self.features)
+        for start in range(0, len(numbers), step):
+            part = numbers[start : start + step]
+            with np.errstate(over="ignore"):
+                good = np.isfinite(self.rows(part).astype(dtype)).all(1)
+            if not good.all():
+                raise UsageError(
+                    f"directions: {self.asked}: row {part[int(good.argmin())]} holds NaN, Inf or a number beyond "
+                    f"{dtype}; mend it, or leave it out by --features"
+                )
+
+    def _check_unchanged(self) -> None:
+        """Memory that is mapped from a file that was cut since would end the process."""
+        if self.path is not None and self.stamp != _stamp(self.path):
+            raise UsageError(
+                f"directions: {self.asked}: the file has changed since it was opened; put it back and give the same "
+                "command again, or give another --out"
+            )
 
 
 def vectors_of(terms: Sequence[Term], directions: Directions | None) -> "np.ndarray[Any, Any]":
@@ -102,21 +150,27 @@ def open_directions(asked: str, preferred: Sequence[str] = ()) -> Directions:
     """
     path, name = _named(asked)
     try:
-        open_regular(path, MOST_BYTES, links=True).close()
-        match path.suffix:
-            case ".npy":
-                found = Directions(np.load(path, mmap_mode="r", allow_pickle=False), asked, path)
-            case ".npz":
-                found = _of_npz(path, name, asked, preferred)
-            case _:
-                found = _of_safetensors(path, name, asked, preferred)
+        with open_regular(path, MOST_BYTES, links=True) as file, warnings.catch_warnings(action="ignore"):
+            stamp = _stamp(file.fileno())
+            match path.suffix:
+                case ".npy":
+                    place = _npy_place(file, 0, os.fstat(file.fileno()).st_size)
+                case ".npz":
+                    name, place = _npz_place(file, path, name, preferred)
+                case _:
+                    name, place = _tensor_place(file, path, name, preferred)
+            halves = place.dtype == np.uint16
+            _check(place.dtype, place.shape, f"{asked}: an array{f' of {name!r}' if name else ''}", halves=halves)
+            if place.bytes != place.dtype.itemsize * math.prod(place.shape):
+                raise ValueError(f"{place.bytes} bytes for {place.shape} of {place.dtype}")
+            values = np.memmap(file, place.dtype, "r", place.start, place.shape, place.order)
     except UsageError:
         raise
     except OSError as error:
         raise UsageError(f"directions: {asked}: {error.strerror or error}") from None
-    except (ValueError, KeyError, TypeError, zipfile.BadZipFile, struct.error, EOFError) as error:
-        raise UsageError(f"directions: {asked}: damaged ({' '.join(str(error).split())[:160]})") from None
-    return _checked(found)
+    except Exception as error:  # whatever the parsers of these formats raise at a file that is none
+        raise UsageError(f"directions: {asked}: damaged ({_line(error)}); copy it again, or save it again") from None
+    return Directions(values, asked, path, name, halves, stamp)
 
 
 def _named(asked: str) -> tuple[Path, str]:
@@ -131,13 +185,54 @@ def _named(asked: str) -> tuple[Path, str]:
     return found, name
 
 
-def _checked(found: Directions) -> Directions:
-    values, of = found.values, f" of {found.name!r}" if found.name else ""
-    if values.ndim != 2 or 0 in values.shape:
-        raise UsageError(f"directions: {found.asked}: an array{of} of {values.shape}; (directions, features) is needed")
-    if not found.halves and values.dtype.kind != "f":
-        raise UsageError(f"directions: {found.asked}: {values.dtype}{of}; float16, float32 or float64 is needed")
-    return found
+class _Place(NamedTuple):
+    """Where in a file an array stands, and as what."""
+
+    dtype: "np.dtype[Any]"
+    shape: tuple[int, ...]
+    order: Literal["C", "F"]
+    start: int
+    bytes: int  # that the file has for it
+
+
+def _check(dtype: "np.dtype[Any]", shape: Sequence[int], what: str, *, halves: bool = False) -> None:
+    """Raise UsageError where an array is none of directions; `halves` are bfloat16."""
+    if len(shape) != 2 or min(shape) < 1:
+        raise UsageError(f"directions: {what} of {tuple(shape)}; (directions, features) is needed")
+    if not halves and (dtype.kind, dtype.itemsize) not in (("f", 2), ("f", 4), ("f", 8)):
+        raise UsageError(
+            f"directions: {what} of {dtype}; float16, float32 or float64 is needed, as .astype('float32') gives"
+        )
+
+
+def _plain(array: Any) -> "np.ndarray[Any, Any]":
+    """An array of numpy's with the same numbers, of a float that numpy has; of lists of whole numbers, of floats."""
+    if hasattr(array, "detach"):  # a tensor
+        array = array.detach().cpu()
+        array = array.dequantize() if array.is_quantized else array
+        array = array if str(array.layout) == "torch.strided" else array.to_dense()
+        if array.is_floating_point() and str(array.dtype) not in ("torch.float16", "torch.float32", "torch.float64"):
+            array = array.float()  # bfloat16 and smaller: the same numbers
+        array = array.resolve_neg().numpy()
+    if isinstance(array, list | tuple):
+        rows = np.asarray([_plain(row) if hasattr(row, "__len__") else row for row in array])
+        return rows.astype(np.float64) if rows.dtype.kind in "iu" else rows
+    if np.ma.is_masked(array):
+        raise ValueError("some of its values are masked")
+    plain = np.asarray(array.toarray() if hasattr(array, "toarray") else array)  # scipy's sparse ones
+    return plain.astype(np.float32) if plain.dtype.name.startswith(("bfloat16", "float8")) else plain
+
+
+def _stamp(file: Path | int) -> tuple[int, ...]:
+    try:
+        status = os.stat(file)  # noqa: PTH116  a handle perhaps
+    except OSError:
+        return ()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:160] or type(error).__name__
 
 
 def _chosen(path: Path, name: str, names: Sequence[str], preferred: Sequence[str]) -> str:
@@ -151,44 +246,67 @@ def _chosen(path: Path, name: str, names: Sequence[str], preferred: Sequence[str
     return found
 
 
-def _of_npz(path: Path, name: str, asked: str, preferred: Sequence[str]) -> Directions:
-    """A zip of .npy files; its arrays can be mapped where they are not compressed."""
-    with zipfile.ZipFile(path) as archive:
-        names = [entry.removesuffix(".npy") for entry in archive.namelist() if entry.endswith(".npy")]
-        name = _chosen(path, name, names, preferred)
-        entry = archive.getinfo(f"{name}.npy")
-    if entry.compress_type != zipfile.ZIP_STORED:
-        raise UsageError(
-            f"directions: {path.name}: {name!r} is compressed, so that its rows cannot be read one by one; "
-            "numpy.savez, or numpy.save, keeps it as it is"
-        )
-    with path.open("rb") as file:
-        file.seek(entry.header_offset + 26)  # the local head, whose names may be longer than the directory's
-        file.seek(sum(struct.unpack("<HH", file.read(4))), 1)
-        version = npy.read_magic(file)
-        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, is_fortran, dtype = read(file)
-        return Directions(_mapped(path, dtype, file.tell(), shape, "F" if is_fortran else "C"), asked, path, name)
+def _npy_place(file: BufferedReader, start: int, size: int) -> _Place:
+    """Where the array of a .npy file stands.
 
-
-def _of_safetensors(path: Path, name: str, asked: str, preferred: Sequence[str]) -> Directions:
-    with path.open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        if length > HEAD_BYTES:
-            raise ValueError(f"a head of {length} bytes")
-        head = json.loads(file.read(length))
-    head.pop("__metadata__", None)
-    name = _chosen(path, name, list(head), preferred)
-    kind, shape, (start, _) = head[name]["dtype"], tuple(head[name]["shape"]), head[name]["data_offsets"]
-    if kind not in TYPES:
-        raise UsageError(f"directions: {path.name}: {name!r} is {kind}; allowed: {', '.join(TYPES)}")
-    values = _mapped(path, np.dtype(TYPES[kind]), 8 + length + start, shape, "C")
-    return Directions(values, asked, path, name, kind == "BF16")
-
-
-def _mapped(
-    path: Path, dtype: "np.dtype[Any]", offset: int, shape: tuple[int, ...], order: Literal["C", "F"]
-) -> "np.ndarray[Any, Any]":
+    Args:
+        file: holds it.
+        start: of the .npy file in it.
+        size: of the .npy file, in bytes.
+    """
+    file.seek(start)
+    head = io.BytesIO(file.read(min(size, 1 << 16)))  # longer ones are structured types
+    version = npy.read_magic(head)
+    if version not in READERS:
+        raise ValueError(f"version {version}")
+    shape, is_fortran, dtype = READERS[version](head)
     if dtype.hasobject:
         raise ValueError("objects of Python's")
-    return np.memmap(path, dtype, "r", offset, shape, order)
+    return _Place(dtype, shape, "F" if is_fortran else "C", start + head.tell(), size - head.tell())
+
+
+def _npz_place(file: BufferedReader, path: Path, name: str, preferred: Sequence[str]) -> tuple[str, _Place]:
+    """Where an array of a zip of .npy files stands, which can be mapped where it is not compressed."""
+    with zipfile.ZipFile(file) as archive:
+        names = [entry.removesuffix(".npy") for entry in archive.namelist() if entry.endswith(".npy")]
+        name = _chosen(path, name, names, preferred)
+        if names.count(name) > 1:
+            raise ValueError(f"several arrays {name!r}")
+        entry = archive.getinfo(f"{name}.npy")
+        if entry.compress_type != zipfile.ZIP_STORED:
+            raise UsageError(
+                f"directions: {path.name}: {name!r} is compressed, so that its rows cannot be read one by one; "
+                "numpy.savez, or numpy.save, keeps it as it is"
+            )
+        with archive.open(entry) as stored:  # its head, password and checksum are looked at in here
+            while stored.read(1 << 20):
+                pass
+    file.seek(entry.header_offset + 26)  # the local head, whose names may be longer than the directory's
+    start = entry.header_offset + 30 + sum(struct.unpack("<HH", file.read(4)))
+    return name, _npy_place(file, start, entry.file_size)
+
+
+def _tensor_place(file: BufferedReader, path: Path, name: str, preferred: Sequence[str]) -> tuple[str, _Place]:
+    """Where a tensor of a safetensors file stands.
+
+    The library looks at the whole head: types, shapes, and offsets, which follow each other to the file's end. It gives
+    rows as arrays of numpy's, which has no bfloat16; so they are mapped by the offsets that it has looked at.
+    """
+    with safe_open(path, "np") as tensors:
+        name = _chosen(path, name, list(tensors.keys()), preferred)
+        known = tensors.get_slice(name)
+        kind, shape = known.get_dtype(), tuple(known.get_shape())
+    if kind not in TYPES:
+        raise UsageError(f"directions: {path.name}: {name!r} is {kind}; allowed: {', '.join(TYPES)}")
+    file.seek(0)
+    (length,) = struct.unpack("<Q", file.read(8))
+    entry = json.loads(file.read(length), object_pairs_hook=_without_doubles)[name]
+    start, end = entry["data_offsets"]
+    return name, _Place(np.dtype(TYPES[kind]), shape, "C", 8 + length + start, end - start)
+
+
+def _without_doubles(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a head with doubled keys")
+    return found

@@ -9,6 +9,7 @@ from types import TracebackType
 
 from featlight.config.words import check_word
 from featlight.errors import StorageError
+from featlight.store.guard.atomic import runs
 from featlight.store.guard.run_folder import RunFolder
 from featlight.store.paths import NOTE, NOTE_BYTES
 
@@ -39,7 +40,7 @@ class Heartbeat:
         except (OSError, StorageError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
         here = host == socket.gethostname()
-        if text == self._text or (here and not _runs(process)) or (not here and abs(age) > FRESH):
+        if text == self._text or (here and not runs(process)) or (not here and abs(age) > FRESH):
             return None
         return f"process {process} on {host}"
 
@@ -69,13 +70,3 @@ class Heartbeat:
             return self._folder.read_if_there(self._path, NOTE_BYTES) == self._text.encode()
         except StorageError:
             return False
-
-
-def _runs(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True  # somebody else's
-    return True

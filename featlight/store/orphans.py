@@ -10,7 +10,7 @@ from pathlib import Path
 from featlight.errors import StorageError
 from featlight.plan.plan import Plan
 from featlight.store.examples import found_files
-from featlight.store.guard.atomic import TEMPORARY
+from featlight.store.guard.atomic import NEW, TEMPORARY, is_abandoned
 from featlight.store.guard.run_folder import RunFolder
 from featlight.store.paths import ARRAY_BYTES, NOTE, OUTPUTS, PLAN
 from featlight.store.records import TileRecord
@@ -31,7 +31,6 @@ _OURS = {
 }
 _HEAD = 512  # bytes
 _PROBE = re.compile(r"\.probe-\d+\.tmp")
-_DRAFT = re.compile(rf"\.{re.escape(PLAN)}\.\d+\.new")
 
 
 @dataclass
@@ -40,7 +39,7 @@ class Orphans:
 
     Args:
         bad: the run's own, and what each is.
-        in_hand: the run's own, so young that somebody may be writing them.
+        in_hand: the run's own, which somebody may be writing.
         strange: nobody knows whose; never to be deleted.
     """
 
@@ -67,19 +66,21 @@ def find_orphans(store: Store, plan: Plan, records: Mapping[str, TileRecord]) ->
             continue
         if not temporary and not is_made_by_a_run(store.folder, path):
             found.strange.append(path)
-        elif is_young(path):
+        elif is_in_hand(path):
             found.in_hand.append(path)
         else:
             found.bad.append((path, "of a writer that died" if temporary else "orphaned: no tile of the plan"))
     return found
 
 
-def is_young(path: Path) -> bool:
+def is_in_hand(path: Path) -> bool:
     """Whether somebody may be writing a file now; one that has gone meanwhile was in somebody's hands."""
     try:
-        return time.time() - path.lstat().st_mtime < YOUNG
+        written = path.lstat().st_mtime
     except OSError:
         return True
+    abandoned = is_abandoned(path.name, written)
+    return time.time() - written < YOUNG if abandoned is None else not abandoned
 
 
 def _known(store: Store, plan: Plan, records: Mapping[str, TileRecord]) -> set[str]:
@@ -110,8 +111,13 @@ def _is_temporary(name: str, known: set[str]) -> bool:
     match = TEMPORARY.fullmatch(last)
     if match:
         target = f"{folder}{slash}{match[1]}"
-        return target in known or _has_our_name(target) or bool(not folder and _DRAFT.fullmatch(target))
-    return not folder and bool(_PROBE.fullmatch(last) or _DRAFT.fullmatch(last))
+        return target in known or _has_our_name(target) or (not folder and _is_new_plan(target))
+    return not folder and (bool(_PROBE.fullmatch(last)) or _is_new_plan(last))
+
+
+def _is_new_plan(name: str) -> bool:
+    match = NEW.fullmatch(name)
+    return match is not None and match[1] == PLAN
 
 
 def _has_our_name(name: str) -> bool:

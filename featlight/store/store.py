@@ -140,7 +140,7 @@ class Store(RunPaths):
     # Writing
 
     def check_writable(self) -> None:
-        """Make sure that a run can be written here.
+        """Make sure that a run can be written here, and delete what processes that are gone have left half written.
 
         Raises:
             UsageError: there are files that a run would overwrite, and no run.
@@ -152,6 +152,7 @@ class Store(RunPaths):
         if strange and PLAN not in names:
             raise UsageError(f"{self.root} holds {strange[0]}, but no run ({PLAN}); give another --out")
         self.folder.probe()
+        self.folder.remove_abandoned(OWN_NAMES)
 
     def _make(self) -> None:
         with storage_errors(self.root):

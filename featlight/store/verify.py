@@ -14,7 +14,7 @@ from featlight.errors import StorageError
 from featlight.plan.plan import Planned
 from featlight.store.contents import has_whole_vectors
 from featlight.store.findings import Evidence, Harm, Line, Problem, Report, reason
-from featlight.store.orphans import find_orphans, is_young
+from featlight.store.orphans import find_orphans, is_in_hand
 from featlight.store.paths import ARRAY_BYTES, PICTURE_BYTES, TEXT_BYTES
 from featlight.store.records import record_files, record_lines, status_of
 from featlight.store.store import Store
@@ -85,7 +85,7 @@ def _tiles_there(run: Evidence) -> int:
 def _lines(store: Store) -> Iterator[Line]:
     for path in record_files(store.folder):
         for number, (start, line, record) in enumerate(record_lines(store.folder, path), 1):
-            being_written = record is None and not line.endswith(b"\n") and is_young(path)
+            being_written = record is None and not line.endswith(b"\n") and is_in_hand(path)
             if line.strip() and not being_written:
                 yield Line(path, number, start, len(line.rstrip(b"\r\n")), record)
 
@@ -117,7 +117,7 @@ def _unvouched(run: Evidence, report: Report, planned: Planned) -> None:
     path = run.store.root / planned.file
     if not run.store.folder.has(path):
         return
-    if is_young(path):
+    if is_in_hand(path):
         report.notes.append(f"{planned.file}: no record vouches for it yet; a run may be writing it now")
     elif run.is_whole_png(path) is False:
         report.problems.append(Problem(planned.file, "no record vouches for it, and it is damaged", (path,)))

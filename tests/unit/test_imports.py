@@ -15,6 +15,7 @@ MOST_MODULES = 12  # of a folder
 ORDER = (
     *(
         "version",
+        "ending",
         "errors",
         "console",
         "files",
@@ -46,7 +47,7 @@ ORDER = (
 )
 # What is imported before a slip is answered, and what reads a run that is there
 FREE_OF_TORCH = {
-    *("version", "errors", "console", "files", "image_io"),
+    *("version", "ending", "errors", "console", "files", "image_io"),
     *("config.schema", "config.recipe", "config.tile", "config.validation"),
     *("distributed.env", "distributed.launcher", "distributed.signals"),
     "models.layer_info",

@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import IO
 
 from featlight.errors import StorageError
-from featlight.store.guard.atomic import create_in, draft_name, reading_errors, replacing_in, storage_errors
+from featlight.store.guard.atomic import (
+    create_in,
+    draft_name,
+    reading_errors,
+    remove_abandoned,
+    replacing_in,
+    storage_errors,
+)
 from featlight.store.guard.open_folder import OpenFolder, descended
 
 _GONE = (FileNotFoundError, NotADirectoryError)
@@ -186,6 +193,14 @@ class RunFolder:
         with storage_errors(self.root), OpenFolder.at(self.root) as folder:
             folder.create(name).close()
             folder.unlink(name)
+
+    def remove_abandoned(self, names: Iterable[str]) -> None:
+        """Delete what processes that are gone were writing in the directory itself, and inside some of its folders."""
+        tops = (self.root / name for name in names if self.is_folder(self.root / name))
+        inner = (Path(parent) for top in tops for parent, _, _ in os.walk(top))
+        for path in (self.root, *inner):
+            with reading_errors(path), suppress(*_GONE), descended(self.root, self._parts(path)) as folder:
+                remove_abandoned(folder)
 
     @contextmanager
     def _parent(self, path: Path, *, make: bool = False) -> Iterator[tuple[OpenFolder, str]]:
