@@ -3,6 +3,7 @@ import io
 import os
 import re
 import signal
+import sys
 import weakref
 from pathlib import Path
 
@@ -197,6 +198,67 @@ def test_ctrl_c_is_a_keyboard_interrupt_and_the_call_can_be_repeated(small_recip
             visualize(small_recipe, "4", "0-3", batch_size=2, out="run")
     assert len(featlight.open("run")) == 2
     assert len(visualize(small_recipe, "4", "0-3", batch_size=2, out="run")) == 4
+
+
+@pytest.fixture
+def signalled(small_recipe, monkeypatch):
+    """A call that a signal reaches in its second chunk."""
+
+    def call(number, **words):
+        step = FeatureVisualizer.training_step
+
+        def interrupt(self, batch, batch_idx):
+            if self.trainer.current_epoch == 1 and batch_idx == 1:
+                os.kill(os.getpid(), number)
+            return step(self, batch, batch_idx)
+
+        monkeypatch.setattr(FeatureVisualizer, "training_step", interrupt)
+        try:
+            return visualize(small_recipe, "4", "0-3", batch_size=2, **words)
+        finally:
+            monkeypatch.setattr(FeatureVisualizer, "training_step", step)
+
+    return call
+
+
+@pytest.fixture
+def handler():
+    """Sets the caller's handler of a signal for the length of a test."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)}
+    yield signal.signal
+    for number, each in before.items():
+        signal.signal(number, each)
+
+
+@pytest.mark.parametrize("words", [{}, {"out": "run"}])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+def test_what_the_callers_handler_raises_comes_out_of_the_call(signalled, handler, number, words):
+    handler(number, lambda *_: sys.exit(143))
+    mine = signal.getsignal(number)
+    with pytest.raises(SystemExit) as ended:
+        signalled(number, **words)
+    assert ended.value.code == 143
+    assert signal.getsignal(number) is mine
+
+
+def test_a_handler_that_raises_nothing_is_called_and_the_call_goes_on(signalled, handler):
+    heard = []
+    handler(signal.SIGTERM, lambda number, _: heard.append(number))
+    assert len(signalled(signal.SIGTERM)) == 4
+    assert heard == [signal.SIGTERM]
+
+
+def test_a_signal_that_nobody_handles_ends_the_process_as_ever(small_recipe, handler, monkeypatch):
+    handlers, step = [], FeatureVisualizer.training_step
+
+    def look(self, batch, batch_idx):
+        handlers.append(signal.getsignal(signal.SIGTERM))
+        return step(self, batch, batch_idx)
+
+    handler(signal.SIGTERM, signal.SIG_DFL)
+    monkeypatch.setattr(FeatureVisualizer, "training_step", look)
+    visualize(small_recipe, "4", "0-1", batch_size=2)
+    assert set(handlers) == {signal.SIG_DFL}
 
 
 def test_bf16_is_the_networks_alone(small_recipe):

@@ -1,15 +1,18 @@
 """The guard of a run directory, with handles of folders and as it is on systems that have none."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from featlight.errors import StorageError
 from featlight.store.guard import open_folder
-from featlight.store.guard.atomic import replacing
+from featlight.store.guard.atomic import draft_name, replacing
 from featlight.store.guard.open_folder import OpenFolder
 from featlight.store.guard.run_folder import RunFolder
+from featlight.store.store import Store
 
 
 @pytest.fixture(params=["handles", "paths"])
@@ -189,3 +192,31 @@ def test_where_a_user_says_links_are_followed():
     with replacing(Path("link/new/file")) as file:
         file.write(b"x")
     assert Path("there/new/file").read_bytes() == b"x"
+
+
+def test_what_dead_writers_leave_is_deleted_and_nothing_else():
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    ours = draft_name("00001.png").split(".")[-2]  # machine-process-random
+    machine, process, random = ours.split("-")
+    elsewhere = f"{int(machine, 16) ^ 1:08x}-{process}-{random}"
+    gone = [f".a.png.{machine}-{dead.pid:x}-{random}.tmp", f".b.{machine}-{dead.pid:x}-{random}.new", f".c.{ours}.tmp"]
+    gone += [f".old.png.{elsewhere}.tmp"]
+    stay = [f".a.png.{machine}-{os.getppid():x}-{random}.tmp", f".young.png.{elsewhere}.tmp", ".mine.png.123.tmp"]
+    stay += [f"a.png.{machine}-{dead.pid:x}-{random}.tmp", f".a.png.{machine}-{dead.pid:x}-{random}", "a.tmp"]
+    for folder in ("run", "run/atlas", "run/tiles/a", "run/mine", "out"):
+        Path(folder).mkdir(parents=True)
+        for name in (*gone, *stay):
+            Path(folder, name).write_bytes(b"half")
+        os.utime(Path(folder, gone[-1]), (1, 1))
+    Path("run/tiles/link").symlink_to(Path("run/mine").resolve())
+    Path("run/plan.json").touch()
+    Store(Path("run")).check_writable()
+    with replacing(Path("out/poster.pdf")) as file:  # at a place of the user's, too
+        assert {*os.listdir("out")} - {*stay}  # noqa: PTH208  the one that is being written
+        RunFolder(Path()).remove_abandoned(["out"])
+        file.write(b"whole")
+    for folder in ("run", "run/atlas", "run/tiles/a", "out"):
+        assert {path.name for path in Path(folder).glob("*.*")} - {"plan.json", "poster.pdf"} == {*stay}
+    assert Path("out/poster.pdf").read_bytes() == b"whole"
+    assert {path.name for path in Path("run/mine").iterdir()} == {*gone, *stay}
