@@ -81,11 +81,13 @@ def test_on_efficientnet_lite0_too_one_channel_is_bit_for_bit_that_channel():
         (["rows.npy", "--region", "all"], "--region: all given; a direction is taken at every position"),
         (["rows.npy", "--layer", "Mixed_3a"], "--directions: given for 2 layers"),
         (["rows.npy", "--features", "nobody"], "the features of layer 'Conv2d_2a_3x3' have no names"),
+        (["odd.npy", "--features", "1,2"], "directions: odd.npy: row 2 holds NaN, Inf or a number beyond float32"),
         (["gone.npy"], "directions: gone.npy: No such file"),
     ],
 )
 def test_what_does_not_fit_is_said_in_a_line(dictionary, words, message, capsys):
     np.save("wide.npy", np.ones((2, 3)))
+    np.save("odd.npy", np.diag([1, 1, np.nan] + [1.0] * (features_of() - 3)))
     assert main([*RUN, *words, *RECIPE]) == 2
     error = capsys.readouterr().err
     assert message in error
