@@ -1,6 +1,6 @@
 """A run's examples, the images that excite each of its tiles most, as they are read from its directory. No torch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -94,9 +94,17 @@ def read_examples(folder: RunFolder) -> dict[str, tuple[Example, ...]]:
 
 def read_answers(folder: RunFolder) -> dict[str, TileExamples]:
     """The same with the histograms. What is no line is left out."""
+    return {found.tile: found for _, found in example_lines(folder) if found is not None}
+
+
+def example_lines(folder: RunFolder) -> Iterator[tuple[bytes, TileExamples | None]]:
+    """Each line with its end, and what it says; None where it cannot be read.
+
+    Raises:
+        StorageError: they cannot be read.
+    """
     content = folder.read_if_there(folder.root / EXAMPLES, RECORDS_BYTES) or b""
-    found = (_parsed(line) for line in content.splitlines())
-    return {values.tile: values for values in found if values is not None}
+    yield from ((line, _parsed(line)) for line in content.splitlines(keepends=True))
 
 
 def beaten(best: Mapping[str, Sequence[Example]], ends: Mapping[str, float | None]) -> tuple[int, int]:
