@@ -24,6 +24,20 @@ def check_word(word: str, most: int = LONGEST) -> None:
         raise ValueError(f"{word[:60]!r} given; control codes, and bytes that are not UTF-8, are not allowed")
 
 
+def is_text(word: str) -> bool:
+    """Whether a name from a file system is UTF-8, so that it can be written to a file and read back."""
+    return not any("\ud800" <= sign <= "\udfff" for sign in word)
+
+
+def is_word(word: str) -> bool:
+    """Whether a word can stand in a line; see `check_word`."""
+    try:
+        check_word(word)
+    except ValueError:
+        return False
+    return True
+
+
 def check_words(value: Any) -> None:
     """Raise ValueError where any word in a value of tables and lists, however deep, cannot stand in a line."""
     left = [value]

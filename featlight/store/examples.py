@@ -15,7 +15,8 @@ from featlight.store.paths import ABOUT_EXAMPLES, EXAMPLES, RECORDS_BYTES, TEXT_
 MOST_BINS = 1000  # of a histogram
 LONGEST_NAME = 4096
 
-Name = Annotated[str, Field(max_length=LONGEST_NAME), AfterValidator(printable)]
+Name = Annotated[str, Field(max_length=LONGEST_NAME)]  # as it was written
+Shown = Annotated[Name, AfterValidator(printable)]
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 
 
@@ -72,11 +73,11 @@ class About(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     stamp: str
-    folder: Name
+    folder: Shown
     images: Count
     duplicates: Count
     refused: Count
-    refused_files: Annotated[Mapping[Name, Name], Field(max_length=10_000)]
+    refused_files: Annotated[Mapping[Shown, Shown], Field(max_length=10_000)]
     top: Count
 
 

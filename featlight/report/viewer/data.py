@@ -17,6 +17,7 @@ from featlight.analysis.neighbors import nearest_tiles
 from featlight.config.describe import facts, label, octave_rows
 from featlight.config.inputs.sizes import fitted, size_words
 from featlight.config.settings import SHARED, Settings
+from featlight.console import printable
 from featlight.drawing.plane import cluster_color
 from featlight.drawing.sprite_sheet import COLUMNS, PER_SHEET, sprite_side
 from featlight.plan.plan import Plan, Planned
@@ -174,7 +175,8 @@ def _examples(planned: Planned, examples: Examples) -> dict[str, Any]:
 
 
 def _example(each: Example) -> list[Any]:
-    return [each.file, _six(each.value), *([] if each.class_name is None else [each.class_name])]
+    named = [] if each.class_name is None else [printable(each.class_name)]
+    return [printable(each.file), _six(each.value), *named]
 
 
 def _six(value: float) -> float:

@@ -16,9 +16,11 @@ from featlight.config.schema import Figure
 from featlight.config.tile import Term, Tile
 from featlight.config.words import shared_reason
 from featlight.plan.plan import Dictionary
+from featlight.plan.shared_config import config_for_others
 from featlight.report.beside import draw_with_examples
 from featlight.report.build import is_rendered, render
 from featlight.report.likeness import find_alike
+from featlight.report.tensorboard.writer import TensorBoard
 from featlight.store.paths import ABOUT_EXAMPLES, EXAMPLES
 from featlight.store.snapshot import Snapshot
 from featlight.store.store import Store
@@ -227,3 +229,15 @@ def test_the_card_says_what_is_in(run):
 )
 def test_paths_in_a_reason_are_left_out(words, left):
     assert shared_reason(words) == left
+
+
+def test_a_config_for_others_names_no_folder_also_of_a_network(run, folder):
+    plan = run.need_plan()
+    text = config_for_others((run.root / "config.yaml").read_bytes(), plan)
+    assert yaml.safe_load(text)["model"] == "tiny_inception"  # as the plan calls it
+    assert folder.name.encode() not in text
+    board = TensorBoard(run, plan, {})
+    board.start((run.root / "config.yaml").read_text())
+    (log,) = (run.root / "tensorboard").glob("events*")
+    assert b"init: privatename.png" in log.read_bytes()
+    assert folder.name.encode() not in log.read_bytes()
