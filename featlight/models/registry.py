@@ -132,9 +132,8 @@ def checksum(network: nn.Module) -> str:
         UsageError: a parameter has no values.
     """
     check_filled(network)
-    digest = hashlib.sha256(
-        re.sub(r"0x[0-9a-f]+", "", repr(network)).encode(errors="backslashreplace")
-    )  # an address is another every time
+    words = re.sub(r"0x[0-9a-f]+", "", repr(network))  # an address is another every time
+    digest = hashlib.sha256(words.encode(errors="backslashreplace"))
     for name, tensor in sorted({**network.state_dict(), **dict(network.named_buffers())}.items()):
         for each in tree_leaves(tensor):  # a quantized module's state is a tuple
             _add(digest, name, each)

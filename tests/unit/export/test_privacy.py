@@ -241,3 +241,24 @@ def test_a_config_for_others_names_no_folder_also_of_a_network(run, folder):
     (log,) = (run.root / "tensorboard").glob("events*")
     assert b"init: privatename.png" in log.read_bytes()
     assert folder.name.encode() not in log.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["\udcff\n", "<script>&%20'", "\u202e e\u0301", " - ", "a" * 255])
+def test_commands_read_and_write_in_folders_of_any_name(name, capsys):
+    vectors = {"conv": np.random.default_rng(0).random((4, 4))}
+    store = made_up_run(Path(name) / "run", {"conv": 4}, vectors=vectors)
+    made_up_examples(store)
+    assert main(["alike", "--out", str(store.root), "--method", "pca"]) == 0
+    assert is_rendered(store, store.need_plan())
+    words = [word for kind in ("zip", "webp", "card", "poster") for word in (f"--{kind}", f"./{name}/a.{kind}")]
+    assert (
+        export(store, *[word.replace("a.card", "a.md").replace("a.poster", "a.png") for word in words], "--dpi", 60)
+        == 0
+    )
+    assert {path.name for path in Path(name).iterdir()} == {"run", "a.zip", "a.webp", "a.md", "a.png"}
+    with zipfile.ZipFile(Path(name) / "a.zip") as site:
+        assert site.testzip() is None
+    main(["verify", "--out", str(store.root)])
+    said = capsys.readouterr()
+    assert not {"\x1b", "\u202e"} & set(said.out + said.err)
+    assert "Traceback" not in said.err
