@@ -107,8 +107,8 @@ LOADING = f"""## How to load it
 The YAML above has it read `{TABLE}` and `tiles/`, and nothing else of the folder. `plan.json` holds the whole run, and
 each image what made it, as JSON: a PNG in its text under the keyword `featlight`, a WebP in its EXIF tag
 ImageDescription."""
-NO_PHOTOGRAPHS = """Nothing in it was made from a photograph: examples from a data set, their names and their values are
-left out, and so are tiles that start at a picture of the user's, or show what a layer sees in it."""
+NO_PHOTOGRAPHS = """Nothing in it was made from a photograph of the user's or of a data set of examples: examples, their
+names and their values are left out, and so are tiles that start at a picture, or show what a layer sees in it."""
 LIMITS = """## Limits
 
 - These images show what drives a network's activations, not what the world looks like, nor all that a feature

@@ -64,18 +64,17 @@ def _files(snapshot: Snapshot, quality: Quality | None, photographs: bool) -> It
     yield from settings_for_others(store, plan, photographs=photographs)
     lines = [line_of(records[planned.file]) + b"\n" for planned in plan.tiles if planned.file in records]
     yield "records/records.jsonl", b"".join(lines)  # of all workers
-    has_examples = photographs and read_about(store.folder) is not None
-    examples = read_answers(store.folder) if has_examples else {}
+    examples = read_answers(store.folder) if photographs and read_about(store.folder) is not None else {}
     shown, outputs = drawn(snapshot, examples), store.outputs()
     figures = [name for name in outputs if name.startswith("figures/") and store.folder.has(store.root / name)]
     figures = [] if plan.figure is None else figures
     planes = [atlas.section for atlas in shown if atlas.likeness is not None]
-    state = state_of(snapshot, examples=has_examples)
+    state = state_of(snapshot, examples=bool(examples))
     yield from viewer_files(snapshot, shown, [*figures, *(each.alike for each in planes)], examples, state, suffix)
     yield from _own(store, [*(name for atlas in shown for name in atlas.pictures), *figures])
     yield from _own(store, [section.likeness for section in planes])
     yield from _own(store, [f"vectors/{atlas.section.name}.npy" for atlas in shown if atlas.vectors is not None])
-    if has_examples:
+    if examples:
         yield from examples_for_others(store, plan)
         names = (re.escape(atlas.section.atlas.removesuffix(".png")) for atlas in shown)
         with_examples = re.compile(rf"({'|'.join(names)})\.examples(-p\d+)?\.png")
