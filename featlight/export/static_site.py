@@ -1,6 +1,5 @@
 """A run as a static site in a zip: the viewer and all that it shows, and the run as a data set."""
 
-import re
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
@@ -8,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from featlight.export.dataset_card import TABLE, card, table
 from featlight.export.for_others import examples_for_others, settings_for_others
 from featlight.export.webp import Quality, encode_webp
+from featlight.report.beside import draw_with_examples, with_examples
 from featlight.report.build import drawn, state_of
 from featlight.report.viewer.page import viewer_files
 from featlight.store.examples import read_about, read_answers
@@ -76,9 +76,8 @@ def _files(snapshot: Snapshot, quality: Quality | None, photographs: bool) -> It
     yield from _own(store, [f"vectors/{atlas.section.name}.npy" for atlas in shown if atlas.vectors is not None])
     if examples:
         yield from examples_for_others(store, plan)
-        names = (re.escape(atlas.section.atlas.removesuffix(".png")) for atlas in shown)
-        with_examples = re.compile(rf"({'|'.join(names)})\.examples(-p\d+)?\.png")
-        yield from _own(store, filter(with_examples.fullmatch, outputs))
+        if with_examples(shown[0].section) in outputs:
+            yield from _own(store, draw_with_examples(snapshot))
         yield from _own(store, [_name(store, store.example_path(p.file)) for p in plan.tiles if p.file in examples])
     for planned in plan.tiles:
         alphas = list(store.parts(planned, plan))[1:] if planned.file in snapshot.there else []
