@@ -169,7 +169,7 @@ def made_up_run(
         path = store.vector_path(plan.tiles[i].file for i in members)
         path.parent.mkdir(parents=True, exist_ok=True)
         rows = np.stack([vectors[term.layer][term.feature or 0] for term in terms]).astype(np.float32)
-        unknown = plan.shape("", terms[0].layer)[0] - rows.shape[1]
+        unknown = plan.shape(plan.tiles[members[0]].variant, terms[0].layer)[0] - rows.shape[1]
         np.save(path, np.pad(rows, ((0, 0), (0, unknown))))
     return store
 

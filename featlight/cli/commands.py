@@ -32,7 +32,6 @@ USED_BY = {
     "tiles": ("zip",),
     "quality": ("webp", "zip"),
     "examples": ("poster",),
-    "no_photos": ("zip", "card"),
 }
 EXPORT = """
 Give one or more of --poster, --zip, --webp and --card. What is there is overwritten, but nothing inside the run
@@ -186,7 +185,7 @@ def _export(arguments: Sequence[str]) -> int:
         "--no-photos",
         action="store_const",
         const=True,
-        help="leave the pictures of examples out of the zip: they are other people's photographs",
+        help="leave out what is made from photographs: examples, and tiles that start at one or show one",
     )
     words = _parse(parser, arguments)
     given = {name: value for name, value in vars(words).items() if value is not None and name != "out"}

@@ -17,7 +17,7 @@ from featlight.config.normalization import Named, Normalization, parse_normaliza
 from featlight.config.optimizer import Optimizer, python_name
 from featlight.config.paths import PathWord
 from featlight.config.presets import EMBEDDED, LITE, NATURAL, RECIPES
-from featlight.config.recipe import Octave, Recipe, merged
+from featlight.config.recipe import NAMED_STARTS, Octave, Recipe, merged
 from featlight.config.tile import METRICS, Metric, TokenKind
 from featlight.config.transforms import KINDS, plain_transform
 from featlight.errors import unknown
@@ -208,6 +208,11 @@ class Settings(Strict):
         if isinstance(values, dict) and values.get("recipe", 0) is None:
             return {key: value for key, value in values.items() if key != "recipe"}
         return values
+
+    @property
+    def shows_photograph(self) -> bool:
+        """Whether images are made from a picture of the user's: they start at it, or show what a layer sees in it."""
+        return self.init not in NAMED_STARTS or self.caricature is not None
 
     def fingerprint(self) -> dict[str, Any]:
         """In JSON's own types, by key: equal where images are equal.

@@ -252,7 +252,7 @@ def file_name(word: str) -> str:
 
 
 def _digest(word: str) -> str:
-    return hashlib.sha256(word.encode()).hexdigest()[:8]
+    return hashlib.sha256(word.encode(errors="backslashreplace")).hexdigest()[:8]
 
 
 def folder_names(layers: Iterable[str], known: Mapping[str, str]) -> dict[str, str]:

@@ -1,10 +1,12 @@
 """A run put together: the network, cut and surveyed, and the plan that all its workers follow."""
 
 import hashlib
+import logging
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import filterfalse
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,13 +16,15 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from featlight.config.choice.names import Names, read_labels
+from featlight.config.choice.names import LONGEST, Names, read_labels
 from featlight.config.inputs.channels import shown_channels
 from featlight.config.inputs.sizes import ImageSize, pixels_of
 from featlight.config.normalization import Named, Normalization
 from featlight.config.recipe import NAMED_STARTS
 from featlight.config.schema import Config
 from featlight.config.settings import Settings
+from featlight.config.words import is_word
+from featlight.console import printable
 from featlight.distributed.env import ALONE, Worker
 from featlight.engine.allocator import keep_memory
 from featlight.engine.device import DTYPES, device_of, memory_of, repeatable
@@ -45,6 +49,8 @@ from featlight.plan.fingerprint import file_sha256
 from featlight.plan.plan import Dictionary, NetworkInfo, Plan, Planned
 from featlight.plan.selection import named_layers, wanted_tiles
 from featlight.version import __version__
+
+log = logging.getLogger("featlight")
 
 
 @dataclass
@@ -166,7 +172,7 @@ def class_names(surveys: Mapping[ImageSize, Survey], source: Source) -> dict[str
     last = next(reversed(next(iter(surveys.values())).usable), None)
     if last is None or last.features != len(names) or last.map_size != (1, 1):
         return {}
-    return {last.name: Names(dict(enumerate(names)), has_synonyms=True)}
+    return {last.name: Names({i: printable(word)[:LONGEST] for i, word in enumerate(names)}, has_synonyms=True)}
 
 
 def _with_layers(config: Config, model: Model) -> Config:
@@ -176,7 +182,12 @@ def _with_layers(config: Config, model: Model) -> Config:
     network = model.network
     modules = set(next(iter(network.surveys.values())).names)
     own = partial(own_outputs, network.given, network.sample)
-    usable = usable_everywhere(network.surveys)
+    every = usable_everywhere(network.surveys)
+    usable = list(filter(is_word, every))
+    if len(usable) < len(every):
+        first = next(filterfalse(is_word, every))[:60]
+        count = f"{len(every) - len(usable)} of {len(every)}"
+        log.warning("%s layers left out: a plan cannot hold their names, as %r", count, first)
     return config.model_copy(update={"layer": named_layers(config.layer, modules, usable, own, model.source.model)})
 
 
@@ -285,12 +296,12 @@ def _facts(
     files = [planned.file for planned in wanted]
     return Facts(
         network=NetworkInfo(
-            model=source.model,
-            weights=source.weights,
+            model=printable(source.model),
+            weights=printable(source.weights),
             sha256=sha256,
             asked=config.weights,
             in_channels=network.in_channels,
-            file=None if source.file is None else str(source.file),
+            file=None if source.file is None else printable(str(source.file)),
             file_sha256=None if source.file is None else file_sha256(source.file),
         ),
         shapes={size: {name: found[name].shape for name in layers} for size, found in network.surveys.items()},

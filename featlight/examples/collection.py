@@ -10,6 +10,8 @@ from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
+from featlight.config.words import is_text
+from featlight.console import printable
 from featlight.errors import UsageError
 from featlight.files import open_regular
 
@@ -58,8 +60,11 @@ def find_images(folder: Path, without: Path | None = None) -> Found:
     images: dict[str, tuple[int, int]] = {}
     unreadable: dict[str, str] = {}
 
+    def refuse(path: str, why: str | None) -> None:
+        unreadable[printable(_name(folder, path))] = why or "it cannot be read"
+
     def note(error: OSError) -> None:
-        unreadable[_name(folder, str(error.filename))] = error.strerror or "it cannot be read"
+        refuse(str(error.filename), error.strerror)
 
     left_out = None if without is None else without.resolve()
     for parent, folders, names in os.walk(folder, onerror=note):
@@ -67,10 +72,13 @@ def find_images(folder: Path, without: Path | None = None) -> Found:
         for name in names:
             if name.lower().endswith(SUFFIXES):
                 path = Path(parent, name)
+                if not is_text(_name(folder, str(path))):
+                    refuse(str(path), "its name is not UTF-8")
+                    continue
                 try:
                     status = path.stat()
                 except OSError as error:
-                    unreadable[_name(folder, str(path))] = error.strerror or "it cannot be read"
+                    refuse(str(path), error.strerror)
                 else:
                     images[_name(folder, str(path))] = status.st_size, status.st_mtime_ns
     if not images and not unreadable:
@@ -88,7 +96,7 @@ class Collection:
 
     Args:
         parts: of the list; an image's number is its place in all of them.
-        unreadable: by name, what could not be read when the list was made, and why.
+        unreadable: by name, as it can be printed, what could not be read when the list was made, and why.
     """
 
     parts: tuple[tuple[Entry, ...], ...] = ()
@@ -135,8 +143,9 @@ class Collection:
 
     def is_of(self, found: Found) -> bool:
         """Whether it lists just what lies in the folder."""
-        return {entry.name: (entry.bytes, entry.time) for entry in self.entries} == {
-            name: stamp for name, stamp in found.images.items() if name not in self.unreadable
+        known = {entry.name: (entry.bytes, entry.time) for entry in self.entries}
+        return known == {
+            name: stamp for name, stamp in found.images.items() if name in known or name not in self.unreadable
         }
 
     def followed_by(self, folder: Path, found: Found) -> "Collection | None":

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from featlight.console import printable
 from featlight.drawing.example_strip import Box
 from featlight.examples.classes import class_of
 from featlight.examples.findings import Findings
@@ -96,19 +97,16 @@ def packed(counts: Sequence[int]) -> tuple[int, list[int]]:
 
 def about_of(known: Pass, findings: Sequence[Findings]) -> dict[str, Any]:
     """What the examples were looked for among: how many images, and which could not be looked at."""
-    refused = dict(known.images.unreadable)
-    for found in findings:
-        refused |= {known.images.entries[number].name: why for number, why in found.refused.items()}
+    unseen = {number: why for found in findings for number, why in found.refused.items()}
+    refused = {known.images.entries[number].name: why for number, why in unseen.items()} | known.images.unreadable
     refused = dict(sorted(refused.items()))  # whoever met them first
-    distinct = len(known.images.first_of)
-    looked_at = distinct - (len(refused) - len(known.images.unreadable))
     return {
         "format": 1,
         "stamp": known.checksum,
-        "folder": known.folder.name,
-        "images": looked_at,
+        "folder": printable(known.folder.name),
+        "images": len(known.images.first_of) - len(unseen),
         "duplicates": known.images.duplicates,
-        "refused": len(refused),
+        "refused": len(unseen) + len(known.images.unreadable),
         "reasons": dict(Counter(refused.values()).most_common(10)),
         "refused_files": dict(islice(refused.items(), REFUSED_NAMED)),
         "top": known.settings["top"],

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 import torch
 
+from featlight.config.words import shared_reason
 from featlight.distributed.env import Worker
 from featlight.distributed.signals import Stop
 from featlight.engine.device import is_out_of_memory, repeatable
@@ -75,7 +76,7 @@ def _take_in(
     findings: Findings, decoded: Decoded, eyes: Eyes, tiles: torch.Tensor, ranks: torch.Tensor, batch_size: int
 ) -> None:
     """Look at a chunk and keep the best of these tiles."""
-    findings.refused |= decoded.refused
+    findings.refused |= {number: shared_reason(why) for number, why in decoded.refused.items()}
     numbers = list(decoded.images)
     # images of several sizes make no batch, and by themselves they need no filling up
     batches = [[number] for number in numbers] if eyes.fit.size is None else [numbers]
@@ -91,7 +92,7 @@ def _take_in(
             if eyes.fit.size is not None:
                 raise
             words = " ".join(f"{type(error).__name__}: {error}".split())[:160]
-            findings.refused[batch[0]] = f"the network does not take it ({words})"
+            findings.refused[batch[0]] = shared_reason(f"the network does not take it ({words})")
             continue
         values = eyes.activations(outputs)[: len(batch)]  # (B, N)
         count(findings.histogram, values, tiles)

@@ -67,7 +67,7 @@ def card(snapshot: Snapshot, encoding: str, suffix: str = ".png", *, photographs
         snapshot: of the run.
         encoding: of the images, in words, as in "lossless PNG".
         suffix: of their files.
-        photographs: whether the pictures of examples lie beside them.
+        photographs: whether what is made from photographs is in it.
     """
     plan, images = snapshot.plan, len(snapshot.there)
     titles = [section.title for section in sections(plan)]
@@ -86,7 +86,7 @@ def card(snapshot: Snapshot, encoding: str, suffix: str = ".png", *, photographs
         _contents(snapshot),
         *([TRANSPARENCY] if _keeps_alpha(plan) else []),
         "Missing tiles were not made yet when this was written, failed ones were not finite. Neither has an image.",
-        *_examples(snapshot, photographs),
+        *_photographs(snapshot, photographs),
         f"## Columns of `{TABLE}`",
         _markdown(("column", "what it holds"), [(f"`{column}`", words) for column, words in COLUMNS.items()]),
         LOADING,
@@ -107,10 +107,12 @@ LOADING = f"""## How to load it
 The YAML above has it read `{TABLE}` and `tiles/`, and nothing else of the folder. `plan.json` holds the whole run, and
 each image what made it, as JSON: a PNG in its text under the keyword `featlight`, a WebP in its EXIF tag
 ImageDescription."""
+NO_PHOTOGRAPHS = """Nothing in it was made from a photograph of the user's or of a data set of examples: examples, their
+names and their values are left out, and so are tiles that start at a picture, or show what a layer sees in it."""
 LIMITS = """## Limits
 
-- These are no photographs: they show what drives a network's activations, not what the world
-  looks like, nor all that a feature responds to. Another start, recipe or seed gives other images of the same feature.
+- These images show what drives a network's activations, not what the world looks like, nor all that a feature
+  responds to. Another start, recipe or seed gives other images of the same feature.
 - Activations are in the layer's own units: they do not compare between layers or networks.
 - A dead feature had no gradient at any step: its image is its start, blurred and enlarged, and says nothing about it.
 - At one batch size, thread count and precision, on one kind of device and one version of torch, a tile is the same to
@@ -183,22 +185,24 @@ def _contents(snapshot: Snapshot) -> str:
     return _markdown(("layer", "tiles", *states), rows)
 
 
-def _examples(snapshot: Snapshot, photographs: bool) -> list[str]:
-    """What the photographs beside the tiles are, where there are any."""
+def _photographs(snapshot: Snapshot, photographs: bool) -> list[str]:
+    """What is in it that was made from photographs, or that nothing is."""
+    if not photographs:
+        return ["## Photographs", NO_PHOTOGRAPHS]
+    plan, words = snapshot.plan, []
+    made = {variant: each for variant, each in plan.settings.items() if each.shows_photograph}
+    if made:
+        which = "The tiles" if len(made) == len(plan.settings) else f"The tiles of {', '.join(map(_text, made))}"
+        words.append(f"{which} start at a picture that the user gave, or show what a layer sees in it.")
     about = read_about(snapshot.store.folder)
-    if about is None:
-        return []
-    words = (
-        f"For each tile, `examples/examples.jsonl` names the {about.top} of {about.images:,} images of a data set "
-        f"({_code(about.folder)}) that excite it most, a line of JSON each: file, mean activation, and where."
-    )
-    pictures = (
-        "Their pictures, in `examples/`, are those images, cut and small: they belong to the data set's own authors, "
-        "under its own licence."
-        if photographs
-        else "Their pictures are left out."
-    )
-    return ["## Examples", f"{words} {pictures}"]
+    if about is not None:
+        words.append(
+            f"For each tile, `examples/examples.jsonl` names the {about.top} of {about.images:,} images of a data set "
+            f"({_code(about.folder)}) that excite it most, a line of JSON each: file, mean activation, and where. "
+            "Their pictures, in `examples/`, are those images, cut and small, as are the sheets of examples in "
+            "`assets/` and `atlas/`: they belong to the data set's own authors, under its own licence."
+        )
+    return ["## Photographs", *words] if words else []
 
 
 def _markdown(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

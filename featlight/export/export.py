@@ -9,6 +9,7 @@ from featlight.console import format_bytes
 from featlight.drawing.sheet import draw_sheet
 from featlight.errors import UsageError, unknown
 from featlight.export.dataset_card import card
+from featlight.export.for_others import for_others
 from featlight.export.poster import DPI, PAPERS, encode_poster, lay_out_poster
 from featlight.export.static_site import encoding, write_site
 from featlight.export.webp import Quality, encode_webp
@@ -35,7 +36,8 @@ class ExportOptions:
         webp: a folder of WebP tiles.
         quality: of WebP tiles: from 1 to 100, or "lossless".
         card: a `.md` file.
-        no_photos: whether the zip leaves out the pictures of examples, which are other people's photographs.
+        no_photos: whether everything that is made from a photograph is left out: examples, and tiles that start at or
+            show a picture of the user's.
     """
 
     poster: Path | None = None
@@ -71,13 +73,16 @@ def export(out: Path, wish: ExportOptions) -> Iterator[str]:
         StorageError: no room, or no right to write.
     """
     _check(out, wish)
-    snapshot = take_snapshot(out)
+    whole = take_snapshot(out)
+    snapshot = for_others(whole, photographs=not wish.no_photos)
+    if not snapshot.there:
+        raise UsageError("--no-photos: every tile is made from a photograph (init, caricature); drop it to export them")
     section = None if wish.poster is None else _chosen(snapshot, wish.layer)
     if wish.poster is not None and section is not None:
         yield _poster(wish.poster, snapshot, section, wish)
     if wish.zip is not None:
-        if not is_rendered(snapshot.store, snapshot.plan):
-            render(snapshot.store, snapshot.plan)
+        if not is_rendered(whole.store, whole.plan):
+            render(whole.store, whole.plan)
         files = write_site(wish.zip, snapshot, wish.site_quality, photographs=not wish.no_photos)
         yield f"zip     {wish.zip}: {_size(wish.zip)}, {files} files, tiles as {encoding(wish.site_quality)}"
     if wish.webp is not None:
@@ -89,6 +94,9 @@ def export(out: Path, wish: ExportOptions) -> Iterator[str]:
                 card(snapshot, encoding(wish.site_quality), f".{wish.tiles}", photographs=not wish.no_photos).encode()
             )
         yield f"card    {wish.card}: {_size(wish.card)}"
+    left_out = len(whole.plan.tiles) - len(snapshot.plan.tiles)
+    if left_out:
+        yield f"note    {_tiles(left_out)} made from a photograph (init, caricature) left out"
     tally = Counter(snapshot.state(planned.file) for planned in snapshot.plan.tiles)
     if tally["missing"] or tally["failed"]:
         yield (
@@ -115,6 +123,8 @@ def _check(out: Path, wish: ExportOptions) -> None:
         wrong = path.exists() and not path.is_dir() if flag == "--webp" else _is_in_the_way(path)
         if wrong:
             raise UsageError(f"{flag}: {path} is there and is no {'folder' if flag == '--webp' else 'regular file'}")
+    if wish.no_photos and wish.examples:
+        raise UsageError("--examples: given with --no-photos, which leaves photographs out; drop one of the two")
     if wish.paper not in PAPERS:
         raise UsageError(f"--paper: {unknown('paper', wish.paper, PAPERS)}")
     if wish.dpi not in DPI:

@@ -1,60 +1,52 @@
-"""A run's plan and config as they leave its machine: files by their names, and no folder of their maker's."""
+"""What is written of a run, as it leaves its machine: files by their names, and no folder of their maker's."""
 
+import json
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
-from typing import Any
 
-import yaml
-
-from featlight.config.words import weights_without_folder, without_folder
-from featlight.config.yaml.limits import check_text
-from featlight.config.yaml.loader import Loader
+from featlight.config.words import shared_reason
 from featlight.plan.plan import Plan
-from featlight.store.paths import PLAN, TEXT_BYTES
+from featlight.plan.shared_config import config_for_others
+from featlight.store.examples import example_lines, read_about
+from featlight.store.paths import ABOUT_EXAMPLES, EXAMPLES, PLAN, TEXT_BYTES
+from featlight.store.snapshot import Snapshot
 from featlight.store.store import Store
 
 CONFIG = "config.yaml"
-VALUES = 1_000_000  # of a run's own config, in which every term of every tile is written out
-# Keys of a config whose words may be paths, and what remains of these
-_PATHS = {
-    **dict.fromkeys(("weights", "directions"), weights_without_folder),
-    **dict.fromkeys(("init", "out", "caricature", "labels", "images"), without_folder),
-}
 
 
-def for_others(store: Store, plan: Plan) -> Iterator[tuple[str, bytes]]:
-    """Plan and config, by name; a config that cannot be read stays at home."""
-    directions = None if plan.directions is None else plan.directions.without_folders()
-    yield PLAN, replace(plan, network=plan.network.without_folders(), directions=directions).to_json().encode()
+def for_others(snapshot: Snapshot, *, photographs: bool = True) -> Snapshot:
+    """A run as others may see it, of which all that leaves is made.
+
+    Args:
+        snapshot: the run.
+        photographs: whether tiles that are made from photographs may leave.
+    """
+    plan = snapshot.plan if photographs else snapshot.plan.without_photographs()
+    records = dict(snapshot.records)
+    for file, record in records.items():
+        if record["reason"] is not None:
+            records[file] = {**record, "reason": shared_reason(record["reason"])}
+    files = [planned.file for planned in plan.tiles if planned.file in snapshot.there]
+    return Snapshot(snapshot.store, plan.without_folders(), records, {file: records[file] for file in files})
+
+
+def settings_for_others(store: Store, plan: Plan, *, photographs: bool = True) -> Iterator[tuple[str, bytes]]:
+    """Plan and config, by name; a config that cannot be read stays at home. See `config_for_others`."""
+    yield PLAN, plan.to_json().encode()
     if store.folder.has(store.root / CONFIG):
-        text = config_for_others(store.folder.read(store.root / CONFIG, TEXT_BYTES))
+        text = config_for_others(store.folder.read(store.root / CONFIG, TEXT_BYTES), plan, photographs=photographs)
         if text is not None:
             yield CONFIG, text
 
 
-def config_for_others(content: bytes) -> bytes | None:
-    """The YAML of a run's `config.yaml` without folders; as it is where it names none, None where it is no config."""
-    try:
-        text = content.decode()
-        check_text(text, VALUES)
-        values = yaml.load(text, Loader)
-    except (ValueError, OverflowError, yaml.YAMLError):
-        return None
-    if not isinstance(values, dict):
-        return None
-    inner = [values.get("examples"), *_list(values.get("variants"))]
-    tables = [values, *(each for each in inner if isinstance(each, dict))]
-    changed = False
-    for table in tables:
-        for key, shorten in _PATHS.items():
-            word = table.get(key)
-            if isinstance(word, str) and shorten(word) != word:
-                table[key], changed = shorten(word), True
-    if not changed:
-        return content
-    head = "".join(line for line in text.splitlines(keepends=True)[:1] if line.startswith("#"))
-    return (head + yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=110)).encode()
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
+def examples_for_others(store: Store, plan: Plan) -> Iterator[tuple[str, bytes]]:
+    """Examples of a plan's tiles, and what they were looked for among, by name."""
+    about = read_about(store.folder)
+    assert about is not None
+    refused = {name: shared_reason(why) for name, why in about.refused_files.items()}
+    values = about.model_dump(mode="json") | {"refused_files": refused, "reasons": Counter(refused.values())}
+    yield ABOUT_EXAMPLES, json.dumps({"format": 1, **values}, indent=1).encode() + b"\n"
+    files = {planned.file for planned in plan.tiles}
+    lines = (line for line, found in example_lines(store.folder) if found is not None and found.tile in files)
+    yield EXAMPLES, b"".join(lines)

@@ -5,17 +5,18 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from featlight.export.dataset_card import TABLE, card, table
-from featlight.export.for_others import for_others
+from featlight.export.for_others import examples_for_others, settings_for_others
 from featlight.export.webp import Quality, encode_webp
-from featlight.report.viewer.data import TILES, tiles_script
-from featlight.report.viewer.page import EXAMPLE_SHEETS
+from featlight.report.beside import draw_with_examples, with_examples
+from featlight.report.build import drawn, state_of
+from featlight.report.viewer.page import viewer_files
+from featlight.store.examples import read_about, read_answers
 from featlight.store.guard.atomic import replacing
-from featlight.store.paths import ABOUT_EXAMPLES, ARRAY_BYTES, EXAMPLES
+from featlight.store.paths import ARRAY_BYTES
 from featlight.store.records import line_of
 from featlight.store.snapshot import Snapshot
 from featlight.store.store import Store
 
-SHOWN = ("alike", "assets", "atlas", "figures", "vectors")  # folders of what is made from tiles and records
 PICTURES = (".png", ".jpg", ".webp", ".gif")  # compressed already
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the first that a zip can say; no entry's own, so that the same run gives the same bytes
 
@@ -27,7 +28,7 @@ def write_site(path: Path, snapshot: Snapshot, quality: Quality | None, *, photo
         path: of the zip.
         snapshot: of the run, whose viewer shows just that.
         quality: of WebP tiles; None for the run's own PNGs.
-        photographs: whether the pictures of examples go in.
+        photographs: whether examples go in.
 
     Returns:
         How many files are in it.
@@ -55,28 +56,32 @@ def encoding(quality: Quality | None) -> str:
 
 
 def _files(snapshot: Snapshot, quality: Quality | None, photographs: bool) -> Iterator[tuple[str, bytes]]:
-    """What the run itself names, by its place in the zip; nothing else that may lie in its directory."""
+    """All that may leave, by its place in the zip: each file is named here by what it holds, and no other one goes."""
     store, plan, records = snapshot.store, snapshot.plan, snapshot.records
     suffix = ".png" if quality is None else ".webp"
     yield "README.md", card(snapshot, encoding(quality), suffix, photographs=photographs).encode()
     yield TABLE, table(snapshot, suffix).encode()
-    yield from _own(store, ["index.html"])
-    yield from for_others(store, plan)
+    yield from settings_for_others(store, plan, photographs=photographs)
     lines = [line_of(records[planned.file]) + b"\n" for planned in plan.tiles if planned.file in records]
     yield "records/records.jsonl", b"".join(lines)  # of all workers
-    outputs = sorted({name for name in store.outputs() if name.partition("/")[0] in SHOWN})
-    if not photographs:
-        outputs = [name for name in outputs if not PurePosixPath(name).name.startswith(EXAMPLE_SHEETS)]
-    for name, content in _own(store, outputs):
-        yield name, tiles_script(suffix, photographs=photographs) if name == TILES else content
-    examples = [EXAMPLES, ABOUT_EXAMPLES]
-    if photographs:
-        files = (store.example_path(planned.file) for planned in plan.tiles)
-        examples += [path.relative_to(store.root).as_posix() for path in files]
-    yield from _own(store, examples)
+    examples = read_answers(store.folder) if photographs and read_about(store.folder) is not None else {}
+    shown, outputs = drawn(snapshot, examples), store.outputs()
+    figures = [name for name in outputs if name.startswith("figures/") and store.folder.has(store.root / name)]
+    figures = [] if plan.figure is None else figures
+    planes = [atlas.section for atlas in shown if atlas.likeness is not None]
+    state = state_of(snapshot, examples=bool(examples))
+    yield from viewer_files(snapshot, shown, [*figures, *(each.alike for each in planes)], examples, state, suffix)
+    yield from _own(store, [*(name for atlas in shown for name in atlas.pictures), *figures])
+    yield from _own(store, [section.likeness for section in planes])
+    yield from _own(store, [f"vectors/{atlas.section.name}.npy" for atlas in shown if atlas.vectors is not None])
+    if examples:
+        yield from examples_for_others(store, plan)
+        if with_examples(shown[0].section) in outputs:
+            yield from _own(store, draw_with_examples(snapshot))
+        yield from _own(store, [_name(store, store.example_path(p.file)) for p in plan.tiles if p.file in examples])
     for planned in plan.tiles:
         alphas = list(store.parts(planned, plan))[1:] if planned.file in snapshot.there else []
-        yield from _own(store, [path.relative_to(store.root).as_posix() for path in alphas])
+        yield from _own(store, [_name(store, path) for path in alphas])
     for file in snapshot.there:
         if quality is None:
             yield from _own(store, [file])
@@ -86,8 +91,11 @@ def _files(snapshot: Snapshot, quality: Quality | None, photographs: bool) -> It
                 encode_webp(store.folder, store.root / file, quality),
             )
     for planned in plan.tiles:  # also of a tile that is gone
-        strip = store.extra_paths(planned, plan, ["octaves"])
-        yield from _own(store, [path.relative_to(store.root).as_posix() for path in strip])
+        yield from _own(store, [_name(store, path) for path in store.extra_paths(planned, plan, ["octaves"])])
+
+
+def _name(store: Store, path: Path) -> str:
+    return path.relative_to(store.root).as_posix()
 
 
 def _own(store: Store, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:

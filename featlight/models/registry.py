@@ -132,7 +132,8 @@ def checksum(network: nn.Module) -> str:
         UsageError: a parameter has no values.
     """
     check_filled(network)
-    digest = hashlib.sha256(re.sub(r"0x[0-9a-f]+", "", repr(network)).encode())  # an address is another every time
+    words = re.sub(r"0x[0-9a-f]+", "", repr(network))  # an address is another every time
+    digest = hashlib.sha256(words.encode(errors="backslashreplace"))
     for name, tensor in sorted({**network.state_dict(), **dict(network.named_buffers())}.items()):
         for each in tree_leaves(tensor):  # a quantized module's state is a tuple
             _add(digest, name, each)
@@ -147,7 +148,7 @@ def checksum(network: nn.Module) -> str:
 def _add(digest: "hashlib._Hash", name: str, tensor: object) -> None:
     if not isinstance(tensor, Tensor):
         return
-    digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+    digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode(errors="backslashreplace"))
     plain = tensor.detach().cpu().resolve_conj().resolve_neg()
     plain = plain.int_repr() if plain.is_quantized else plain.to_dense() if plain.layout != torch.strided else plain
     digest.update(plain.contiguous().flatten().view(torch.uint8).numpy().data)

@@ -193,6 +193,28 @@ class Plan:
             fingerprints=dict(self.fingerprints),
         )
 
+    def without_folders(self) -> "Plan":
+        """The same for other people: files by their names alone."""
+        directions = None if self.directions is None else self.directions.without_folders()
+        return replace(self, network=self.network.without_folders(), directions=directions)
+
+    def without_photographs(self) -> "Plan":
+        """The same with those variants alone that are made from no picture of the user's.
+
+        Where one goes, the figure goes too, as it may show it.
+        """
+        kept = {variant: each for variant, each in self.settings.items() if not each.shows_photograph}
+        numbers = [i for i, planned in enumerate(self.tiles) if planned.variant in kept]
+        places = {number: place for place, number in enumerate(numbers)}
+        return replace(
+            self,
+            settings=kept,
+            tiles=[self.tiles[i] for i in numbers],
+            chunks=[[places[i] for i in members] for members in self.chunks if members[0] in places],
+            fingerprints={variant: self.fingerprints[variant] for variant in kept},
+            figure=self.figure if kept == self.settings else None,
+        )
+
     def is_same_run(self, other: "Plan") -> bool:
         """Whether tiles of this one may stand beside tiles of the other one: both may have grown, each for itself."""
         ours, theirs = self.fingerprints, other.fingerprints

@@ -77,5 +77,10 @@ def draw_with_examples(snapshot: Snapshot) -> list[str]:
         cells = cells_with_examples(snapshot, section, examples)
         text = {"Title": words.title, "Software": f"featlight {snapshot.plan.versions['featlight']}"}
         sheets = draw_atlas(cells, title=words.title, subtitle=words.subtitle)
-        written += write_sheets(store, section.atlas.replace(".png", ".examples.png"), sheets, text)
+        written += write_sheets(store, with_examples(section), sheets, text)
     return written
+
+
+def with_examples(section: Section) -> str:
+    """Where the atlas of a section with examples is, in the run directory."""
+    return f"{section.atlas.removesuffix('.png')}.examples.png"

@@ -3,20 +3,24 @@
 import io
 import logging
 from dataclasses import replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 
 from featlight.drawing.atlas import draw_atlas
+from featlight.drawing.example_strip import read_crop
+from featlight.drawing.sheet import Cell
 from featlight.drawing.sprite_sheet import SpriteSheets
 from featlight.errors import StorageError
 from featlight.plan.plan import Plan
-from featlight.report.sections import Atlas, atlases, heading, sections
+from featlight.report.sections import Atlas, atlases, cell, heading, sections
 from featlight.report.sheets import kept_sheets, write_sheets
 from featlight.report.tensorboard.projector import write_projector
-from featlight.report.viewer.data import DATA, FORMAT
-from featlight.report.viewer.page import write_viewer
+from featlight.report.viewer.data import DATA, FORMAT, Examples, best_examples
+from featlight.report.viewer.page import viewer_files
+from featlight.store.examples import read_answers
 from featlight.store.paths import EXAMPLES, RECORDS_BYTES, TEXT_BYTES
 from featlight.store.snapshot import Snapshot
 from featlight.store.store import Store
@@ -34,7 +38,8 @@ def render(store: Store, plan: Plan, *, anew: bool = False) -> None:
         anew: whether an atlas is drawn that is there and shows these very tiles.
     """
     snapshot = Snapshot.of(store, plan)
-    shown = [_drawn(snapshot, atlas, anew) for atlas in atlases(snapshot)]
+    examples = read_answers(store.folder)
+    shown = drawn(snapshot, examples, anew=anew)
     for atlas in shown:
         if atlas.vectors is not None:
             buffer = io.BytesIO()
@@ -48,7 +53,8 @@ def render(store: Store, plan: Plan, *, anew: bool = False) -> None:
         figures = draw_figure(snapshot, by_file)
     figures += [atlas.section.alike for atlas in shown if atlas.likeness is not None]
     # the viewer after them: what its page says of the state vouches for all of these
-    write_viewer(snapshot, shown, figures, _state(snapshot))
+    for name, content in viewer_files(snapshot, shown, figures, examples, state_of(snapshot)):
+        store.write_output(name, content)
     try:
         write_projector(store, shown)
     except StorageError as error:  # TensorBoard is never a reason to fail
@@ -74,7 +80,46 @@ def is_rendered(store: Store, plan: Plan) -> bool:
     if not store.folder.has(*(store.root / name for name in names)):
         return False
     page = store.folder.read_if_there(store.root / "index.html", TEXT_BYTES) or b""
-    return _state(Snapshot.of(store, plan)).encode() in page[:2000]
+    return state_of(Snapshot.of(store, plan)).encode() in page[:2000]
+
+
+def drawn(snapshot: Snapshot, examples: Examples, *, anew: bool = False) -> list[Atlas]:
+    """The atlases of a run with all their pictures, drawn where they are not there yet.
+
+    Args:
+        snapshot: the run.
+        examples: examples of each tile, by file.
+        anew: whether to draw an atlas that is there and shows these very tiles.
+    """
+    return [
+        replace(
+            _drawn(snapshot, atlas, anew),
+            plain_sheets=_plain_sheets(snapshot, atlas),
+            example_sheets=_example_sheets(snapshot, atlas, examples),
+        )
+        for atlas in atlases(snapshot)
+    ]
+
+
+def _plain_sheets(snapshot: Snapshot, atlas: Atlas) -> list[str]:
+    section = atlas.section
+    if not section.keeps_alpha(snapshot.plan):
+        return []
+    cells = [cell(snapshot, planned, plain=True) for planned in section.tiles]
+    digests = [None if record is None else record["sha256"] for record in atlas.records]
+    return SpriteSheets(digests, f"{section.assets}plain-", snapshot.store).draw(cells)
+
+
+def _example_sheets(snapshot: Snapshot, atlas: Atlas, examples: Examples) -> list[str]:
+    store, section, best = snapshot.store, atlas.section, best_examples(atlas.section, examples)
+    if not any(best):
+        return []
+    cells = []
+    for planned, each in zip(section.tiles, best, strict=True):
+        crop = partial(read_crop, store.folder, store.example_path(planned.file))
+        cells.append(Cell(planned.label, None if each is None else crop))
+    digests = [None if each is None else repr(each) for each in best]
+    return SpriteSheets(digests, f"{section.assets}examples-", store).draw(cells)
 
 
 def _drawn(snapshot: Snapshot, atlas: Atlas, anew: bool) -> Atlas:
@@ -93,14 +138,14 @@ def _drawn(snapshot: Snapshot, atlas: Atlas, anew: bool) -> Atlas:
     return replace(atlas, sheets=written, small_sheets=small.names)
 
 
-def _state(snapshot: Snapshot) -> str:
-    """A digest of all that is shown."""
+def state_of(snapshot: Snapshot, *, examples: bool = True) -> str:
+    """A digest of all that is shown, with or without examples."""
     plan, records = snapshot.plan, snapshot.records
     shown = [(p.file, snapshot.state(p.file), p.file in records and records[p.file]["sha256"]) for p in plan.tiles]
     alphas = [records[p.file]["alpha_sha256"] for p in plan.tiles if p.file in records]
     names = [plan.titles] if plan.titles else []
     store = snapshot.store
-    added = (EXAMPLES, *(section.likeness for section in sections(plan)))
+    added = (*([EXAMPLES] if examples else []), *(section.likeness for section in sections(plan)))
     contents = (store.folder.read_if_there(store.root / name, RECORDS_BYTES) for name in added)
     found = [sha256(content).hexdigest() for content in contents if content]
     return sha256(repr((shown, *filter(None, alphas), *names, *found, plan.figure, FORMAT)).encode()).hexdigest()

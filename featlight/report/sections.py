@@ -74,6 +74,8 @@ class Atlas:
         vectors: their mean activations, (tiles, features), NaN where missing; None where there are none.
         sheets: paths of its drawn sheets from the run directory: the whole atlas, then its pages.
         small_sheets: paths of the viewer's sheets of small tiles.
+        plain_sheets: paths of the same sheets without transparency, where the tiles have any.
+        example_sheets: paths of the sheets of each tile's best example, where there are any.
         likeness: which of them are alike; None where nobody has looked since they are as they are.
     """
 
@@ -84,7 +86,15 @@ class Atlas:
     vectors: "np.ndarray[Any, Any] | None"
     sheets: Sequence[str] = ()
     small_sheets: Sequence[str] = ()
+    plain_sheets: Sequence[str] = ()
+    example_sheets: Sequence[str] = ()
     likeness: Likeness | None = None
+
+    @property
+    def pictures(self) -> list[str]:
+        """Paths of all that is drawn of it."""
+        plane = [] if self.likeness is None else [self.section.alike]
+        return [*self.sheets, *self.small_sheets, *self.plain_sheets, *self.example_sheets, *plane]
 
     @property
     def digests(self) -> list[str | None]:

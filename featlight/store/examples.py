@@ -1,6 +1,6 @@
 """A run's examples, the images that excite each of its tiles most, as they are read from its directory. No torch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +15,8 @@ from featlight.store.paths import ABOUT_EXAMPLES, EXAMPLES, RECORDS_BYTES, TEXT_
 MOST_BINS = 1000  # of a histogram
 LONGEST_NAME = 4096
 
-Name = Annotated[str, Field(max_length=LONGEST_NAME), AfterValidator(printable)]
+Name = Annotated[str, Field(max_length=LONGEST_NAME)]  # as it was written
+Shown = Annotated[Name, AfterValidator(printable)]
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 
 
@@ -72,11 +73,11 @@ class About(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     stamp: str
-    folder: Name
+    folder: Shown
     images: Count
     duplicates: Count
     refused: Count
-    refused_files: Annotated[Mapping[Name, Name], Field(max_length=10_000)]
+    refused_files: Annotated[Mapping[Shown, Shown], Field(max_length=10_000)]
     top: Count
 
 
@@ -94,9 +95,17 @@ def read_examples(folder: RunFolder) -> dict[str, tuple[Example, ...]]:
 
 def read_answers(folder: RunFolder) -> dict[str, TileExamples]:
     """The same with the histograms. What is no line is left out."""
+    return {found.tile: found for _, found in example_lines(folder) if found is not None}
+
+
+def example_lines(folder: RunFolder) -> Iterator[tuple[bytes, TileExamples | None]]:
+    """Each line with its end, and what it says; None where it cannot be read.
+
+    Raises:
+        StorageError: they cannot be read.
+    """
     content = folder.read_if_there(folder.root / EXAMPLES, RECORDS_BYTES) or b""
-    found = (_parsed(line) for line in content.splitlines())
-    return {values.tile: values for values in found if values is not None}
+    yield from ((line, _parsed(line)) for line in content.splitlines(keepends=True))
 
 
 def beaten(best: Mapping[str, Sequence[Example]], ends: Mapping[str, float | None]) -> tuple[int, int]:

@@ -26,7 +26,7 @@ def _tile(name: str) -> str:
 
 
 def _word(word: str) -> str:
-    check_word(word, 1000)
+    check_word(word)
     return word
 
 

@@ -4,24 +4,29 @@ No tile is removed that is whole in itself: where it and its record differ, the 
 never taken for bad, nor for empty.
 """
 
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from featlight.errors import StorageError
 from featlight.plan.plan import Planned
 from featlight.store.contents import has_whole_vectors
+from featlight.store.examples import example_lines, read_about
 from featlight.store.findings import Evidence, Harm, Line, Problem, Report, reason
+from featlight.store.likeness import read_likeness
 from featlight.store.orphans import find_orphans, is_in_hand
-from featlight.store.paths import ARRAY_BYTES, PICTURE_BYTES, TEXT_BYTES
+from featlight.store.paths import ABOUT_EXAMPLES, ARRAY_BYTES, EXAMPLES, PICTURE_BYTES, RECORDS_BYTES, TEXT_BYTES
 from featlight.store.records import record_files, record_lines, status_of
 from featlight.store.store import Store
 
 READERS = 8  # threads; a disk of a cluster answers slowly, but many at a time
 PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 MAKES_IT = "the run's own command makes it again"
+FINDS_IT = "`featlight examples` writes it again"
 
 
 def verify(root: Path) -> Report:
@@ -50,6 +55,8 @@ def verify(root: Path) -> Report:
     _check_octaves(run, report)
     _check_vectors(run, report)
     _check_records(run, report)
+    _check_examples(run, report)
+    _check_derived(run, report)
     left = find_orphans(store, plan, run.records)
     report.problems += [Problem(run.name(path), what, (path,)) for path, what in left.bad]
     report.notes += [f"{run.name(path)}: not the run's own, left alone" for path in left.strange]
@@ -215,6 +222,51 @@ def _check_vectors(run: Evidence, report: Report) -> None:
             continue
         if not is_whole:
             report.problems.append(Problem(run.name(path), f"damaged; {MAKES_IT}", (path,)))
+
+
+def _check_examples(run: Evidence, report: Report) -> None:
+    """Lines of examples that cannot be read, and tiles that have none."""
+    path, start = run.store.root / EXAMPLES, 0
+    lacking = {planned.file for planned in run.plan.tiles}
+    try:
+        for number, (line, found) in enumerate(example_lines(run.store.folder), 1):
+            content = line.rstrip(b"\r\n")
+            if found is not None:
+                lacking.discard(found.tile)
+            elif content.strip():
+                what, torn = f"line {number} cannot be read; {FINDS_IT}", Line(path, number, start, len(content), None)
+                report.problems.append(Problem(EXAMPLES, what, blank=(torn,)))
+            start += len(line)
+    except StorageError as error:
+        report.problems.append(Problem(EXAMPLES, reason(error, path)))
+    if start and lacking:
+        report.notes.append(f"{len(lacking)} tiles have no examples; {FINDS_IT}")
+
+
+def _check_derived(run: Evidence, report: Report) -> None:
+    """JSON that is made from the run and cannot be read, which another command makes again."""
+    store, folder = run.store, run.store.folder
+    planes = [store.root / name for name in store.outputs() if name.startswith("alike/") and name.endswith(".json")]
+    makers: dict[Path, tuple[Callable[[], object], str]] = {
+        store.root / ABOUT_EXAMPLES: (lambda: read_about(folder), FINDS_IT),
+        store.example_list: (lambda: _is_list_of_images(store), FINDS_IT),
+        **{path: (partial(read_likeness, folder, path), "`featlight alike` makes it again") for path in planes},
+    }
+    for path, (read, makes_it) in makers.items():
+        try:
+            if folder.has(path) and not read():
+                report.problems.append(Problem(run.name(path), f"cannot be read; {makes_it}", (path,)))
+        except StorageError as error:
+            report.problems.append(Problem(run.name(path), reason(error, path)))
+
+
+def _is_list_of_images(store: Store) -> bool:
+    """Whether it is two lines of JSON, as written; what they say is checked where a pass goes on with them."""
+    try:
+        lines = store.folder.read(store.example_list, RECORDS_BYTES).splitlines()
+        return len(lines) == 2 and all(isinstance(json.loads(line), dict) for line in lines)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _check_records(run: Evidence, report: Report) -> None:

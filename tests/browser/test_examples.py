@@ -1,9 +1,11 @@
-"""Examples in a real browser: in the grid beside their tiles, under the open tile, and without pictures."""
+"""Examples in a real browser: in the grid beside their tiles, under the open tile, and left out."""
+
+import zipfile
 
 import pytest
 
+from featlight.cli.main import main
 from featlight.report.build import render
-from featlight.report.viewer.data import tiles_script
 from tests.browser.window import opened, settle, shows
 from tests.made_up import color, made_up_examples, made_up_run
 
@@ -52,11 +54,11 @@ def test_an_open_tile_has_its_examples_with_value_and_place(page, exampled):
     assert places.evaluate("(part) => part.style.backgroundPosition") == "50% 100%"
 
 
-def test_where_photographs_are_left_out_values_stay(page, exampled):
-    (exampled / "assets/tiles.js").write_bytes(tiles_script(".png", photographs=False))
-    opened(page, exampled, "#Mixed_4a/00002")
-    items = page.locator("#detail .examples li")
-    items.first.wait_for()
-    assert items.nth(0).inner_text().split() == ["37.3", "drawn"]
-    assert page.locator("#detail .examples span").count() == 0
+def test_a_site_without_photographs_shows_no_examples(page, exampled, tmp_path):
+    assert main(["export", "--out", str(exampled), "--zip", str(tmp_path / "site.zip"), "--no-photos"]) == 0
+    with zipfile.ZipFile(tmp_path / "site.zip") as site:
+        site.extractall(tmp_path / "site")
+    opened(page, tmp_path / "site", "#Mixed_4a/00002")
+    page.locator("#detail .under .plot").first.wait_for()
+    assert page.locator("#detail .examples").count() == 0
     assert page.locator("#shows").is_hidden()

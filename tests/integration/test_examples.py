@@ -25,7 +25,7 @@ from featlight.examples.find import Report, find
 from featlight.examples.listing import Request
 from featlight.export.for_others import config_for_others
 from featlight.store.deletion import Deletion
-from featlight.store.examples import read_examples
+from featlight.store.examples import read_about, read_examples
 from featlight.store.orphans import find_orphans
 from featlight.store.store import Store
 from tests.photographs import crops, folder_of, planned_run
@@ -204,6 +204,29 @@ def test_bad_files_are_named_duplicates_count_once_and_ties_go_by_path(out, imag
         assert {names[tie + 1], names[tie + 2]} == {"0/00011.png", "clear.webp"}
         assert [each.value for each in found[tie : tie + 3]] == [found[tie].value] * 3
         assert names.index("0/00011.png") < names.index("clear.webp")
+
+
+def test_a_name_that_is_not_utf8_and_a_file_that_vanishes_change_nothing_else(run, images, tmp_path):
+    said = []
+    for name in ("clean", "strange"):
+        folder = Path(shutil.copytree(images, tmp_path / name / "a b" / "set"))
+        gone = folder / "0/00013.png"
+        if name == "strange":
+            shutil.copy(folder / "0/00007.png", folder / "\udcff\n.png")
+            (folder / "\udcfe").mkdir()
+            next(crops(1, seed=9)).save(folder / "\udcfe" / "b.png")
+        out = Path(shutil.copytree(run, tmp_path / name / "run"))
+        request = Request(folder, batch_size=8, top=3)
+        report = find(out, request, say=lambda _, gone=gone: gone.unlink(missing_ok=True), processes=0)  # once listed
+        said.append(lines(out))
+        for path in (out / "examples").rglob("*"):
+            if path.is_file() and path.name != "images.json":  # which stays at home
+                assert str(tmp_path).encode() not in path.read_bytes()
+    assert said[0] == said[1]
+    assert (report.about["images"], report.about["refused"]) == (39, 3)
+    assert report.about["refused_files"]["\\udcff\\n.png"] == "its name is not UTF-8"
+    assert report.about["refused_files"].keys() == {"0/00013.png", "\\udcff\\n.png", "\\udcfe/b.png"}
+    assert read_about(Store(out).folder).images == 39
 
 
 def test_each_image_as_it_is(out, tmp_path):

@@ -29,7 +29,7 @@ from featlight.engine.module import FeatureVisualizer
 from featlight.engine.setup import prepare
 from featlight.errors import Interrupted, UsageError
 from featlight.plan.plan import Plan, Planned
-from featlight.report.build import _state
+from featlight.report.build import state_of
 from featlight.report.tensorboard.events import PREFIX, EventLog
 from featlight.run.worker import make
 from featlight.store import records as records_module
@@ -378,7 +378,7 @@ def test_a_finished_run_of_ten_thousand_tiles_loads_no_network(monkeypatch, caps
         Path("run", tile.file).write_bytes(b"png")
     for name in ("atlas/Mixed_4a.png", "assets/data.js"):
         Path("run", name).write_bytes(b"made up")
-    Path("run/index.html").write_text(_state(Snapshot.of(store, plan)))
+    Path("run/index.html").write_text(state_of(Snapshot.of(store, plan)))
     parsed, parse = [], records_module.from_json
     monkeypatch.setattr(records_module, "from_json", lambda line: parsed.append(line) or parse(line))
     for heavy in (

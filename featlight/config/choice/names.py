@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -124,7 +125,8 @@ def _labels(file: str, text: str, layers: Sequence[str]) -> dict[str, Names]:
     elif suffix == "csv":
         names = _names(_of_csv(text))
     else:
-        names = _names([line.strip() for line in text.splitlines()])
+        # str.splitlines ends lines at signs that may stand in a name, and shifts all names behind it
+        names = _names([line.strip() for line in re.split(r"\r\n|\r|\n", text)])
     if len(layers) > 1:
         raise UsageError(
             f"labels: {file} names no layers, and {len(layers)} are asked for; JSON of {{layer: names}} is needed"

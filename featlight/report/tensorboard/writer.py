@@ -15,6 +15,7 @@ from featlight.config.describe import facts
 from featlight.config.inputs.sizes import both_sides
 from featlight.image_io import encode_jpeg
 from featlight.plan.plan import Plan, Planned
+from featlight.plan.shared_config import config_for_others
 from featlight.report.sections import Section, sections
 from featlight.report.tensorboard.events import EventLog
 from featlight.report.tensorboard.mosaic import Mosaic, draw_evolution
@@ -79,12 +80,13 @@ class TensorBoard:
 
     @_harmless
     def start(self, config: str) -> None:
-        """Open the log, write the resolved configuration (YAML), and what a run that was killed has left out."""
+        """Open the log, write the resolved configuration (YAML) without folders, and what a killed run has left out."""
         from torch.utils.tensorboard import summary  # torch takes seconds to import
 
         self._log = EventLog(self._store.folder)
         self._store.note_output(str(self._log.path.relative_to(self._store.root)))
-        self._log.text("run/config", f"```yaml\n{config}\n```", len(self._tally.made))
+        shared = (config_for_others(config.encode(), self._plan) or b"").decode()
+        self._log.text("run/config", f"```yaml\n{shared}\n```", len(self._tally.made))
         self._layout()
         if "_hparams_/session_start_info" not in self._log.last:
             values, results = _hparams(self._plan), dict.fromkeys(RESULTS, 0.0)

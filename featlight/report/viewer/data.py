@@ -17,11 +17,12 @@ from featlight.analysis.neighbors import nearest_tiles
 from featlight.config.describe import facts, label, octave_rows
 from featlight.config.inputs.sizes import fitted, size_words
 from featlight.config.settings import SHARED, Settings
+from featlight.console import printable
 from featlight.drawing.plane import cluster_color
 from featlight.drawing.sprite_sheet import COLUMNS, PER_SHEET, sprite_side
 from featlight.plan.plan import Plan, Planned
 from featlight.plan.reproduce import command_alone
-from featlight.report.sections import Atlas
+from featlight.report.sections import Atlas, Section
 from featlight.store.examples import Example, TileExamples
 from featlight.store.records import TileRecord
 from featlight.store.snapshot import Snapshot
@@ -53,9 +54,9 @@ def data_script(plan: Plan, groups: Sequence[Mapping[str, Any]], figures: Sequen
     return _script("run", about | {"groups": groups}, parsed=True)
 
 
-def tiles_script(suffix: str, *, photographs: bool = True) -> bytes:
-    """How the tiles' files end, as in ".png", and whether the pictures of their examples are there."""
-    return _script("files", {"suffix": suffix} | ({} if photographs else {"photographs": False}))
+def tiles_script(suffix: str) -> bytes:
+    """How the tiles' files end, as in ".png"."""
+    return _script("files", {"suffix": suffix})
 
 
 def columns(plan: Plan, atlas: Atlas) -> dict[str, Any]:
@@ -109,9 +110,15 @@ def alike_columns(atlas: Atlas) -> dict[str, Any]:
 
 
 def example_columns(atlas: Atlas, examples: Examples) -> dict[str, Any]:
-    """The value of each tile's best example; nothing where no tile has any."""
-    found = [each.images if (each := examples.get(planned.file)) else () for planned in atlas.section.tiles]
-    return {"example": [_six(each[0].value) if each else None for each in found]} if any(found) else {}
+    """The value of each tile's best example."""
+    best = best_examples(atlas.section, examples)
+    return {"example": [None if each is None else _six(each.value) for each in best]}
+
+
+def best_examples(section: Section, examples: Examples) -> list[Example | None]:
+    """The best example of each tile of a section; None where it has none."""
+    found = [each.images if (each := examples.get(planned.file)) else () for planned in section.tiles]
+    return [next(iter(images), None) for images in found]
 
 
 def detail_scripts(snapshot: Snapshot, atlas: Atlas, examples: Examples) -> Iterator[tuple[str, bytes]]:
@@ -168,7 +175,8 @@ def _examples(planned: Planned, examples: Examples) -> dict[str, Any]:
 
 
 def _example(each: Example) -> list[Any]:
-    return [each.file, _six(each.value), *([] if each.class_name is None else [each.class_name])]
+    named = [] if each.class_name is None else [printable(each.class_name)]
+    return [printable(each.file), _six(each.value), *named]
 
 
 def _six(value: float) -> float:

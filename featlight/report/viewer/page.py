@@ -2,18 +2,13 @@
 
 import html
 import re
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import PurePosixPath
-from typing import Any
 from urllib.parse import quote
 
-from featlight.drawing.example_strip import read_crop
-from featlight.drawing.sheet import Cell
-from featlight.drawing.sprite_sheet import SpriteSheets
 from featlight.plan.plan import Plan
-from featlight.report.sections import Atlas, cell
+from featlight.report.sections import Atlas
 from featlight.report.viewer.data import (
     DATA,
     TILES,
@@ -25,7 +20,6 @@ from featlight.report.viewer.data import (
     example_columns,
     tiles_script,
 )
-from featlight.store.examples import read_answers
 from featlight.store.snapshot import Snapshot
 
 # in the order in which they need each other
@@ -36,7 +30,6 @@ SCRIPTS = tuple(
         *("detail", "sheets", "network", "controls", "app"),
     )
 )
-EXAMPLE_SHEETS = "examples-"  # the names of the sheets of best examples begin so
 # `self` is every file to Chromium, no file but the page to others, and the host itself on a static host
 POLICY = (
     "default-src 'none'; script-src 'self' file:; style-src 'self' file:; img-src 'self' file:; "
@@ -44,65 +37,46 @@ POLICY = (
 )
 
 
-def write_viewer(snapshot: Snapshot, atlases: Sequence[Atlas], figures: Sequence[str], state: str) -> None:
-    """Write the viewer of a run, `index.html` last: what it says of the state vouches for all the rest.
+def viewer_files(
+    snapshot: Snapshot,
+    atlases: Sequence[Atlas],
+    figures: Sequence[str],
+    examples: Examples,
+    state: str,
+    suffix: str = ".png",
+) -> Iterator[tuple[str, bytes]]:
+    """The viewer of a run, by path, `index.html` last: what it says of the state vouches for all the rest.
 
     Args:
-        snapshot: of the run.
-        atlases: drawn, in order.
+        snapshot: the run.
+        atlases: its atlases, drawn, in order.
         figures: paths of pictures, animations and tables from the run directory.
+        examples: examples of each tile, by file.
         state: a digest of what is shown, kept in the page.
+        suffix: ending of the tiles' files.
     """
-    store = snapshot.store
     code = files("featlight.report.viewer") / "static"
     for name in (*SCRIPTS, "style.css", "icon.svg"):
-        store.write_output(f"assets/{name}", (code / name).read_bytes())
+        yield f"assets/{name}", (code / name).read_bytes()
     groups = []
-    examples = read_answers(store.folder)
     for atlas in atlases:
         details = []
         for name, script in detail_scripts(snapshot, atlas, examples):
-            store.write_output(name, script)
+            yield name, script
             details.append(name)
         groups.append(
             columns(snapshot.plan, atlas)
             | alike_columns(atlas)
             | {"sheets": list(atlas.small_sheets), "details": details}
-            | _plain_sheets(snapshot, atlas)
-            | _example_sheets(snapshot, atlas, examples)
+            | ({"plain": list(atlas.plain_sheets)} if atlas.plain_sheets else {})
+            | (example_columns(atlas, examples) | {"best": list(atlas.example_sheets)} if atlas.example_sheets else {})
         )
-    store.write_output(TILES, tiles_script(".png"))
-    store.write_output(DATA, data_script(snapshot.plan, groups, figures))
+    yield TILES, tiles_script(suffix)
+    yield DATA, data_script(snapshot.plan, groups, figures)
     page = (code / "index.html").read_text(encoding="utf-8")
     words = _words(snapshot.plan, atlases, figures, state)
     # in one pass, so that words which a value brings along stay as they are
-    page = re.sub(r"\{\{(\w+)\}\}", lambda place: words[place[1]], page)
-    store.write_output("index.html", page.encode())
-
-
-def _plain_sheets(snapshot: Snapshot, atlas: Atlas) -> dict[str, list[str]]:
-    """The paths of the same sheets without transparency, where the tiles have any."""
-    section = atlas.section
-    if not section.keeps_alpha(snapshot.plan):
-        return {}
-    cells = [cell(snapshot, planned, plain=True) for planned in section.tiles]
-    digests = [None if record is None else record["sha256"] for record in atlas.records]
-    return {"plain": SpriteSheets(digests, f"{section.assets}plain-", snapshot.store).draw(cells)}
-
-
-def _example_sheets(snapshot: Snapshot, atlas: Atlas, examples: Examples) -> dict[str, Any]:
-    """The sheets of each tile's best example, their paths and its value, where there are any."""
-    found = example_columns(atlas, examples)
-    if not found:
-        return {}
-    store, cells, digests = snapshot.store, [], []
-    for planned in atlas.section.tiles:
-        answers = examples.get(planned.file)
-        best = None if answers is None else next(iter(answers.images), None)
-        path = store.example_path(planned.file)
-        cells.append(Cell(planned.label, partial(read_crop, store.folder, path) if best else None, None))
-        digests.append(None if best is None else repr(best))
-    return found | {"best": SpriteSheets(digests, f"{atlas.section.assets}{EXAMPLE_SHEETS}", store).draw(cells)}
+    yield "index.html", re.sub(r"\{\{(\w+)\}\}", lambda place: words[place[1]], page).encode()
 
 
 def _words(plan: Plan, atlases: Sequence[Atlas], figures: Sequence[str], state: str) -> dict[str, str]:

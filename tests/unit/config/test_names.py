@@ -82,3 +82,15 @@ def test_several_layers_need_their_names():
         read_labels("a.json", ["a", "b"])
     with pytest.raises(UsageError, match=r"gone\.txt: No such file"):
         read_labels("gone.txt", ["a"])
+
+
+@pytest.mark.parametrize("sign", ["\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029"])
+def test_a_sign_in_a_label_ends_no_line(sign):
+    Path("a.txt").write_text(f"one{sign}more\ntwo\n", newline="")
+    with pytest.raises(UsageError, match="control codes"):
+        read_labels("a.txt", ["conv"])
+
+
+def test_lines_of_labels_end_as_on_any_system():
+    Path("a.txt").write_text("one\r\ntwo\rthree\n\n\u202efive", newline="")
+    assert read_labels("a.txt", ["conv"])["conv"].words == {0: "one", 1: "two", 2: "three", 4: "\u202efive"}

@@ -116,7 +116,7 @@ def test_an_atlas_of_pictures_with_examples_is_the_runs_own(run):
 # The zip
 
 
-def test_examples_go_along_and_photographs_stay_where_that_is_asked(run, capsys):
+def test_examples_go_along_and_photographs_stay_where_that_is_asked(run):
     made_up_examples(run)
     render(run, run.plan())
     assert export("--zip", "site.zip") == 0
@@ -130,13 +130,11 @@ def test_examples_go_along_and_photographs_stay_where_that_is_asked(run, capsys)
     assert "their pictures, in `examples/`, are those images" in card.lower()
     assert export("--zip", "bare.zip", "--no-photos", "--card", "card.md") == 0
     names = unpack("bare.zip", "bare")
-    assert examples <= names.keys()
-    assert not (pictures | sheets) & names.keys()
-    assert called("bare/assets/tiles.js", "files") == {"suffix": ".png", "photographs": False}
+    assert not (examples | pictures | sheets) & names.keys()
+    assert references(Path("bare")) <= names.keys()
+    assert not [group for group in called("bare/assets/data.js", "run")["groups"] if {"example", "best"} & group.keys()]
     assert Path("bare/README.md").read_text() == Path("card.md").read_text()
-    assert "Their pictures are left out." in Path("card.md").read_text()
-    assert export("--poster", "a.png", "--no-photos") == 2
-    assert "--no-photos: of no use without --zip or --card" in capsys.readouterr().err
+    assert is_rendered(run, run.plan())  # the run's own page keeps its examples
 
 
 @pytest.mark.parametrize("tiles", ["png", "webp"])

@@ -22,7 +22,7 @@ from featlight.plan.plan import Planned
 from featlight.store.guard.open_folder import OpenFolder
 from featlight.store.store import Store
 from featlight.store.verify import repair, verify
-from tests.made_up import made_up_plan
+from tests.made_up import made_up_examples, made_up_plan
 
 PLANNED = [Planned("", feature_tile("a", i)) for i in range(4)]
 NAMES = ", ".join(COMMANDS)
@@ -345,3 +345,47 @@ def test_it_needs_no_torch(store):
     words = ["verify", "--out", str(store.root)]
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
     assert done.stdout == "4 tiles: 4 whole, 0 harmed, 0 failed, 0 not made yet; no problems\nFalse\n"
+
+
+DEEP = b"[" * 100_000
+
+
+@pytest.mark.parametrize("line", [b"{}", b'{"tile": "x"', b"\xff\xfe", b'{"tile": "\\udcff"}', b"\0" * 9, DEEP])
+def test_a_line_of_examples_that_cannot_be_read_is_found_and_blanked(line):
+    store = make(Path("run"))
+    made_up_examples(store)
+    assert verify(store.root).problems == []
+    path = store.root / "examples/examples.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([lines[0], b"\n", line + b"\n", *lines[2:]]))  # an empty line is none
+    report = verify(store.root)
+    assert [(found.path, found.what.partition(";")[0]) for found in report.problems] == [
+        ("examples/examples.jsonl", "line 3 cannot be read")
+    ]
+    assert report.notes == ["1 tiles have no examples; `featlight examples` writes it again"]
+    repair(store.root, report)
+    assert verify(store.root).problems == []
+    assert [each for each in path.read_bytes().splitlines() if each.strip()] == [
+        each.rstrip() for each in (lines[0], *lines[2:])
+    ]
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[1", b"\xff", DEEP])
+def test_what_is_made_from_a_run_and_cannot_be_read_is_found(content):
+    store = make(Path("run"))
+    made_up_examples(store)
+    names = ["examples/about.json", "examples/images.json", "alike/a.json"]
+    for name in names:
+        store.write_output(name, content)
+    age(store.root)
+    report = verify(store.root)
+    assert [found.path for found in report.problems] == names
+    repair(store.root, report)
+    assert verify(store.root).problems == []
+
+
+def test_a_stranger_with_a_name_that_is_not_utf8_is_named_in_one_line(capsys):
+    store = make(Path("run"))
+    (store.root / "tiles" / "\udcff\n.png").write_text("mine")
+    assert main(["verify", "--out", "run"]) == 0
+    assert "note: tiles/\\udcff\\n.png: not the run's own, left alone" in capsys.readouterr().out.splitlines()

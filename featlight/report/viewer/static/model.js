@@ -43,7 +43,7 @@ window.Featlight = window.Featlight || {};
 (() => {
   /** @type {Map<string, Run>} */
   const runs = new Map();
-  /** How the tiles' files of a run end, and whether pictures of examples are there, by its folder. */
+  /** How the tiles' files of a run end, by its folder. */
   const endings = new Map();
   const loading = new Map();
 
@@ -59,13 +59,13 @@ window.Featlight = window.Featlight || {};
   /** What `assets/data.js` calls. */
   Featlight.run = (data) => {
     const base = baseOfScript();
-    const { suffix = ".png", photographs = true } = endings.get(base) ?? {};
-    const run = { ...data, base, suffix, photographs, tiles: new Map(), details: new Map() };
+    const { suffix = ".png" } = endings.get(base) ?? {};
+    const run = { ...data, base, suffix, tiles: new Map(), details: new Map() };
     for (const group of run.groups) {
       const folder = group.folder.replace(/^tiles\//, "");
       group.addresses = group.sheets.map((path) => new URL(path, run.base).href);
       group.plainAddresses = group.plain ? group.plain.map((path) => new URL(path, run.base).href) : null;
-      group.exampleAddresses = group.best && photographs ? group.best.map((path) => new URL(path, run.base).href) : null;
+      group.exampleAddresses = group.best ? group.best.map((path) => new URL(path, run.base).href) : null;
       group.tiles = group.stems.map((stem, place) => {
         const start = group.start[place];
         const end = group.end[place];
@@ -205,7 +205,7 @@ window.Featlight = window.Featlight || {};
 
   /** Where the pictures of a tile's examples are; null where there are none. */
   function exampleAddress(tile) {
-    return tile.example !== null && tile.run.photographs ? new URL(`examples/${tile.key}.jpg`, tile.run.base).href : null;
+    return tile.example !== null ? new URL(`examples/${tile.key}.jpg`, tile.run.base).href : null;
   }
 
   Featlight.model = { runs, loadRun, isRelative, details, neighbours, select, address, alphaAddress, exampleAddress };
