@@ -1,29 +1,142 @@
-"""Pictures, read and encoded in one way wherever they are."""
+"""Pictures, read and encoded in one way wherever they are: every file is opened by `_opened`, whoever has made it."""
 
 import io
 import struct
+import warnings
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from typing import IO
 
-from PIL import Image, JpegImagePlugin, PngImagePlugin
+from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
-MOST_PIXELS = 8192 * 8192  # of a tile, and of a page of an atlas
+PHOTOGRAPHS = ("PNG", "JPEG", "WEBP", "GIF", "TIFF", "AVIF")  # formats of photographs, by content
+MOST_BYTES = 256 << 20  # of a file
+MOST_PIXELS = 8192 * 8192  # of a tile
+MOST_OF_PHOTOGRAPH = 50_000_000  # pixels; some decoders hold 12 bytes for each
+HUNGRY, MOST_HUNGRY = ("WEBP", "AVIF"), 33_554_432  # formats whose decoders hold twice as many, and their pixels
+MOST_SIDE = 65_535  # px; a JPEG has no longer one
+LONGEST_TILE = 8192  # px of a side of a tile or an octave
+HEAD_BYTES, HEAD_READS = 8 << 20, 20_000  # before the pixels: where a reader in Python goes from part to part
+MOST_READS = 300_000  # of a whole file
+MOST_SCANS = 64  # of a JPEG: each goes over all pixels, and may take a few bytes alone
+META_BYTES = 1 << 20  # of what says which side is up
+
+
+class _Bounded(io.BufferedReader):
+    """A file that is read in no more parts than a picture has: a few bytes each would keep a decoder busy for hours."""
+
+    reads, asked, most_reads, most_asked = 0, 0, HEAD_READS, HEAD_BYTES
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self.reads += 1
+        self.asked += max(size or 0, 0)
+        if self.reads > self.most_reads or self.asked > self.most_asked:
+            raise ValueError("it has more parts than a picture has")
+        return super().read(size)
+
+    def head_is_over(self) -> None:
+        self.most_reads, self.most_asked = MOST_READS, 4 * MOST_BYTES
+
+
+@contextmanager
+def _opened(
+    file: IO[bytes], formats: tuple[str, ...], most_pixels: int = MOST_PIXELS, most_side: int = MOST_SIDE
+) -> Iterator[Image.Image]:
+    """A picture whose head is read and whose pixels are not, yet; Pillow's warnings are not printed.
+
+    Args:
+        file: open file, read from its beginning.
+        formats: Pillow's names of the formats that are accepted.
+        most_pixels: largest area.
+        most_side: largest width and height.
+
+    Raises:
+        ValueError: why it cannot be read, in a line; whatever is raised in the block becomes one, too.
+    """
+    bounded = _Bounded(file)  # type: ignore[arg-type]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(bounded, formats=formats) as image:
+                _check_size(image, most_pixels, most_side)
+                bounded.head_is_over()
+                if image.format in ("JPEG", "MPO"):
+                    _check_scans(bounded)
+                yield image
+    except UnidentifiedImageError:
+        names = ", ".join(formats[:-1]) + " or " * (len(formats) > 1) + formats[-1]
+        raise ValueError(f"no {names.replace('WEBP', 'WebP')} picture that can be read") from None
+    except MemoryError:
+        raise ValueError("too large for this machine's memory") from None
+    except Exception as error:  # a damaged file may raise anything in a decoder
+        raise ValueError(" ".join(str(error).split())[:200] or type(error).__name__) from None
+    finally:
+        bounded.detach()
+
+
+def _check_size(image: Image.Image, most_pixels: int, most_side: int) -> None:
+    """Before a pixel is read; Pillow's own check warns where it should refuse."""
+    width, height = image.size
+    most = min(most_pixels, MOST_HUNGRY) if image.format in HUNGRY else most_pixels
+    if not (0 < width <= most_side and 0 < height <= most_side and width * height <= most):
+        raise ValueError(f"{width} x {height} pixels; at most {most:,} are read, {most_side:,} a side")
+    if image.format == "TIFF":
+        tags = image.tag_v2  # type: ignore[attr-defined]
+        if tags.get(322, 0) * tags.get(323, 0) > most_pixels:  # room is made for a whole one
+            raise ValueError("a tile of it has more pixels than a picture has")
+        if image.mode in ("F", "I"):
+            raise ValueError(f"values of 32 bits (Pillow's mode {image.mode}), whose range nobody knows")
+
+
+def _check_scans(file: IO[bytes]) -> None:
+    start = file.tell()
+    if sum(block.count(b"\xff\xda") for block in iter(partial(file.read, 1 << 20), b"")) > MOST_SCANS:
+        raise ValueError(f"a JPEG of more than {MOST_SCANS} scans")
+    file.seek(start)
+
+
+@contextmanager
+def open_photograph(file: IO[bytes], most_pixels: int = MOST_OF_PHOTOGRAPH) -> Iterator[Image.Image]:
+    """Decode a user's picture and turn it upright as its EXIF says; of an animated one, the first frame.
+
+    Args:
+        file: open file, read from its beginning.
+        most_pixels: largest area.
+
+    Raises:
+        ValueError: why it cannot be read, in a line; whatever is raised in the block becomes one, too.
+    """
+    with _opened(file, PHOTOGRAPHS, most_pixels) as image:
+        clear = image.info.get("transparency")  # the colour that means nothing, where there is one
+        if image.mode == "RGB" and isinstance(clear, tuple) and ";16" in str(getattr(image, "tile", "")):
+            image.info["transparency"] = tuple(value >> 8 for value in clear)  # as Pillow cuts the colours themselves
+        image.load()
+        for key in [key for key, value in image.info.items() if isinstance(value, str | bytes)]:
+            if len(image.info[key]) > META_BYTES:
+                del image.info[key]
+        ImageOps.exif_transpose(image, in_place=True)
+        yield image
+
+
+def bands(image: Image.Image, pixels: int = 1 << 22) -> Iterator[tuple[tuple[int, int, int, int], Image.Image]]:
+    """A picture's rows, some at a time, and where they are: to convert part by part takes less memory."""
+    rows = max(1, pixels // image.width)
+    for top in range(0, image.height, rows):
+        box = (0, top, image.width, min(top + rows, image.height))
+        yield box, image.crop(box)
 
 
 def decode_png(content: bytes) -> Image.Image:
-    """A PNG as an RGB picture, with its text in `info`.
+    """A PNG of a run as an RGB picture, with its text in `info`.
 
     Raises:
-        ValueError: it is damaged, or of more pixels than any tile, atlas or figure has.
+        ValueError: it is damaged, or of more pixels than any tile has.
     """
-    try:
-        image = PngImagePlugin.PngImageFile(io.BytesIO(content))
-        _check_size(image)
+    with _opened(io.BytesIO(content), ("PNG",), most_side=LONGEST_TILE) as image:
         picture = image.convert("RGB")
-        text = {str(keyword): str(words) for keyword, words in image.text.items()}
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise ValueError(" ".join(str(error).split())) from None
+        text = {str(keyword): str(words) for keyword, words in image.text.items()}  # type: ignore[attr-defined]
     picture.info.clear()
     picture.info.update(text)
     return picture
@@ -32,10 +145,10 @@ def decode_png(content: bytes) -> Image.Image:
 def png_text(file: IO[bytes]) -> dict[str, str]:
     """What stands in a PNG before its pixels, which are not read; nothing where it is none, or its head is damaged."""
     try:
-        info = PngImagePlugin.PngImageFile(file).info
-    except (OSError, SyntaxError, ValueError, EOFError):
+        with _opened(file, ("PNG",)) as image:
+            return {str(keyword): words for keyword, words in image.info.items() if isinstance(words, str)}
+    except ValueError:
         return {}
-    return {str(keyword): words for keyword, words in info.items() if isinstance(words, str)}
 
 
 def laid_on_white(picture: Image.Image, opacity: Image.Image) -> Image.Image:
@@ -67,25 +180,24 @@ def is_whole_png(content: bytes) -> bool:
     return False
 
 
-def decode_jpeg(content: bytes, size: tuple[int, int]) -> Image.Image | None:
-    """A JPEG of that width and height, RGB, its comment in `info`; None where it is no such picture, or damaged."""
+def decode_jpeg(content: bytes, most_pixels: int) -> Image.Image | None:
+    """A JPEG of a run, RGB, its comment in `info`; None where it is none, damaged, or of more pixels than that."""
     try:
-        image = JpegImagePlugin.JpegImageFile(io.BytesIO(content))
-        if image.size != size:
-            return None
-        comment = image.info.get("comment", b"")
-        picture = image.convert("RGB")
-    except (OSError, SyntaxError, ValueError, EOFError):
+        with _opened(io.BytesIO(content), ("JPEG",), most_pixels) as image:
+            picture = image.convert("RGB")
+            picture.info["comment"] = image.info.get("comment", b"")
+            return picture
+    except ValueError:
         return None
-    picture.info["comment"] = comment
-    return picture
 
 
-def _check_size(image: Image.Image) -> None:
-    """Before a pixel is read; Pillow's own check warns where it should refuse."""
-    width, height = image.size
-    if width * height > MOST_PIXELS:
-        raise ValueError(f"{width} x {height} pixels are more than any picture of a run has")
+def jpeg_comment(content: bytes, most_pixels: int) -> bytes:
+    """The comment of a JPEG, whose pixels are not read; nothing where `decode_jpeg` would give None for its head."""
+    try:
+        with _opened(io.BytesIO(content), ("JPEG",), most_pixels) as image:
+            return bytes(image.info.get("comment", b""))
+    except ValueError:
+        return b""
 
 
 def encode_png(image: Image.Image, text: Mapping[str, str], dpi: int | None = None) -> bytes:

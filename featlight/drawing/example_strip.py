@@ -3,21 +3,22 @@
 What a strip shows stands in its comment, so that it is drawn again only where that has changed.
 """
 
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image, ImageDraw, JpegImagePlugin
+from PIL import Image, ImageDraw
 
 from featlight.config.inputs.sizes import fitted, image_size
-from featlight.image_io import encode_jpeg
+from featlight.config.schema import MOST_TOP
+from featlight.image_io import decode_jpeg, encode_jpeg, jpeg_comment
 from featlight.store.guard.run_folder import RunFolder
 from featlight.store.paths import PICTURE_BYTES
 
 SIDE = 112  # px of a cell; whole JPEG blocks
 QUALITY = 85
+MOST_PIXELS = MOST_TOP * SIDE * 2 * SIDE
 GROUND = (128, 128, 128)
 Box = tuple[int, int, int, int]  # left, top, right, bottom, in pixels
 
@@ -76,20 +77,16 @@ def what_is_shown(folder: RunFolder, path: Path) -> Shown | None:
     """What the strip on disk shows; None where there is none, or a picture that says nothing."""
     content = folder.read_if_there(path, PICTURE_BYTES)
     try:
-        with JpegImagePlugin.JpegImageFile(io.BytesIO(content or b"")) as image:
-            digest, boxes = json.loads(image.info["comment"])
+        digest, boxes = json.loads(jpeg_comment(content or b"", MOST_PIXELS))
         read = tuple((int(a), int(b), int(c), int(d)) for a, b, c, d in boxes)
         return Shown(str(digest), read)
-    except (OSError, SyntaxError, ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, TypeError, OverflowError, RecursionError):
         return None
 
 
 def read_crop(folder: RunFolder, path: Path, place: int = 0) -> Image.Image:
     """The part that counts of one example, a square; gray where the strip is gone or damaged."""
     content = folder.read_if_there(path, PICTURE_BYTES)
+    strip = decode_jpeg(content or b"", MOST_PIXELS)
     box = (place * SIDE, 0, (place + 1) * SIDE, SIDE)
-    try:
-        with JpegImagePlugin.JpegImageFile(io.BytesIO(content or b"")) as strip:
-            return strip.convert("RGB").crop(box)
-    except (OSError, SyntaxError, ValueError):
-        return Image.new("RGB", (SIDE, SIDE), GROUND)
+    return Image.new("RGB", (SIDE, SIDE), GROUND) if strip is None else strip.crop(box)

@@ -135,4 +135,5 @@ def _sheet(stem: str, number: int) -> str:
 def _on_disk(store: Store, name: str, size: tuple[int, int]) -> Image.Image | None:
     """A sheet of that size; None where there is none, or what cannot be shown."""
     content = store.folder.read_if_there(store.root / name, PICTURE_BYTES)
-    return None if content is None else decode_jpeg(content, size)
+    sheet = None if content is None else decode_jpeg(content, size[0] * size[1])
+    return sheet if sheet is not None and sheet.size == size else None

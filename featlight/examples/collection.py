@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import mimetypes
 import os
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -14,9 +16,9 @@ from featlight.config.words import is_text
 from featlight.console import printable
 from featlight.errors import UsageError
 from featlight.files import open_regular
+from featlight.image_io import MOST_BYTES
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-IMAGE_BYTES = 1 << 30  # of a file; no photograph has more
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".tif", ".tiff", ".avif")
 SHOWN = 3  # names in a line
 
 
@@ -39,14 +41,30 @@ class Entry:
 
 @dataclass(frozen=True)
 class Found:
-    """What lies in a folder now: by name, bytes and time of each image; and what cannot be looked at, and why."""
+    """What lies in a folder now.
+
+    Args:
+        images: bytes and time of each image, by name.
+        unreadable: reasons why images cannot be read, by name.
+        skipped: number of images of other formats, by suffix.
+    """
 
     images: dict[str, tuple[int, int]]
     unreadable: dict[str, str]
+    skipped: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def skipped_words(self) -> str:
+        """What is not looked at, in words; "" where there is nothing."""
+        count = sum(self.skipped.values())
+        kinds = ", ".join(sorted(self.skipped))
+        return f"{count} file{'' if count == 1 else 's'} of other image formats ({kinds}) skipped" if count else ""
 
 
 def find_images(folder: Path, without: Path | None = None) -> Found:
-    """Every PNG, JPEG and WebP file in a folder, at any depth. Links to folders are not followed, links to files are.
+    """Every PNG, JPEG, WebP, GIF, TIFF and AVIF file in a folder, at any depth.
+
+    Links to folders are not followed, links to files are.
 
     Args:
         folder: to look into.
@@ -59,6 +77,7 @@ def find_images(folder: Path, without: Path | None = None) -> Found:
         raise UsageError(f"--images: {folder} given, and there is no such folder")
     images: dict[str, tuple[int, int]] = {}
     unreadable: dict[str, str] = {}
+    skipped: Counter[str] = Counter()
 
     def refuse(path: str, why: str | None) -> None:
         unreadable[printable(_name(folder, path))] = why or "it cannot be read"
@@ -70,7 +89,10 @@ def find_images(folder: Path, without: Path | None = None) -> Found:
     for parent, folders, names in os.walk(folder, onerror=note):
         folders[:] = sorted(each for each in folders if Path(parent, each).resolve() != left_out)
         for name in names:
-            if name.lower().endswith(SUFFIXES):
+            suffix = Path(name).suffix.lower()
+            if suffix not in SUFFIXES:
+                skipped[suffix] += (mimetypes.guess_type(f"image{suffix}")[0] or "").startswith("image/")
+            else:
                 path = Path(parent, name)
                 if not is_text(_name(folder, str(path))):
                     refuse(str(path), "its name is not UTF-8")
@@ -81,9 +103,11 @@ def find_images(folder: Path, without: Path | None = None) -> Found:
                     refuse(str(path), error.strerror)
                 else:
                     images[_name(folder, str(path))] = status.st_size, status.st_mtime_ns
+    found = Found(images, unreadable, dict(+skipped))
     if not images and not unreadable:
-        raise UsageError(f"--images: {folder} holds no image; PNG, JPEG and WebP files are read, at any depth")
-    return Found(images, unreadable)
+        words = f" ({found.skipped_words})" if found.skipped else ""
+        raise UsageError(f"--images: {folder} holds no image{words}; PNG, JPEG and WebP files are read, at any depth")
+    return found
 
 
 def _name(folder: Path, path: str) -> str:
@@ -188,7 +212,7 @@ def _hashed(folder: Path, names: Sequence[str], found: Found) -> tuple[list[Entr
 
     def look(name: str) -> Entry | str:
         try:
-            with open_regular(folder / name, IMAGE_BYTES, links=True) as file:
+            with open_regular(folder / name, MOST_BYTES, links=True) as file:
                 return Entry(name, *found.images[name], hashlib.file_digest(file, "sha256").hexdigest())
         except OSError as error:
             return error.strerror or "it cannot be read"

@@ -1,8 +1,8 @@
 """From an image file's bytes to the pixels that a network sees, by torch's DataLoader in processes of their own."""
 
 import hashlib
+import math
 import signal
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,17 +10,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from featlight.config.inputs.fit import Fit
 from featlight.config.inputs.sizes import both_sides
-from featlight.examples.collection import IMAGE_BYTES, Entry
+from featlight.examples.collection import Entry
 from featlight.files import open_regular
+from featlight.image_io import MOST_BYTES, bands, open_photograph
 
 Pixels = "np.ndarray[Any, Any]"
 AHEAD = 2  # chunks that each process decodes before they are asked for
 GRAY = (128, 128, 128)
+MOST_MADE = 4096 * 4096  # pixels that scaling makes of an image, or that are given to the network where nothing does
 
 
 @dataclass(frozen=True)
@@ -45,25 +47,22 @@ def open_image(folder: Path, entry: Entry) -> Image.Image:
         ValueError: it is damaged, another format, too large, or not what was listed; why, in a line.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of EXIF that is damaged: it then turns nothing
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with open_regular(folder / entry.name, IMAGE_BYTES, links=True) as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != entry.sha256:
-                    raise ValueError("it has changed since it was listed")
-                file.seek(0)
-                with Image.open(file, formats=("PNG", "JPEG", "WEBP")) as image:
-                    return _as_seen(image)
-    except UnidentifiedImageError:
-        raise ValueError("no PNG, JPEG or WebP picture") from None
-    except MemoryError:
-        raise ValueError("too large for this machine's memory") from None
-    except Exception as error:  # a damaged file may raise anything in a decoder
-        raise ValueError(" ".join(str(error).split())[:200] or type(error).__name__) from None
+        with open_regular(folder / entry.name, MOST_BYTES, links=True) as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != entry.sha256:
+                raise ValueError("it has changed since it was listed")
+            file.seek(0)
+            with open_photograph(file) as image:
+                if image.mode == "RGB" and not image.has_transparency_data:
+                    return image.copy()
+                seen = Image.new("RGB", image.size)
+                for box, part in bands(image):
+                    seen.paste(_as_seen(part), box)
+                return seen
+    except OSError as error:
+        raise ValueError(error.strerror or "it cannot be read") from None
 
 
 def _as_seen(image: Image.Image) -> Image.Image:
-    image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):  # 16-bit gray, which Pillow would cut off at 255
         return Image.fromarray((np.asarray(image, np.int32) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
@@ -73,15 +72,39 @@ def _as_seen(image: Image.Image) -> Image.Image:
 
 
 def fitted(image: Image.Image, fit: Fit) -> Image.Image:
-    """An image as the network sees it: resized, and its middle taken."""
+    """An image as the network sees it: resized, and its middle taken.
+
+    Raises:
+        ValueError: it is given as it is, and too large.
+    """
     if fit.size is None:
+        if image.width * image.height > MOST_MADE:
+            words = f"{image.width} x {image.height} pixels; at most {MOST_MADE:,} are looked at as they are"
+            raise ValueError(f"{words}, and --fit with a size looks at any")
         return image
     height, width = fit.scaled(image.height, image.width)
     kind = Image.Resampling.BICUBIC if fit.interpolation == "bicubic" else Image.Resampling.BILINEAR
-    scaled = image if (width, height) == image.size else image.resize((width, height), kind)
     left, top = middle(fit, height, width)
     needed = both_sides(fit.size)
-    return scaled.crop((left, top, left + needed[1], top + needed[0]))
+    kept = (left, top, left + needed[1], top + needed[0])
+    if width * height > MOST_MADE:
+        return _resized_part(image, (width, height), kept, kind)
+    scaled = image if (width, height) == image.size else image.resize((width, height), kind)
+    return scaled.crop(kept)
+
+
+def _resized_part(
+    image: Image.Image, size: tuple[int, int], kept: tuple[int, int, int, int], kind: Image.Resampling
+) -> Image.Image:
+    """What resizing to a size and then cropping gives, but for rounding, and no more of it is made than is kept."""
+    scales = [before / after for before, after in zip(image.size, size, strict=True)]
+    box = [side * scales[axis % 2] for axis, side in enumerate(kept)]
+    reach = [2 + math.ceil(2 * max(1.0, scale)) for scale in scales]  # px that the filter looks at beyond the box
+    starts = [max(0, math.floor(box[axis]) - reach[axis]) for axis in range(2)]
+    ends = [min(image.size[axis], math.ceil(box[axis + 2]) + reach[axis]) for axis in range(2)]
+    part = image.crop((starts[0], starts[1], ends[0], ends[1]))  # as Pillow keeps the box in single precision
+    inside = [min(side - starts[axis % 2], part.size[axis % 2]) for axis, side in enumerate(box)]
+    return part.resize((kept[2] - kept[0], kept[3] - kept[1]), kind, tuple(inside))  # type: ignore[arg-type]
 
 
 def middle(fit: Fit, height: int, width: int) -> tuple[int, int]:

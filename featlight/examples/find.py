@@ -20,7 +20,7 @@ from featlight.examples.pictures import draw_pictures
 from featlight.examples.sight.eyes import Eyes
 from featlight.examples.sight.opening import open_eyes
 from featlight.examples.state import Pass
-from featlight.examples.work import Pace, decoders, work
+from featlight.examples.work import Pace, decoders, images_of, work
 from featlight.report.build import is_rendered, render
 from featlight.store.examples import beaten, found_files, read_examples
 from featlight.store.store import Store
@@ -32,12 +32,14 @@ class Report:
 
     Args:
         looked_at: images, by this worker.
-        rate: of it, in images a second.
+        now: images looked at by all workers since this one began.
+        rate: images a second of all workers.
         left: images that nobody has looked at yet.
         about: what the examples were looked for among; None while images are left.
     """
 
     looked_at: int
+    now: int
     rate: float
     left: int
     about: dict[str, Any] | None
@@ -87,22 +89,24 @@ def find(
     if worker.rank == 0:
         known = listing.begin(say)
         say(_header(known, eyes))
+        if found.skipped_words:
+            say(found.skipped_words)
     else:
         known = listing.awaited(listed_before, worker, stop)
-    pace = Pace(say if worker.rank == 0 else lambda _: None)
+    pace = Pace(say if worker.rank == 0 else lambda _: None, worker.world_size)
     processes = decoders(eyes.device, worker.world_size) if processes is None else processes
-    work(store, known, eyes, worker, stop, pace, processes)
-    rate = pace.rate
+    to_do = work(store, known, eyes, worker, stop, pace, processes)
     findings = _all_findings(store, known, stop, others_gone, patience)
-    left = sum(len(known.chunks[number]) for number in lacking(known, findings))
+    left = images_of(known, lacking(known, findings))
+    now, rate = to_do - left, pace.rate_of(to_do - left)
     if left:
-        return Report(pace.seen, rate, left, None)
+        return Report(pace.seen, now, rate, left, None)
     top = best(known, findings)
     boxes = draw_pictures(store, plan, known, eyes, top, worker, stop, processes)
-    about = write_examples(store, plan, known, eyes, findings, top, boxes)
+    about = write_examples(store, plan, known, eyes, findings, top, boxes, found.skipped)
     if store.folder.is_folder(store.root / "assets") and not is_rendered(store, plan):
         render(store, plan)  # the viewer shows them
-    return Report(pace.seen, rate, 0, about)
+    return Report(pace.seen, now, rate, 0, about)
 
 
 def _all_findings(
@@ -139,7 +143,7 @@ def last_lines(report: Report, out: Path) -> list[str]:
     """What to say of a pass over images for a run that has come to its end."""
     about = report.about
     assert about is not None
-    rate = f", {report.looked_at} of them now, {report.rate:.1f} images/s" if report.looked_at else ""
+    rate = f", {report.now} of them now, {report.rate:.1f} images/s" if report.now else ""
     twice = f", {about['duplicates']} duplicates counted once" if about["duplicates"] else ""
     lines = [f"{about['images']} images looked at{rate}{twice}"]
     if about["refused"]:

@@ -36,6 +36,7 @@ def write_examples(
     findings: Sequence[Findings],
     top: Top,
     boxes: Mapping[str, Sequence[Box]],
+    skipped: Mapping[str, int],
 ) -> dict[str, Any]:
     """Write what was found; returns what there is to say about it.
 
@@ -47,6 +48,7 @@ def write_examples(
         findings: of all workers.
         top: the best of them.
         boxes: by the tile's file, where each example's field lies.
+        skipped: number of images of other formats, by suffix.
     """
     places = {planned.file: known.places[eyes.keys[planned.file]] for planned in plan.tiles}
     counts = sum(found.histogram.to(CPU, torch.int64) for found in findings)
@@ -58,7 +60,7 @@ def write_examples(
         )
         for planned in plan.tiles
     ]
-    about = about_of(known, findings)
+    about = about_of(known, findings) | {"skipped": dict(sorted(skipped.items()))}
     store.write(store.root / ABOUT_EXAMPLES, json.dumps(about, indent=1).encode() + b"\n")
     store.write(store.root / EXAMPLES, "".join(f"{line}\n" for line in lines).encode())
     return about

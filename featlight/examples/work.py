@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 
@@ -34,8 +34,13 @@ def share_of(worker: Worker, chunks: Mapping[int, Parts]) -> dict[int, Parts]:
     return {number: parts for number, parts in chunks.items() if number % worker.world_size == worker.rank}
 
 
-def work(store: Store, known: Pass, eyes: Eyes, worker: Worker, stop: Stop, look: Look, processes: int) -> None:
-    """Look at a worker's share of what is left.
+def images_of(known: Pass, chunks: Iterable[int]) -> int:
+    """How many images are in some chunks."""
+    return sum(len(known.chunks[number]) for number in chunks)
+
+
+def work(store: Store, known: Pass, eyes: Eyes, worker: Worker, stop: Stop, look: Look, processes: int) -> int:
+    """Look at a worker's share of what is left; returns how many images were left to all workers.
 
     Args:
         store: of the run.
@@ -48,11 +53,12 @@ def work(store: Store, known: Pass, eyes: Eyes, worker: Worker, stop: Stop, look
     """
     name = f"worker-{worker.rank}"
     every = every_finding(store, known)
-    mine = share_of(worker, lacking(known, every))
-    remaining = sum(len(known.chunks[number]) for number in mine)
+    left = lacking(known, every)
+    mine = share_of(worker, left)
+    remaining = images_of(known, mine)
     look(0, remaining)
     if not mine:
-        return
+        return images_of(known, left)
     own = next((each.to(eyes.device) for each in every if each.worker == name), None)
     findings = own or Findings.empty(known, name, eyes.device)
     ranks = known.ranks.to(eyes.device)
@@ -70,6 +76,7 @@ def work(store: Store, known: Pass, eyes: Eyes, worker: Worker, stop: Stop, look
             images = len(known.chunks[decoded.number])
             remaining -= images
             look(images, remaining)
+    return images_of(known, left)
 
 
 def _take_in(
@@ -106,11 +113,13 @@ class Pace:
 
     Args:
         say: prints a line.
+        workers: number of workers of the pass.
         every: seconds.
     """
 
-    def __init__(self, say: Callable[[str], object], every: float = 10.0) -> None:
+    def __init__(self, say: Callable[[str], object], workers: int = 1, every: float = 10.0) -> None:
         self._say, self._every = say, every
+        self._whose = "" if workers == 1 else f"one of {workers} workers: "
         self._start = self._said = time.monotonic()
         self.seen = 0
 
@@ -121,10 +130,10 @@ class Pace:
             self._start = self._said = now
         elif now - self._said > self._every and remaining:
             self._said = now
-            rate = self.rate
-            self._say(f"{self.seen} images looked at, {remaining} left, {rate:.0f} images/s, {remaining / rate:.0f} s")
+            rate = self.rate_of(self.seen)
+            words = f"{self.seen} images looked at, {remaining} left, {rate:.0f} images/s, {remaining / rate:.0f} s"
+            self._say(self._whose + words)
 
-    @property
-    def rate(self) -> float:
-        """Images a second."""
-        return self.seen / max(time.monotonic() - self._start, 1e-9)
+    def rate_of(self, images: int) -> float:
+        """Of so many images since the beginning, images a second."""
+        return images / max(time.monotonic() - self._start, 1e-9)

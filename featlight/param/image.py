@@ -1,15 +1,13 @@
 """Images in pixel units (0 black, 1 white, unbounded): how they start, are blurred, resized and shown."""
 
 import hashlib
-import struct
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from torchvision.transforms import functional as TF
 
@@ -18,9 +16,10 @@ from featlight.config.recipe import NAMED_STARTS
 from featlight.config.tile import Tile
 from featlight.errors import UsageError
 from featlight.files import open_regular
+from featlight.image_io import MOST_BYTES, bands, open_photograph
 
 LUMA = (0.299, 0.587, 0.114)  # of red, green and blue in what is seen as gray. Source: ITU-R BT.601.
-PHOTO_BYTES = 1 << 30  # of a picture; Pillow refuses one of more than 89 million pixels, of 8 bytes at most
+MOST_OF_START = 40_000_000  # pixels of a photograph, each of which takes 16 bytes while it is read
 
 
 def noise(size: ImageSize, seed: int, channels: int = 3) -> Tensor:
@@ -116,34 +115,21 @@ def read_image(path: Path, key: str = "init") -> Tensor:
         UsageError: it is missing, of another format, damaged, or too large to be a photograph.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of EXIF that is damaged: it then turns nothing
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with (
-                open_regular(path, PHOTO_BYTES, links=True) as file,
-                Image.open(file, formats=("PNG", "JPEG", "WEBP")) as image,
-            ):
-                return _pixels(image)
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        struct.error,
-        Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
-    ) as error:
+        with open_regular(path, MOST_BYTES, links=True) as file, open_photograph(file, MOST_OF_START) as image:
+            pixels = torch.empty(3, image.height, image.width, dtype=torch.float32, device="cpu")
+            for (_, top, _, bottom), part in bands(image):
+                pixels[:, top:bottom] = _pixels(part)
+            return pixels
+    except (OSError, ValueError) as error:
         allowed = f"{', '.join(NAMED_STARTS)}, or a PNG, JPEG or WebP file, is allowed"
         allowed = allowed if key == "init" else "a PNG, JPEG or WebP file is needed"
         raise UsageError(f"{key}: {str(path)!r} given; {allowed} ({' '.join(str(error).split())})") from None
 
 
 def _pixels(image: Image.Image) -> Tensor:
-    """What a picture shows, (3, H, W), on gray where it shows nothing."""
-    clear = image.info.get("transparency")  # the colour that means nothing, where there is one
-    if image.mode == "RGB" and clear is not None and ";16" in str(getattr(image, "tile", "")):
-        image.info["transparency"] = tuple(value >> 8 for value in clear)  # as Pillow cuts the colours themselves
-    image = ImageOps.exif_transpose(image)
+    """What a picture shows, (3 or 1, H, W), on gray where it shows nothing."""
     if image.mode.startswith("I"):  # 16-bit gray, which Pillow would cut off at 255
+        clear = image.info.get("transparency")
         levels = torch.from_numpy(np.asarray(image, np.int32).copy())[None]  # (1, H, W)
         alpha = (levels != clear).float() if isinstance(clear, int) else torch.ones(levels.shape)
         color = levels.float() / 65535
@@ -152,7 +138,7 @@ def _pixels(image: Image.Image) -> Tensor:
     else:
         pixels: Tensor = TF.pil_to_tensor(image.convert("RGB"))
         return pixels.float() / 255
-    return (alpha * color + (1 - alpha) * 0.5).expand(3, -1, -1).clone()
+    return alpha * color + (1 - alpha) * 0.5
 
 
 def blur(images: Tensor, sigma: float) -> Tensor:

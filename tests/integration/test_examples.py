@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import zlib
 from pathlib import Path
 from unittest import mock
 
@@ -29,6 +30,7 @@ from featlight.store.examples import read_about, read_examples
 from featlight.store.orphans import find_orphans
 from featlight.store.store import Store
 from tests.photographs import crops, folder_of, planned_run
+from tests.pngs import GRAY, part, png
 
 RECIPE = featlight.Recipe([featlight.Octave(size=48, steps=2, lr=(0.1, 0.1))])
 LAYERS = {"Mixed_3a": "0-7", "Mixed_4a": "0,5"}
@@ -194,7 +196,7 @@ def test_bad_files_are_named_duplicates_count_once_and_ties_go_by_path(out, imag
     look(out, folder, top=100)
     said = about(out)
     assert (said["images"], said["duplicates"], said["refused"]) == (44, 1, 3)
-    assert said["refused_files"]["words.jpg"] == "no PNG, JPEG or WebP picture"
+    assert said["refused_files"]["words.jpg"] == "no PNG, JPEG, WebP, GIF, TIFF or AVIF picture that can be read"
     assert said["refused_files"].keys() == {"empty.png", "torn.png", "words.jpg"}
     for found in read_examples(Store(out).folder).values():
         names = [each.file for each in found]
@@ -227,6 +229,65 @@ def test_a_name_that_is_not_utf8_and_a_file_that_vanishes_change_nothing_else(ru
     assert report.about["refused_files"]["\\udcff\\n.png"] == "its name is not UTF-8"
     assert report.about["refused_files"].keys() == {"0/00013.png", "\\udcff\\n.png", "\\udcfe/b.png"}
     assert read_about(Store(out).folder).images == 39
+
+
+def test_hostile_pictures_are_named_and_change_nothing_else(out, images, whole, tmp_path):
+    folder = shutil.copytree(images, tmp_path / "hostile")
+    good = (folder / "0/00000.png").read_bytes()
+    hostile = {
+        "bits.png": png(2**26, 1, depth=1, color=GRAY),
+        "profile.png": good[:-12] + part(b"iCCP", b"") + good[-12:],
+        "swells.png": good[:33] + part(b"zTXt", b"x\0\0" + zlib.compress(bytes(3 << 20))) + good[33:],
+    }
+    for name, content in hostile.items():
+        (folder / name).write_bytes(content)
+    (folder / "sparse.png").touch()
+    os.truncate(folder / "sparse.png", 8 << 30)
+    look(out, folder)
+    assert about(out)["refused_files"].keys() == {*hostile, "sparse.png"}
+    assert str(tmp_path) not in json.dumps(about(out))
+    assert whole.startswith((out / "examples/examples.jsonl").read_bytes())
+
+
+def test_a_picture_of_40000_pixels_in_a_row_is_looked_at_in_its_middle(out, images, tmp_path):
+    middle = np.full((1, 40_000, 3), 255, np.uint8)
+    middle[:, 19_990:20_010] = (200, 30, 90)
+    Image.fromarray(middle).save(tmp_path / "row.png")
+    Image.new("RGB", (48, 48), (200, 30, 90)).save(tmp_path / "same.png")
+    look(out, tmp_path, top=2)
+    for found in read_examples(Store(out).folder).values():
+        assert {each.file for each in found} == {"row.png", "same.png"}
+        assert found[0].value == found[1].value
+
+
+def test_other_formats_are_read_or_counted(out, images, tmp_path):
+    folder = shutil.copytree(images, tmp_path / "formats")
+    picture = next(crops(1, seed=3))
+    for name in ("a.jfif", "b.TIF", "c.gif", "d.avif", "e.jpe"):
+        picture.save(folder / name, format={"f": "JPEG", "e": "JPEG"}.get(name[-1]) if "j" in name else None)
+    for name in ("f.bmp", "g.BMP", "h.heic", "i.svg", "notes.txt", "labels.json"):
+        (folder / name).touch()
+    said: list[str] = []
+    find(out, Request(folder, top=3, batch_size=8), say=said.append, processes=0)
+    assert "4 files of other image formats (.bmp, .heic, .svg) skipped" in said
+    assert about(out)["skipped"] == {".bmp": 2, ".heic": 1, ".svg": 1}
+    assert (about(out)["images"], about(out)["refused"]) == (45 - about(out)["duplicates"], 0)
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none/x.bmp").touch()
+    with pytest.raises(UsageError, match=r"holds no image \(1 file of other image formats \(.bmp\) skipped\)"):
+        look(out, tmp_path / "none")
+    (tmp_path / "words").mkdir()
+    (tmp_path / "words/notes.txt").touch()
+    with pytest.raises(UsageError, match="holds no image; PNG"):
+        look(out, tmp_path / "words")
+
+
+def test_the_last_lines_count_all_workers(out, images):
+    reports = look(out, images, workers=3)
+    assert [report.looked_at for report in reports] == [16, 16, 8]
+    assert [report.now for report in reports] == [16, 16, 8]  # one after the other: what each found to be left
+    (again,) = look(out, images)
+    assert again.now == 0
 
 
 def test_each_image_as_it_is(out, tmp_path):
