@@ -29,6 +29,7 @@ from featlight.engine.setup import prepare
 from featlight.errors import UsageError
 from featlight.examples.find import find
 from featlight.examples.listing import Request
+from featlight.models.layers import layer_name
 from featlight.models.registry import source_of
 from featlight.objectives.directions import Directions
 from featlight.objectives.own import Function, name_and_version, name_of
@@ -277,10 +278,7 @@ def _layers(network: nn.Module, layer: Any) -> Any:
 
 def _name(network: nn.Module, layer: Any) -> Any:
     if isinstance(layer, nn.Module):
-        for name, module in network.named_modules():
-            if name and module is layer:
-                return name
-        raise UsageError(f"layer: a {type(layer).__name__} given that is none of the network's modules")
+        return layer_name(network, layer)
     if isinstance(layer, SupportsIndex) and not isinstance(layer, bool):
         children = [name for name, _ in network.named_children()]
         number = operator.index(layer)

@@ -156,7 +156,7 @@ def prepare(
     check_features(surveys, layers, name)  # at every octave's size, before any step
     plan = draft(config, known, wanted, _facts(config, model, device, wanted, layers, init, directions, threads))
     with repeatable(plan.threads):
-        check_network(model.network, layers, next(iter(surveys)), plan.batch_size, name)
+        check_network(model.network, layers, next(iter(surveys)), plan.batch_size, name, bounded=all(_bounds(config)))
     return Job(config, worker, device, model.network, plan, wanted, known, directions, objective)
 
 
@@ -175,7 +175,8 @@ def _with_layers(config: Config, model: Model) -> Config:
         return config
     network = model.network
     modules = set(next(iter(network.surveys.values())).names)
-    own = partial(own_outputs, network.given, network.sample)
+    smallest = network.surveys[min(network.surveys, key=pixels_of)]
+    own = partial(own_outputs, network.given, network.sample, smallest)
     usable = usable_everywhere(network.surveys)
     return config.model_copy(update={"layer": named_layers(config.layer, modules, usable, own, model.source.model)})
 
@@ -245,8 +246,12 @@ def normalization_of(config: Config, source: Source, channels: int) -> Normaliza
         raise UsageError(f"normalize: weights given, but what {source.model} was trained with is not known{of}")
     if config.normalize != "auto":
         return config.normalize
-    bounded = any(settings.recipe.range != "unbounded" for settings in config.settings.values())
-    return "weights" if known and bounded else "none"
+    return "weights" if known and any(_bounds(config)) else "none"
+
+
+def _bounds(config: Config) -> list[bool]:
+    """Of each variant, whether its images stay in [0, 1]."""
+    return [settings.recipe.range != "unbounded" for settings in config.settings.values()]
 
 
 def _mean_and_std(normalize: Normalization | Named, source: Source) -> tuple[Sequence[float], Sequence[float]] | None:

@@ -36,6 +36,18 @@ class Layer:
     kind: str = ""  # the module's class, as in "Conv2d"
     part: tuple[str, ...] = ()  # indices and keys that lead to it in a structure that the module gives
     tokens: Tokens | None = None
+    call: int | None = None  # which of its calls is meant, from 1; None for the last
+
+    @property
+    def meant_call(self) -> int:
+        """Which of its calls is meant, from 1."""
+        return self.calls if self.call is None else self.call
+
+    @property
+    def kind_words(self) -> str:
+        """Its kind, and which call is meant where its module is called several times."""
+        which = "the last" if self.call is None else f"call {self.call}"
+        return self.kind if self.calls == 1 else f"{self.kind}, {which} of {self.calls} calls"
 
     @property
     def module(self) -> str:
@@ -83,6 +95,6 @@ def table(layers: Sequence[Layer]) -> list[str]:
     """
     rows = [("layer", "features", "map", "kind")]
     for layer in layers:
-        rows.append((layer.name, str(layer.features), layer.map_words, layer.kind))
+        rows.append((layer.name, str(layer.features), layer.map_words, layer.kind_words))
     name, features, map, _ = (max(len(word) for word in column) for column in zip(*rows, strict=True))
     return [f"{row[0]:{name}}  {row[1]:>{features}}  {row[2]:>{map}}  {row[3]}".rstrip() for row in rows]

@@ -17,7 +17,7 @@ from featlight.config.inputs.sizes import (
 )
 from featlight.config.settings import Channels, PrefixTokens
 from featlight.config.tile import CLASS
-from featlight.errors import UsageError, unknown
+from featlight.errors import UsageError, listed, unknown
 from featlight.models.frozen import frozen_copy
 from featlight.models.layer_info import Layer
 from featlight.models.outputs.meaning import Meaning
@@ -180,6 +180,24 @@ def usable_everywhere(found: Mapping[ImageSize, Survey]) -> list[str]:
 def _alike(ours: Layer, theirs: Layer) -> bool:
     """Whether a layer's features are the same at two sizes."""
     return (ours.features, ours.dimension) == (theirs.features, theirs.dimension)
+
+
+def layer_name(network: nn.Module, module: nn.Module) -> str:
+    """The name of one of a network's modules, which need not have but one.
+
+    Raises:
+        UsageError: it is none of the network's, or its names mean different calls of it.
+    """
+    names = [name for name, each in network.named_modules(remove_duplicate=False) if name and each is module]
+    if not names:
+        raise UsageError(f"layer: a {type(module).__name__} given that is none of the network's modules")
+    meant = {layer.name: layer.call for layer in list_layers(network) if layer.name in names} if names[1:] else {}
+    if len(set(meant.values())) > 1:
+        raise UsageError(
+            f"layer: a {type(module).__name__} given that is called in {len(meant)} places of the network; give the "
+            f"name of one of them: {listed(meant)}"
+        )
+    return next(iter(meant), names[0])
 
 
 def list_layers(

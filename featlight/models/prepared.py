@@ -153,8 +153,8 @@ class PreparedNetwork:
     def folds_at(self, layers: Sequence[str]) -> tuple[Fold, ...]:
         """The norms that are folded where these layers are looked at: of none that follows a convolution among them."""
         found = next(iter(self.surveys.values()))
-        modules = {found[layer].module for layer in layers}
-        return tuple(fold for fold in self.folds if fold.convolution not in modules)
+        modules = {self._network.get_submodule(found[layer].module) for layer in layers}  # one may have several names
+        return tuple(fold for fold in self.folds if self._network.get_submodule(fold.convolution) not in modules)
 
     def untouched(self, layers: Sequence[str]) -> LayerOutputs:
         """The network as it was given, in the run's precision: nothing folded, traced or laid out anew."""

@@ -5,6 +5,7 @@ the layer is refused in a line that names the setting.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 from torch import nn
@@ -18,7 +19,7 @@ from featlight.models.outputs.grids import Grid, MapSize, declared_prefix, grid_
 
 
 class Seen(NamedTuple):
-    """What a module gave, the last time, or a part of that."""
+    """What a module gave at the call that a layer means, or a part of that."""
 
     output: tuple[int, ...]  # its shape
     refusal: str | None  # why it is none of a layer's outputs, whatever its dimensions mean
@@ -28,6 +29,7 @@ class Seen(NamedTuple):
     module: str  # its class
     part: tuple[str, ...] = ()
     taker: int | None = None  # where the feature stands, as the kind of a module that takes it tells
+    call: int | None = None  # which call of the module is meant, from 1; None for the last
 
     @property
     def has_dimensions(self) -> bool:
@@ -79,26 +81,27 @@ class Meaning:
             if tokens is not None and tokens.prefix and tokens.has_class:
                 chosen = Tokens(tokens.count, tokens.prefix, True, "class")
                 shape = (layer.features, 1, 1)
-                yield Layer(name + CLASS, shape, layer.calls, layer.dimension, None, layer.kind, layer.part, chosen)
+                yield replace(layer, name=name + CLASS, shape=shape, tokens=chosen)
 
     def _layer(self, size: ImageSize, name: str, seen: Seen) -> Layer:
-        calls, kind, part, shape = seen.calls, seen.module, seen.part, seen.output
+        kind, shape = seen.module, seen.output
+        layer = Layer(name, shape, seen.calls, kind=kind, part=seen.part, call=seen.call)
         if not seen.has_dimensions:
             shape = shape if seen.refusal is not None else shape[1:]
-            return Layer(name, shape, calls, refusal=seen.refusal, kind=kind, part=part)
+            return replace(layer, shape=shape, refusal=seen.refusal)
         text, dimension = ", ".join(map(str, shape[1:])), self._dimension(size, name)
         if dimension is None:
             refusal = (
                 f"it gives (N, {text}), and neither its kind ({kind}) nor a larger image tells which dimension is the "
                 "feature; say channels: first, or last (--channels)"
             )
-            return Layer(name, shape, calls, refusal=refusal, kind=kind, part=part)
+            return replace(layer, refusal=refusal)
         others = [shape[other] for other in range(1, len(shape)) if other != dimension]
         if len(others) == 2:
-            return Layer(name, (shape[dimension], *others), calls, dimension, kind=kind, part=part)
+            return replace(layer, shape=(shape[dimension], *others), dimension=dimension)
         if self._reorders and others[0] > 1:
             refusal = f"it gives {others[0]} tokens in an order of the network's own, which is not that of the image"
-            return Layer(name, shape, calls, refusal=refusal, kind=kind, part=part)
+            return replace(layer, refusal=refusal)
         grid = self._grid(size, name)
         if grid is None:
             what = (
@@ -107,9 +110,9 @@ class Meaning:
                 else "how many of these stand before the patches of a grid is not known; say it, as in prefix_tokens: 1"
             )
             refusal = f"it gives {others[0]} tokens of {shape[dimension]} features, and {what} (--prefix-tokens)"
-            return Layer(name, shape, calls, refusal=refusal, kind=kind, part=part)
+            return replace(layer, refusal=refusal)
         tokens = Tokens(others[0], grid.prefix, self._has_class and grid.prefix > 0)
-        return Layer(name, (shape[dimension], *grid.sizes[0]), calls, dimension, kind=kind, part=part, tokens=tokens)
+        return replace(layer, shape=(shape[dimension], *grid.sizes[0]), dimension=dimension, tokens=tokens)
 
     def _dimension(self, size: ImageSize, name: str) -> int | None:
         """Where the feature stands in a layer's output; None where nothing tells."""

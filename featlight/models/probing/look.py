@@ -1,6 +1,7 @@
 """One look at a network: what every module gives where two images of noise run through it."""
 
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import torch
@@ -14,9 +15,14 @@ from featlight.models.hooks import forward_hooks
 from featlight.models.layer_info import part_words
 from featlight.models.outputs.meaning import Seen
 from featlight.models.outputs.reading import parts
+from featlight.models.probing.calls import meant_call, names_called, names_of
 from featlight.param.image import noise
 
 NEEDED = "(N, C, H, W), (N, T, C) or (N, C)"
+
+
+Part = tuple[str, ...]  # indices and keys in a structure
+_Call = dict[Part, Seen]  # what one call gave, and each tensor in that
 
 
 class Pass(NamedTuple):
@@ -44,36 +50,48 @@ def look_at(network: nn.Module, size: ImageSize, device: torch.device, dtype: to
 
 def _run(network: nn.Module, images: Tensor, format: torch.memory_format) -> Pass:
     lay_out(network, format)
-    seen: dict[str, Seen] = {}
-    names: dict[nn.Module, list[str]] = {}
-    for name, module in network.named_modules(remove_duplicate=False):
-        if name:
-            names.setdefault(module, []).append(name)
-    images = images.clone(memory_format=format)  # a network may write into its input
+    names = {module: every for module, every in names_of(network).items() if every != [""]}
+    images = images.clone(memory_format=format)
     flow = Flow(network)
-    makers: MutableMapping[Tensor, list[str]] = WeakTensorKeyDictionary()  # names of what gave a tensor
+    calls: dict[nn.Module, list[_Call]] = {}
+    makers: MutableMapping[Tensor, list[tuple[_Call, Part]]] = WeakTensorKeyDictionary()  # what gave a tensor
 
     def look(module: nn.Module, given: Any, output: Any) -> None:
-        _note_taker(flow, module, given, makers, seen)
+        _note_taker(flow, module, given, makers)
+        call: _Call = {}
+        calls.setdefault(module, []).append(call)
+        order.append(call)
         for part, value in _parts(output):
             refusal = _refusal(value, output)
             shape = tuple(value.shape) if isinstance(value, Tensor) else ()
             told: tuple[int | None, int | None] = (None, None)
             if len(shape) in (3, 4):
                 told = (None if part else flow.kind(module, value), flow.note(module, () if part else given, value))
-            for name in (each + part_words(part) for each in names[module]):
-                calls = seen[name].calls + 1 if name in seen else 1
-                seen[name] = Seen(shape, refusal, *told, calls, type(module).__name__, part)
-                if len(shape) in (3, 4):
-                    makers.setdefault(value, []).append(name)
+                makers.setdefault(value, []).append((call, part))
+            call[part] = Seen(shape, refusal, *told, 1, type(module).__name__, part)
 
+    order: list[_Call] = []
     failure = None
     with forward_hooks([(module, look) for module in names]), torch.no_grad():
         try:
-            network(images)
+            network(images.clone(memory_format=format))  # a network may write into its input
         except (Exception, SystemExit) as error:  # a network may raise anything at a size that it does not take
             failure = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-    return Pass(seen, failure, format)
+    went_by = names_called(network, images)
+    places = {id(call): place for place, call in enumerate(order)}
+    found: list[tuple[int, str, Seen]] = []
+    for module, every in names.items():
+        made, went = calls.get(module, []), went_by.get(every[0], [])
+        for name in every if made else ():
+            meant = meant_call(name, every, went, len(made))
+            call = made[meant - 1 if isinstance(meant, int) else -1]
+            first = call if isinstance(meant, int) else made[0]
+            for part, seen in call.items():
+                seen = seen._replace(calls=len(made), call=meant if isinstance(meant, int) else None)
+                seen = seen._replace(refusal=meant) if isinstance(meant, str) else seen
+                found.append((places[id(first)], name + part_words(part), seen))
+    found.sort(key=itemgetter(0))
+    return Pass({name: seen for _, name, seen in found}, failure, format)
 
 
 def _parts(output: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -83,17 +101,13 @@ def _parts(output: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
 
 
 def _note_taker(
-    flow: Flow,
-    module: nn.Module,
-    given: Any,
-    makers: Mapping[Tensor, Sequence[str]],
-    seen: MutableMapping[str, Seen],
+    flow: Flow, module: nn.Module, given: Any, makers: Mapping[Tensor, Sequence[tuple[_Call, Part]]]
 ) -> None:
     """A norm, say, knows the dimensions of what it takes."""
     if given and isinstance(given[0], Tensor) and given[0].ndim in (3, 4):
         taken = flow.taken(module, given[0])
-        for name in makers.get(given[0], ()) if taken is not None else ():
-            seen[name] = seen[name]._replace(taker=taken)
+        for call, part in makers.get(given[0], ()) if taken is not None else ():
+            call[part] = call[part]._replace(taker=taken)
 
 
 def _refusal(output: Any, whole: Any) -> str | None:
