@@ -193,7 +193,9 @@ def prepare_model(config: Config, network: nn.Module, device: torch.device) -> M
     recipes = [settings.recipe for settings in config.settings.values()]
     sizes = list(dict.fromkeys(octave.size for recipe in recipes for octave in recipe.octaves))
     differ = any(recipe.views_differ for recipe in recipes)
-    inputs = inputs_of(frozen, sizes, device, exact_dtype(dtype), config.in_channels, views_differ=differ)
+    likely = normalization_of(config, source, 3 if source.mean is None else len(source.mean))
+    pixels, precision = _mean_and_std(likely, source), exact_dtype(dtype)
+    inputs = inputs_of(frozen, sizes, device, precision, config.in_channels, views_differ=differ, pixels=pixels)
     smallest = min({view.size for view in inputs.views.values()} or sizes, key=pixels_of)
     check_own(frozen, network, samples(smallest, inputs.channels).to(device, exact_dtype(dtype)), source.model)
     check_independent(frozen, source.model)
@@ -202,7 +204,8 @@ def prepare_model(config: Config, network: nn.Module, device: torch.device) -> M
     if normalize == "weights":
         transform_input(frozen)
     if config.layer is None and config.tiles is None:
-        found = survey(frozen, 224, device, exact_dtype(dtype), config.channels, config.prefix_tokens, inputs.channels)
+        given = (config.channels, config.prefix_tokens, inputs.channels, pixels)
+        found = survey(frozen, 224, device, precision, *given)
         names = [layer.name for layer in found.usable]
         raise UsageError(
             f"--layer: none given, and {source.model} has no default; allowed: {', '.join(names[:24])}"

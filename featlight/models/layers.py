@@ -23,6 +23,7 @@ from featlight.models.layer_info import Layer
 from featlight.models.outputs.meaning import Meaning
 from featlight.models.probing.inputs import FURTHER, inputs_of
 from featlight.models.probing.look import NEEDED, look_at
+from featlight.param.image import Pixels
 
 CPU = torch.device("cpu")
 
@@ -106,9 +107,10 @@ def survey(
     channels: Channels = "auto",
     prefix_tokens: PrefixTokens = "auto",
     in_channels: int = 3,
+    pixels: Pixels | None = None,
 ) -> Survey:
     """As `surveys`, for one size."""
-    return surveys(network, [size], device, dtype, channels, prefix_tokens, in_channels)[size]
+    return surveys(network, [size], device, dtype, channels, prefix_tokens, in_channels, pixels)[size]
 
 
 def surveys(
@@ -119,6 +121,7 @@ def surveys(
     channels: Channels = "auto",
     prefix_tokens: PrefixTokens = "auto",
     in_channels: int = 3,
+    pixels: Pixels | None = None,
 ) -> dict[ImageSize, Survey]:
     """Run two images of noise of each size through a frozen network and note what every module gives.
 
@@ -135,8 +138,9 @@ def surveys(
         prefix_tokens: how many tokens stand before the patches; `auto`: as the network's own maps tell, or how the
             number of tokens moves with the size.
         in_channels: of the images.
+        pixels: mean and std that images are normalized with.
     """
-    passes = {size: look_at(network, size, device, dtype, in_channels) for size in sizes}
+    passes = {size: look_at(network, size, device, dtype, in_channels, pixels) for size in sizes}
     further = dict(passes)
 
     def meaning() -> Meaning:
@@ -146,7 +150,7 @@ def surveys(
     for size in (image_size(height + FURTHER, width + FURTHER), image_size(2 * height, 2 * width)):
         known = meaning()
         if any(known.is_open(each, name) for each in sizes for name in passes[each].seen):
-            further.setdefault(size, look_at(network, size, device, dtype, in_channels))
+            further.setdefault(size, look_at(network, size, device, dtype, in_channels, pixels))
     known = meaning()
     return {
         size: Survey(network, size, {layer.name: layer for layer in known.layers(size)}, found.failure, found.format)

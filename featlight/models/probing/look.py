@@ -16,7 +16,7 @@ from featlight.models.layer_info import part_words
 from featlight.models.outputs.meaning import Seen
 from featlight.models.outputs.reading import parts
 from featlight.models.probing.calls import meant_call, names_called, names_of
-from featlight.param.image import noise
+from featlight.param.image import Pixels, noise, normalized
 
 NEEDED = "(N, C, H, W), (N, T, C) or (N, C)"
 
@@ -33,7 +33,14 @@ class Pass(NamedTuple):
     format: torch.memory_format
 
 
-def look_at(network: nn.Module, size: ImageSize, device: torch.device, dtype: torch.dtype, in_channels: int) -> Pass:
+def look_at(
+    network: nn.Module,
+    size: ImageSize,
+    device: torch.device,
+    dtype: torch.dtype,
+    in_channels: int,
+    pixels: Pixels | None = None,
+) -> Pass:
     """Run two images of noise through a network, channels last unless it cannot take them so.
 
     Args:
@@ -42,8 +49,9 @@ def look_at(network: nn.Module, size: ImageSize, device: torch.device, dtype: to
         device: of the network.
         dtype: of the network.
         in_channels: of the images.
+        pixels: mean and std that images are normalized with.
     """
-    images = noise(size, 0, in_channels).expand(2, -1, -1, -1).to(device, dtype)  # (2, C, H, W)
+    images = normalized(noise(size, 0, in_channels).expand(2, -1, -1, -1).to(device, dtype), pixels)  # (2, C, H, W)
     found = _run(network, images, torch.channels_last)
     return found if found.failure is None else _run(network, images, torch.contiguous_format)
 
