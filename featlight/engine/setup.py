@@ -1,9 +1,10 @@
 """A run put together: the network, cut and surveyed, and the plan that all its workers follow."""
 
 import hashlib
+import logging
 import platform
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +16,7 @@ import torchvision
 from torch import Tensor, nn
 
 from featlight.config.choice.names import Names, read_labels
+from featlight.config.choice.patterns import is_pattern, matching
 from featlight.config.inputs.channels import shown_channels
 from featlight.config.inputs.sizes import ImageSize, pixels_of
 from featlight.config.normalization import Named, Normalization
@@ -29,6 +31,7 @@ from featlight.engine.looks.photographs import read_guide
 from featlight.errors import UsageError
 from featlight.models.foreign import check_own
 from featlight.models.frozen import frozen_copy
+from featlight.models.layer_info import left_out
 from featlight.models.layers import Survey, check_features, check_independent, survey, usable_everywhere
 from featlight.models.prepared import PreparedNetwork, exact_dtype, samples
 from featlight.models.probing.inputs import inputs_of
@@ -45,6 +48,8 @@ from featlight.plan.fingerprint import file_sha256
 from featlight.plan.plan import Dictionary, NetworkInfo, Plan, Planned
 from featlight.plan.selection import named_layers, wanted_tiles
 from featlight.version import __version__
+
+log = logging.getLogger("featlight")
 
 
 @dataclass
@@ -138,7 +143,7 @@ def prepare(
     model = prepare_model(config, network, device)
     name, surveys = model.source.model, model.network.surveys
     folders = {} if known is None else known.folders
-    by_name = _with_layers(config, model)
+    by_name = _with_layers(config, model, quiet=worker.rank > 0)
     names = {} if directions is not None else class_names(surveys, model.source)
     if config.labels is not None:
         names |= read_labels(config.labels, list(by_name.layer or {}))
@@ -169,8 +174,8 @@ def class_names(surveys: Mapping[ImageSize, Survey], source: Source) -> dict[str
     return {last.name: Names(dict(enumerate(names)), has_synonyms=True)}
 
 
-def _with_layers(config: Config, model: Model) -> Config:
-    """The same config, its layers by name."""
+def _with_layers(config: Config, model: Model, *, quiet: bool) -> Config:
+    """The same config, its layers by name; unless quiet, it is said what patterns leave out."""
     if config.layer is None:
         return config
     network = model.network
@@ -178,7 +183,19 @@ def _with_layers(config: Config, model: Model) -> Config:
     smallest = network.surveys[min(network.surveys, key=pixels_of)]
     own = partial(own_outputs, network.given, network.sample, smallest)
     usable = usable_everywhere(network.surveys)
+    patterns = [] if quiet else [word for word in config.layer if is_pattern(word) and word not in modules]
+    _say_left_out(patterns, smallest, usable)
     return config.model_copy(update={"layer": named_layers(config.layer, modules, usable, own, model.source.model)})
+
+
+def _say_left_out(patterns: Sequence[str], found: Survey, usable: Collection[str]) -> None:
+    """Log how many of the layers that patterns name cannot be visualized, and why."""
+    refusal = "its features are not the same in every octave"
+    changing = [replace(layer, refusal=refusal) for layer in found.usable if layer.name not in usable]
+    every = {layer.name: layer for layer in (*found.left_out, *changing)}
+    named = {name for word in patterns for name in matching(word, every)}
+    for line in left_out(layer for name, layer in every.items() if name in named):
+        log.warning("layer: %s", line)
 
 
 def prepare_model(config: Config, network: nn.Module, device: torch.device) -> Model:

@@ -60,7 +60,7 @@ class Witness:
             def keep(_: nn.Module, __: Any, output: Any) -> None:
                 left[layer] -= 1
                 if left[layer] == 0:
-                    outputs[layer] = _ends(part_of(output, survey[layer].part), len(images))
+                    outputs[layer] = _ends(part_of(output, survey[layer].part), len(images), survey[layer].batch)
                 if len(outputs) == len(left):
                     raise _AllGivenError
 
@@ -237,16 +237,17 @@ def _reaches(output: Tensor, images: Tensor) -> bool:
     return False
 
 
-def _ends(output: Any, count: int) -> Tensor:
+def _ends(output: Any, count: int, batch: int = 0) -> Tensor:
     """A copy of what belongs to the first and the last of so many images; what runs next may write into the rest.
 
     Windows of an image, say, stand one after another where its place is.
     """
     if not isinstance(output, Tensor):
         return torch.empty(0)
-    if not output.ndim or len(output) % count:
-        return output
-    parts = output.reshape(count, -1, *output.shape[1:])
+    first: Tensor = output.movedim(batch, 0) if batch < output.ndim else output
+    if not first.ndim or len(first) % count:
+        return first
+    parts = first.reshape(count, -1, *first.shape[1:])
     return parts[list(ENDS) if count > 1 else [0]].flatten(0, 1)
 
 

@@ -1,6 +1,7 @@
 """What a network has to offer, in words. Plain data, no torch."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -37,6 +38,7 @@ class Layer:
     part: tuple[str, ...] = ()  # indices and keys that lead to it in a structure that the module gives
     tokens: Tokens | None = None
     call: int | None = None  # which of its calls is meant, from 1; None for the last
+    batch: int = 0  # where the images stand in its output: tokens first, (T, N, C), have them second
 
     @property
     def meant_call(self) -> int:
@@ -80,6 +82,27 @@ class Layer:
         others = self.tokens.prefix - self.tokens.has_class
         besides = [*(["class"] if self.tokens.has_class else []), *([str(others)] if others else [])]
         return " + ".join([f"{height} x {width}", *besides])
+
+
+def left_out(layers: Iterable[Layer], most: int = 3) -> list[str]:
+    """Lines for people: how many layers cannot be visualized, and the first reasons; none where there are none.
+
+    Args:
+        layers: each with its refusal.
+        most: reasons that are said.
+    """
+    alike: dict[str, list[Layer]] = {}
+    for layer in layers:
+        alike.setdefault(re.sub("[0-9]+", "", layer.refusal or ""), []).append(layer)
+    if not alike:
+        return []
+    count = sum(map(len, alike.values()))
+    lines = [f"{count} layer{' is' if count == 1 else 's are'} left out:"]
+    for each in list(alike.values())[:most]:
+        others = f" (and {len(each) - 1} more for the like)" if len(each) > 1 else ""
+        lines.append(f"  {each[0].name}{others}: {each[0].refusal}")
+    more = len(alike) - most
+    return [*lines, f"  ... and {more} other reason{'' if more == 1 else 's'}"] if more > 0 else lines
 
 
 def part_words(part: Sequence[str]) -> str:

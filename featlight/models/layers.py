@@ -69,6 +69,15 @@ class Survey(Mapping[str, Layer]):
         """What can be visualized; class tokens belong to their layers."""
         return [layer for layer in self.values() if layer.refusal is None and not layer.name.endswith(CLASS)]
 
+    @property
+    def left_out(self) -> list[Layer]:
+        """What cannot be visualized, each with its reason; a structure whose parts can be is none of it."""
+        whole = {layer.module for layer in self.usable if layer.part}
+        refused = [layer for layer in self.values() if layer.refusal is not None and layer.name not in whole]
+        leaves = [name for name, module in self._network.named_modules() if name and not list(module.children())]
+        why = self.failure or "it is not called"
+        return refused + [Layer(name, (), 0, refusal=why) for name in leaves if name not in self._layers]
+
     def need(self, name: str, network_name: str) -> Layer:
         """The layer of that name.
 
@@ -204,6 +213,35 @@ def layer_name(network: nn.Module, module: nn.Module) -> str:
     return next(iter(meant), names[0])
 
 
+def survey_of(
+    network: nn.Module,
+    size: ImageSize = 299,
+    channels: Channels = "auto",
+    prefix_tokens: PrefixTokens = "auto",
+    in_channels: int | Literal["auto"] = "auto",
+) -> Survey:
+    """A network's layers at one size of image, those that cannot be visualized too.
+
+    Args:
+        network: any; it is not changed.
+        size: of the images, in pixels: the side of a square, or height and width.
+        channels: which dimension of an output is the feature, `first` or `last`, where `auto` cannot tell.
+        prefix_tokens: how many tokens stand before the patches, where `auto` cannot tell.
+        in_channels: of the images; `auto`: as many as the network takes.
+
+    Raises:
+        UsageError: the network runs no layer at this size.
+    """
+    frozen, size = frozen_copy(network, CPU, torch.float32), parse_size(size)
+    inputs = inputs_of(frozen, [size], CPU, torch.float32, in_channels)
+    seen = inputs.views[size].size if size in inputs.views else size
+    found = survey(frozen, seen, channels=channels, prefix_tokens=prefix_tokens, in_channels=inputs.channels)
+    if not found.usable:
+        why = found.failure or f"no module of it gives {NEEDED}"
+        raise UsageError(f"no layer runs at {shape_words(size)} px: {why}")
+    return found
+
+
 def list_layers(
     network: nn.Module,
     size: ImageSize = 299,
@@ -227,11 +265,4 @@ def list_layers(
     Raises:
         UsageError: the network runs no layer at this size.
     """
-    frozen, size = frozen_copy(network, CPU, torch.float32), parse_size(size)
-    inputs = inputs_of(frozen, [size], CPU, torch.float32, in_channels)
-    seen = inputs.views[size].size if size in inputs.views else size
-    found = survey(frozen, seen, channels=channels, prefix_tokens=prefix_tokens, in_channels=inputs.channels)
-    if not found.usable:
-        why = found.failure or f"no module of it gives {NEEDED}"
-        raise UsageError(f"no layer runs at {shape_words(size)} px: {why}")
-    return found.usable
+    return survey_of(network, size, channels, prefix_tokens, in_channels).usable

@@ -6,6 +6,7 @@ the layer is refused in a line that names the setting.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from math import prod
 from typing import NamedTuple
 
 from torch import nn
@@ -30,6 +31,7 @@ class Seen(NamedTuple):
     part: tuple[str, ...] = ()
     taker: int | None = None  # where the feature stands, as the kind of a module that takes it tells
     call: int | None = None  # which call of the module is meant, from 1; None for the last
+    batch: int = 0  # where the images stand in what it gave; in `output` they come first
 
     @property
     def has_dimensions(self) -> bool:
@@ -61,7 +63,9 @@ class Meaning:
         self._has_class = self._told is not None or has_class_token(network)
         self._reorders = reorders(network)
         self._alike = {size: self._shapes_at(size) for size in passes}
+        self._flattened = {size: set(self._flat_maps(size)) for size in passes}  # features and neurons of every map
         self._maps = {size: dict(self._maps_at(size)) for size in passes}
+        self._grids = {size: self._maps[size] | dict(self._grids_at(size)) for size in passes}
 
     def is_open(self, size: ImageSize, name: str) -> bool:
         """Whether a further size may tell more."""
@@ -85,7 +89,7 @@ class Meaning:
 
     def _layer(self, size: ImageSize, name: str, seen: Seen) -> Layer:
         kind, shape = seen.module, seen.output
-        layer = Layer(name, shape, seen.calls, kind=kind, part=seen.part, call=seen.call)
+        layer = Layer(name, shape, seen.calls, kind=kind, part=seen.part, call=seen.call, batch=seen.batch)
         if not seen.has_dimensions:
             shape = shape if seen.refusal is not None else shape[1:]
             return replace(layer, shape=shape, refusal=seen.refusal)
@@ -123,8 +127,23 @@ class Meaning:
     def _known(self, size: ImageSize, name: str) -> int | None:
         """As the module itself tells, or another that gives the very same shape."""
         told = self._told_of(size, name)
-        alike = self._alike[size].get(self._passes[size][name].output, set())
-        return next(iter(alike)) if told is None and len(alike) == 1 else told
+        if told is not None:
+            return told
+        shape = self._passes[size][name].output
+        alike = self._alike[size].get(shape, set())
+        return next(iter(alike)) if len(alike) == 1 else self._by_map(size, shape)
+
+    def _by_map(self, size: ImageSize, shape: tuple[int, ...]) -> int | None:
+        """Where the feature stands in tokens that are as many as a map's neurons and as wide as it has features."""
+        maps = self._flattened[size]
+        found = {each for each in (1, 2) if len(shape) == 3 and (shape[each], shape[3 - each]) in maps}
+        return found.pop() if len(found) == 1 else None
+
+    def _flat_maps(self, size: ImageSize) -> Iterator[tuple[int, int]]:
+        for name, seen in self._passes[size].items():
+            dimension = self._told_of(size, name) if seen.has_dimensions and len(seen.output) == 4 else None
+            if dimension is not None:
+                yield seen.output[dimension], prod(seen.output[1:]) // seen.output[dimension]
 
     def _shapes_at(self, size: ImageSize) -> dict[tuple[int, ...], set[int]]:
         """Shapes of outputs that are not as wide in another dimension as in their feature's, and where that stands."""
@@ -152,7 +171,19 @@ class Meaning:
                 height, width = (seen.output[other] for other in range(1, 4) if other != dimension)
                 yield name, (height, width)
 
+    def _grids_at(self, size: ImageSize) -> Iterator[tuple[str, MapSize]]:
+        """Of the tokens whose grid is known from maps or from how their number moves: a patch embedding's, say."""
+        for name, seen in self._passes[size].items():
+            if seen.has_dimensions and len(seen.output) == 3 and self._dimension(size, name) is not None:
+                grid = self._grid_on(self._maps, size, name)
+                if grid is not None:
+                    yield name, grid.sizes[0]
+
     def _grid(self, size: ImageSize, name: str) -> Grid | None:
+        """Of a layer's tokens: by the network's maps, or where these do not tell, by other tokens' grids too."""
+        return self._grid_on(self._maps, size, name) or self._grid_on(self._grids, size, name)
+
+    def _grid_on(self, maps: Mapping[ImageSize, Mapping[str, MapSize]], size: ImageSize, name: str) -> Grid | None:
         """Of a layer's tokens, at this size and all others at which they were seen."""
         sizes = [size, *(other for other in self._passes if other != size and self._is_like(size, other, name))]
         counts = []
@@ -162,7 +193,7 @@ class Meaning:
         module = name.removesuffix(part_words(self._passes[size][name].part))
         return grid_of(
             counts,
-            [self._maps[each] for each in sizes],
+            [maps[each] for each in sizes],
             [both_sides(each) for each in sizes],
             declared_prefix(self._network, module),
             self._told,

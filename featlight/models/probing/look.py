@@ -1,5 +1,6 @@
 """One look at a network: what every module gives where two images of noise run through it."""
 
+import itertools
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -18,7 +19,7 @@ from featlight.models.outputs.reading import parts
 from featlight.models.probing.calls import meant_call, names_called, names_of
 from featlight.param.image import Pixels, noise, normalized
 
-NEEDED = "(N, C, H, W), (N, T, C) or (N, C)"
+NEEDED = "(N, C, H, W), (N, T, C), (T, N, C) or (N, C)"
 
 
 Part = tuple[str, ...]  # indices and keys in a structure
@@ -53,7 +54,16 @@ def look_at(
     """
     images = normalized(noise(size, 0, in_channels).expand(2, -1, -1, -1).to(device, dtype), pixels)  # (2, C, H, W)
     found = _run(network, images, torch.channels_last)
-    return found if found.failure is None else _run(network, images, torch.contiguous_format)
+    found = found if found.failure is None else _run(network, images, torch.contiguous_format)
+    tokens = {seen.output[1] for seen in found.seen.values() if seen.batch}
+    if tokens:  # is it the images that stand second? With another number of them, it shows
+        count = next(count for count in itertools.count(3) if count not in tokens)
+        others = _run(network, images[:1].expand(count, -1, -1, -1), found.format).seen
+        for name, seen in found.seen.items():
+            if seen.batch and (name not in others or not others[name].batch):
+                text = ", ".join(map(str, (seen.output[1], 2, seen.output[2])))
+                found.seen[name] = seen._replace(refusal=f"it gives ({text}); {NEEDED} is needed")
+    return found
 
 
 def _run(network: nn.Module, images: Tensor, format: torch.memory_format) -> Pass:
@@ -70,14 +80,19 @@ def _run(network: nn.Module, images: Tensor, format: torch.memory_format) -> Pas
         calls.setdefault(module, []).append(call)
         order.append(call)
         for part, value in _parts(output):
-            refusal = _refusal(value, output)
             shape = tuple(value.shape) if isinstance(value, Tensor) else ()
+            batch = int(len(shape) == 3 and shape[0] != count and shape[1] == count)
+            refusal = _refusal(value, output, count, batch)
             told: tuple[int | None, int | None] = (None, None)
             if len(shape) in (3, 4):
                 told = (None if part else flow.kind(module, value), flow.note(module, () if part else given, value))
                 makers.setdefault(value, []).append((call, part))
-            call[part] = Seen(shape, refusal, *told, 1, type(module).__name__, part)
+            if batch:
+                shape = (shape[1], shape[0], shape[2])
+                told = (told[0] if told[0] == 2 else None, told[1] if told[1] == 2 else None)
+            call[part] = Seen(shape, refusal, *told, 1, type(module).__name__, part, batch=batch)
 
+    count = len(images)
     order: list[_Call] = []
     failure = None
     with forward_hooks([(module, look) for module in names]), torch.no_grad():
@@ -115,10 +130,11 @@ def _note_taker(
     if given and isinstance(given[0], Tensor) and given[0].ndim in (3, 4):
         taken = flow.taken(module, given[0])
         for call, part in makers.get(given[0], ()) if taken is not None else ():
-            call[part] = call[part]._replace(taker=taken)
+            if not call[part].batch or taken == 2:
+                call[part] = call[part]._replace(taker=taken)
 
 
-def _refusal(output: Any, whole: Any) -> str | None:
+def _refusal(output: Any, whole: Any, count: int, batch: int) -> str | None:
     if not isinstance(output, Tensor):
         found = [part_words(part) for part, _ in parts(whole)]
         names = f"; say which part, after the layer's name: {', '.join(found[:12])}" if found else ""
@@ -130,7 +146,7 @@ def _refusal(output: Any, whole: Any) -> str | None:
         what = kind if output.layout == torch.strided else f"{kind}, {output.layout}".replace("torch.", "")
         return f"it gives numbers without a gradient ({what}); a dense tensor of floats is needed"
     shape = tuple(output.shape)
-    if output.ndim in (2, 3, 4) and shape[0] == 2:
+    if output.ndim in (2, 3, 4) and shape[batch] == count:
         return None
-    text = ", ".join(map(str, ("N", *shape[1:]) if shape and shape[0] == 2 else shape))
+    text = ", ".join(map(str, ("N", *shape[1:]) if shape and shape[0] == count else shape))
     return f"it gives ({text}); {NEEDED} is needed"
