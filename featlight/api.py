@@ -124,9 +124,9 @@ def visualize(
         KeyboardInterrupt: Ctrl-C, at the end of a step; likewise whatever the caller's own handler of a signal raises.
     """
     if not isinstance(network, nn.Module):
-        raise UsageError(
-            f"network: a {type(network).__name__} given; an nn.Module is needed (featlight.load gives one by name)"
-        )
+        inner = getattr(network, "model", None)
+        instead = "its .model is one" if isinstance(inner, nn.Module) else "featlight.load gives one by name"
+        raise UsageError(f"network: a {type(network).__name__} given; an nn.Module is needed ({instead})")
     source = source_of(network)
     if layer is None and tiles is None:
         layer = DEFAULT_LAYERS.get(source.model)

@@ -96,6 +96,13 @@ class Survey(Mapping[str, Layer]):
         if name not in self.names:
             raise UsageError(unknown("layer", name, [layer.name for layer in self.usable], where))
         why = self.failure or "it is not called when the network classifies an image"
+        inner = [layer.name for layer in self.usable if layer.name.startswith(f"{name}.")]
+        if inner:
+            kind = type(self._network.get_submodule(name)).__name__
+            raise UsageError(
+                f"layer {name!r} {where}: it is a {kind}, which holds layers and is not called itself; name one of its "
+                f"own: {listed(inner)}, or several by the pattern {name + '.*'!r}"
+            )
         raise UsageError(f"layer {name!r} {where} gives nothing at {shape_words(self.size)} px: {why}")
 
 
@@ -237,7 +244,8 @@ def survey_of(
     seen = inputs.views[size].size if size in inputs.views else size
     found = survey(frozen, seen, channels=channels, prefix_tokens=prefix_tokens, in_channels=inputs.channels)
     if not found.usable:
-        why = found.failure or f"no module of it gives {NEEDED}"
+        refused = (f"; {layer.name}: {layer.refusal}" for layer in found.left_out)
+        why = found.failure or f"no module of it gives {NEEDED}{next(refused, '')}"
         raise UsageError(f"no layer runs at {shape_words(size)} px: {why}")
     return found
 

@@ -19,6 +19,8 @@ from featlight.models.outputs.reading import parts
 from featlight.models.probing.calls import meant_call, names_called, names_of
 from featlight.param.image import Pixels, noise, normalized
 
+# Names under which networks of more than images keep the part that takes these
+IMAGE_PARTS = ("vision_model", "visual", "vision_tower", "image_encoder", "vision_encoder", "model")
 NEEDED = "(N, C, H, W), (N, T, C), (T, N, C) or (N, C)"
 
 
@@ -99,7 +101,7 @@ def _run(network: nn.Module, images: Tensor, format: torch.memory_format) -> Pas
         try:
             network(images.clone(memory_format=format))  # a network may write into its input
         except (Exception, SystemExit) as error:  # a network may raise anything at a size that it does not take
-            failure = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            failure = " ".join(f"{type(error).__name__}: {error}".split())[:300] + _advice(network)
     went_by = names_called(network, images)
     places = {id(call): place for place, call in enumerate(order)}
     found: list[tuple[int, str, Seen]] = []
@@ -134,6 +136,21 @@ def _note_taker(
                 call[part] = call[part]._replace(taker=taken)
 
 
+def _advice(network: nn.Module) -> str:
+    """What to try where a network fails at images, in words that follow its error."""
+    deep = next((name for name, each in network.named_modules() if isinstance(each, nn.Conv3d)), None)
+    if deep is not None:
+        return (
+            f"; {deep!r} is a Conv3d: the network takes videos or volumes, (N, C, T, H, W), and its maps have "
+            "a dimension more; featlight shows networks of images, (N, C, H, W)"
+        )
+    for name in IMAGE_PARTS:
+        part = getattr(network, name, None)
+        if isinstance(part, nn.Module) and list(part.children()):
+            return f"; its part {name!r} ({type(part).__name__}) may take images by itself: give network.{name}"
+    return ""
+
+
 def _refusal(output: Any, whole: Any, count: int, batch: int) -> str | None:
     if not isinstance(output, Tensor):
         found = [part_words(part) for part, _ in parts(whole)]
@@ -149,4 +166,6 @@ def _refusal(output: Any, whole: Any, count: int, batch: int) -> str | None:
     if output.ndim in (2, 3, 4) and shape[batch] == count:
         return None
     text = ", ".join(map(str, ("N", *shape[1:]) if shape and shape[0] == count else shape))
+    if output.ndim in (2, 3, 4) and shape[0] > count and shape[0] % count == 0:
+        return f"it gives ({text}) for {count} images: {shape[0] // count} windows or regions of each, not one map"
     return f"it gives ({text}); {NEEDED} is needed"
