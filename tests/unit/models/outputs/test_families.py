@@ -6,7 +6,7 @@ from torch import nn
 
 import featlight
 from featlight.config.tile import Term, Tile
-from featlight.errors import UsageError
+from featlight.errors import UsageError, listed
 from featlight.models.layer_info import left_out
 from featlight.models.layers import survey_of
 from featlight.models.probing.look import NEEDED
@@ -204,3 +204,18 @@ def test_what_is_left_out_is_counted_with_the_first_reasons():
         f"  1.0 (and 2 more for the like): it gives (N, 2, 2, 30, 30); {NEEDED} is needed",
         "  1.2: it is not called",
     ]
+
+
+def test_a_pattern_says_what_it_leaves_out(caplog):
+    featlight.visualize(Queries(), "all", [0], recipe=recipe(32), progress=False)
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines[:1] == ["layer: 1 layer is left out:"]
+    assert lines[1].startswith("layer:   queries: it gives 25 tokens of 8 features")
+    caplog.clear()
+    featlight.visualize(Queries(), "mix*", [0], recipe=recipe(32), progress=False)
+    assert not caplog.records
+
+
+def test_long_lists_of_layers_are_cut():
+    assert listed(map(str, range(9))) == "0, 1, 2, 3, 4, 5, 6, 7, ... (9 in all)"
+    assert listed(["a", "b"]) == "a, b"
