@@ -97,11 +97,11 @@ class Survey(Mapping[str, Layer]):
             raise UsageError(unknown("layer", name, [layer.name for layer in self.usable], where))
         why = self.failure or "it is not called when the network classifies an image"
         inner = [layer.name for layer in self.usable if layer.name.startswith(f"{name}.")]
-        if inner:
+        if inner and self.failure is None:
             kind = type(self._network.get_submodule(name)).__name__
             raise UsageError(
                 f"layer {name!r} {where}: it is a {kind}, which holds layers and is not called itself; name one of its "
-                f"own: {listed(inner)}, or several by the pattern {name + '.*'!r}"
+                f"own: {listed(inner)}, or several by the pattern {name + '.**'!r}"
             )
         raise UsageError(f"layer {name!r} {where} gives nothing at {shape_words(self.size)} px: {why}")
 

@@ -22,7 +22,7 @@ def test_a_list_of_layers_names_its_own():
     with pytest.raises(UsageError, match=r"it is a ModuleList, .* not called itself; .*: steps.0, steps.1, .*'st"):
         survey_of(network, 16).need("steps", "net")
     network = Does(lambda self, x: self.parts["one"](x), parts=nn.ModuleDict({"one": conv(), "two": conv()}))
-    with pytest.raises(UsageError, match=r"it is a ModuleDict, .*: parts.one, or several by the pattern 'parts\.\*'"):
+    with pytest.raises(UsageError, match=r"it is a ModuleDict, .*: parts.one, or several by the pattern 'parts\.\*\*'"):
         survey_of(network, 16).need("parts", "net")
 
 
