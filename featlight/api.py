@@ -29,6 +29,7 @@ from featlight.engine.setup import prepare
 from featlight.errors import UsageError
 from featlight.examples.find import find
 from featlight.examples.listing import Request
+from featlight.models.layers import layer_name
 from featlight.models.registry import source_of
 from featlight.objectives.directions import Directions
 from featlight.objectives.own import Function, name_and_version, name_of
@@ -123,9 +124,9 @@ def visualize(
         KeyboardInterrupt: Ctrl-C, at the end of a step; likewise whatever the caller's own handler of a signal raises.
     """
     if not isinstance(network, nn.Module):
-        raise UsageError(
-            f"network: a {type(network).__name__} given; an nn.Module is needed (featlight.load gives one by name)"
-        )
+        inner = getattr(network, "model", None)
+        instead = "its .model is one" if isinstance(inner, nn.Module) else "featlight.load gives one by name"
+        raise UsageError(f"network: a {type(network).__name__} given; an nn.Module is needed ({instead})")
     source = source_of(network)
     if layer is None and tiles is None:
         layer = DEFAULT_LAYERS.get(source.model)
@@ -277,10 +278,7 @@ def _layers(network: nn.Module, layer: Any) -> Any:
 
 def _name(network: nn.Module, layer: Any) -> Any:
     if isinstance(layer, nn.Module):
-        for name, module in network.named_modules():
-            if name and module is layer:
-                return name
-        raise UsageError(f"layer: a {type(layer).__name__} given that is none of the network's modules")
+        return layer_name(network, layer)
     if isinstance(layer, SupportsIndex) and not isinstance(layer, bool):
         children = [name for name, _ in network.named_children()]
         number = operator.index(layer)

@@ -52,8 +52,13 @@ def unknown(kind: str, given: str, allowed: Iterable[str], where: str = "") -> s
     near = nearest(given, words)
     if near is not None:
         return f"{head}; nearest: {near!r}"
-    shown = ", ".join(words[:24]) + (f", ... ({len(words)} in all)" if len(words) > 24 else "")
-    return f"{head}; allowed: {shown}"
+    return f"{head}; allowed: {listed(words, 24)}"
+
+
+def listed(words: Iterable[str], most: int = 8) -> str:
+    """The first of some words, and how many there are."""
+    every = list(words)
+    return ", ".join(every[:most]) + (f", ... ({len(every)} in all)" if len(every) > most else "")
 
 
 def nearest(given: str, allowed: Iterable[str]) -> str | None:

@@ -30,6 +30,47 @@ class UNet(nn.Module):
         return {"masks": self.last(torch.cat([beside, self.up(self.down(beside))], 1))}
 
 
+class Patches(nn.Module):
+    """As einops' Rearrange cuts an image: (N, H W / P^2, 3 P^2), row by row."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.unfold(2, 8, 8).unfold(3, 8, 8)  # (N, 3, h, w, 8, 8)
+        return x.permute(0, 2, 3, 4, 5, 1).flatten(3).flatten(1, 2)
+
+
+class Block(nn.Module):
+    def __init__(self, *, batch_first: bool) -> None:
+        super().__init__()
+        self.norm, self.act = nn.LayerNorm(24), nn.GELU()
+        self.attention = nn.MultiheadAttention(24, 2, batch_first=batch_first)
+        self.up, self.down = nn.Linear(24, 40), nn.Linear(40, 24)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(x)
+        x = x + self.attention(y, y, y)[0]
+        return x + self.down(self.act(self.up(x)))
+
+
+class FixedViT(nn.Module):
+    """A transformer for 32 px alone, with a class token; its tokens come first where its batch does not."""
+
+    def __init__(self, patches: nn.Module, *, batch_first: bool) -> None:
+        super().__init__()
+        self.patches, self.batch_first = patches, batch_first
+        self.cls_token = nn.Parameter(torch.randn(1, 1, 24))
+        self.positions = nn.Parameter(torch.randn(1, 17, 24))
+        self.dropout = nn.Dropout(0.1)
+        self.blocks = nn.Sequential(*(Block(batch_first=batch_first) for _ in range(2)))
+        self.head = nn.Linear(24, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = self.patches(x)
+        tokens = tokens.flatten(2).transpose(1, 2) if tokens.ndim == 4 else tokens
+        x = self.dropout(torch.cat([self.cls_token.expand(len(x), -1, -1), tokens], 1) + self.positions)
+        x = self.blocks(x if self.batch_first else x.transpose(0, 1))
+        return self.head(x[:, 0] if self.batch_first else x[0])
+
+
 class Family(NamedTuple):
     build: Callable[[], nn.Module]
     layer: str
@@ -80,6 +121,14 @@ def _timm(name: str, **options: Any) -> Callable[[], nn.Module]:
     return lambda: timm.create_model(name, **options)
 
 
+def _rearranged() -> nn.Module:
+    return FixedViT(nn.Sequential(Patches(), nn.LayerNorm(192), nn.Linear(192, 24)), batch_first=True)
+
+
+def _tokens_first() -> nn.Module:
+    return FixedViT(nn.Conv2d(3, 24, 8, 8), batch_first=False)
+
+
 def _torchvision_vit() -> nn.Module:
     return VisionTransformer(image_size=32, patch_size=8, num_layers=2, num_heads=2, hidden_dim=24, mlp_dim=40)
 
@@ -117,6 +166,19 @@ FAMILIES = {
     "clip": Family(_clip, "encoder.layers.1.mlp", patches(1), 24, 1),
     "transformers vit, a part": Family(
         _with_hidden_states, "0:hidden_states:1", patches(1), 24, 1, part=lambda x: x.hidden_states[1]
+    ),
+    "vit of rearranged patches": Family(_rearranged, "blocks.1.act", patches(1), 40, 1),
+    "vit of rearranged patches, residual stream": Family(_rearranged, "blocks.0", patches(1), 24, 1),
+    "vit of rearranged patches, patches": Family(_rearranged, "patches.0", patches(0), 192),
+    "tokens first": Family(_tokens_first, "blocks.1.up", patches(1), 40, 1, part=lambda x: x.transpose(0, 1)),
+    "tokens first, residual stream": Family(
+        _tokens_first, "blocks.0", patches(1), 24, 1, part=lambda x: x.transpose(0, 1)
+    ),
+    "tokens first, a part": Family(
+        _tokens_first, "blocks.0.attention:0", patches(1), 24, 1, part=lambda x: x[0].transpose(0, 1)
+    ),
+    "timm vit, patches": Family(
+        _timm("vit_tiny_patch16_224", img_size=64, depth=1), "patch_embed", patches(0), 192, size=64
     ),
     "u-net": Family(lambda: UNet(), "up", lambda x: x, 8),
     "u-net, a part": Family(lambda: nn.Sequential(UNet()), "0:masks", lambda x: x, 4, part=lambda x: x["masks"]),

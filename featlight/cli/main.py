@@ -221,16 +221,16 @@ def _list_models(pattern: str) -> int:
 
 
 def _list_layers(config: Config) -> int:
-    from featlight.models.layer_info import table
-    from featlight.models.layers import list_layers
+    from featlight.models.layer_info import left_out, table
+    from featlight.models.layers import survey_of
     from featlight.models.registry import load_model
 
     size = config.recipe.first_size
     network = load_model(config.model, config.weights, seed=config.seed)
-    layers = list_layers(network, size, config.channels, config.prefix_tokens, config.in_channels)
+    found = survey_of(network, size, config.channels, config.prefix_tokens, config.in_channels)
     default = DEFAULT_LAYERS.get(config.model)
     say(f"{config.model} at {shape_words(size)} px" + (f"; the default layer is {default}" if default else ""))
-    for line in table(layers):
+    for line in [*table(found.usable), *left_out(found.left_out)]:
         say(line)
     return 0
 

@@ -29,7 +29,9 @@ AMPLIFIED = 32
 STEADY, REORDERED = 4, 1e-4  # of the largest value, the first times the images' last digit
 
 
-def check_network(network: PreparedNetwork, layers: Sequence[str], size: ImageSize, batch_size: int, name: str) -> None:
+def check_network(
+    network: PreparedNetwork, layers: Sequence[str], size: ImageSize, batch_size: int, name: str, *, bounded: bool
+) -> None:
     """Ask the network, as it was given and in the run's precision, for all layers of a run.
 
     Args:
@@ -38,16 +40,18 @@ def check_network(network: PreparedNetwork, layers: Sequence[str], size: ImageSi
         size: of the first octave's images, in pixels.
         batch_size: images that are to be optimised together.
         name: of the network, for messages.
+        bounded: whether the pixels of a run's images stay in [0, 1].
 
     Raises:
         UsageError: what an image gives depends on something else, or no gradient reaches it.
     """
+    extreme = _full_range if bounded else _far
     witness = Witness(network, layers, name)
     for company in sorted({max(3, batch_size), 3}, reverse=True):
         images = _company(network, size, company, noise, beside=noise)
         try:
-            asked = _check_company(witness, images, _company(network, size, company, noise, beside=_far))
-            far = [_company(network, size, 3, _far, beside=kind) for kind in (noise, _far)]
+            asked = _check_company(witness, images, _company(network, size, company, noise, beside=extreme))
+            far = [_company(network, size, 3, extreme, beside=kind) for kind in (noise, extreme)]
             _check_company(witness, *far)
             witness.check_whole(torch.cat([images[:1], far[0][:1]]))
             single = _check_alone(witness, network, images, asked, batch_size)
@@ -83,6 +87,12 @@ def _company(network: PreparedNetwork, size: ImageSize, count: int, kind: Kind, 
 def _far(size: ImageSize, seed: int, channels: int) -> Tensor:
     """An image as a descent may end, or further out: pixels in [-3, 4), or ten times that for every other seed."""
     return (70 * noise(size, seed, channels) - 38) * (1 + 9 * (seed % 2))
+
+
+def _full_range(size: ImageSize, seed: int, channels: int) -> Tensor:
+    """An image of all pixels in [0, 1], or of 0 and 1 alone for every other seed."""
+    image = (10 * noise(size, seed, channels) - 5).clamp(0, 1)
+    return image.round() if seed % 2 else image
 
 
 def _check_company(witness: Witness, ours: Tensor, theirs: Tensor) -> Outputs:
@@ -147,10 +157,11 @@ def check_final(
 
 
 def _nudged(images: Tensor, dtype: torch.dtype) -> Tensor:
-    """The images with other last digits, as a network of that type takes them."""
+    """The images with other last digits, as a network of that type takes them, and each in its own range."""
     generator = torch.Generator("cpu").manual_seed(0)
     draw = torch.rand(images.shape, generator=generator, dtype=torch.float32, device="cpu") * 2 - 1
-    return images * (1 + 2 * torch.finfo(dtype).eps * draw.to(images))
+    nudged = images * (1 + 2 * torch.finfo(dtype).eps * draw.to(images))
+    return nudged.clamp(images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True))
 
 
 def _differ(ours: Tensor, theirs: Tensor, tolerance: float) -> bool:

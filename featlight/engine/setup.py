@@ -3,8 +3,8 @@
 import hashlib
 import logging
 import platform
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import filterfalse
 from pathlib import Path
@@ -17,6 +17,7 @@ import torchvision
 from torch import Tensor, nn
 
 from featlight.config.choice.names import LONGEST, Names, read_labels
+from featlight.config.choice.patterns import is_pattern, matching
 from featlight.config.inputs.channels import shown_channels
 from featlight.config.inputs.sizes import ImageSize, pixels_of
 from featlight.config.normalization import Named, Normalization
@@ -33,6 +34,7 @@ from featlight.engine.looks.photographs import read_guide
 from featlight.errors import UsageError
 from featlight.models.foreign import check_own
 from featlight.models.frozen import frozen_copy
+from featlight.models.layer_info import left_out
 from featlight.models.layers import Survey, check_features, check_independent, survey, usable_everywhere
 from featlight.models.prepared import PreparedNetwork, exact_dtype, samples
 from featlight.models.probing.inputs import inputs_of
@@ -144,7 +146,7 @@ def prepare(
     model = prepare_model(config, network, device)
     name, surveys = model.source.model, model.network.surveys
     folders = {} if known is None else known.folders
-    by_name = _with_layers(config, model)
+    by_name = _with_layers(config, model, quiet=worker.rank > 0)
     names = {} if directions is not None else class_names(surveys, model.source)
     if config.labels is not None:
         names |= read_labels(config.labels, list(by_name.layer or {}))
@@ -162,7 +164,7 @@ def prepare(
     check_features(surveys, layers, name)  # at every octave's size, before any step
     plan = draft(config, known, wanted, _facts(config, model, device, wanted, layers, init, directions, threads))
     with repeatable(plan.threads):
-        check_network(model.network, layers, next(iter(surveys)), plan.batch_size, name)
+        check_network(model.network, layers, next(iter(surveys)), plan.batch_size, name, bounded=all(_bounds(config)))
     return Job(config, worker, device, model.network, plan, wanted, known, directions, objective)
 
 
@@ -175,20 +177,33 @@ def class_names(surveys: Mapping[ImageSize, Survey], source: Source) -> dict[str
     return {last.name: Names({i: printable(word)[:LONGEST] for i, word in enumerate(names)}, has_synonyms=True)}
 
 
-def _with_layers(config: Config, model: Model) -> Config:
-    """The same config, its layers by name."""
+def _with_layers(config: Config, model: Model, *, quiet: bool) -> Config:
+    """The same config, its layers by name; unless quiet, it is said what patterns leave out."""
     if config.layer is None:
         return config
     network = model.network
     modules = set(next(iter(network.surveys.values())).names)
-    own = partial(own_outputs, network.given, network.sample)
+    smallest = network.surveys[min(network.surveys, key=pixels_of)]
+    own = partial(own_outputs, network.given, network.sample, smallest)
     every = usable_everywhere(network.surveys)
     usable = list(filter(is_word, every))
     if len(usable) < len(every):
         first = next(filterfalse(is_word, every))[:60]
         count = f"{len(every) - len(usable)} of {len(every)}"
         log.warning("%s layers left out: a plan cannot hold their names, as %r", count, first)
+    patterns = [] if quiet else [word for word in config.layer if is_pattern(word) and word not in modules]
+    _say_left_out(patterns, smallest, every)
     return config.model_copy(update={"layer": named_layers(config.layer, modules, usable, own, model.source.model)})
+
+
+def _say_left_out(patterns: Sequence[str], found: Survey, usable: Collection[str]) -> None:
+    """Log how many of the layers that patterns name cannot be visualized, and why."""
+    refusal = "its features are not the same in every octave"
+    changing = [replace(layer, refusal=refusal) for layer in found.usable if layer.name not in usable]
+    every = {layer.name: layer for layer in (*found.left_out, *changing)}
+    named = {name for word in patterns for name in matching(word, every)}
+    for line in left_out(layer for name, layer in every.items() if name in named):
+        log.warning("layer: %s", line)
 
 
 def prepare_model(config: Config, network: nn.Module, device: torch.device) -> Model:
@@ -203,7 +218,9 @@ def prepare_model(config: Config, network: nn.Module, device: torch.device) -> M
     recipes = [settings.recipe for settings in config.settings.values()]
     sizes = list(dict.fromkeys(octave.size for recipe in recipes for octave in recipe.octaves))
     differ = any(recipe.views_differ for recipe in recipes)
-    inputs = inputs_of(frozen, sizes, device, exact_dtype(dtype), config.in_channels, views_differ=differ)
+    likely = normalization_of(config, source, 3 if source.mean is None else len(source.mean))
+    pixels, precision = _mean_and_std(likely, source), exact_dtype(dtype)
+    inputs = inputs_of(frozen, sizes, device, precision, config.in_channels, views_differ=differ, pixels=pixels)
     smallest = min({view.size for view in inputs.views.values()} or sizes, key=pixels_of)
     check_own(frozen, network, samples(smallest, inputs.channels).to(device, exact_dtype(dtype)), source.model)
     check_independent(frozen, source.model)
@@ -212,7 +229,8 @@ def prepare_model(config: Config, network: nn.Module, device: torch.device) -> M
     if normalize == "weights":
         transform_input(frozen)
     if config.layer is None and config.tiles is None:
-        found = survey(frozen, 224, device, exact_dtype(dtype), config.channels, config.prefix_tokens, inputs.channels)
+        given = (config.channels, config.prefix_tokens, inputs.channels, pixels)
+        found = survey(frozen, 224, device, precision, *given)
         names = [layer.name for layer in found.usable]
         raise UsageError(
             f"--layer: none given, and {source.model} has no default; allowed: {', '.join(names[:24])}"
@@ -256,8 +274,12 @@ def normalization_of(config: Config, source: Source, channels: int) -> Normaliza
         raise UsageError(f"normalize: weights given, but what {source.model} was trained with is not known{of}")
     if config.normalize != "auto":
         return config.normalize
-    bounded = any(settings.recipe.range != "unbounded" for settings in config.settings.values())
-    return "weights" if known and bounded else "none"
+    return "weights" if known and any(_bounds(config)) else "none"
+
+
+def _bounds(config: Config) -> list[bool]:
+    """Of each variant, whether its images stay in [0, 1]."""
+    return [settings.recipe.range != "unbounded" for settings in config.settings.values()]
 
 
 def _mean_and_std(normalize: Normalization | Named, source: Source) -> tuple[Sequence[float], Sequence[float]] | None:

@@ -15,8 +15,10 @@ from featlight.engine.device import is_out_of_memory
 from featlight.engine.random_streams import Draws, seeded
 from featlight.errors import UsageError
 from featlight.models.hooks import forward_hooks, running
+from featlight.models.layers import Survey
 from featlight.models.outputs.reading import part_of
 from featlight.models.prepared import PreparedNetwork
+from featlight.models.probing.calls import meant_call, names_called, names_of
 
 ENDS = (0, -1)  # places of the images that are looked at: between them stand their neighbours
 
@@ -44,21 +46,21 @@ class Witness:
         self._modules = dict(self._network.named_modules(remove_duplicate=False))
 
     def ask(self, images: Tensor) -> dict[str, Tensor]:
-        """What each layer gives of the first and the last of some images (N, C, H, W), as its last call gives it.
+        """What the call that a layer means gives of the first and the last of some images (N, C, H, W).
 
         Raises:
             UsageError: the network fails before it has given all layers, or gives them otherwise than for other images.
         """
         size = image_size(*images.shape[-2:])
         survey = self._prepared.surveys[size]
-        left = {layer: survey[layer].calls for layer in self.layers}
+        left = {layer: survey[layer].meant_call for layer in self.layers}
         outputs: dict[str, Tensor] = {}
 
         def keeper(layer: str) -> Callable[..., None]:
             def keep(_: nn.Module, __: Any, output: Any) -> None:
                 left[layer] -= 1
                 if left[layer] == 0:
-                    outputs[layer] = _ends(part_of(output, survey[layer].part), len(images))
+                    outputs[layer] = _ends(part_of(output, survey[layer].part), len(images), survey[layer].batch)
                 if len(outputs) == len(left):
                     raise _AllGivenError
 
@@ -79,7 +81,7 @@ class Witness:
             if layer not in outputs:
                 self.refuse(
                     layer,
-                    f"it gives nothing for {_count(images)} of {size_words(size)} px: {failure}",
+                    f"it gives nothing for {_count(images)} of {size_words(size)} px{_range(images)}: {failure}",
                 )
             self._check_shape(layer, outputs[layer], images)
         return outputs
@@ -124,6 +126,7 @@ class Witness:
             return keep
 
         survey = self._prepared.surveys[image_size(*images.shape[-2:])]
+        self._check_calls(survey, images)
         hooks = [(self._modules[survey[layer].module], keeper(layer)) for layer in self.layers]
         with running(self._network) as stack, forward_hooks(hooks), torch.no_grad(), suppress(Exception, SystemExit):
             draws.stack = stack
@@ -136,6 +139,16 @@ class Witness:
             if len(counts) > 1:
                 text = " or ".join(map(str, counts))
                 self.refuse(layer, f"it is called {text} times, as the images ask: which call is meant is not known")
+
+    def _check_calls(self, survey: Survey, images: Tensor) -> None:
+        """Raise UsageError where the images ask for another call of a module under a layer's name."""
+        one_of_several = [layer for layer in self.layers if survey[layer].call is not None]
+        names = names_of(self._network) if one_of_several else {}
+        calls = names_called(self._network, self._cut.prepared(images)) if one_of_several else {}
+        for layer in one_of_several:
+            every, known = names[self._modules[survey[layer].module]], survey[layer]
+            if meant_call(known.module, every, calls[every[0]], known.calls) != known.call:
+                self.refuse(layer, "which call of its module it means depends on the images")
 
     def check_gradient(self, images: Tensor) -> None:
         """Raise UsageError where no gradient reaches the images, or none can be taken twice."""
@@ -200,6 +213,14 @@ class _AllGivenError(BaseException):
     """Ends a forward pass early; not an Exception, so that no network catches it."""
 
 
+def _range(images: Tensor) -> str:
+    """In words, where pixels leave [0, 1], as they may where a recipe's range is unbounded."""
+    low, high = images.aminmax()
+    if low >= 0 and high <= 1:
+        return ""
+    return f" and pixels in [{low:.3g}, {high:.3g}] (recipe.range: sigmoid keeps them in [0, 1])"
+
+
 def _reaches(output: Tensor, images: Tensor) -> bool:
     """Whether a gradient of the output goes as far as the images."""
     left = [output.grad_fn]
@@ -216,16 +237,17 @@ def _reaches(output: Tensor, images: Tensor) -> bool:
     return False
 
 
-def _ends(output: Any, count: int) -> Tensor:
+def _ends(output: Any, count: int, batch: int = 0) -> Tensor:
     """A copy of what belongs to the first and the last of so many images; what runs next may write into the rest.
 
     Windows of an image, say, stand one after another where its place is.
     """
     if not isinstance(output, Tensor):
         return torch.empty(0)
-    if not output.ndim or len(output) % count:
-        return output
-    parts = output.reshape(count, -1, *output.shape[1:])
+    first: Tensor = output.movedim(batch, 0) if batch < output.ndim else output
+    if not first.ndim or len(first) % count:
+        return first
+    parts = first.reshape(count, -1, *first.shape[1:])
     return parts[list(ENDS) if count > 1 else [0]].flatten(0, 1)
 
 

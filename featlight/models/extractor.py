@@ -21,7 +21,7 @@ class LayerOutputs:
 
     Args:
         network: as `frozen_copy` gives it; it belongs to this object from now on.
-        layers: what to give; a module that is called several times means its last call.
+        layers: what to give; of a module that is called several times, the call that its layer means.
         surveys: by size of the images in pixels and by name, the layers at that size: how often they are called, and
             the grid of their tokens. Where a size is not among them, as `layers` say.
         normalize: the (mean, std) of the pixels that the network expects, each of C; None for raw pixels.
@@ -93,7 +93,7 @@ class LayerOutputs:
 
     def _run(self, images: Tensor) -> dict[str, Tensor]:
         layers = self._at(images)
-        self._outputs, self._left = {}, {name: layers[name].calls for name in self._layers}
+        self._outputs, self._left = {}, {name: layers[name].meant_call for name in self._layers}
         with forward_hooks(self._targets), suppress(_AllReached):
             self._network(self.prepared(images))
         outputs, self._outputs = self._outputs, {}
@@ -106,7 +106,7 @@ class LayerOutputs:
     def _keeper(self, layer: Layer) -> Callable[[nn.Module, Any, Any], None]:
         def keep(_: nn.Module, __: Any, output: Any) -> None:
             self._left[layer.name] -= 1
-            if self._left[layer.name] > 0:
+            if self._left[layer.name] != 0:
                 return
             output = part_of(output, layer.part)
             self._outputs[layer.name] = output

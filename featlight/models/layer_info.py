@@ -1,6 +1,7 @@
 """What a network has to offer, in words. Plain data, no torch."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -36,6 +37,19 @@ class Layer:
     kind: str = ""  # the module's class, as in "Conv2d"
     part: tuple[str, ...] = ()  # indices and keys that lead to it in a structure that the module gives
     tokens: Tokens | None = None
+    call: int | None = None  # which of its calls is meant, from 1; None for the last
+    batch: int = 0  # where the images stand in its output: tokens first, (T, N, C), have them second
+
+    @property
+    def meant_call(self) -> int:
+        """Which of its calls is meant, from 1."""
+        return self.calls if self.call is None else self.call
+
+    @property
+    def kind_words(self) -> str:
+        """Its kind, and which call is meant where its module is called several times."""
+        which = "the last" if self.call is None else f"call {self.call}"
+        return self.kind if self.calls == 1 else f"{self.kind}, {which} of {self.calls} calls"
 
     @property
     def module(self) -> str:
@@ -70,6 +84,27 @@ class Layer:
         return " + ".join([f"{height} x {width}", *besides])
 
 
+def left_out(layers: Iterable[Layer], most: int = 3) -> list[str]:
+    """Lines for people: how many layers cannot be visualized, and the first reasons; none where there are none.
+
+    Args:
+        layers: each with its refusal.
+        most: reasons that are said.
+    """
+    alike: dict[str, list[Layer]] = {}
+    for layer in layers:
+        alike.setdefault(re.sub("[0-9]+", "", layer.refusal or ""), []).append(layer)
+    if not alike:
+        return []
+    count = sum(map(len, alike.values()))
+    lines = [f"{count} layer{' is' if count == 1 else 's are'} left out:"]
+    for each in list(alike.values())[:most]:
+        others = f" (and {len(each) - 1} more for the like)" if len(each) > 1 else ""
+        lines.append(f"  {each[0].name}{others}: {each[0].refusal}")
+    more = len(alike) - most
+    return [*lines, f"  ... and {more} other reason{'' if more == 1 else 's'}"] if more > 0 else lines
+
+
 def part_words(part: Sequence[str]) -> str:
     """What stands after a module's name for a part of what it gives, as in `:hidden_states:3`."""
     return "".join(f":{key}" for key in part)
@@ -83,6 +118,6 @@ def table(layers: Sequence[Layer]) -> list[str]:
     """
     rows = [("layer", "features", "map", "kind")]
     for layer in layers:
-        rows.append((layer.name, str(layer.features), layer.map_words, layer.kind))
+        rows.append((layer.name, str(layer.features), layer.map_words, layer.kind_words))
     name, features, map, _ = (max(len(word) for word in column) for column in zip(*rows, strict=True))
     return [f"{row[0]:{name}}  {row[1]:>{features}}  {row[2]:>{map}}  {row[3]}".rstrip() for row in rows]

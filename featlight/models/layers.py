@@ -17,12 +17,13 @@ from featlight.config.inputs.sizes import (
 )
 from featlight.config.settings import Channels, PrefixTokens
 from featlight.config.tile import CLASS
-from featlight.errors import UsageError, unknown
+from featlight.errors import UsageError, listed, unknown
 from featlight.models.frozen import frozen_copy
 from featlight.models.layer_info import Layer
 from featlight.models.outputs.meaning import Meaning
 from featlight.models.probing.inputs import FURTHER, inputs_of
 from featlight.models.probing.look import NEEDED, look_at
+from featlight.param.image import Pixels
 
 CPU = torch.device("cpu")
 
@@ -68,6 +69,15 @@ class Survey(Mapping[str, Layer]):
         """What can be visualized; class tokens belong to their layers."""
         return [layer for layer in self.values() if layer.refusal is None and not layer.name.endswith(CLASS)]
 
+    @property
+    def left_out(self) -> list[Layer]:
+        """What cannot be visualized, each with its reason; a structure whose parts can be is none of it."""
+        whole = {layer.module for layer in self.usable if layer.part}
+        refused = [layer for layer in self.values() if layer.refusal is not None and layer.name not in whole]
+        leaves = [name for name, module in self._network.named_modules() if name and not list(module.children())]
+        why = self.failure or "it is not called"
+        return refused + [Layer(name, (), 0, refusal=why) for name in leaves if name not in self._layers]
+
     def need(self, name: str, network_name: str) -> Layer:
         """The layer of that name.
 
@@ -86,6 +96,13 @@ class Survey(Mapping[str, Layer]):
         if name not in self.names:
             raise UsageError(unknown("layer", name, [layer.name for layer in self.usable], where))
         why = self.failure or "it is not called when the network classifies an image"
+        inner = [layer.name for layer in self.usable if layer.name.startswith(f"{name}.")]
+        if inner and self.failure is None:
+            kind = type(self._network.get_submodule(name)).__name__
+            raise UsageError(
+                f"layer {name!r} {where}: it is a {kind}, which holds layers and is not called itself; name one of its "
+                f"own: {listed(inner)}, or several by the pattern {name + '.**'!r}"
+            )
         raise UsageError(f"layer {name!r} {where} gives nothing at {shape_words(self.size)} px: {why}")
 
 
@@ -106,9 +123,10 @@ def survey(
     channels: Channels = "auto",
     prefix_tokens: PrefixTokens = "auto",
     in_channels: int = 3,
+    pixels: Pixels | None = None,
 ) -> Survey:
     """As `surveys`, for one size."""
-    return surveys(network, [size], device, dtype, channels, prefix_tokens, in_channels)[size]
+    return surveys(network, [size], device, dtype, channels, prefix_tokens, in_channels, pixels)[size]
 
 
 def surveys(
@@ -119,6 +137,7 @@ def surveys(
     channels: Channels = "auto",
     prefix_tokens: PrefixTokens = "auto",
     in_channels: int = 3,
+    pixels: Pixels | None = None,
 ) -> dict[ImageSize, Survey]:
     """Run two images of noise of each size through a frozen network and note what every module gives.
 
@@ -135,8 +154,9 @@ def surveys(
         prefix_tokens: how many tokens stand before the patches; `auto`: as the network's own maps tell, or how the
             number of tokens moves with the size.
         in_channels: of the images.
+        pixels: mean and std that images are normalized with.
     """
-    passes = {size: look_at(network, size, device, dtype, in_channels) for size in sizes}
+    passes = {size: look_at(network, size, device, dtype, in_channels, pixels) for size in sizes}
     further = dict(passes)
 
     def meaning() -> Meaning:
@@ -146,7 +166,7 @@ def surveys(
     for size in (image_size(height + FURTHER, width + FURTHER), image_size(2 * height, 2 * width)):
         known = meaning()
         if any(known.is_open(each, name) for each in sizes for name in passes[each].seen):
-            further.setdefault(size, look_at(network, size, device, dtype, in_channels))
+            further.setdefault(size, look_at(network, size, device, dtype, in_channels, pixels))
     known = meaning()
     return {
         size: Survey(network, size, {layer.name: layer for layer in known.layers(size)}, found.failure, found.format)
@@ -182,6 +202,54 @@ def _alike(ours: Layer, theirs: Layer) -> bool:
     return (ours.features, ours.dimension) == (theirs.features, theirs.dimension)
 
 
+def layer_name(network: nn.Module, module: nn.Module) -> str:
+    """The name of one of a network's modules, which need not have but one.
+
+    Raises:
+        UsageError: it is none of the network's, or its names mean different calls of it.
+    """
+    names = [name for name, each in network.named_modules(remove_duplicate=False) if name and each is module]
+    if not names:
+        raise UsageError(f"layer: a {type(module).__name__} given that is none of the network's modules")
+    meant = {layer.name: layer.call for layer in list_layers(network) if layer.name in names} if names[1:] else {}
+    if len(set(meant.values())) > 1:
+        raise UsageError(
+            f"layer: a {type(module).__name__} given that is called in {len(meant)} places of the network; give the "
+            f"name of one of them: {listed(meant)}"
+        )
+    return next(iter(meant), names[0])
+
+
+def survey_of(
+    network: nn.Module,
+    size: ImageSize = 299,
+    channels: Channels = "auto",
+    prefix_tokens: PrefixTokens = "auto",
+    in_channels: int | Literal["auto"] = "auto",
+) -> Survey:
+    """A network's layers at one size of image, those that cannot be visualized too.
+
+    Args:
+        network: any; it is not changed.
+        size: of the images, in pixels: the side of a square, or height and width.
+        channels: which dimension of an output is the feature, `first` or `last`, where `auto` cannot tell.
+        prefix_tokens: how many tokens stand before the patches, where `auto` cannot tell.
+        in_channels: of the images; `auto`: as many as the network takes.
+
+    Raises:
+        UsageError: the network runs no layer at this size.
+    """
+    frozen, size = frozen_copy(network, CPU, torch.float32), parse_size(size)
+    inputs = inputs_of(frozen, [size], CPU, torch.float32, in_channels)
+    seen = inputs.views[size].size if size in inputs.views else size
+    found = survey(frozen, seen, channels=channels, prefix_tokens=prefix_tokens, in_channels=inputs.channels)
+    if not found.usable:
+        refused = (f"; {layer.name}: {layer.refusal}" for layer in found.left_out)
+        why = found.failure or f"no module of it gives {NEEDED}{next(refused, '')}"
+        raise UsageError(f"no layer runs at {shape_words(size)} px: {why}")
+    return found
+
+
 def list_layers(
     network: nn.Module,
     size: ImageSize = 299,
@@ -205,11 +273,4 @@ def list_layers(
     Raises:
         UsageError: the network runs no layer at this size.
     """
-    frozen, size = frozen_copy(network, CPU, torch.float32), parse_size(size)
-    inputs = inputs_of(frozen, [size], CPU, torch.float32, in_channels)
-    seen = inputs.views[size].size if size in inputs.views else size
-    found = survey(frozen, seen, channels=channels, prefix_tokens=prefix_tokens, in_channels=inputs.channels)
-    if not found.usable:
-        why = found.failure or f"no module of it gives {NEEDED}"
-        raise UsageError(f"no layer runs at {shape_words(size)} px: {why}")
-    return found.usable
+    return survey_of(network, size, channels, prefix_tokens, in_channels).usable

@@ -24,7 +24,7 @@ from featlight.models.rewriting.activated import activated
 from featlight.models.rewriting.fusion import Fold, find_folds, fold_in
 from featlight.models.rewriting.graph import Features, count_channels, needed_branches, shortened, with_branches
 from featlight.models.rewriting.trace import NoGraphError, operations, traced
-from featlight.param.image import noise
+from featlight.param.image import Pixels, noise, normalized
 
 # Of the largest value of an output; another tensor is off by far more than rounding
 ANY = Inputs()
@@ -88,7 +88,7 @@ class PreparedNetwork:
         *,
         dtype: torch.dtype,
         device: torch.device,
-        normalize: tuple[Sequence[float], Sequence[float]] | None = None,
+        normalize: Pixels | None = None,
         compile: bool = False,
         channels: Channels = "auto",
         prefix_tokens: PrefixTokens = "auto",
@@ -104,7 +104,8 @@ class PreparedNetwork:
         self._made: tuple[tuple[Fold, ...], nn.Module] | None = None
         self._cut: _Cut | None = None
         self._given: nn.Module | None = None
-        found = surveys(self._folded(tuple(self.folds)), seen, device, dtype, channels, prefix_tokens, inputs.channels)
+        folded = self._folded(tuple(self.folds))
+        found = surveys(folded, seen, device, dtype, channels, prefix_tokens, inputs.channels, normalize)
         self.surveys: dict[ImageSize, Survey] = {size: self._seen_at(size, found) for size in sizes}
         plain = any(found.format == torch.contiguous_format for found in self.surveys.values())
         self.format = torch.contiguous_format if plain else torch.channels_last
@@ -153,8 +154,8 @@ class PreparedNetwork:
     def folds_at(self, layers: Sequence[str]) -> tuple[Fold, ...]:
         """The norms that are folded where these layers are looked at: of none that follows a convolution among them."""
         found = next(iter(self.surveys.values()))
-        modules = {found[layer].module for layer in layers}
-        return tuple(fold for fold in self.folds if fold.convolution not in modules)
+        modules = {self._network.get_submodule(found[layer].module) for layer in layers}  # one may have several names
+        return tuple(fold for fold in self.folds if self._network.get_submodule(fold.convolution) not in modules)
 
     def untouched(self, layers: Sequence[str]) -> LayerOutputs:
         """The network as it was given, in the run's precision: nothing folded, traced or laid out anew."""
@@ -167,12 +168,12 @@ class PreparedNetwork:
     @cached_property
     def has_smooth(self) -> bool:
         """Whether a GELU or SiLU runs in it."""
-        return has_smooth(self.given, self._sample.to(self.dtype))
+        return has_smooth(self.given, self.sample)
 
     @property
     def sample(self) -> Tensor:
-        """Two images of the smallest size, as the network is given them but for the pixels' normalization."""
-        return self._sample.to(self.dtype)
+        """Two images of the smallest size, as the network is given them."""
+        return normalized(self._sample.to(self.dtype), self._normalize)
 
     @property
     def image_dtype(self) -> torch.dtype:

@@ -1,7 +1,9 @@
 """Weight files, as training leaves them: read without running code, and fitted where they fit without doubt."""
 
+import json
 import logging
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from itertools import combinations
 from pathlib import Path
@@ -25,6 +27,11 @@ PREFIXES = (
     "_orig_mod.",
 )  # of wrappers: DataParallel, a LightningModule's, torch.compile's
 DEPTH = 3  # of entries in entries
+TENSORS_ALONE = (  # a program that saves what is left of a pickled network or checkpoint without its classes
+    "import torch; x = torch.load({path}, map_location='cpu', weights_only=False); "
+    "x = x.get('state_dict', x.get('model', x)) if isinstance(x, dict) else x; "
+    "torch.save(x.state_dict() if hasattr(x, 'state_dict') else x, {to})"
+).replace("'", '"')
 
 
 class _Candidate(NamedTuple):
@@ -99,10 +106,11 @@ def _unpickled(path: Path, start: bytes) -> Any:
             ) from None
         if "weights_only" in reason.lower():
             found = re.search(r"GLOBAL (\S+)", reason)
+            own, other = (json.dumps(str(each)) for each in (path, path.with_name(f"{path.stem}-tensors.pth")))
             what = f"it holds more than tensors ({found[1]})" if found else "it holds more than tensors"
             raise WeightsError(
-                f"weights {path}: {what}, and loading it could run code; save its state_dict() alone, or where you "
-                f"trust it, torch.load({path.name!r}, weights_only=False)['state_dict'], by torch.save"
+                f"weights {path}: {what}, and loading it could run code; where you trust it, save its tensors alone, "
+                f"and give that file: python -c {shlex.quote(TENSORS_ALONE.format(path=own, to=other))}"
             ) from None
         raise WeightsError(f"weights {path}: damaged or not weights ({reason[:160]})") from None
 

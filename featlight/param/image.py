@@ -18,6 +18,7 @@ from featlight.errors import UsageError
 from featlight.files import open_regular
 from featlight.image_io import MOST_BYTES, bands, open_photograph
 
+Pixels = tuple[Sequence[float], Sequence[float]]  # mean and std of each channel
 LUMA = (0.299, 0.587, 0.114)  # of red, green and blue in what is seen as gray. Source: ITU-R BT.601.
 MOST_OF_START = 40_000_000  # pixels of a photograph, each of which takes 16 bytes while it is read
 
@@ -35,6 +36,19 @@ def noise(size: ImageSize, seed: int, channels: int = 3) -> Tensor:
     """
     generator = torch.Generator("cpu").manual_seed(seed)
     return torch.rand((channels, *both_sides(size)), generator=generator, dtype=torch.float32, device="cpu") / 10 + 0.5
+
+
+def normalized(images: Tensor, pixels: Pixels | None) -> Tensor:
+    """Images as a network is given them.
+
+    Args:
+        images: (N, C, H, W).
+        pixels: mean and std of each channel, or of all; of images with other channels, none are known.
+    """
+    if pixels is None or len(pixels[0]) not in (1, images.shape[1]):
+        return images
+    mean, std = (torch.tensor(values, device=images.device, dtype=images.dtype).view(-1, 1, 1) for values in pixels)
+    return (images - mean) / std
 
 
 def own_seed(seed: int, tile: Tile) -> int:

@@ -10,6 +10,7 @@ from featlight.engine.device import repeatable
 from featlight.engine.looks.photographs import with_photographs
 from featlight.engine.setup import Job, prepare
 from featlight.engine.step import NEW, painting_of, step
+from featlight.errors import listed
 from featlight.objectives.objective import objective_of
 from featlight.objectives.regions import has_place
 from featlight.param.image import to_bytes
@@ -50,7 +51,7 @@ def estimate(config: Config, *, workers: int = 1, fresh: bool = False) -> dict[s
     share = str(most) if fewest == most else f"{fewest} to {most}"
     return {
         "network": f"{plan.network.model}, {plan.network.weights}",
-        "layers": ", ".join(dict.fromkeys(term.layer for planned in job.wanted for term in planned.tile.terms)),
+        "layers": listed(dict.fromkeys(term.layer for planned in job.wanted for term in planned.tile.terms)),
         "tiles": f"{len(job.wanted)}, {len(missing)} of them to be made",
         "chunks": f"{len(chunks)} of up to {plan.batch_size} tiles",
         "workers": f"{workers}, on {job.device.type}, {plan.threads} threads each; chunks of each: {share}",

@@ -13,6 +13,7 @@ from featlight.console import say
 from featlight.distributed.env import ALONE, Worker
 from featlight.distributed.signals import Stop
 from featlight.engine.setup import Job, prepare
+from featlight.errors import listed
 from featlight.objectives.directions import Directions
 from featlight.objectives.own import Function
 from featlight.plan.plan import Plan
@@ -143,7 +144,7 @@ def _config_text(config: Config, plan: Plan) -> str:
 
 
 def _header(job: Job) -> str:
-    layers = ", ".join(dict.fromkeys(term.layer for planned in job.wanted for term in planned.tile.terms))
+    layers = listed(dict.fromkeys(term.layer for planned in job.wanted for term in planned.tile.terms))
     plan = job.plan
     threads = "1 CPU thread" if plan.threads == 1 else f"{plan.threads} CPU threads"
     graphs = "compiled" if job.config.compile == "on" else "not compiled"

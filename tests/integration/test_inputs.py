@@ -147,3 +147,42 @@ def test_a_size_that_is_none_is_said_in_one_line(size, line, capsys):
     assert error.count("\n") == 1
     assert "recipe.octaves[1].size: " in error
     assert line in error
+
+
+class Checks(torch.nn.Module):
+    """A network that refuses what leaves its range."""
+
+    def __init__(self, low: float, high: float) -> None:
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 4, 3)
+        self.low, self.high = low, high
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.min() < self.low or x.max() > self.high:
+            raise ValueError(f"pixels in [{self.low}, {self.high}] are needed")
+        return self.conv(x)
+
+
+BOUNDED = featlight.Recipe([featlight.Octave(16, 3, (9.0, 9.0), None)], range="sigmoid")
+
+
+@pytest.mark.parametrize(
+    ("network", "normalize"),
+    [
+        (Checks(0, 1), "none"),
+        (Checks(-1, 1), {"mean": [0.5] * 3, "std": [0.5] * 3}),
+        (Checks(0, 255), {"mean": [0.0] * 3, "std": [1 / 255] * 3}),
+        (Checks(-3, 3), {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}),
+        (Checks(-3, 0), {"mean": [1.0] * 3, "std": [0.5] * 3}),
+    ],
+)
+def test_a_network_that_checks_its_range_gets_what_the_run_shows(network, normalize):
+    found = featlight.visualize(network, "conv", [1], recipe=BOUNDED, normalize=normalize, progress=False)
+    assert found.records[0]["status"] == "ok"
+    assert featlight.visualize(network, "all", [1], recipe=BOUNDED, normalize=normalize, progress=False)
+
+
+def test_a_network_that_checks_its_range_is_refused_where_pixels_may_leave_it(small_recipe):
+    line = r"and pixels in \[-\d.*\] \(recipe.range: sigmoid keeps them in \[0, 1\]\): ValueError: pixels in \[0, 1\]"
+    with pytest.raises(ValueError, match=line):
+        featlight.visualize(Checks(0, 1), "conv", [1], recipe=small_recipe, progress=False)

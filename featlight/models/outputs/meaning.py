@@ -5,6 +5,8 @@ the layer is refused in a line that names the setting.
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from math import prod
 from typing import NamedTuple
 
 from torch import nn
@@ -18,7 +20,7 @@ from featlight.models.outputs.grids import Grid, MapSize, declared_prefix, grid_
 
 
 class Seen(NamedTuple):
-    """What a module gave, the last time, or a part of that."""
+    """What a module gave at the call that a layer means, or a part of that."""
 
     output: tuple[int, ...]  # its shape
     refusal: str | None  # why it is none of a layer's outputs, whatever its dimensions mean
@@ -28,6 +30,8 @@ class Seen(NamedTuple):
     module: str  # its class
     part: tuple[str, ...] = ()
     taker: int | None = None  # where the feature stands, as the kind of a module that takes it tells
+    call: int | None = None  # which call of the module is meant, from 1; None for the last
+    batch: int = 0  # where the images stand in what it gave; in `output` they come first
 
     @property
     def has_dimensions(self) -> bool:
@@ -59,7 +63,9 @@ class Meaning:
         self._has_class = self._told is not None or has_class_token(network)
         self._reorders = reorders(network)
         self._alike = {size: self._shapes_at(size) for size in passes}
+        self._flattened = {size: set(self._flat_maps(size)) for size in passes}  # features and neurons of every map
         self._maps = {size: dict(self._maps_at(size)) for size in passes}
+        self._grids = {size: self._maps[size] | dict(self._grids_at(size)) for size in passes}
 
     def is_open(self, size: ImageSize, name: str) -> bool:
         """Whether a further size may tell more."""
@@ -79,26 +85,27 @@ class Meaning:
             if tokens is not None and tokens.prefix and tokens.has_class:
                 chosen = Tokens(tokens.count, tokens.prefix, True, "class")
                 shape = (layer.features, 1, 1)
-                yield Layer(name + CLASS, shape, layer.calls, layer.dimension, None, layer.kind, layer.part, chosen)
+                yield replace(layer, name=name + CLASS, shape=shape, tokens=chosen)
 
     def _layer(self, size: ImageSize, name: str, seen: Seen) -> Layer:
-        calls, kind, part, shape = seen.calls, seen.module, seen.part, seen.output
+        kind, shape = seen.module, seen.output
+        layer = Layer(name, shape, seen.calls, kind=kind, part=seen.part, call=seen.call, batch=seen.batch)
         if not seen.has_dimensions:
             shape = shape if seen.refusal is not None else shape[1:]
-            return Layer(name, shape, calls, refusal=seen.refusal, kind=kind, part=part)
+            return replace(layer, shape=shape, refusal=seen.refusal)
         text, dimension = ", ".join(map(str, shape[1:])), self._dimension(size, name)
         if dimension is None:
             refusal = (
                 f"it gives (N, {text}), and neither its kind ({kind}) nor a larger image tells which dimension is the "
                 "feature; say channels: first, or last (--channels)"
             )
-            return Layer(name, shape, calls, refusal=refusal, kind=kind, part=part)
+            return replace(layer, refusal=refusal)
         others = [shape[other] for other in range(1, len(shape)) if other != dimension]
         if len(others) == 2:
-            return Layer(name, (shape[dimension], *others), calls, dimension, kind=kind, part=part)
+            return replace(layer, shape=(shape[dimension], *others), dimension=dimension)
         if self._reorders and others[0] > 1:
             refusal = f"it gives {others[0]} tokens in an order of the network's own, which is not that of the image"
-            return Layer(name, shape, calls, refusal=refusal, kind=kind, part=part)
+            return replace(layer, refusal=refusal)
         grid = self._grid(size, name)
         if grid is None:
             what = (
@@ -107,9 +114,9 @@ class Meaning:
                 else "how many of these stand before the patches of a grid is not known; say it, as in prefix_tokens: 1"
             )
             refusal = f"it gives {others[0]} tokens of {shape[dimension]} features, and {what} (--prefix-tokens)"
-            return Layer(name, shape, calls, refusal=refusal, kind=kind, part=part)
+            return replace(layer, refusal=refusal)
         tokens = Tokens(others[0], grid.prefix, self._has_class and grid.prefix > 0)
-        return Layer(name, (shape[dimension], *grid.sizes[0]), calls, dimension, kind=kind, part=part, tokens=tokens)
+        return replace(layer, shape=(shape[dimension], *grid.sizes[0]), dimension=dimension, tokens=tokens)
 
     def _dimension(self, size: ImageSize, name: str) -> int | None:
         """Where the feature stands in a layer's output; None where nothing tells."""
@@ -120,8 +127,23 @@ class Meaning:
     def _known(self, size: ImageSize, name: str) -> int | None:
         """As the module itself tells, or another that gives the very same shape."""
         told = self._told_of(size, name)
-        alike = self._alike[size].get(self._passes[size][name].output, set())
-        return next(iter(alike)) if told is None and len(alike) == 1 else told
+        if told is not None:
+            return told
+        shape = self._passes[size][name].output
+        alike = self._alike[size].get(shape, set())
+        return next(iter(alike)) if len(alike) == 1 else self._by_map(size, shape)
+
+    def _by_map(self, size: ImageSize, shape: tuple[int, ...]) -> int | None:
+        """Where the feature stands in tokens that are as many as a map's neurons and as wide as it has features."""
+        maps = self._flattened[size]
+        found = {each for each in (1, 2) if len(shape) == 3 and (shape[each], shape[3 - each]) in maps}
+        return found.pop() if len(found) == 1 else None
+
+    def _flat_maps(self, size: ImageSize) -> Iterator[tuple[int, int]]:
+        for name, seen in self._passes[size].items():
+            dimension = self._told_of(size, name) if seen.has_dimensions and len(seen.output) == 4 else None
+            if dimension is not None:
+                yield seen.output[dimension], prod(seen.output[1:]) // seen.output[dimension]
 
     def _shapes_at(self, size: ImageSize) -> dict[tuple[int, ...], set[int]]:
         """Shapes of outputs that are not as wide in another dimension as in their feature's, and where that stands."""
@@ -149,7 +171,19 @@ class Meaning:
                 height, width = (seen.output[other] for other in range(1, 4) if other != dimension)
                 yield name, (height, width)
 
+    def _grids_at(self, size: ImageSize) -> Iterator[tuple[str, MapSize]]:
+        """Of the tokens whose grid is known from maps or from how their number moves: a patch embedding's, say."""
+        for name, seen in self._passes[size].items():
+            if seen.has_dimensions and len(seen.output) == 3 and self._dimension(size, name) is not None:
+                grid = self._grid_on(self._maps, size, name)
+                if grid is not None:
+                    yield name, grid.sizes[0]
+
     def _grid(self, size: ImageSize, name: str) -> Grid | None:
+        """Of a layer's tokens: by the network's maps, or where these do not tell, by other tokens' grids too."""
+        return self._grid_on(self._maps, size, name) or self._grid_on(self._grids, size, name)
+
+    def _grid_on(self, maps: Mapping[ImageSize, Mapping[str, MapSize]], size: ImageSize, name: str) -> Grid | None:
         """Of a layer's tokens, at this size and all others at which they were seen."""
         sizes = [size, *(other for other in self._passes if other != size and self._is_like(size, other, name))]
         counts = []
@@ -159,7 +193,7 @@ class Meaning:
         module = name.removesuffix(part_words(self._passes[size][name].part))
         return grid_of(
             counts,
-            [self._maps[each] for each in sizes],
+            [maps[each] for each in sizes],
             [both_sides(each) for each in sizes],
             declared_prefix(self._network, module),
             self._told,

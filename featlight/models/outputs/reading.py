@@ -43,8 +43,9 @@ def as_map(layer: Layer, output: Tensor) -> Tensor:
 
     Args:
         layer: which dimension is the feature, and which tokens are meant.
-        output: of its module, or the part of it that is meant: (N, C), (N, T, C) or (N, C, T), or 4-D.
+        output: of its module, or the part of it that is meant: (N, C), (N, T, C), (N, C, T) or (T, N, C), or 4-D.
     """
+    output = output.movedim(layer.batch, 0) if layer.batch else output
     if layer.tokens is None:
         if output.ndim == 2:
             return output[:, :, None, None]

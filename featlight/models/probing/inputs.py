@@ -12,7 +12,7 @@ from torch import nn
 from featlight.config.inputs.sizes import ImageSize, both_sides, image_size, pixels_of
 from featlight.config.recipe import LARGEST_SIZE
 from featlight.models.hooks import forward_hooks
-from featlight.param.image import noise
+from featlight.param.image import Pixels, noise, normalized
 
 COMMON_CHANNELS = (1, 4, 2, *range(5, 17))
 COMMON_SIZES = (224, 256, 384, 299, 32, 64, 28, 96, 128, 192, 448, 512, 518, 336)
@@ -61,6 +61,7 @@ def inputs_of(
     in_channels: int | Literal["auto"] = "auto",
     *,
     views_differ: bool = False,
+    pixels: Pixels | None = None,
 ) -> Inputs:
     """What a network takes, of images of the sizes of a recipe, each size by itself.
 
@@ -75,11 +76,13 @@ def inputs_of(
         in_channels: the user's word; `auto`: three where they run, else as many as the first convolution takes, or as
             run furthest.
         views_differ: whether transforms may show images at another size than theirs.
+        pixels: mean and std that images are normalized with.
     """
 
     @cache
     def attempt(size: ImageSize, channels: int) -> _Run:
-        return _run(network, noise(size, 0, channels).expand(2, -1, -1, -1).to(device, dtype))
+        images = noise(size, 0, channels).expand(2, -1, -1, -1).to(device, dtype)
+        return _run(network, normalized(images, pixels))
 
     channels = _channels(network, min(sizes, key=pixels_of), attempt) if in_channels == "auto" else in_channels
     found = {size: _view(network, size, lambda each: attempt(each, channels), views_differ) for size in sizes}

@@ -1,6 +1,7 @@
 """Which layers give something of their own: a container often gives just what its last part gave."""
 
 import itertools
+from collections import Counter
 from collections.abc import Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
 from featlight.models.hooks import forward_hooks
+from featlight.models.layer_info import Layer
 
 
 class _Given(NamedTuple):
@@ -18,7 +20,7 @@ class _Given(NamedTuple):
     has_gradient: bool
 
 
-def own_outputs(network: nn.Module, images: Tensor, names: Sequence[str]) -> list[str]:
+def own_outputs(network: nn.Module, images: Tensor, layers: Mapping[str, Layer], names: Sequence[str]) -> list[str]:
     """Those of some layers that give something which no other of them gives, each thing once, in their order.
 
     Of modules that give the very same tensor, that one stays which is called once, else the one that gave it first: of
@@ -28,10 +30,11 @@ def own_outputs(network: nn.Module, images: Tensor, names: Sequence[str]) -> lis
     Args:
         network: as it was given, frozen, nothing folded.
         images: to run, of the network's type.
+        layers: by name, as they are for such images.
         names: of layers.
     """
-    wanted = set(names)
-    given = {name: each for name, each in _look(network, images).items() if name in wanted}  # parts before containers
+    wanted = {name: layers[name] for name in names}
+    given = _look(network, images, wanted)  # parts before containers
     reached = [name for name, each in given.items() if each.has_gradient] or list(given)
     kept: dict[tuple[int, int], str] = {}
     for name in reached:
@@ -42,23 +45,26 @@ def own_outputs(network: nn.Module, images: Tensor, names: Sequence[str]) -> lis
     return [name for name in names if name in own]
 
 
-def _look(network: nn.Module, images: Tensor) -> Mapping[str, _Given]:
+def _look(network: nn.Module, images: Tensor, layers: Mapping[str, Layer]) -> Mapping[str, _Given]:
+    modules = dict(network.named_modules(remove_duplicate=False))
     names: dict[nn.Module, list[str]] = {}
-    for name, module in network.named_modules(remove_duplicate=False):
-        names.setdefault(module, []).append(name)
+    for name, layer in layers.items():
+        names.setdefault(modules[layer.module], []).append(name)
     numbers: MutableMapping[Tensor, int] = (
         WeakTensorKeyDictionary()
     )  # a tensor that is gone may leave its place in memory to another one
     given: dict[str, _Given] = {}
+    calls: Counter[nn.Module] = Counter()
     count = itertools.count()
 
     def look(module: nn.Module, _: Any, output: Any) -> None:
+        calls[module] += 1
         if not isinstance(output, Tensor):
             return
         number = numbers.setdefault(output, next(count))
         for name in names[module]:
-            calls = given[name].calls + 1 if name in given else 1
-            given[name] = _Given((number, output._version), calls, output.requires_grad)
+            if calls[module] == layers[name].meant_call:
+                given[name] = _Given((number, output._version), layers[name].calls, output.requires_grad)
 
     with forward_hooks([(module, look) for module in names]), torch.enable_grad(), suppress(Exception, SystemExit):
         network(images.detach().clone().requires_grad_(True).clone())  # where it ends early, others say why

@@ -34,7 +34,7 @@ def traced(network: nn.Module, layers: Sequence[Layer], images: Tensor, *, inpla
 
     Args:
         network: is not changed, and shares its parameters and buffers with the graph.
-        layers: a module that is called several times means its last call.
+        layers: of a module that is called several times, the call that its layer means.
         images: to run; any will do.
         inplace: whether modules that write into what they are given go on to.
 
@@ -52,7 +52,7 @@ def traced(network: nn.Module, layers: Sequence[Layer], images: Tensor, *, inpla
     tracer = _Tracer(autowrap_modules=_WRAPPED)
     graph = tracer.trace(structure)
     modules = dict(structure.named_modules(remove_duplicate=False))
-    given = {layer.name: part_of(tracer.given.get(modules[layer.module]), layer.part) for layer in layers}
+    given = {layer.name: _given(layer, tracer.given.get(modules[layer.module], [])) for layer in layers}
     nodes = {layer: proxy.node for layer, proxy in given.items() if isinstance(proxy, fx.Proxy)}
     if len(nodes) < len(layers):
         raise NoGraphError("it does not give every layer by itself")
@@ -62,6 +62,13 @@ def traced(network: nn.Module, layers: Sequence[Layer], images: Tensor, *, inpla
     found.graph.eliminate_dead_code()
     found.recompile()
     return found
+
+
+def _given(layer: Layer, calls: Sequence[Any]) -> Any:
+    """What a layer is in the graph, of all that its module gives there; None where it is not known."""
+    if not calls or (layer.call is not None and len(calls) != layer.calls):
+        return None
+    return part_of(calls[-1 if layer.call is None else layer.call - 1], layer.part)
 
 
 def is_hooked(module: nn.Module) -> bool:
@@ -103,18 +110,19 @@ def _name(node: Any) -> str:
 
 
 class _Tracer(fx.Tracer):
-    """Notes what each module gave at its last call."""
+    """Notes what each module gave, call after call."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.given: dict[nn.Module, Any] = {}
+        self.given: dict[nn.Module, list[Any]] = {}
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, (*_LEAVES, PaddedConv2d)) or super().is_leaf_module(m, module_qualified_name)
 
     def call_module(self, m: nn.Module, forward: Any, args: Any, kwargs: Any) -> Any:
-        self.given[m] = super().call_module(m, forward, args, kwargs)
-        return self.given[m]
+        given = super().call_module(m, forward, args, kwargs)
+        self.given.setdefault(m, []).append(given)
+        return given
 
 
 def _end_with(graph: fx.Graph, nodes: Mapping[str, fx.Node]) -> None:

@@ -1,6 +1,7 @@
 """Networks of the user's own, by the path of a callable: `package.module:callable`."""
 
 import importlib
+import inspect
 import io
 import sys
 from collections.abc import Callable, Iterator
@@ -39,13 +40,35 @@ def _imported(path: str) -> Callable[[], nn.Module]:
             factory = getattr(factory, part)
 
     def build() -> nn.Module:
+        needed = [] if isinstance(factory, nn.Module) else _needed_arguments(factory)
+        if needed:
+            raise UsageError(
+                f"--model {path}: it needs arguments ({', '.join(needed)}) and is called without any; write a function "
+                f"that returns {name}({', '.join(f'{each}=...' for each in needed)}), and name that"
+            )
         with _as_alone(path, CALLING):
             network = factory() if not isinstance(factory, nn.Module) else factory
         if not isinstance(network, nn.Module):
-            raise UsageError(f"--model {path}: it gives a {type(network).__name__}, not an nn.Module")
+            inner = getattr(network, "model", None)
+            instead = (
+                f"; its .model is one ({type(inner).__name__}): write a function that returns that, and name it"
+                if isinstance(inner, nn.Module)
+                else ""
+            )
+            raise UsageError(f"--model {path}: it gives a {type(network).__name__}, not an nn.Module{instead}")
         return network
 
     return build
+
+
+def _needed_arguments(factory: Any) -> list[str]:
+    """Names of the arguments that a callable cannot do without; none where it does not say."""
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [each.name for each in parameters if each.default is each.empty and each.kind not in variable]
 
 
 @contextmanager

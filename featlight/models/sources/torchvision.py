@@ -35,6 +35,13 @@ def entry(model: str) -> Entry:
     Raises:
         UsageError: there is none.
     """
+    if model not in names() and model in torchvision.models.list_models():
+        kind = torchvision.models.get_model_builder(model).__module__.split(".")[2]
+        raise UsageError(
+            f"--model: {model} given, a network of torchvision.models.{kind}; those for classification alone are known "
+            f"by name. Write a function that returns torchvision.models.get_model({model!r}, weights='DEFAULT'), and "
+            "name it, as in --model file:function"
+        )
     if model not in names():
         raise UsageError(f"--model: {unknown('network', model, [EMBEDDED, LITE, *names()], 'in torchvision.models')}")
 

@@ -111,7 +111,7 @@ REFUSED = [
         lambda: {"state_dict": weights(), "args": argparse.Namespace(lr=1)},
         "holds more than tensors (argparse.Namespace)",
     ),
-    (lambda: plain(), "loading it could run code; save its state_dict() alone"),
+    (lambda: plain(), "loading it could run code; where you trust it, save its tensors alone"),
     (lambda: torch.rand(3), "not a state dict (names and tensors)"),
 ]
 

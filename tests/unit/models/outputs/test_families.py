@@ -6,7 +6,10 @@ from torch import nn
 
 import featlight
 from featlight.config.tile import Term, Tile
-from featlight.errors import UsageError
+from featlight.errors import UsageError, listed
+from featlight.models.layer_info import left_out
+from featlight.models.layers import survey_of
+from featlight.models.probing.look import NEEDED
 from tests.families import FAMILIES, last, patches
 from tests.literal import trajectory
 
@@ -166,3 +169,53 @@ def test_tokens_that_are_no_map_are_refused_and_the_users_word_counts():
     assert "mixed" not in wrong
     with pytest.raises(UsageError, match=r"25 tokens of 8 features, and how many .* say it, as in prefix_tokens: 1"):
         featlight.visualize(Queries(), "queries", [0], recipe=recipe(32), progress=False)
+
+
+class Reads(nn.Module):
+    """Second comes what is not the batch; and tokens first, of two alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 8, 8, 8)
+        self.pairs, self.few, self.last = nn.Identity(), nn.Linear(8, 8), nn.Linear(8, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        tokens = self.patches(x).flatten(2)  # (N, 8, T)
+        self.pairs(tokens[:1].reshape(-1, 2, 4))
+        return self.last(self.few(tokens[..., :2].permute(2, 0, 1)))
+
+
+def test_what_only_looks_as_if_tokens_came_first_is_refused():
+    found = survey_of(Reads(), 32)
+    assert [layer.name for layer in found.usable] == ["patches"]
+    with pytest.raises(UsageError, match=r"'pairs' in net: it gives \(16, 2, 4\); .* \(T, N, C\) or \(N, C\) is"):
+        found.need("pairs", "net")
+
+
+def test_what_is_left_out_is_counted_with_the_first_reasons():
+    assert left_out(survey_of(FAMILIES["u-net"].build(), 32).left_out) == []
+    lines = left_out(survey_of(Queries(), 32).left_out)
+    assert lines[0] == "1 layer is left out:"
+    assert lines[1].startswith("  queries: it gives 25 tokens of 8 features, and how many")
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sequential(*(nn.Unflatten(1, (2, 2)) for _ in range(3))))
+    network[1].forward = lambda x: (network[1][0](x), network[1][1](x))[0]
+    assert left_out(survey_of(network, 32).left_out) == [
+        "4 layers are left out:",
+        f"  1.0 (and 2 more for the like): it gives (N, 2, 2, 30, 30); {NEEDED} is needed",
+        "  1.2: it is not called",
+    ]
+
+
+def test_a_pattern_says_what_it_leaves_out(caplog):
+    featlight.visualize(Queries(), "all", [0], recipe=recipe(32), progress=False)
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines[:1] == ["layer: 1 layer is left out:"]
+    assert lines[1].startswith("layer:   queries: it gives 25 tokens of 8 features")
+    caplog.clear()
+    featlight.visualize(Queries(), "mix*", [0], recipe=recipe(32), progress=False)
+    assert not caplog.records
+
+
+def test_long_lists_of_layers_are_cut():
+    assert listed(map(str, range(9))) == "0, 1, 2, 3, 4, 5, 6, 7, ... (9 in all)"
+    assert listed(["a", "b"]) == "a, b"

@@ -1,6 +1,7 @@
 import torch
 from torch import nn
 
+from featlight.models.layers import survey
 from featlight.models.probing.own_outputs import own_outputs
 from tests.conftest import hand_made
 
@@ -37,7 +38,7 @@ def layers(network):
 
 def own(network, names=None):
     network = network.eval().requires_grad_(False)
-    return own_outputs(network, torch.rand(2, 3, 8, 8), names or layers(network))
+    return own_outputs(network, torch.rand(2, 3, 8, 8), survey(network, 8), names or layers(network))
 
 
 def test_each_output_once_and_what_was_written_over_is_another_one():

@@ -1,0 +1,102 @@
+"""What featlight does not show says what it is, and what to type instead; what it says to type works."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import featlight
+from featlight.cli.main import main
+from featlight.errors import UsageError, WeightsError
+from featlight.models import weights
+from featlight.models.layers import list_layers, survey_of
+from tests.conftest import hand_made
+from tests.strange.networks import Does, conv
+
+
+def test_a_list_of_layers_names_its_own():
+    network = Does(lambda self, x: self.steps[1](self.steps[0](x)), steps=nn.ModuleList([conv(), conv(6, 4)]))
+    with pytest.raises(UsageError, match=r"it is a ModuleList, .* not called itself; .*: steps.0, steps.1, .*'st"):
+        survey_of(network, 16).need("steps", "net")
+    network = Does(lambda self, x: self.parts["one"](x), parts=nn.ModuleDict({"one": conv(), "two": conv()}))
+    with pytest.raises(UsageError, match=r"it is a ModuleDict, .*: parts.one, or several by the pattern 'parts\.\*\*'"):
+        survey_of(network, 16).need("parts", "net")
+
+
+def test_a_network_of_videos_says_so():
+    network = nn.Sequential(nn.Conv3d(3, 4, 3, padding=1), nn.ReLU())
+    with pytest.raises(UsageError, match=r"'0' is a Conv3d: the network takes videos or volumes, \(N, C, T, H, W\)"):
+        list_layers(network, 16)
+    with pytest.raises(UsageError, match="'0' is a Conv3d: the network takes videos or volumes"):
+        featlight.visualize(network, "1", [0], progress=False)
+
+
+class TwoTowers(nn.Module):
+    """As CLIP is: images alone are not enough."""
+
+    def __init__(self):
+        super().__init__()
+        self.text_model, self.vision_model = nn.Linear(4, 4), hand_made()
+
+    def forward(self, input_ids=None, pixel_values=None):
+        return self.text_model(pixel_values.mean()), self.vision_model(pixel_values)
+
+
+def test_a_network_of_images_and_words_names_its_part():
+    with pytest.raises(UsageError, match=r"its part 'vision_model' \(Sequential\) .*: give network.vision_model"):
+        list_layers(TwoTowers(), 32)
+    assert list_layers(TwoTowers().vision_model, 32)
+
+
+def test_windows_of_images_are_counted():
+    network = Does(lambda self, x: self.first(x.unfold(2, 8, 8).movedim(2, 1).flatten(0, 1)[..., :8]), first=conv())
+    with pytest.raises(UsageError, match=r"first: it gives \(4, 6, .*\) for 2 images: 2 windows or regions of each"):
+        survey_of(network, 16)
+
+
+class Wrapper:
+    def __init__(self):
+        self.model = hand_made()
+
+
+BUILDERS = """
+from torch import nn
+from tests.unit.models.test_refusals import Wrapper
+
+def build(classes, *, width, depth=2):
+    return nn.Conv2d(3, classes, width)
+
+def wrapped():
+    return Wrapper()
+
+def network():
+    return build(classes=4, width=3)
+"""
+
+
+def test_builders_and_wrappers_say_what_to_write(capsys):
+    Path("builders.py").write_text(BUILDERS)
+
+    def line(name):
+        assert main(["--model", f"builders:{name}", "--list-layers"]) == 2
+        return capsys.readouterr().err
+
+    assert "needs arguments (classes, width) and is called without any; write a function that returns" in line("build")
+    assert "it gives a Wrapper, not an nn.Module; its .model is one (Sequential): write a function" in line("wrapped")
+    assert "a network of torchvision.models.segmentation; those for classification alone" in (
+        main(["--model", "fcn_resnet50", "--list-layers"]) and capsys.readouterr().err
+    )
+    with pytest.raises(ValueError, match=r"a Wrapper given; an nn.Module is needed \(its .model is one\)"):
+        featlight.visualize(Wrapper(), "0", progress=False)
+
+
+def test_the_advice_for_a_pickled_network_runs_as_printed():
+    torch.save({"model": nn.Sequential(conv()), "epoch": 3}, "it's pickled.pth")
+    with pytest.raises(WeightsError, match="save its tensors alone, and give that file: ") as error:
+        weights.read(Path("it's pickled.pth"))
+    command = str(error.value).rpartition("give that file: ")[2].replace("python", sys.executable, 1)
+    subprocess.run(command, shell=True, check=True)
+    assert set(weights.read(Path("it's pickled-tensors.pth"))) == {"0.weight", "0.bias"}
