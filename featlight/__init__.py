@@ -1,5 +1,12 @@
 """What the features of a vision network look for: a labelled atlas of a whole layer."""
 
+import sys
+
+if sys.argv[:1] == ["-m"] and sys.orig_argv[-len(sys.argv)].endswith("featlight") and not sys.flags.safe_path:
+    # `python -m featlight` would look for every module first in the folder where the user stands, which may be a run
+    # from anybody; a network's own module is found there all the same
+    del sys.path[0]
+
 from featlight.version import __version__
 
 TYPE_CHECKING = False  # as in `typing`, whose import takes milliseconds

@@ -14,7 +14,7 @@ from featlight.config.inputs.fit import FitWord, parse_fit
 from featlight.config.inputs.sizes import size_words
 from featlight.config.normalization import Normalization
 from featlight.config.optimizer import python_name
-from featlight.config.paths import expanded
+from featlight.config.paths import FROM_PYTHON, expanded
 from featlight.config.presets import DEFAULT_LAYERS
 from featlight.config.recipe import Recipe
 from featlight.config.schema import MOST_TOP
@@ -34,6 +34,7 @@ from featlight.models.registry import source_of
 from featlight.objectives.directions import Directions
 from featlight.objectives.own import Function, name_and_version, name_of
 from featlight.plan.plan import Planned
+from featlight.plan.sources import TypedSources
 from featlight.result import Result, open_run, result_of
 from featlight.run.in_memory import make_in_memory
 from featlight.run.worker import make
@@ -137,7 +138,7 @@ def visualize(
         "features": features if isinstance(features, str) else _numbers(features),
         "tiles": None if tiles is None else tuple(tiles),
         "recipe": recipe,
-        "directions": None if directions is None else str(directions) if is_path else "an array",
+        "directions": None if directions is None else str(directions) if is_path else FROM_PYTHON,
         "cosine_power": cosine_power,
         "caricature": None if caricature is None else str(caricature),
         "stay": stay,
@@ -229,6 +230,7 @@ def find_examples(
     images: str | Path,
     *,
     network: nn.Module | None = None,
+    directions: str | Path | Tensor | np.ndarray[Any, Any] | None = None,
     top: int = 9,
     fit: FitWord = "auto",
     batch_size: int | Literal["auto"] = "auto",
@@ -240,11 +242,13 @@ def find_examples(
     Args:
         out: the run directory.
         images: folder of PNG, JPEG and WebP files, at any depth.
-        network: that the run was made with; None where the run names one that can be loaded.
+        network: network that the run was made with; None where its plan names one of featlight's own, torchvision's
+            or timm's by plain name.
+        directions: directions that the run was made with, an array or a file of one; None where it was made with none.
         top: examples of each tile.
         fit: how an image is brought to the network: `auto`, `none`, or a size in pixels; see docs/examples.md.
         batch_size: images that are looked at together.
-        device: `auto` for the run's own.
+        device: `auto` (CUDA where there is one), or any that torch names.
         progress: whether to say how far it is.
 
     Returns:
@@ -262,8 +266,18 @@ def find_examples(
     except ValueError as error:
         raise UsageError(str(error)) from None
     where = None if device == "auto" else device_named(device)
+    is_path = isinstance(directions, str | Path)
+    rows = str(directions) if is_path else None if directions is None else Directions.of_array(directions)
     with CallStop().listening() as stop:
-        find(expanded(out), request, stop=stop, say=say if progress else lambda _: None, network=network, device=where)
+        find(
+            expanded(out),
+            request,
+            typed=TypedSources(directions=rows),
+            stop=stop,
+            say=say if progress else lambda _: None,
+            network=network,
+            device=where,
+        )
     return open_run(out)
 
 

@@ -23,14 +23,19 @@ class Grid(NamedTuple):
     places: "np.ndarray[Any, Any]"
 
 
+def grid_size(count: int) -> tuple[int, int]:
+    """Columns and rows of the grid of so many points."""
+    columns = ceil(sqrt(ROOM * count * LANDSCAPE))
+    return columns, ceil(ROOM * count / columns)
+
+
 def on_a_grid(points: "np.ndarray[Any, Any]") -> Grid:
     """Move every point to a place of its own. Those nearest to the middle of all choose first.
 
     Args:
         points: (N, 2), across and down; each axis is stretched to the grid.
     """
-    columns = ceil(sqrt(ROOM * len(points) * LANDSCAPE))
-    rows = ceil(ROOM * len(points) / columns)
+    columns, rows = grid_size(len(points))
     low, high = points.min(0), points.max(0)
     span = np.where(high > low, high - low, 1.0)
     wanted = (points - low) / span * [columns - 1, rows - 1]

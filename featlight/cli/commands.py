@@ -3,11 +3,13 @@
 import argparse
 import os
 from collections.abc import Callable, Iterable, Sequence
-from typing import NoReturn
+from typing import NoReturn, get_args
 
 from featlight.config.paths import expanded
+from featlight.config.schema import MOST_TOP, Accelerator
 from featlight.console import link, say
 from featlight.errors import UsageError, nearest
+from featlight.plan.sources import TypedSources
 
 LINES_SHOWN = 50  # of problems, and of notes
 VERIFY = """
@@ -86,6 +88,29 @@ def _parse(parser: Parser, arguments: Sequence[str]) -> argparse.Namespace:
     if words.out is None:
         raise UsageError("--out: none given; the run's directory is needed")
     return words
+
+
+def add_source_flags(parser: Parser) -> None:
+    """The flags of every command that needs a run's network; `typed_sources` reads them."""
+    parser.add_argument(
+        "--model",
+        metavar="NAME",
+        help="network of the run, where its plan names none of featlight's own, torchvision's or timm's by plain name: "
+        "hf/..., or package.module:callable, which imports that module",
+    )
+    parser.add_argument("--weights", metavar="FILE", help="weights of the run, where its plan names a file")
+    parser.add_argument("--directions", metavar="FILE", help="directions of the run, where its plan names a file")
+    parser.add_argument(
+        "--accelerator",
+        metavar="|".join(get_args(Accelerator)),
+        choices=get_args(Accelerator),
+        default="auto",
+        help="device of the network: a GPU if there is one, the CPU, or a GPU (default: auto)",
+    )
+
+
+def typed_sources(words: argparse.Namespace) -> TypedSources:
+    return TypedSources(words.model, words.weights, words.directions)
 
 
 def _verify(arguments: Sequence[str]) -> int:
@@ -226,7 +251,6 @@ def _counted(flag: str, word: str | None, most: int) -> int | None:
 
 def _examples(arguments: Sequence[str]) -> int:
     from featlight.cli.examples import EPILOG, draw_atlases, find_examples, fit_of
-    from featlight.config.schema import MOST_TOP
 
     parser = _parser("examples", EPILOG)
     parser.add_argument("--images", metavar="FOLDER", type=expanded, help="PNG, JPEG and WebP files, at any depth")
@@ -243,10 +267,22 @@ def _examples(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--atlas", action="store_true", help="draw atlases, too, of each picture with its three best examples"
     )
+    add_source_flags(parser)
     words = _parse(parser, arguments)
     top = _counted("--top", words.top, MOST_TOP) or 1
     batch_size, devices = _counted("--batch-size", words.batch_size, 4096), _counted("--devices", words.devices, 4096)
-    code = find_examples(words.out, words.images, top, fit_of(words.fit), batch_size, devices, arguments)
+    fit, typed = fit_of(words.fit), typed_sources(words)
+    code = find_examples(
+        words.out,
+        words.images,
+        top,
+        fit,
+        batch_size,
+        devices,
+        typed,
+        arguments,
+        accelerator=words.accelerator,
+    )
     if code == 0 and words.atlas:
         draw_atlases(words.out)
     return code

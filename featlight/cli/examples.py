@@ -1,18 +1,18 @@
 """`featlight examples`: the images of a folder that excite each tile of a run most."""
 
 import os
-import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 from featlight.config.inputs.fit import FitWord, parse_fit
-from featlight.config.schema import Config
+from featlight.config.schema import Accelerator, Config
 from featlight.console import link, say
 from featlight.distributed.env import LAUNCHER, Launch, launch_from_env, worker_from_env
-from featlight.distributed.launcher import Supervisor, check_gpus, listen, stamp, workers_of
+from featlight.distributed.launcher import Supervisor, check_gpus, featlight_command, listen, stamp, workers_of
 from featlight.distributed.signals import Stop
 from featlight.errors import Interrupted, UsageError
+from featlight.plan.sources import TypedSources, sources_of
 from featlight.store.paths import EXAMPLES
 from featlight.store.store import Store
 
@@ -40,8 +40,10 @@ def find_examples(
     fit: FitWord,
     batch_size: int | None,
     devices: int | None,
+    typed: TypedSources,
     words: Sequence[str],
     num_nodes: int = 1,
+    accelerator: Accelerator = "auto",
 ) -> int:
     """Find the examples of a run, or start the workers that do.
 
@@ -52,27 +54,40 @@ def find_examples(
         fit: of the images.
         batch_size: None for what suits.
         devices: workers; None for what suits.
+        typed: sources of the run's network that the user has typed.
         words: of this command, for the workers.
         num_nodes: machines that do so, each by the same command.
+        accelerator: device kind of the workers.
     """
     if images is None:
         raise UsageError("--images: none given; a folder of PNG, JPEG or WebP files is needed")
     store = Store(out)
-    store.need_plan()
+    sources_of(out, store.need_plan(), typed)  # refused before anything is started or imported
     if not images.is_dir():
         raise UsageError(f"--images: {images} given, and there is no such folder")
-    automatic: Callable[[], int] = partial(workers_of, "auto")
+    automatic: Callable[[], int] = partial(workers_of, accelerator)
     launch = launch_from_env(devices or "auto", num_nodes, os.environ, automatic)
     with Stop().listening() as stop:
         if launch.local > 1:
-            return _supervise(store, launch, [sys.executable, "-m", "featlight", "examples", *words], stop)
+            return _supervise(store, launch, featlight_command("examples", *words), stop, accelerator)
         alone = listen(stop) if launch.worker.launcher == LAUNCHER else None
+        from featlight.engine.device import device_of
         from featlight.examples.find import find, last_lines
         from featlight.examples.listing import Request
 
         patience = PATIENCE if launch.worker.world_size > 1 else 0.0
         request = Request(images, top, fit, batch_size or "auto")
-        report = find(out, request, worker=launch.worker, stop=stop, say=say, others_gone=alone, patience=patience)
+        report = find(
+            out,
+            request,
+            typed=typed,
+            worker=launch.worker,
+            stop=stop,
+            say=say,
+            device=device_of(accelerator, launch.worker),
+            others_gone=alone,
+            patience=patience,
+        )
     if report.about is None:
         if launch.worker.launcher:
             say(f"worker {launch.worker.rank + 1}: its share is done; {report.left} images are left to others")
@@ -100,8 +115,21 @@ def find_for_run(config: Config) -> int:
     words = ["--out", config.out, "--images", asked.images, "--top", str(asked.top), "--fit", size]
     batch_size, devices = (None if count == "auto" else count for count in (asked.batch_size, config.devices))
     words += [] if batch_size is None else ["--batch-size", str(batch_size)]
+    # the config that the user has named is the user's word, and the run's own config.yaml is not
+    typed = TypedSources(config.model, config.weights, config.directions)
+    words += ["--model", config.model, "--weights", config.weights, "--accelerator", config.accelerator]
+    words += [] if config.directions is None else ["--directions", config.directions]
     return find_examples(
-        Path(config.out), Path(asked.images), asked.top, asked.fit, batch_size, devices, words, config.num_nodes
+        Path(config.out),
+        Path(asked.images),
+        asked.top,
+        asked.fit,
+        batch_size,
+        devices,
+        typed,
+        words,
+        config.num_nodes,
+        config.accelerator,
     )
 
 
@@ -116,8 +144,8 @@ def draw_atlases(out: Path) -> None:
             say("atlas        ", link(store.root / name))
 
 
-def _supervise(store: Store, launch: Launch, command: Sequence[str], stop: Stop) -> int:
-    check_gpus("auto", launch.local)
+def _supervise(store: Store, launch: Launch, command: Sequence[str], stop: Stop, accelerator: Accelerator) -> int:
+    check_gpus(accelerator, launch.local)
     before = stamp(store.example_list)
     supervisor = Supervisor(command, launch.workers, stop)
     # the first worker writes the list that all of them follow, and writes it every time

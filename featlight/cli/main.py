@@ -24,7 +24,7 @@ from featlight.distributed.env import (
     is_surely_started,
     worker_from_env,
 )
-from featlight.distributed.launcher import same_command
+from featlight.distributed.launcher import featlight_command, same_command
 from featlight.distributed.signals import Stop
 from featlight.errors import AloneError, FeatlightError, Interrupted, UsageError, unknown
 from featlight.store.store import Store
@@ -118,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if words[0] not in COMMANDS:
                 raise UsageError(unknown("command", words[0], COMMANDS))
             return COMMANDS[words[0]][1](words[1:])
-        return _run(words, same_command() if arguments is None else [sys.executable, "-m", "featlight", *words])
+        return _run(words, same_command() if arguments is None else featlight_command(*words))
     except FeatlightError as error:
         _complain(error)
         return error.exit_code

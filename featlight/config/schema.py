@@ -35,6 +35,7 @@ def _flow(value: Any) -> Any:
     return None if value is None else format_features(value)
 
 
+Accelerator = Literal["auto", "cpu", "gpu"]
 Spec = Annotated[Features, BeforeValidator(parse_features), PlainSerializer(_flow)]
 Layers = Annotated[dict[str, Annotated[Spec | None, PlainSerializer(_flow)]], BeforeValidator(_layers)]
 MOST_TOP = 100  # examples of a tile
@@ -107,9 +108,7 @@ class Config(Settings):
         le=4096,
         description="machines that share the run directory; srun, torchrun or NODE_RANK tells which this is",
     )
-    accelerator: Literal["auto", "cpu", "gpu"] = Field(
-        "auto", description="auto (CUDA if there is one, else the CPU), cpu or gpu"
-    )
+    accelerator: Accelerator = Field("auto", description="auto (CUDA if there is one, else the CPU), cpu or gpu")
     keep_octaves: bool = Field(False, description="keep each octave's end as a small picture too")
     float_images: bool = Field(False, description="keep the unclipped float32 images too, as safetensors")
     keep_maps: bool = Field(False, description="keep the maps of each tile's features in its final image too")

@@ -205,6 +205,13 @@ def visible_gpus(accelerator: str) -> int:
     return torch.cuda.device_count()
 
 
+def featlight_command(*words: str) -> list[str]:
+    """A command line of featlight's in a process of its own, which looks for no module where the user stands."""
+    root = str(Path(__file__).parents[2])  # behind all that is installed: a source tree need not be
+    code = f"import sys; sys.path.append({root!r}); from featlight.__main__ import main; sys.exit(main())"
+    return [sys.executable, "-P", "-c", code, *words]
+
+
 def same_command() -> list[str]:
     """This process's own command line."""
     return [sys.executable, *sys.orig_argv[1:]]

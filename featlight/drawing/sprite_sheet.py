@@ -67,8 +67,10 @@ class SpriteSheets:
         size = sheet_size(len(self._digests), number)
         digests = self._digests[place : place + PER_SHEET]
         self._digest = sha256(repr((self._side, QUALITY, digests)).encode()).hexdigest()
-        before = _on_disk(self._store, _sheet(self._stem, number), size)
-        stays = before is not None and before.info["comment"] == self._digest.encode()
+        name = _sheet(self._stem, number)
+        before = _on_disk(self._store, name, size)
+        is_same = before is not None and before.info["comment"] == self._digest.encode()
+        stays = is_same and self._store.drawn.keeps(name)
         self._sheet = None if stays else Image.new("RGB", size, (128, 128, 128))
 
     def _put(self, place: int, tile: Image.Image | None) -> None:

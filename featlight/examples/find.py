@@ -21,6 +21,7 @@ from featlight.examples.sight.eyes import Eyes
 from featlight.examples.sight.opening import open_eyes
 from featlight.examples.state import Pass
 from featlight.examples.work import Pace, decoders, images_of, work
+from featlight.plan.sources import NOTHING_TYPED, TypedSources
 from featlight.report.build import is_rendered, render
 from featlight.store.examples import beaten, found_files, read_examples
 from featlight.store.store import Store
@@ -49,6 +50,7 @@ def find(
     out: Path,
     request: Request,
     *,
+    typed: TypedSources = NOTHING_TYPED,
     worker: Worker = ALONE,
     stop: Stop | None = None,
     say: Say = lambda _: None,
@@ -63,11 +65,12 @@ def find(
     Args:
         out: the run directory.
         request: what is asked for.
+        typed: sources of the run's network that the user has typed.
         worker: this one.
         stop: asked before every batch.
         say: prints a line.
         network: instead of loading the run's.
-        device: instead of the run's.
+        device: instead of the first that there is.
         processes: that decode images for this worker; None for as many as suit.
         others_gone: set once the other workers have ended; None where nobody can tell.
         patience: seconds without a sign of the other workers, after which none is waited for.
@@ -82,7 +85,7 @@ def find(
     listed_before = store.folder.stamp(store.example_list)
     found = find_images(request.images, without=out)
     keep_memory()
-    eyes = open_eyes(store, plan, request.fit, worker, network, device)
+    eyes = open_eyes(store, plan, request.fit, typed, worker, network, device)
     store.hold(plan)
     stop.check()
     listing = Listing(store, request, eyes, plan, found)

@@ -11,10 +11,10 @@ from featlight.errors import UsageError, unknown
 from featlight.export.dataset_card import card
 from featlight.export.for_others import for_others
 from featlight.export.poster import DPI, PAPERS, encode_poster, lay_out_poster
-from featlight.export.static_site import encoding, write_site
+from featlight.export.static_site import SHOWN, encoding, write_site
 from featlight.export.webp import Quality, encode_webp
 from featlight.report.beside import cells_with_examples, heading_with_examples
-from featlight.report.build import is_rendered, render
+from featlight.report.build import drawn_files
 from featlight.report.sections import Section, cell, heading, sections
 from featlight.store.examples import read_about, read_examples
 from featlight.store.guard.atomic import replacing
@@ -81,8 +81,7 @@ def export(out: Path, wish: ExportOptions) -> Iterator[str]:
     if wish.poster is not None and section is not None:
         yield _poster(wish.poster, snapshot, section, wish)
     if wish.zip is not None:
-        if not is_rendered(whole.store, whole.plan):
-            render(whole.store, whole.plan)
+        drawn_files(whole.store, whole.plan, SHOWN)
         files = write_site(wish.zip, snapshot, wish.site_quality, photographs=not wish.no_photos)
         yield f"zip     {wish.zip}: {_size(wish.zip)}, {files} files, tiles as {encoding(wish.site_quality)}"
     if wish.webp is not None:

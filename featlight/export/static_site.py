@@ -8,15 +8,17 @@ from featlight.export.dataset_card import TABLE, card, table
 from featlight.export.for_others import examples_for_others, settings_for_others
 from featlight.export.webp import Quality, encode_webp
 from featlight.report.beside import draw_with_examples, with_examples
-from featlight.report.build import drawn, state_of
+from featlight.report.build import drawn, drawn_by, state_of
 from featlight.report.viewer.page import viewer_files
 from featlight.store.examples import read_about, read_answers
 from featlight.store.guard.atomic import replacing
+from featlight.store.guard.drawn import PAGE
 from featlight.store.paths import ARRAY_BYTES
 from featlight.store.records import line_of
 from featlight.store.snapshot import Snapshot
 from featlight.store.store import Store
 
+SHOWN = ("alike", "assets", "atlas", "figures", "vectors")  # folders of what is made from tiles and records
 PICTURES = (".png", ".jpg", ".webp", ".gif")  # compressed already
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the first that a zip can say; no entry's own, so that the same run gives the same bytes
 
@@ -66,8 +68,8 @@ def _files(snapshot: Snapshot, quality: Quality | None, photographs: bool) -> It
     yield "records/records.jsonl", b"".join(lines)  # of all workers
     examples = read_answers(store.folder) if photographs and read_about(store.folder) is not None else {}
     shown, outputs = drawn(snapshot, examples), store.outputs()
-    figures = [name for name in outputs if name.startswith("figures/") and store.folder.has(store.root / name)]
-    figures = [] if plan.figure is None else figures
+    known = store.drawn.names(drawn_by(), ["figures"]) or []
+    figures = [] if plan.figure is None else [name for name in outputs if name in known and name != PAGE]
     planes = [atlas.section for atlas in shown if atlas.likeness is not None]
     state = state_of(snapshot, examples=bool(examples))
     yield from viewer_files(snapshot, shown, [*figures, *(each.alike for each in planes)], examples, state, suffix)

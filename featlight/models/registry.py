@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from featlight.config.paths import weights_file
 from featlight.config.presets import EMBEDDED, LITE
 from featlight.errors import UsageError, WeightsError
 from featlight.models import weights as weight_files
@@ -78,7 +79,7 @@ def load_model(model: str = LITE, weights: str = "DEFAULT", *, seed: int = 999) 
 
 def _load(entry: Entry, model: str, weights: str, seed: int) -> nn.Module:
     file: Path | None = None
-    named = weight_files.file_named(weights)
+    named = weights_file(weights)
     if weights == "none" or (weights == "DEFAULT" and entry.find is None):
         network = entry.build()
         label = f"RANDOM WEIGHTS, seed {seed}" if weights == "none" else "as built"

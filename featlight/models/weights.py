@@ -14,7 +14,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from featlight.config.paths import expanded
 from featlight.errors import WeightsError
 
 log = logging.getLogger("featlight")
@@ -41,19 +40,6 @@ class _Candidate(NamedTuple):
     prefix: str  # that its names have lost
     left_out: int  # tensors of the entry without that prefix
     state: State
-
-
-def file_named(weights: str) -> tuple[Path, str] | None:
-    """The file, and the entry in it, that the words after --weights mean; None where they are a name.
-
-    Args:
-        weights: `FILE`, `FILE:entry`, or a name, which has neither folders nor a suffix.
-    """
-    path, colon, entry = weights.rpartition(":")
-    if colon and len(path) > 1 and not expanded(weights).exists() and expanded(path).is_file():
-        return expanded(path), entry
-    is_file = "/" in weights or "\\" in weights or Path(weights).suffix != "" or expanded(weights).is_file()
-    return (expanded(weights), "") if is_file else None
 
 
 def read(path: Path, entry: str = "") -> Any:

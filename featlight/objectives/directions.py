@@ -22,7 +22,7 @@ import numpy as np
 from numpy.lib import format as npy
 from safetensors import safe_open
 
-from featlight.config.paths import expanded
+from featlight.config.paths import FROM_PYTHON, expanded
 from featlight.config.tile import Term
 from featlight.errors import UsageError, unknown
 from featlight.files import open_regular
@@ -68,8 +68,8 @@ class Directions:
                 f"directions: {type(array).__name__} given, which gives no array ({_line(error)}); "
                 "an array or tensor (directions, features) is needed"
             ) from None
-        _check(values.dtype, values.shape, "an array")
-        return cls(values, "an array")
+        _check(values.dtype, values.shape, FROM_PYTHON)
+        return cls(values, FROM_PYTHON)
 
     @property
     def count(self) -> int:

@@ -2,8 +2,9 @@
 
 import io
 import logging
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -15,12 +16,14 @@ from featlight.drawing.sheet import Cell
 from featlight.drawing.sprite_sheet import SpriteSheets
 from featlight.errors import StorageError
 from featlight.plan.plan import Plan
+from featlight.report.alike_picture import draw_alike
 from featlight.report.sections import Atlas, atlases, cell, heading, sections
 from featlight.report.sheets import kept_sheets, write_sheets
 from featlight.report.tensorboard.projector import write_projector
 from featlight.report.viewer.data import DATA, FORMAT, Examples, best_examples
-from featlight.report.viewer.page import viewer_files
+from featlight.report.viewer.page import code_digest, viewer_files
 from featlight.store.examples import read_answers
+from featlight.store.likeness import Likeness
 from featlight.store.paths import EXAMPLES, RECORDS_BYTES, TEXT_BYTES
 from featlight.store.snapshot import Snapshot
 from featlight.store.store import Store
@@ -51,10 +54,11 @@ def render(store: Store, plan: Plan, *, anew: bool = False) -> None:
 
         by_file = {p.file: cell for atlas in shown for p, cell in zip(atlas.section.tiles, atlas.cells, strict=True)}
         figures = draw_figure(snapshot, by_file)
-    figures += [atlas.section.alike for atlas in shown if atlas.likeness is not None]
+    figures += [_alike(snapshot, atlas, atlas.likeness) for atlas in shown if atlas.likeness is not None]
     # the viewer after them: what its page says of the state vouches for all of these
     for name, content in viewer_files(snapshot, shown, figures, examples, state_of(snapshot)):
         store.write_output(name, content)
+    store.drawn.end(drawn_by())
     try:
         write_projector(store, shown)
     except StorageError as error:  # TensorBoard is never a reason to fail
@@ -91,6 +95,7 @@ def drawn(snapshot: Snapshot, examples: Examples, *, anew: bool = False) -> list
         examples: examples of each tile, by file.
         anew: whether to draw an atlas that is there and shows these very tiles.
     """
+    snapshot.store.drawn.begin(drawn_by())
     return [
         replace(
             _drawn(snapshot, atlas, anew),
@@ -122,6 +127,30 @@ def _example_sheets(snapshot: Snapshot, atlas: Atlas, examples: Examples) -> lis
     return SpriteSheets(digests, f"{section.assets}examples-", store).draw(cells)
 
 
+def drawn_files(store: Store, plan: Plan, folders: Sequence[str]) -> list[str]:
+    """The files of the page in some folders, drawn again where they are not as this version has drawn them.
+
+    Args:
+        store: of the run.
+        plan: of it.
+        folders: names of folders of the run directory.
+
+    Raises:
+        StorageError: they are to be drawn again, and cannot be written.
+    """
+    names = store.drawn.names(drawn_by(), folders) if is_rendered(store, plan) else None
+    if names is None:
+        render(store, plan)
+        names = store.drawn.names(drawn_by(), folders)
+    return names or []
+
+
+@cache
+def drawn_by() -> str:
+    """All that draws pages, in short."""
+    return f"{__version__} {FORMAT} {code_digest()}"
+
+
 def _drawn(snapshot: Snapshot, atlas: Atlas, anew: bool) -> Atlas:
     """The same with its sheets: the labelled ones, and the viewer's; each tile is opened once for all of them."""
     store, words = snapshot.store, heading(snapshot.plan, atlas.section)
@@ -136,6 +165,15 @@ def _drawn(snapshot: Snapshot, atlas: Atlas, anew: bool) -> Atlas:
     else:
         small.draw(atlas.cells)
     return replace(atlas, sheets=written, small_sheets=small.names)
+
+
+def _alike(snapshot: Snapshot, atlas: Atlas, likeness: Likeness) -> str:
+    """The path of the picture of what is alike, drawn again unless it is there as it was drawn."""
+    store, section = snapshot.store, atlas.section
+    if not store.drawn.keeps(section.likeness, section.alike):
+        store.write_output(section.likeness, likeness.model_dump_json().encode())
+        store.write_output(section.alike, draw_alike(snapshot, atlas, likeness))
+    return section.alike
 
 
 def state_of(snapshot: Snapshot, *, examples: bool = True) -> str:

@@ -1,24 +1,17 @@
 """Which tiles of a layer are alike: on a plane and in clusters, as a table, as a picture, and for the viewer."""
 
 from collections.abc import Sequence
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
-import numpy as np
-
 from featlight.analysis.likeness import FEWEST, Method, differ, has_umap, in_clusters, on_a_plane, usual_clusters
 from featlight.analysis.neighbors import unit_rows
-from featlight.analysis.places import Grid, on_a_grid
+from featlight.analysis.places import on_a_grid
 from featlight.config.paths import expanded
-from featlight.drawing.atlas import usual_side
-from featlight.drawing.plane import Plane, draw_plane, side_on_a_plane
-from featlight.drawing.sprite_sheet import SmallTiles, sprite_side
 from featlight.errors import UsageError, unknown
-from featlight.image_io import encode_png
-from featlight.report.build import is_rendered, render
-from featlight.report.sections import Atlas, atlases, heading
+from featlight.report.alike_picture import draw_alike
+from featlight.report.build import drawn_files, render
+from featlight.report.sections import Atlas, atlases
 from featlight.store.likeness import Likeness
 from featlight.store.snapshot import Snapshot
 from featlight.store.store import Store
@@ -68,15 +61,14 @@ def find_alike(
     store = Store(expanded(out))
     plan = store.need_plan()
     store.check_writable()
-    if not is_rendered(store, plan):
-        render(store, plan)  # small tiles are taken from its sheets
+    drawn_files(store, plan, ["assets"])  # small tiles are taken from its sheets
     snapshot = Snapshot.of(store, plan)
     found = {}
     for atlas in _chosen(atlases(snapshot), layers):
         how: Method = ("umap" if has_umap() else "pca") if method == "auto" else method
         found[atlas.section.name] = likeness = _likeness(atlas, how, clusters)
         store.write_output(atlas.section.likeness, likeness.model_dump_json().encode())
-        picture = _draw(snapshot, atlas, likeness)
+        picture = draw_alike(snapshot, atlas, likeness)
         store.write_output(atlas.section.alike, picture)
     render(store, plan)
     return found
@@ -113,27 +105,3 @@ def _likeness(atlas: Atlas, method: Method, count: int | None) -> Likeness:
         rows=grid.rows,
         places=grid.places.tolist(),
     )
-
-
-def _draw(snapshot: Snapshot, atlas: Atlas, likeness: Likeness) -> bytes:
-    """The picture of a layer's tiles on a plane, a PNG; small ones come from the viewer's sheets."""
-    section = atlas.section
-    places = {planned.file: place for place, planned in enumerate(section.tiles)}
-    chosen = [places[file] for file in likeness.tiles]
-    cells = [atlas.cells[place] for place in chosen]
-    side = side_on_a_plane(likeness.columns, usual_side(cells))
-    if side <= sprite_side(len(section.tiles)):
-        small = SmallTiles(snapshot.store, section.assets, len(section.tiles))
-        cells = [
-            replace(cell, open=partial(small.__getitem__, place)) for cell, place in zip(cells, chosen, strict=True)
-        ]
-    words = heading(snapshot.plan, section)
-    said = f"tiles near each other are alike by the mean activations of the layer's features: {likeness.words}"
-    clusters = f"{max(likeness.clusters)} clusters of the same vectors by k-means"
-    title = f"{words.title}: which are alike"
-    picture = draw_plane(
-        Plane(cells, likeness.clusters, Grid(likeness.columns, likeness.rows, np.array(likeness.places))),
-        replace(words, title=title, subtitle=f"{said} · {clusters} · {words.subtitle}"),
-        side,
-    )
-    return encode_png(picture, {"Title": title, "Software": f"featlight {snapshot.plan.versions['featlight']}"})

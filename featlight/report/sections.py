@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from featlight.analysis.places import grid_size
 from featlight.config.describe import brief
 from featlight.config.tile import CLASS
 from featlight.drawing.sheet import Cell, Heading
@@ -146,9 +147,17 @@ def atlases(snapshot: Snapshot) -> list[Atlas]:
             vectors,
         )
         likeness = read_likeness(snapshot.store.folder, snapshot.store.root / section.likeness)
-        is_current = likeness is not None and likeness.of == atlas.digest
-        found.append(replace(atlas, likeness=likeness) if is_current else atlas)
+        found.append(replace(atlas, likeness=likeness) if _is_current(likeness, atlas) else atlas)
     return found
+
+
+def _is_current(likeness: Likeness | None, atlas: Atlas) -> bool:
+    """Whether it is of these very tiles, on the grid that so many have."""
+    if likeness is None or likeness.of != atlas.digest:
+        return False
+    tiles, grid = set(likeness.tiles), (likeness.columns, likeness.rows)
+    ours = tiles <= {planned.file for planned in atlas.section.tiles} and len(tiles) == len(likeness.tiles)
+    return ours and grid == grid_size(len(tiles))
 
 
 def cell(snapshot: Snapshot, planned: Planned, *, plain: bool = False) -> Cell:

@@ -37,7 +37,7 @@ def write_sheets(
 
 
 def kept_sheets(store: Store, atlas: str, shown: str) -> list[str] | None:
-    """The paths of the sheets that are there, the overview first; None where one is gone or they show others."""
+    """The paths of the sheets that are there, the overview first; None where one is gone, another or shows others."""
     if not store.folder.has(store.root / atlas):
         return None
     with store.folder.open(store.root / atlas, PICTURE_BYTES) as file:
@@ -46,7 +46,7 @@ def kept_sheets(store: Store, atlas: str, shown: str) -> list[str] | None:
     if text.get(SHOWN) != shown or not (count.isdecimal() and 1 <= int(count) <= MOST_SHEETS):
         return None
     names = [atlas, *(_name(atlas, f"-p{page:02d}") for page in range(1, int(count)))]
-    return names if store.folder.has(*(store.root / name for name in names)) else None
+    return names if store.drawn.keeps(*names) else None
 
 
 def _name(atlas: str, suffix: str) -> str:

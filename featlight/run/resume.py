@@ -1,10 +1,14 @@
 """Whether a run is there already, told from its directory alone: no network, no torch, a second at most."""
 
+import os
+import sys
 from pathlib import Path
 
+import featlight
 from featlight.config.choice.names import read_labels
 from featlight.config.choice.patterns import is_pattern
 from featlight.config.inputs.sizes import size_key
+from featlight.config.paths import expanded, weights_file
 from featlight.config.recipe import NAMED_STARTS
 from featlight.config.schema import Config
 from featlight.objectives.directions import Directions, open_directions
@@ -64,10 +68,24 @@ def _same_weights(config: Config, plan: Plan) -> bool:
         return False
     if network.file is None:
         return config.weights == "none"
+    named = weights_file(config.weights)
+    file = Path(network.file) if named is None else named[0]
+    if named is None and not _holds_weights(file):
+        return False
     try:
-        return file_sha256(Path(network.file), WORTH_READING) == network.file_sha256
+        return file_sha256(file, WORTH_READING) == network.file_sha256
     except (OSError, ValueError):  # the plan says where: it may be another machine's, or made up
         return False
+
+
+def _holds_weights(file: Path) -> bool:
+    """Whether a file that only a plan names lies where packages and libraries keep weights; no other is opened."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or expanded("~/.cache"))
+    torch = Path(os.environ.get("TORCH_HOME") or cache / "torch")
+    hub = Path(os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or cache / "huggingface") / "hub")
+    packages = [Path(place) for place in sys.path if Path(place).name in ("site-packages", "dist-packages")]
+    places = [Path(featlight.__file__).parent / "models", *packages, torch / "hub", hub]
+    return ".." not in file.parts and any(place.is_absolute() and file.is_relative_to(place) for place in places)
 
 
 def _wanted(config: Config, plan: Plan, directions: Directions | None) -> list[Planned] | None:

@@ -11,6 +11,7 @@ from featlight.errors import Interrupted, StorageError, UsageError
 from featlight.plan.plan import Plan, Planned
 from featlight.plan.reading import read_plan
 from featlight.store.guard.atomic import storage_errors
+from featlight.store.guard.drawn import DrawnFiles
 from featlight.store.guard.run_folder import RunFolder
 from featlight.store.paths import OUTPUTS, OWN_NAMES, PLAN, PLAN_BYTES, TEXT_BYTES, RunPaths, is_run_name
 from featlight.store.records import RecordLog, TileRecord, line_of
@@ -29,6 +30,7 @@ class Store(RunPaths):
         self.folder = RunFolder(root)
         self._record_file = root / "records" / f"{worker}.jsonl"
         self._record_log = RecordLog(self.folder)
+        self.drawn = DrawnFiles(self.folder)
         self._held: Plan | None = None
         self._stamp: tuple[int, ...] | None = None
 
@@ -191,9 +193,18 @@ class Store(RunPaths):
             self.folder.write(path, content)
 
     def write_output(self, name: str, content: bytes) -> None:
-        """A file that is made from tiles and records, noted as the run's own."""
+        """A file that is made from tiles and records, noted as the run's own.
+
+        Raises:
+            StorageError: it cannot be written, and is not there with this very content.
+        """
         self.note_output(name)
-        self.write(self.root / name, content)
+        try:
+            self.write(self.root / name, content)
+        except StorageError:
+            if not self.folder.holds(self.root / name, content):
+                raise
+        self.drawn.note(name, content)
 
     def note_output(self, name: str) -> None:
         if name not in self.outputs():

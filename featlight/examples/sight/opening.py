@@ -8,8 +8,6 @@ from torch import nn
 from featlight.config.inputs.fit import Fit, FitWord
 from featlight.config.inputs.sizes import ImageSize, image_size, pixels_of
 from featlight.config.recipe import Octave, Recipe
-from featlight.config.schema import Config
-from featlight.config.validation import check, read
 from featlight.distributed.env import Worker
 from featlight.engine.device import device_of
 from featlight.engine.setup import Model, prepare_model
@@ -17,9 +15,11 @@ from featlight.errors import UsageError
 from featlight.examples.sight.activations import Looked
 from featlight.examples.sight.eyes import Eyes, layers_of
 from featlight.models.layers import check_features
-from featlight.models.registry import load_model, source_of
-from featlight.objectives.directions import Directions, open_directions
+from featlight.models.registry import source_of
+from featlight.objectives.directions import Directions
 from featlight.plan.plan import Plan
+from featlight.plan.sources import TypedSources, network_config, sources_of
+from featlight.run.network import load_run_network
 from featlight.store.store import Store
 
 
@@ -27,6 +27,7 @@ def open_eyes(
     store: Store,
     plan: Plan,
     fit: FitWord,
+    typed: TypedSources,
     worker: Worker,
     network: nn.Module | None = None,
     device: torch.device | None = None,
@@ -37,28 +38,26 @@ def open_eyes(
         store: of the run.
         plan: of the run.
         fit: how images are brought to it, as asked for.
+        typed: sources of the network that the user has typed.
         worker: whose device it is.
         network: instead of loading the run's.
-        device: instead of the run's.
+        device: instead of the first that there is.
 
     Raises:
         UsageError: it is another network than the run's, or its layers do not run at that size.
     """
+    sources = sources_of(store.root, plan, typed, given=network is not None)
     _refuse_what_no_photograph_answers(store, plan)
-    config = _config(store, plan)
-    directions = _directions(store, plan, config)
-    device = device_of(config.accelerator, worker) if device is None else device
-    network = _loaded(store, config) if network is None else network
+    device = device_of("auto", worker) if device is None else device
+    network = load_run_network(store.root, plan, sources, network)
     settled = settle_fit(fit, network, plan)
     size = _picture_size(plan) if settled.size is None else settled.size
     recipe = Recipe((Octave(size=size, steps=1, lr=(0.1, 0.1)),))
-    model = prepare_model(config.model_copy(update={"recipe": recipe, "variants": None}), network, device)
-    if model.sha256 != plan.network.sha256:
-        raise UsageError(f"--out: {store.root} was made with another network than this {model.source.model}")
+    model = prepare_model(network_config(plan, recipe), network, device)
     channels = model.network.in_channels
     if channels not in (1, 3):
         raise UsageError(f"--images: {model.source.model} takes images of {channels} channels, and photographs have 3")
-    return _eyes(plan, model, settled, size, device, directions)
+    return _eyes(plan, model, settled, size, device, sources.directions)
 
 
 def _eyes(
@@ -114,17 +113,6 @@ def _picture_size(plan: Plan) -> ImageSize:
     return max((settings.recipe.final_size for settings in plan.settings.values()), key=pixels_of)
 
 
-def _config(store: Store, plan: Plan) -> Config:
-    """The config of a run, its network's part as its plan has settled it."""
-    path = store.root / "config.yaml"
-    if not store.folder.has(path):
-        raise UsageError(f"--out: {path} is missing; the run's own command writes it again")
-    config = check(read(path), {}).settled()
-    settings = next(iter(plan.settings.values()))
-    shared = ("normalize", "channels", "in_channels", "prefix_tokens", "precision")
-    return config.model_copy(update={key: getattr(settings, key) for key in shared} | {"compile": "off"})
-
-
 def _refuse_what_no_photograph_answers(store: Store, plan: Plan) -> None:
     settings = plan.settings.values()
     own = next((each.objective for each in settings if each.objective is not None), None)
@@ -134,27 +122,3 @@ def _refuse_what_no_photograph_answers(store: Store, plan: Plan) -> None:
         )
     if any(term.choice == "image" for planned in plan.tiles for term in planned.tile.terms):
         raise UsageError(f"--out: {store.root} holds caricatures of an image; examples are of features and directions")
-
-
-def _directions(store: Store, plan: Plan, config: Config) -> Directions | None:
-    """The dictionary that a run's tiles are rows of.
-
-    Raises:
-        UsageError: it is not to be had, or another one by now.
-    """
-    if plan.directions is None:
-        return None
-    if config.directions is None:
-        raise UsageError(f"--out: {store.root} was made with directions from Python; a file of them is needed")
-    found = open_directions(config.directions)
-    if found.checksum != next(iter(plan.settings.values())).directions:
-        raise UsageError(f"directions: {config.directions} holds others than those that {store.root} was made with")
-    return found
-
-
-def _loaded(store: Store, config: Config) -> nn.Module:
-    try:
-        return load_model(config.model, config.weights, seed=config.seed)
-    except UsageError as error:
-        way = "from Python, featlight.find_examples(out, images, network=network) takes any network"
-        raise UsageError(f"{error} ({store.root} was made with {config.model!r}; {way})") from None

@@ -1,6 +1,7 @@
 """What TensorBoard's projector needs of a layer: a point for every tile, where its vector puts it, shown as itself."""
 
 import io
+import re
 from collections.abc import Sequence
 from math import ceil, sqrt
 
@@ -12,7 +13,7 @@ from featlight.image_io import encode_jpeg
 from featlight.report.sections import Atlas
 from featlight.store.store import Store
 
-FOLDER = "tensorboard"
+FOLDER, CONFIG = "tensorboard", "projector_config.pbtxt"
 MOST_POINTS = 5000  # UMAP lays out no more, and a browser with all of them is slow
 LARGEST, SPRITE = 64, 4096  # px, side of a point's picture and of all of them; TensorBoard takes 8192 at most
 
@@ -31,6 +32,14 @@ embeddings {{
 """
 
 
+def is_own_config(content: bytes) -> bool:
+    """Whether a projector's configuration is one that `write_projector` writes, which names files beside it alone."""
+    name, side = r"[^\s\"'\\:]+", r"\d+"
+    pattern = re.escape(_EMBEDDING.format(name="NAME", side="SIDE")).replace("NAME", name).replace("SIDE", side)
+    leads_out = re.search(rb'[/"]\.\.[/"]', content)
+    return leads_out is None and re.fullmatch(f"(?:{pattern})*".encode(), content) is not None
+
+
 def write_projector(store: Store, atlases: Sequence[Atlas]) -> None:
     """Write the points of all atlases that have vectors, and the configuration that names them.
 
@@ -45,7 +54,7 @@ def write_projector(store: Store, atlases: Sequence[Atlas]) -> None:
         if len(there):
             evenly = np.linspace(0, len(there) - 1, min(len(there), MOST_POINTS)).round().astype(int)
             config += _write(store, atlas, [int(there[i]) for i in evenly])
-    store.write_output(f"{FOLDER}/projector_config.pbtxt", config.encode())
+    store.write_output(f"{FOLDER}/{CONFIG}", config.encode())
 
 
 def _write(store: Store, atlas: Atlas, chosen: Sequence[int]) -> str:

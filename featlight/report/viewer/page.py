@@ -3,6 +3,7 @@
 import html
 import re
 from collections.abc import Iterator, Sequence
+from hashlib import sha256
 from importlib.resources import files
 from pathlib import PurePosixPath
 from urllib.parse import quote
@@ -30,6 +31,7 @@ SCRIPTS = tuple(
         *("detail", "sheets", "network", "controls", "app"),
     )
 )
+CODE = files("featlight.report.viewer") / "static"
 # `self` is every file to Chromium, no file but the page to others, and the host itself on a static host
 POLICY = (
     "default-src 'none'; script-src 'self' file:; style-src 'self' file:; img-src 'self' file:; "
@@ -55,9 +57,8 @@ def viewer_files(
         state: a digest of what is shown, kept in the page.
         suffix: ending of the tiles' files.
     """
-    code = files("featlight.report.viewer") / "static"
     for name in (*SCRIPTS, "style.css", "icon.svg"):
-        yield f"assets/{name}", (code / name).read_bytes()
+        yield f"assets/{name}", (CODE / name).read_bytes()
     groups = []
     for atlas in atlases:
         details = []
@@ -73,10 +74,16 @@ def viewer_files(
         )
     yield TILES, tiles_script(suffix)
     yield DATA, data_script(snapshot.plan, groups, figures)
-    page = (code / "index.html").read_text(encoding="utf-8")
+    page = (CODE / "index.html").read_text(encoding="utf-8")
     words = _words(snapshot.plan, atlases, figures, state)
     # in one pass, so that words which a value brings along stay as they are
     yield "index.html", re.sub(r"\{\{(\w+)\}\}", lambda place: words[place[1]], page).encode()
+
+
+def code_digest() -> str:
+    """A digest of the viewer's own code."""
+    contents = [(CODE / name).read_bytes() for name in (*SCRIPTS, "style.css", "icon.svg", "index.html")]
+    return sha256(b"\0".join(contents)).hexdigest()
 
 
 def _words(plan: Plan, atlases: Sequence[Atlas], figures: Sequence[str], state: str) -> dict[str, str]:

@@ -64,6 +64,14 @@ class RunFolder:
         except FileNotFoundError:
             return None
 
+    def holds(self, path: Path, content: bytes) -> bool:
+        """Whether a file has just this content, and lies behind no link."""
+        if self.sizes([path]).get(path) != len(content):
+            return False
+        with suppress(*_GONE, StorageError):
+            return self.read(path, len(content)) == content
+        return False
+
     def sizes(self, paths: Iterable[Path]) -> dict[Path, int]:
         """The bytes of each of these that is a regular file, and lies behind no link.
 

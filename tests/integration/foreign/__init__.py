@@ -28,6 +28,11 @@
 | configs that stand for too much | a_config_of_too_much_is_one_line, more_tiles_than_a_run_has_are_one_line |
 | **test_words** | |
 | terminal, tables, page | names_move_no_terminal, no_cell_is_a_formula, the_words_of_a_name_stay_words |
+| **test_code** | |
+| modules, paths that plan or config.yaml name | no_command_imports_or_opens_what_a_run_names, ..._must_be_typed |
+| modules where the user stands | modules_where_the_user_stands_are_not_imported |
+| a page, assets or sheets that are not our drawing | what_is_opened_..., what_is_exported_is_what_this_version_draws |
+| links and paths in TensorBoard's log | tensorboard_is_not_started_on_links, ..._on_a_configuration_that_leads_out |
 | **test_privacy** | |
 | folders of the maker's machine | a_zip_names_no_folder_of_its_maker |
 

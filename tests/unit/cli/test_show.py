@@ -60,7 +60,7 @@ def executed(monkeypatch):
 def test_tensorboard_takes_over(run, executed, words, theirs):
     with pytest.raises(Executed) as caught:
         main(["tensorboard", "--out", str(run), *words])
-    assert caught.value.args[0] == ["-m", "tensorboard.main", "--logdir", "a run/tensorboard", *theirs]
+    assert caught.value.args[0] == ["-P", "-m", "tensorboard.main", "--logdir", "a run/tensorboard", *theirs]
 
 
 def test_tensorboard_shows_a_run(run):

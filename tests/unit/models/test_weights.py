@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from featlight.config.paths import weights_file
 from featlight.errors import WeightsError
 from featlight.models.registry import load_model, source_of
-from featlight.models.weights import file_named
 
 HERE = "tests.unit.models.test_weights"
 
@@ -144,5 +144,5 @@ def test_a_scripted_network_is_no_state_dict():
     [("DEFAULT", None), ("IMAGENET1K_V1", None), ("a.pth", "a.pth"), ("runs/last", "runs/last"), ("none", None)],
 )
 def test_a_name_has_neither_folders_nor_a_suffix(words, file):
-    named = file_named(words)
+    named = weights_file(words)
     assert (named and str(named[0])) == file
