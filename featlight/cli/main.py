@@ -27,6 +27,7 @@ from featlight.distributed.env import (
 from featlight.distributed.launcher import same_command
 from featlight.distributed.signals import Stop
 from featlight.errors import AloneError, FeatlightError, Interrupted, UsageError, unknown
+from featlight.store.records import failed_of
 from featlight.store.store import Store
 from featlight.version import __version__
 
@@ -204,7 +205,8 @@ def _render_only(out: Path) -> int:
     plan = render_again(out)
     store = Store(out)
     there = store.made(plan, plan.tiles)
-    failed = sum(record["status"] == "failed" for record in store.records().values())
+    records = store.records()
+    failed = failed_of(records, records)
     last_lines(store, made=0, there=there.values(), failed=failed, rate=0.0)
     return 0
 

@@ -261,7 +261,9 @@ def test_a_failed_tile_is_said_and_tried_again(capsys):
     config = {**CONFIG, "model": "tests.integration.test_run:sick", "layer": ["end"], "features": "all"}
     Path("sick.yaml").write_text(yaml.safe_dump(config))
     assert run("sick.yaml") == 1
-    assert "3 tiles: 2 made, 0 kept, 0 dead, 1 failed" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "3 tiles: 2 made, 0 kept, 0 dead, 1 failed" in out
+    assert "failed       1: image or activation is not finite\n" in out
     assert not Path("run/tiles/end/00001.png").exists()
     assert [r["status"] for r in records()] == ["ok", "failed", "ok"]
     assert [r["activation_end"] for r in records() if r["status"] == "failed"] == [None]
