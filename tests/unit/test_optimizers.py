@@ -75,7 +75,9 @@ def literal_spectral(images, steps, lr, exponent, beta1, beta2, contrast, pull, 
 
 
 @pytest.mark.parametrize("contrast", [0.0, 0.1, 0.3])
-@pytest.mark.parametrize(("size", "channels"), [((12, 10), 3), ((9, 9), 3), ((8, 12), 1), ((9, 8), 5), ((5, 40), 3), ((31, 8), 1)])
+@pytest.mark.parametrize(
+    ("size", "channels"), [((12, 10), 3), ((9, 9), 3), ((8, 12), 1), ((9, 8), 5), ((5, 40), 3), ((31, 8), 1)]
+)
 def test_the_spectral_step_is_its_formula(size, channels, contrast):
     steps = gradients(6, size=size, channels=channels)
     start = 0.5 + 0.05 * gradients(1, size=size, channels=channels)[0]
