@@ -12,14 +12,13 @@ from featlight.store.records import TileRecord
 
 
 def make_in_memory(
-    job: Job, stop: Stop, init: Tensor | None, *, quiet: bool
+    job: Job, stop: Stop, *, quiet: bool
 ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, TileRecord]]:
     """Make all tiles of a job.
 
     Args:
         job: prepared.
         stop: asked before every step.
-        init: starting images instead of the config's.
         quiet: whether to say nothing.
 
     Returns:
@@ -42,7 +41,7 @@ def make_in_memory(
 
     numbers = range(len(job.plan.chunks))
     try:
-        descend(job, numbers, on_chunk, callbacks=[progress], before_step=stop.check, init=init)
+        descend(job, numbers, on_chunk, callbacks=[progress], before_step=stop.check)
     finally:
         progress.close()
     return images, alphas, records
