@@ -78,8 +78,8 @@ class Config(Settings):
     )
     labels: PathWord | None = Field(
         None,
-        description="file of names of the layer's features, or of the directions: a line each from 0, or .csv (number, "
-        "name), or .json (a list, {number: name}, or {layer: either})",
+        description="file of names of the layer's features, or of the directions: a line each from 0, .csv or .tsv "
+        "(number, name), or .json (a list, {number: name}, {layer: either}, or one of these under id2label)",
     )
     tiles: tuple[Tile, ...] | None = Field(
         None, description="named tiles instead of layer and features, each a weighted sum of terms"

@@ -161,7 +161,7 @@ def _images(given: Any, channels: int) -> Tensor:
         try:
             upright = ImageOps.exif_transpose(given)
             upright = upright.convert("LA") if upright.mode == "La" else upright  # Pillow brings it nowhere else
-            return in_channels(_pixels(upright), channels, f"a picture of mode {given.mode}")
+            return in_channels(_pixels(upright).expand(3, -1, -1), channels, f"a picture of mode {given.mode}")
         except (OSError, ValueError, SyntaxError) as error:
             if isinstance(error, UsageError):
                 raise

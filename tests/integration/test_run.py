@@ -324,6 +324,13 @@ def test_recipes_of_every_kind_share_a_run_and_classes_have_names():
     assert any("30 star" in path.read_text() for path in Path("run").rglob("*.js"))
 
 
+def test_labels_of_another_network_are_refused_also_where_the_run_is_there(config, capsys):
+    assert run(config, "--features", "0") == 0
+    Path("names.txt").write_text("background\ntench\n")
+    assert run(config, "--features", "0", "--labels", "names.txt") == 2
+    assert "labels: names of features 0 to 1 given; layer 'Mixed_4a' has" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 def test_a_signal_stops_the_run_and_the_next_goes_on(config, monkeypatch, capsys, number):
     step = FeatureVisualizer.training_step
