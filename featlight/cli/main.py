@@ -228,7 +228,7 @@ def _list_layers(config: Config) -> int:
     from featlight.models.registry import load_model
 
     size = config.recipe.first_size
-    network = load_model(config.model, config.weights, seed=config.seed)
+    network = load_model(config.model, config.weights, seed=config.seed, layers=config.named_layers)
     found = survey_of(network, size, config.channels, config.prefix_tokens, config.in_channels)
     default = DEFAULT_LAYERS.get(config.model)
     say(f"{config.model} at {shape_words(size)} px" + (f"; the default layer is {default}" if default else ""))

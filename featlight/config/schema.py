@@ -122,6 +122,12 @@ class Config(Settings):
         return tuple(extra for extra in get_args(Extra) if kept[extra])
 
     @property
+    def named_layers(self) -> list[str]:
+        """The layers that are asked for, each by its name or pattern."""
+        terms = [term.layer for tile in self.tiles or () for term in tile.terms]
+        return list(dict.fromkeys([*(self.layer or {}), *terms]))
+
+    @property
     def settings(self) -> dict[str, Settings]:
         """By variant, how its tiles are made; "" where the run has none."""
         own = Settings.model_construct(**{key: getattr(self, key) for key in Settings.model_fields})

@@ -144,7 +144,8 @@ def prepare(
     if directions is None and config.directions is not None:
         directions = open_directions(config.directions)
     device = device_of(config.accelerator, worker) if device is None else device
-    network = load_model(config.model, config.weights, seed=config.seed) if network is None else network
+    if network is None:
+        network = load_model(config.model, config.weights, seed=config.seed, layers=config.named_layers)
     model = prepare_model(config, network, device)
     name, surveys = model.source.model, model.network.surveys
     folders = {} if known is None else known.folders

@@ -3,9 +3,10 @@
 import fnmatch
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -58,14 +59,17 @@ def list_models(pattern: str = "*") -> list[str]:
     return fnmatch.filter(every, pattern)
 
 
-def load_model(model: str = LITE, weights: str = "DEFAULT", *, seed: int = 999) -> nn.Module:
+def load_model(
+    model: str = LITE, weights: str = "DEFAULT", *, seed: int = 999, layers: Collection[str] = ()
+) -> nn.Module:
     """A network by name, in eval mode; torchvision's are fed raw pixels (their `transform_input` is off).
 
     Args:
         model: `efficientnet_lite0`, `tiny_inception`, a classification network of torchvision.models, `timm/<name>`,
             `hf/<repository or folder>`, or `package.module:callable`.
         weights: DEFAULT, a torchvision weights name, a file (`FILE:entry` for one in it), or `none` (random).
-        seed: of random weights.
+        seed: seed of random weights.
+        layers: names of layers; a file of weights may lack what comes after them.
 
     Raises:
         UsageError: no such model.
@@ -73,10 +77,10 @@ def load_model(model: str = LITE, weights: str = "DEFAULT", *, seed: int = 999) 
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # layers draw their weights from the global stream
-        return _load(_entry(model), model, weights, seed)
+        return _load(_entry(model), model, weights, seed, layers)
 
 
-def _load(entry: Entry, model: str, weights: str, seed: int) -> nn.Module:
+def _load(entry: Entry, model: str, weights: str, seed: int, layers: Collection[str]) -> nn.Module:
     file: Path | None = None
     named = weight_files.file_named(weights)
     if weights == "none" or (weights == "DEFAULT" and entry.find is None):
@@ -91,7 +95,7 @@ def _load(entry: Entry, model: str, weights: str, seed: int) -> nn.Module:
             raise WeightsError(f"{model} has no weights named {weights!r}; DEFAULT, none, or a file of weights")
         else:
             label, file = entry.find(weights)
-        network = _filled(entry, file, part, by_user=named is not None)
+        network = _filled(entry, file, part, layers, by_user=named is not None)
     classes = None if named is not None or weights == "none" else entry.classes  # a file's may be others
     fit = entry.size, entry.resize, entry.interpolation
     source = Source(entry.name or model, label, entry.mean, entry.std, file, classes, *fit)
@@ -100,12 +104,14 @@ def _load(entry: Entry, model: str, weights: str, seed: int) -> nn.Module:
     return network
 
 
-def _filled(entry: Entry, file: Path, part: str, *, by_user: bool) -> nn.Module:
+def _filled(entry: Entry, file: Path, part: str, layers: Collection[str], *, by_user: bool) -> nn.Module:
     """The network with a file's weights: a user's own, as training leaves them, or as a library publishes them."""
     if entry.load is not None and not by_user:
         return entry.load(file)
     try:
-        return weight_files.fitted(weight_files.read(file, part), entry.build_for, file, entry.fit)
+        content = weight_files.read(file)
+        build_for = entry.build_for if entry.build_with is None else partial(entry.build_with, content)
+        return weight_files.fitted(content, build_for, file, entry.fit, part=part, layers=layers)
     except WeightsError:
         if entry.load is None or part:
             raise

@@ -154,7 +154,8 @@ def _directions(store: Store, plan: Plan, config: Config) -> Directions | None:
 
 def _loaded(store: Store, config: Config) -> nn.Module:
     try:
-        return load_model(config.model, config.weights, seed=config.seed)
+        layers = {layer: None for shapes in store.need_plan().layers.values() for layer in shapes}
+        return load_model(config.model, config.weights, seed=config.seed, layers=tuple(layers))
     except UsageError as error:
         way = "from Python, featlight.find_examples(out, images, network=network) takes any network"
         raise UsageError(f"{error} ({store.root} was made with {config.model!r}; {way})") from None
