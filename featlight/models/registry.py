@@ -18,7 +18,7 @@ from featlight.errors import UsageError, WeightsError
 from featlight.models import weights as weight_files
 from featlight.models.copying import all_modules
 from featlight.models.frozen import check_filled
-from featlight.models.sources import efficientnet_lite0, embedded, huggingface, python_path, timm, torchvision
+from featlight.models.sources import efficientnet_lite0, embedded, huggingface, pixels, python_path, timm, torchvision
 from featlight.models.sources.entry import Entry
 
 
@@ -121,11 +121,11 @@ def _filled(entry: Entry, file: Path, part: str, layers: Collection[str], *, by_
 
 
 def source_of(network: nn.Module) -> Source:
-    """Where it comes from; for a network that `load` did not make, the name of its class and what timm says of it."""
+    """Where it comes from; for a network that `load` did not make, the name of its class and what its library says."""
     source = getattr(network, "featlight_source", None)
     if isinstance(source, Source):
         return source
-    name, known = type(network).__name__, timm.trained_with(network)
+    name, known = type(network).__name__, pixels.trained_with(network)
     return Source(name, "as given") if known is None else Source(name, "as given", *known)
 
 

@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from featlight.console import say
 from featlight.distributed.signals import Stop
 from featlight.engine.chunk_result import ChunkResult
 from featlight.engine.progress import Progress
@@ -28,6 +29,8 @@ def make_in_memory(
     images: dict[str, Tensor] = {}
     alphas: dict[str, Tensor] = {}
     records: dict[str, TileRecord] = {}
+    if not quiet:
+        say(f"input        {job.network.input_words}")
     progress = Progress(len(job.wanted), quiet=quiet)
 
     def on_chunk(result: ChunkResult) -> None:

@@ -4,6 +4,7 @@ import csv
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from textwrap import shorten
 
 from featlight.config.choice.label_files import Labels, parse_labels
 from featlight.config.paths import expanded
@@ -147,5 +148,5 @@ def read_labels(file: str, layers: Sequence[str]) -> dict[str, Names]:
     except OSError as error:
         raise UsageError(f"labels: {file}: {error.strerror or error}") from None
     except (ValueError, RecursionError, csv.Error) as error:
-        raise UsageError(f"labels: {file}: {' '.join(str(error).split())[:200]}") from None
+        raise UsageError(f"labels: {file}: {shorten(str(error), 200, placeholder=' ...')}") from None
     return {layer: Names(labels.words, listed=labels.listed) for layer, labels in found.items()}
