@@ -8,6 +8,7 @@ from typing import Any, Literal, SupportsIndex
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from featlight.config.inputs.fit import FitWord, parse_fit
@@ -63,7 +64,7 @@ def visualize(
     index: Index | Literal["all"] = None,
     metric: Metric = "l1",
     target: float = 200.0,
-    init: str | Path | Tensor = "noise",
+    init: str | Path | Image.Image | Tensor | np.ndarray[Any, Any] | Sequence[Any] = "noise",
     seed: int = 999,
     normalize: Normalization | Mapping[str, Sequence[float]] | Literal["auto", "none", "weights"] = "auto",
     channels: Channels = "auto",
@@ -101,7 +102,8 @@ def visualize(
         index: which row, neuron or prefix; `all` for a tile for each.
         metric: distance to the target that is minimised.
         target: activation that every chosen neuron is drawn to.
-        init: `noise`, `noise-per-feature`, `gray`, an image file, or a tensor (C, H, W) or (N, C, H, W).
+        init: `noise`, `noise-per-feature`, `gray`, an image file, a Pillow image, or an array (C, H, W) or
+            (N, C, H, W), channels first or last: uint8, uint16 and bool in their own units, floats from 0 to 1.
         seed: of the starting noise.
         normalize: `weights` feeds what the weights were trained with, `none` raw pixels; `auto`: `weights` where it is
             known (networks from `featlight.load_model`) and the recipe's range is bounded; or {"mean": [...],
@@ -128,10 +130,15 @@ def visualize(
         inner = getattr(network, "model", None)
         instead = "its .model is one" if isinstance(inner, nn.Module) else "featlight.load gives one by name"
         raise UsageError(f"network: a {type(network).__name__} given; an nn.Module is needed ({instead})")
+    if not isinstance(caricature, str | Path | None):
+        raise UsageError(
+            f"caricature: a {type(caricature).__name__} given; an image file is needed (Image.fromarray(...).save)"
+        )
     source = source_of(network)
     if layer is None and tiles is None:
         layer = DEFAULT_LAYERS.get(source.model)
     is_path = isinstance(directions, str | Path)
+    pixels = None if isinstance(init, str | Path) else init
     values = {
         "model": source.model,
         "layer": _layers(network, layer),
@@ -149,7 +156,7 @@ def visualize(
         "index": index,
         "metric": metric,
         "target": target,
-        "init": "a tensor" if isinstance(init, Tensor) else str(init),
+        "init": "a tensor" if pixels is not None else str(init),
         "seed": seed,
         "normalize": normalize,
         "channels": channels,
@@ -168,7 +175,6 @@ def visualize(
     config = check(values)
     for name in _functions(config.recipe) if out is not None else ():
         raise UsageError(f"recipe: {name} given with out; no plan can hold what is a function or class of Python's")
-    pixels = init.detach().float() if isinstance(init, Tensor) else None
     where = None if device == "auto" else device_named(device)
     given: dict[str, Any] = {"network": network, "device": where, "init": pixels, "threads": torch.get_num_threads()}
     if directions is not None and not is_path:
@@ -177,7 +183,7 @@ def visualize(
     with CallStop().listening() as stop:
         if out is None:
             job = prepare(config, **given)
-            images, alphas, records = make_in_memory(job, stop, pixels, quiet=not progress)
+            images, alphas, records = make_in_memory(job, stop, quiet=not progress)
             made: Sequence[Planned] = job.wanted
         else:
             made = make(config, stop=stop, quiet=not progress, **given).tiles

@@ -27,6 +27,7 @@ from featlight.distributed.env import (
 from featlight.distributed.launcher import featlight_command, same_command
 from featlight.distributed.signals import Stop
 from featlight.errors import AloneError, FeatlightError, Interrupted, UsageError, unknown
+from featlight.store.records import failed_of
 from featlight.store.store import Store
 from featlight.version import __version__
 
@@ -204,7 +205,8 @@ def _render_only(out: Path) -> int:
     plan = render_again(out)
     store = Store(out)
     there = store.made(plan, plan.tiles)
-    failed = sum(record["status"] == "failed" for record in store.records().values())
+    records = store.records()
+    failed = failed_of(records, records)
     last_lines(store, made=0, there=there.values(), failed=failed, rate=0.0)
     return 0
 
@@ -226,7 +228,7 @@ def _list_layers(config: Config) -> int:
     from featlight.models.registry import load_model
 
     size = config.recipe.first_size
-    network = load_model(config.model, config.weights, seed=config.seed)
+    network = load_model(config.model, config.weights, seed=config.seed, layers=config.named_layers)
     found = survey_of(network, size, config.channels, config.prefix_tokens, config.in_channels)
     default = DEFAULT_LAYERS.get(config.model)
     say(f"{config.model} at {shape_words(size)} px" + (f"; the default layer is {default}" if default else ""))

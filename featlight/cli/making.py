@@ -1,7 +1,8 @@
 """Making a run from the command line: workers started and watched, and what is said at the end."""
 
 import os
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def make_run(config: Config, stop: Stop, command: Sequence[str], *, fresh: bool)
     )
     if worker.rank == 0:
         records, rate = outcome.records.values(), outcome.tiles_per_second
-        last_lines(store, made=outcome.made, there=records, failed=len(outcome.failed), rate=rate)
+        last_lines(store, made=outcome.made, there=records, failed=outcome.failed, rate=rate)
         if outcome.missing:
             raise Interrupted(lacking(outcome.missing, len(outcome.tiles)))
     return 1 if outcome.failed else Interrupted.exit_code if outcome.missing else 0
@@ -64,7 +65,7 @@ def _is_finished(config: Config, store: Store, *, speak: bool = True) -> bool:
 
     there = finished(config, store)
     if there is not None and speak:
-        last_lines(store, made=0, there=there.values(), failed=0, rate=0.0)
+        last_lines(store, made=0, there=there.values(), failed={}, rate=0.0)
     return there is not None
 
 
@@ -90,14 +91,19 @@ def _supervise(config: Config, stop: Stop, command: Sequence[str], workers: Sequ
     return code
 
 
-def last_lines(store: Store, *, made: int, there: Collection[TileRecord], failed: int, rate: float) -> None:
-    """What was made, and where to look."""
+def last_lines(
+    store: Store, *, made: int, there: Collection[TileRecord], failed: Mapping[str, str | None], rate: float
+) -> None:
+    """Say what was made, why tiles have failed, and where to look."""
     from featlight.report.sections import sections
 
     dead = sum(record["status"] == "dead" for record in there)
     speed = f"; {rate:.2f} tiles/s" if made else ""
-    tiles = f"{len(there) + failed} tile{'' if len(there) + failed == 1 else 's'}"
-    say(f"{tiles}: {made} made, {len(there) - made} kept, {dead} dead, {failed} failed{speed}")
+    total = len(there) + len(failed)
+    tiles = f"{total} tile{'' if total == 1 else 's'}"
+    say(f"{tiles}: {made} made, {len(there) - made} kept, {dead} dead, {len(failed)} failed{speed}")
+    for reason, count in Counter(failed.values()).most_common(5):
+        say(f"failed       {count}: {reason or 'no reason recorded'}")
     plan = store.need_plan()
     if plan.network.asked == "none":
         say(f"note         {plan.network.weights}: what these features show was never learned")

@@ -1,7 +1,7 @@
 """What is done to pixels before the network gets them, in words. Plain data, no torch."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -9,6 +9,7 @@ import yaml
 
 from featlight.config.yaml.loader import Loader
 
+LARGEST = 10.0  # mean or std of pixels from 0 to 1 that anybody means
 Named = Literal["auto", "none", "weights"]
 
 
@@ -37,9 +38,24 @@ class Normalization:
         if not all(map(math.isfinite, self.mean)) or not all(0 < value < math.inf for value in self.std):
             raise ValueError(f"{list(self.mean)} and {list(self.std)} given; numbers, those of std above 0, are needed")
 
+    @property
+    def is_of_bytes(self) -> bool:
+        """Whether it looks like the mean and std of pixels from 0 to 255."""
+        return max(map(abs, (*self.mean, *self.std))) > LARGEST
+
     def in_words(self) -> str:
         mean, std = (", ".join(f"{value:g}" for value in values) for values in (self.mean, self.std))
         return f"mean {mean} std {std}"
+
+
+def _numbers(given: Any) -> Iterator[float]:
+    """Numbers of a list, of an array or tensor of any shape, or a single one."""
+    plain = given.tolist() if hasattr(given, "tolist") else given
+    if isinstance(plain, list | tuple):
+        for each in plain:
+            yield from _numbers(each)
+    else:
+        yield float(plain)
 
 
 def parse_normalization(given: Any) -> Any:
@@ -53,10 +69,9 @@ def parse_normalization(given: Any) -> Any:
         strange = given.keys() - {"mean", "std"}
         if strange or len(given) != 2:
             raise ValueError(f"{dict(given)!r} given; a table of mean and std is needed")
-        lists = {key: value if isinstance(value, list | tuple) else [value] for key, value in given.items()}
         try:
-            return Normalization(**{key: tuple(map(float, values)) for key, values in lists.items()})
-        except TypeError:
+            return Normalization(**{key: tuple(_numbers(value)) for key, value in given.items()})
+        except (TypeError, RecursionError):
             raise ValueError(f"{dict(given)!r} given; lists of numbers are needed") from None
     if not isinstance(given, Normalization) and given not in ("auto", "none", "weights"):
         raise ValueError("auto, none, weights, or a table of mean and std, is allowed")

@@ -79,8 +79,8 @@ class Config(Settings):
     )
     labels: PathWord | None = Field(
         None,
-        description="file of names of the layer's features, or of the directions: a line each from 0, or .csv (number, "
-        "name), or .json (a list, {number: name}, or {layer: either})",
+        description="file of names of the layer's features, or of the directions: a line each from 0, .csv or .tsv "
+        "(number, name), or .json (a list, {number: name}, {layer: either}, or one of these under id2label)",
     )
     tiles: tuple[Tile, ...] | None = Field(
         None, description="named tiles instead of layer and features, each a weighted sum of terms"
@@ -119,6 +119,12 @@ class Config(Settings):
         """What is kept of each tile besides its picture."""
         kept = {"floats": self.float_images, "octaves": self.keep_octaves, "maps": self.keep_maps}
         return tuple(extra for extra in get_args(Extra) if kept[extra])
+
+    @property
+    def named_layers(self) -> list[str]:
+        """The layers that are asked for, each by its name or pattern."""
+        terms = [term.layer for tile in self.tiles or () for term in tile.terms]
+        return list(dict.fromkeys([*(self.layer or {}), *terms]))
 
     @property
     def settings(self) -> dict[str, Settings]:

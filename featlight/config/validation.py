@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from featlight.config.normalization import Normalization
 from featlight.config.presets import NATURAL
 from featlight.config.recipe import NAMED_STARTS, Octave, Recipe, Regularizers
 from featlight.config.schema import Config, Examples, Figure
@@ -190,7 +191,9 @@ def _check_whole(config: Config, sources: Mapping[str, str]) -> None:
     if kind == "activity" and not 1 <= len(features) <= 3:
         refuse("figure", "kind activity needs named tiles of one to three features: more cannot be told apart")
     for settings in config.settings.values():
-        region, index = settings.region, settings.index
+        normalize, region, index = settings.normalize, settings.region, settings.index
+        if isinstance(normalize, Normalization) and normalize.is_of_bytes:
+            refuse("normalize", f"{normalize.in_words()} given; pixels are 0 to 1: divide those of 0 to 255 by 255")
         needs = {
             "map": "no index",
             "all": "no index",

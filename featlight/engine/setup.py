@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import filterfalse
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import lightning
 import numpy as np
@@ -44,7 +44,7 @@ from featlight.models.sources.torchvision import transform_input
 from featlight.objectives.directions import Directions, open_directions
 from featlight.objectives.own import Function
 from featlight.objectives.regions import MapSize
-from featlight.param.image import check_starts, in_channels, read_image
+from featlight.param.image import in_channels, read_image, starts_from
 from featlight.plan.batching import auto_batch_size
 from featlight.plan.draft import Facts, draft
 from featlight.plan.fingerprint import file_sha256
@@ -69,6 +69,7 @@ class Job:
         known: the plan that the directory held; None where it held none.
         directions: that tiles are rows of; None where they are features.
         objective: the user's own; None where tiles say what is maximised.
+        init: starting images that were handed over, (C, H, W) or (len(wanted), C, H, W); None for the settings' own.
     """
 
     config: Config
@@ -80,6 +81,7 @@ class Job:
     known: Plan | None
     directions: Directions | None = None
     objective: Function | None = None
+    init: Tensor | None = None
 
     @cached_property
     def settings(self) -> dict[str, Settings]:
@@ -111,7 +113,7 @@ def prepare(
     worker: Worker = ALONE,
     network: nn.Module | None = None,
     device: torch.device | None = None,
-    init: Tensor | None = None,
+    init: Any = None,
     directions: Directions | None = None,
     objective: Function | None = None,
     threads: int = 0,
@@ -124,7 +126,7 @@ def prepare(
         worker: this one.
         network: instead of loading the config's.
         device: instead of the config's.
-        init: instead of the config's.
+        init: starting images as `starts_from` takes them, instead of the config's.
         directions: instead of the config's.
         objective: that the config names.
         threads: what a new plan takes for `auto`; 0 for what suits as many workers as there are cores.
@@ -142,7 +144,8 @@ def prepare(
     if directions is None and config.directions is not None:
         directions = open_directions(config.directions)
     device = device_of(config.accelerator, worker) if device is None else device
-    network = load_model(config.model, config.weights, seed=config.seed) if network is None else network
+    if network is None:
+        network = load_model(config.model, config.weights, seed=config.seed, layers=config.named_layers)
     model = prepare_model(config, network, device)
     name, surveys = model.source.model, model.network.surveys
     folders = {} if known is None else known.folders
@@ -156,7 +159,8 @@ def prepare(
         wide = np.float64 if config.precision == "fp64" else np.float32
         directions.check_finite([row for row in rows if row is not None], np.dtype(wide))
     if init is not None:
-        check_starts(init, len(wanted), model.network.in_channels)
+        bounded = config.recipe.range != "unbounded"
+        init = starts_from(init, len(wanted), model.network.in_channels, bounded=bounded)
     for settings in config.settings.values() if init is None else ():
         if settings.init not in NAMED_STARTS:
             in_channels(read_image(Path(settings.init)), model.network.in_channels, settings.init)
@@ -165,7 +169,7 @@ def prepare(
     plan = draft(config, known, wanted, _facts(config, model, device, wanted, layers, init, directions, threads))
     with repeatable(plan.threads):
         check_network(model.network, layers, next(iter(surveys)), plan.batch_size, name, bounded=all(_bounds(config)))
-    return Job(config, worker, device, model.network, plan, wanted, known, directions, objective)
+    return Job(config, worker, device, model.network, plan, wanted, known, directions, objective, init)
 
 
 def class_names(surveys: Mapping[ImageSize, Survey], source: Source) -> dict[str, Names]:

@@ -31,7 +31,6 @@ def descend(
     *,
     callbacks: Sequence[L.Callback] = (),
     before_step: Callable[[], None],
-    init: Tensor | None = None,
 ) -> None:
     """Run the descent of some of a plan's chunks with Lightning; where memory runs out, with half as many images.
 
@@ -41,7 +40,6 @@ def descend(
         on_chunk: called with what each gave.
         callbacks: for the trainer.
         before_step: called before every step; what it raises ends the run.
-        init: starting images for the tiles that the job wants, (C, H, W) or (N, C, H, W).
 
     Each chunk decides for itself whether it can take the network as it is rewritten, so that its bits depend on neither
     the chunks before it nor the number of workers.
@@ -60,7 +58,7 @@ def descend(
 
     while left:
         try:
-            _fit(job, list(left), batch_size, unchanged, done, callbacks=callbacks, before_step=before_step, init=init)
+            _fit(job, list(left), batch_size, unchanged, done, callbacks=callbacks, before_step=before_step)
             break
         except OtherNetworkError as error:
             _go_on_unchanged(job, left[0], error.layer, unchanged)
@@ -105,7 +103,6 @@ def _fit(
     *,
     callbacks: Sequence[L.Callback],
     before_step: Callable[[], None],
-    init: Tensor | None,
 ) -> None:
     parts = [part for chunk in chunks for part in chunk.parts(batch_size)]
     whole = {chunk.number: chunk for chunk in chunks}
@@ -124,7 +121,7 @@ def _fit(
         job.first_maps,
         batch_size,
         on_part,
-        init=None if init is None else _own_starts(job, init),
+        init=None if job.init is None else _own_starts(job, job.init),
         extras=job.config.extras,
         double=job.config.precision == "fp64",
         unchanged=unchanged,

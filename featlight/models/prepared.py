@@ -24,6 +24,7 @@ from featlight.models.rewriting.activated import activated
 from featlight.models.rewriting.fusion import Fold, find_folds, fold_in
 from featlight.models.rewriting.graph import Features, count_channels, needed_branches, shortened, with_branches
 from featlight.models.rewriting.trace import NoGraphError, operations, traced
+from featlight.models.sources.pixels import words_of
 from featlight.param.image import Pixels, noise, normalized
 
 # Of the largest value of an output; another tensor is off by far more than rounding
@@ -169,6 +170,11 @@ class PreparedNetwork:
     def has_smooth(self) -> bool:
         """Whether a GELU or SiLU runs in it."""
         return has_smooth(self.given, self.sample)
+
+    @property
+    def input_words(self) -> str:
+        """What the network is fed, for people."""
+        return words_of(self._network, self._normalize)
 
     @property
     def sample(self) -> Tensor:

@@ -3,9 +3,10 @@
 import fnmatch
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,7 +19,7 @@ from featlight.errors import UsageError, WeightsError
 from featlight.models import weights as weight_files
 from featlight.models.copying import all_modules
 from featlight.models.frozen import check_filled
-from featlight.models.sources import efficientnet_lite0, embedded, huggingface, python_path, timm, torchvision
+from featlight.models.sources import efficientnet_lite0, embedded, huggingface, pixels, python_path, timm, torchvision
 from featlight.models.sources.entry import Entry
 
 
@@ -59,14 +60,17 @@ def list_models(pattern: str = "*") -> list[str]:
     return fnmatch.filter(every, pattern)
 
 
-def load_model(model: str = LITE, weights: str = "DEFAULT", *, seed: int = 999) -> nn.Module:
+def load_model(
+    model: str = LITE, weights: str = "DEFAULT", *, seed: int = 999, layers: Collection[str] = ()
+) -> nn.Module:
     """A network by name, in eval mode; torchvision's are fed raw pixels (their `transform_input` is off).
 
     Args:
         model: `efficientnet_lite0`, `tiny_inception`, a classification network of torchvision.models, `timm/<name>`,
             `hf/<repository or folder>`, or `package.module:callable`.
         weights: DEFAULT, a torchvision weights name, a file (`FILE:entry` for one in it), or `none` (random).
-        seed: of random weights.
+        seed: seed of random weights.
+        layers: names of layers; a file of weights may lack what comes after them.
 
     Raises:
         UsageError: no such model.
@@ -74,10 +78,10 @@ def load_model(model: str = LITE, weights: str = "DEFAULT", *, seed: int = 999) 
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)  # layers draw their weights from the global stream
-        return _load(_entry(model), model, weights, seed)
+        return _load(_entry(model), model, weights, seed, layers)
 
 
-def _load(entry: Entry, model: str, weights: str, seed: int) -> nn.Module:
+def _load(entry: Entry, model: str, weights: str, seed: int, layers: Collection[str]) -> nn.Module:
     file: Path | None = None
     named = weights_file(weights)
     if weights == "none" or (weights == "DEFAULT" and entry.find is None):
@@ -92,7 +96,7 @@ def _load(entry: Entry, model: str, weights: str, seed: int) -> nn.Module:
             raise WeightsError(f"{model} has no weights named {weights!r}; DEFAULT, none, or a file of weights")
         else:
             label, file = entry.find(weights)
-        network = _filled(entry, file, part, by_user=named is not None)
+        network = _filled(entry, file, part, layers, by_user=named is not None)
     classes = None if named is not None or weights == "none" else entry.classes  # a file's may be others
     fit = entry.size, entry.resize, entry.interpolation
     source = Source(entry.name or model, label, entry.mean, entry.std, file, classes, *fit)
@@ -101,12 +105,14 @@ def _load(entry: Entry, model: str, weights: str, seed: int) -> nn.Module:
     return network
 
 
-def _filled(entry: Entry, file: Path, part: str, *, by_user: bool) -> nn.Module:
+def _filled(entry: Entry, file: Path, part: str, layers: Collection[str], *, by_user: bool) -> nn.Module:
     """The network with a file's weights: a user's own, as training leaves them, or as a library publishes them."""
     if entry.load is not None and not by_user:
         return entry.load(file)
     try:
-        return weight_files.fitted(weight_files.read(file, part), entry.build_for, file, entry.fit)
+        content = weight_files.read(file)
+        build_for = entry.build_for if entry.build_with is None else partial(entry.build_with, content)
+        return weight_files.fitted(content, build_for, file, entry.fit, part=part, layers=layers)
     except WeightsError:
         if entry.load is None or part:
             raise
@@ -116,11 +122,11 @@ def _filled(entry: Entry, file: Path, part: str, *, by_user: bool) -> nn.Module:
 
 
 def source_of(network: nn.Module) -> Source:
-    """Where it comes from; for a network that `load` did not make, the name of its class and what timm says of it."""
+    """Where it comes from; for a network that `load` did not make, the name of its class and what its library says."""
     source = getattr(network, "featlight_source", None)
     if isinstance(source, Source):
         return source
-    name, known = type(network).__name__, timm.trained_with(network)
+    name, known = type(network).__name__, pixels.trained_with(network)
     return Source(name, "as given") if known is None else Source(name, "as given", *known)
 
 

@@ -3,11 +3,12 @@
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.transforms import functional as TF
 
@@ -20,6 +21,8 @@ from featlight.image_io import MOST_BYTES, bands, open_photograph
 
 Pixels = tuple[Sequence[float], Sequence[float]]  # mean and std of each channel
 LUMA = (0.299, 0.587, 0.114)  # of red, green and blue in what is seen as gray. Source: ITU-R BT.601.
+UNITS = {torch.bool: 1, torch.uint8: 255, torch.uint16: 65535}  # values that white has, by type of array
+FAR, FAR_UNBOUNDED = 0.5, 10.0  # how far outside [0, 1] a start's floats may be, by the recipe's range
 MOST_OF_START = 40_000_000  # pixels of a photograph, each of which takes 16 bytes while it is read
 
 
@@ -115,9 +118,89 @@ def in_channels(photograph: Tensor, channels: int, name: str, key: str = "init")
 
 def check_starts(init: Tensor, n: int, channels: int = 3) -> None:
     """Raise UsageError where a tensor is neither one start, (C, H, W), nor one for each of n tiles, (n, C, H, W)."""
-    if init.ndim not in (3, 4) or init.shape[-3] != channels or (init.ndim == 4 and init.shape[0] != n):
+    fits = init.ndim in (3, 4) and init.shape[-3] == channels and (init.ndim == 3 or init.shape[0] == n)
+    if not fits or not init.numel():
         allowed = f"({channels}, S, S) or ({n}, {channels}, S, S)"
         raise UsageError(f"init: a tensor of {tuple(init.shape)} given; {allowed} is needed")
+
+
+def starts_from(given: Any, n: int, channels: int, *, bounded: bool) -> Tensor:
+    """Starting images handed over in Python: the one door for arrays of every kind.
+
+    Args:
+        given: a Pillow image, or a tensor, numpy array or nested lists, channels first or last: bool, uint8 and uint16
+            in the units of their type, floats in [0, 1]; or a list of such images.
+        n: number of tiles.
+        channels: C, of the images.
+        bounded: whether the recipe's range is.
+
+    Returns:
+        (C, H, W) or (n, C, H, W), float32, on the CPU, a copy.
+
+    Raises:
+        UsageError: the type has no pixel units, the shape does not fit, or values are far outside [0, 1].
+    """
+    images = _images(given, channels)
+    if images.ndim in (3, 4) and images.shape[-3] != channels and images.shape[-1] == channels:
+        images = images.movedim(-1, -3)
+    images = images[0] if images.ndim == 4 and len(images) == 1 else images
+    check_starts(images, n, channels)
+    low, high = (float(end) for end in images.aminmax())
+    far = FAR if bounded else FAR_UNBOUNDED
+    if not (-far <= low and high <= 1 + far):  # NaN is not either
+        raise UsageError(
+            f"init: values from {low:.4g} to {high:.4g} given; 0 is black and 1 is white: pass uint8 for 0 to 255, and "
+            "undo a normalization (x * std + mean)"
+        )
+    return images.clone(memory_format=torch.contiguous_format)
+
+
+def _images(given: Any, channels: int) -> Tensor:
+    """The same in pixel units and float32, channels where they were; a picture of two dimensions is gray."""
+    if isinstance(given, Image.Image) and given.mode != "F":
+        try:
+            upright = ImageOps.exif_transpose(given)
+            upright = upright.convert("LA") if upright.mode == "La" else upright  # Pillow brings it nowhere else
+            return in_channels(_pixels(upright).expand(3, -1, -1), channels, f"a picture of mode {given.mode}")
+        except (OSError, ValueError, SyntaxError) as error:
+            if isinstance(error, UsageError):
+                raise
+            raise UsageError(f"init: a damaged picture given ({' '.join(str(error).split())})") from None
+    if isinstance(given, list | tuple) and any(isinstance(one, Image.Image | Tensor | np.ndarray) for one in given):
+        every = [_images(one, channels) for one in given]
+        if len({image.shape for image in every}) > 1:
+            raise UsageError(f"init: images of {every[0].shape} and others given; a list needs images of one shape")
+        return torch.stack(every)
+    array = _array(given)
+    if array.dtype not in UNITS and not array.is_floating_point():
+        raise UsageError(
+            f"init: an array of {str(array.dtype).removeprefix('torch.')} given, whose white is not known; uint8 (0 to "
+            "255), uint16 (0 to 65535), bool, or floats from 0 to 1 are allowed"
+        )
+    images = array.float() / UNITS.get(array.dtype, 1)
+    return images.expand(channels, -1, -1) if images.ndim == 2 and channels in (1, 3) else images
+
+
+def _array(given: Any) -> Tensor:
+    """Numbers of any array as a plain tensor on the CPU."""
+    try:
+        if isinstance(given, Tensor):
+            if given.is_nested:
+                raise TypeError("a nested tensor has no shape")
+            plain = given.detach().cpu()
+            plain = plain.dequantize() if plain.is_quantized else plain
+            plain = (plain if plain.layout == torch.strided else plain.to_dense()).as_subclass(Tensor)
+            return plain.float() if plain.is_floating_point() else plain
+        array = np.asarray(given)
+        if array.dtype.kind not in "biufc":
+            raise TypeError(f"numbers are needed, not {array.dtype}")
+        native = array.astype(np.float64 if array.dtype.itemsize > 8 else array.dtype.newbyteorder("="))
+        return torch.from_numpy(native)
+    except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
+        raise UsageError(
+            f"init: a {type(given).__name__} given; {', '.join(NAMED_STARTS)}, an image file, or an array of pixels is "
+            f"allowed ({' '.join(str(error).split())[:160]})"
+        ) from None
 
 
 def read_image(path: Path, key: str = "init") -> Tensor:

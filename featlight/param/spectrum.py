@@ -50,6 +50,8 @@ def padded(coefficients: Tensor, old: tuple[int, int], new: tuple[int, int]) -> 
 def bands(size: tuple[int, int], per_octave: float, like: Tensor) -> Tensor:
     """Soft rings of frequency that share every coefficient out: triangles on a logarithmic scale.
 
+    A ring without a coefficient is left out: an image twice as long as wide has none between its two slowest waves.
+
     Args:
         size: height and width of the image, in pixels.
         per_octave: rings in each doubling of the frequency.
@@ -61,4 +63,5 @@ def bands(size: tuple[int, int], per_octave: float, like: Tensor) -> Tensor:
     lowest = 1 / max(size)
     position = torch.log2(frequencies(size, like).clamp_min(lowest) / lowest) * per_octave
     rings = torch.arange(int(torch.ceil(position.max())) + 1, dtype=like.dtype, device=like.device)
-    return F.relu(1 - (position - rings[:, None, None]).abs())
+    weights = F.relu(1 - (position - rings[:, None, None]).abs())
+    return weights[weights.sum((1, 2)) > 0]

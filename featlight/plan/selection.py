@@ -115,17 +115,22 @@ def wanted_tiles(
     if directions is not None and len(config.layer or {}) > 1:
         raise UsageError(f"layer: {len(config.layer or {})} layers given; directions are of one layer's features")
     wanted: list[Planned] = []
+    fitted: dict[str, Names] = {}
     for variant, settings in config.settings.items():
         survey = surveys[settings.recipe.first_size]
         if config.tiles is not None:
             for term in (term for tile in config.tiles for term in tile.terms):
                 check_term(term, survey.need(term.output, name), directions)
         asked = [Planned(variant, tile) for tile in config.tiles or ()]
-        named, all_folders = names or {}, folder_names([*survey.names, *(config.layer or {})], folders or {})
+        all_folders = folder_names([*survey.names, *(config.layer or {})], folders or {})
         for layer_name, spec in (config.layer or {}).items():
             layer = survey.need(layer_name + (CLASS if settings.tokens == "class" else ""), name)
-            spec = _numbered(config.features if spec is None else spec, named.get(layer_name), layer_name)
             count = layer.features if directions is None else directions.count
+            if layer_name in (names or {}) and layer_name not in fitted:
+                fitted[layer_name] = (names or {})[layer_name].for_layer(
+                    layer_name, count, may_lack=directions is not None
+                )
+            spec = _numbered(config.features if spec is None else spec, fitted.get(layer_name), layer_name)
             features = [0] if settings.caricature is not None else _features(layer, spec, config.seed, count)
             several = _positions(layer, settings) * settings.diversity * config.interpolate
             _check_count(len(wanted) + len(asked) + len(features) * several)
@@ -134,7 +139,7 @@ def wanted_tiles(
                 folder += DIRECTIONS
             for tile in _layer_tiles(layer_name, layer, folder, features, settings):
                 check_term(tile.terms[0], layer, directions)
-                feature, known = tile.terms[0].feature, named.get(layer_name)
+                feature, known = tile.terms[0].feature, fitted.get(layer_name)
                 title = known.title(feature) if known and feature is not None else ""
                 asked.append(Planned(variant, tile, title))
         for planned in asked if config.interpolate == 1 else between(asked, config.interpolate):

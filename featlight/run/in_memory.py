@@ -2,6 +2,7 @@
 
 from torch import Tensor
 
+from featlight.console import say
 from featlight.distributed.signals import Stop
 from featlight.engine.chunk_result import ChunkResult
 from featlight.engine.progress import Progress
@@ -12,14 +13,13 @@ from featlight.store.records import TileRecord
 
 
 def make_in_memory(
-    job: Job, stop: Stop, init: Tensor | None, *, quiet: bool
+    job: Job, stop: Stop, *, quiet: bool
 ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, TileRecord]]:
     """Make all tiles of a job.
 
     Args:
         job: prepared.
         stop: asked before every step.
-        init: starting images instead of the config's.
         quiet: whether to say nothing.
 
     Returns:
@@ -29,6 +29,8 @@ def make_in_memory(
     images: dict[str, Tensor] = {}
     alphas: dict[str, Tensor] = {}
     records: dict[str, TileRecord] = {}
+    if not quiet:
+        say(f"input        {job.network.input_words}")
     progress = Progress(len(job.wanted), quiet=quiet)
 
     def on_chunk(result: ChunkResult) -> None:
@@ -42,7 +44,7 @@ def make_in_memory(
 
     numbers = range(len(job.plan.chunks))
     try:
-        descend(job, numbers, on_chunk, callbacks=[progress], before_step=stop.check, init=init)
+        descend(job, numbers, on_chunk, callbacks=[progress], before_step=stop.check)
     finally:
         progress.close()
     return images, alphas, records

@@ -25,7 +25,8 @@ def load_run_network(out: Path, plan: Plan, sources: Sources, network: nn.Module
     """
     if network is None:
         try:
-            network = load_model(sources.model, sources.weights, seed=sources.seed)
+            layers = tuple(dict.fromkeys(layer for shapes in plan.layers.values() for layer in shapes))
+            network = load_model(sources.model, sources.weights, seed=sources.seed, layers=layers)
         except UsageError as error:
             raise UsageError(f"{error} ({out} was made with {plan.network.model!r}; {ANY_NETWORK})") from None
     if checksum(network) != plan.network.sha256:

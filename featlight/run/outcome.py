@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from featlight.engine.setup import Job
 from featlight.plan.plan import Plan, Planned
-from featlight.store.records import TileRecord, status_of
+from featlight.store.records import TileRecord, failed_of
 from featlight.store.store import Store
 
 
@@ -16,7 +16,7 @@ class Outcome:
     Args:
         tiles: that were asked for, in order.
         records: of every one of them that is there, by file.
-        failed: files of the tiles whose last try has failed.
+        failed: reasons of the tiles whose last try has failed, by file.
         missing: files of the others that are not there: some worker's share was not made.
         made: how many were made by this run.
         tiles_per_second: 0 where none was made.
@@ -24,7 +24,7 @@ class Outcome:
 
     tiles: Sequence[Planned]
     records: Mapping[str, TileRecord]
-    failed: Sequence[str]
+    failed: Mapping[str, str | None]
     missing: Sequence[str]
     made: int
     tiles_per_second: float
@@ -51,8 +51,8 @@ def outcome_of(
     made = store.made(job.plan, tiles, job.config.extras)
     lost = [planned.file for planned in tiles if planned.file not in made]
     records = store.records()
-    failed = [file for file in lost if status_of(records, file) == "failed"]
-    missing = [file for file in lost if status_of(records, file) != "failed"]
+    failed = failed_of(records, lost)
+    missing = [file for file in lost if file not in failed]
     return Outcome(tiles, made, failed, missing, len(made.keys() & set(new)), tiles_per_second)
 
 

@@ -6,8 +6,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import partial
 
-from torch import Tensor
-
 from featlight.distributed.env import told_by
 from featlight.distributed.signals import Stop
 from featlight.engine.chunk_result import ChunkResult
@@ -65,7 +63,6 @@ class Share:
         *,
         look: Callable[[], object] = lambda: None,
         callbacks: Sequence[Progress] = (),
-        init: Tensor | None = None,
     ) -> None:
         """Descend and commit, chunk by chunk.
 
@@ -73,7 +70,6 @@ class Share:
             stop: asked before every step.
             look: called after every commit.
             callbacks: for the trainer.
-            init: starting images instead of the config's.
         """
         if not self.chunks:
             return
@@ -96,7 +92,6 @@ class Share:
                 lambda result: writer.submit(partial(finish, result)),
                 callbacks=callbacks,
                 before_step=stop.check,
-                init=init,
             )
 
     def __str__(self) -> str:

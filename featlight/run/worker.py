@@ -4,9 +4,10 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from featlight.config.schema import Config
 from featlight.console import say
@@ -37,7 +38,7 @@ def make(
     others_gone: threading.Event | None = None,
     network: nn.Module | None = None,
     device: torch.device | None = None,
-    init: Tensor | None = None,
+    init: Any = None,
     directions: Directions | None = None,
     objective: Function | None = None,
     threads: int = 0,
@@ -54,7 +55,7 @@ def make(
         others_gone: set once the other workers have ended; None where nobody can tell.
         network: instead of loading the config's.
         device: instead of the config's.
-        init: starting images instead of the config's.
+        init: starting images as `starts_from` takes them, instead of the config's.
         directions: instead of the config's.
         objective: that the config names.
         threads: what a new plan takes for `auto`; 0 for what suits as many workers as there are cores.
@@ -88,6 +89,7 @@ def make(
     share = Share.of(job, store)
     if worker.rank == 0 and not quiet:
         say(_header(job))
+        say(f"input        {job.network.input_words}")
     if worker.world_size > 1:
         say(str(share))
     check_room(store.root, expected_bytes(job.plan, share.there, share.missing, job.config.extras))
@@ -95,10 +97,10 @@ def make(
         return make_for_others(share, stop, others_gone)
     store.write_output("config.yaml", _config_text(job.config, job.plan).encode())
     with Monitor(share, before, quiet=quiet) as monitor:
-        share.make(stop, look=monitor.look, callbacks=[monitor.progress], init=init)
+        share.make(stop, look=monitor.look, callbacks=[monitor.progress])
         monitor.follow(stop, others_gone)
         while (chunk := monitor.deserted()) is not None:
-            chunk.make(stop, look=monitor.look, callbacks=[monitor.progress], init=init)
+            chunk.make(stop, look=monitor.look, callbacks=[monitor.progress])
             monitor.look()
         return monitor.finish()
 

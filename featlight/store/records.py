@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Annotated, Literal
@@ -88,6 +88,16 @@ def status_of(records: Mapping[str, TileRecord], file: str) -> Status | None:
     """What has become of a tile, given its file; None where no record says."""
     record = records.get(file)
     return None if record is None else record["status"]
+
+
+def failed_of(records: Mapping[str, TileRecord], files: Iterable[str]) -> dict[str, str | None]:
+    """Reasons of the tiles whose last try has failed, by file.
+
+    Args:
+        records: last record of each tile, by file.
+        files: files of the tiles to look up.
+    """
+    return {file: records[file]["reason"] for file in files if status_of(records, file) == "failed"}
 
 
 def record_files(folder: RunFolder) -> list[Path]:

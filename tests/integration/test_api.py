@@ -16,6 +16,7 @@ import featlight
 from featlight.config.presets import DEFAULT_LAYERS, NATURAL
 from featlight.config.tile import feature_tile
 from featlight.engine.module import FeatureVisualizer
+from featlight.errors import UsageError
 from featlight.plan.plan import Planned
 from featlight.result import Result
 from tests.conftest import hand_made
@@ -110,6 +111,20 @@ def test_a_start_of_ones_own(small_recipe):
         alone = visualize(small_recipe, "4", [feature], init=each[place], batch_size=2)
         assert torch.equal(result[place], alone[0])
     assert torch.equal(each, before)
+
+
+def test_a_start_of_bytes_is_the_start_that_they_show(small_recipe):
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    floats = torch.from_numpy(pixels).permute(2, 0, 1) / 255
+    plain = visualize(small_recipe, "4", [0, 1], init=floats)
+    for given in (pixels, Image.fromarray(pixels), torch.from_numpy(pixels).permute(2, 0, 1)):
+        assert torch.equal(visualize(small_recipe, "4", [0, 1], init=given).images, plain.images)
+    for features in ([0], [0, 1]):  # the start has one checksum whatever it came as
+        visualize(small_recipe, "4", features, init=pixels if features == [0] else floats, out="run", batch_size=1)
+    with pytest.raises(UsageError, match="values from 0 to 25"):
+        visualize(small_recipe, "4", [0, 1], init=pixels.astype(np.float32))
+    with pytest.raises(UsageError, match="caricature: a ndarray given; an image file"):
+        visualize(small_recipe, "4", caricature=pixels)
 
 
 def test_the_grid_shows_itself(small_recipe):

@@ -1,6 +1,7 @@
 """Every recipe that ships: neighbours, order, workers, interruptions and halved batches change no image."""
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,20 @@ def test_workers_order_and_interruptions_change_no_bit(name, layer):
         path.unlink()
     assert run(other) == 0
     assert tiles("other") == tiles("one")
+
+
+SIDES = [(16, 16), (17, 16), (16, 32), (33, 16), (17, 50), (48, 16), (16, 320), (339, 17)]
+
+
+@pytest.mark.parametrize("name", [*NAMES, EMBEDDED])
+def test_images_of_any_proportion_are_made(name, network_of):
+    recipe, network = RECIPES[name], network_of("hand_made")
+    for height, width in SIDES:
+        sizes = [(height, width), (height + 3, width + 3 * width // height)]
+        octaves = [replace(recipe.octaves[0], size=size, steps=2) for size in sizes]
+        found = featlight.visualize(network, "4", [0, 5], recipe=replace(recipe, octaves=octaves), progress=False)
+        assert [record["status"] for record in found.records] == ["ok", "ok"], (height, width)
+        assert found.images.shape == (2, 3, *sizes[-1])
 
 
 class Narrow(nn.Module):

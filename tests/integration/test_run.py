@@ -261,7 +261,9 @@ def test_a_failed_tile_is_said_and_tried_again(capsys):
     config = {**CONFIG, "model": "tests.integration.test_run:sick", "layer": ["end"], "features": "all"}
     Path("sick.yaml").write_text(yaml.safe_dump(config))
     assert run("sick.yaml") == 1
-    assert "3 tiles: 2 made, 0 kept, 0 dead, 1 failed" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "3 tiles: 2 made, 0 kept, 0 dead, 1 failed" in out
+    assert "failed       1: image or activation is not finite\n" in out
     assert not Path("run/tiles/end/00001.png").exists()
     assert [r["status"] for r in records()] == ["ok", "failed", "ok"]
     assert [r["activation_end"] for r in records() if r["status"] == "failed"] == [None]
@@ -320,6 +322,13 @@ def test_recipes_of_every_kind_share_a_run_and_classes_have_names():
     labels = [planned.label for planned in Store(Path("run")).need_plan().tiles]
     assert labels == ["3", "30 star"] * 3
     assert any("30 star" in path.read_text() for path in Path("run").rglob("*.js"))
+
+
+def test_labels_of_another_network_are_refused_also_where_the_run_is_there(config, capsys):
+    assert run(config, "--features", "0") == 0
+    Path("names.txt").write_text("background\ntench\n")
+    assert run(config, "--features", "0", "--labels", "names.txt") == 2
+    assert "labels: names of features 0 to 1 given; layer 'Mixed_4a' has" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])

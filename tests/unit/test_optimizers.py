@@ -54,6 +54,7 @@ def literal_spectral(images, steps, lr, exponent, beta1, beta2, contrast, pull, 
     frequency = np.maximum(frequency, low)
     position = 2 * np.log2(frequency / low)
     rings = [np.maximum(0, 1 - np.abs(position - k)) for k in range(int(np.ceil(position.max())) + 1)]
+    rings = [ring for ring in rings if ring.any()]
     mean = power = 0.0
     for count, gradient in enumerate(steps, 1):
         waves = np.fft.rfft2(np.einsum("dc,dhw->chw", colors, gradient))
@@ -74,7 +75,9 @@ def literal_spectral(images, steps, lr, exponent, beta1, beta2, contrast, pull, 
 
 
 @pytest.mark.parametrize("contrast", [0.0, 0.1, 0.3])
-@pytest.mark.parametrize(("size", "channels"), [((12, 10), 3), ((9, 9), 3), ((8, 12), 1), ((9, 8), 5)])
+@pytest.mark.parametrize(
+    ("size", "channels"), [((12, 10), 3), ((9, 9), 3), ((8, 12), 1), ((9, 8), 5), ((5, 40), 3), ((31, 8), 1)]
+)
 def test_the_spectral_step_is_its_formula(size, channels, contrast):
     steps = gradients(6, size=size, channels=channels)
     start = 0.5 + 0.05 * gradients(1, size=size, channels=channels)[0]

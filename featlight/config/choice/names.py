@@ -1,21 +1,22 @@
 """What features and directions are called: classes of a network, or the labels of a file. No torch."""
 
 import csv
-import io
-import json
-import re
+import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field, replace
+from textwrap import shorten
 
+from featlight.config.choice.label_files import Labels, parse_labels
 from featlight.config.paths import expanded
-from featlight.config.tile import LARGEST_FEATURE
 from featlight.config.words import check_word
 from featlight.errors import UsageError, unknown
 from featlight.files import open_regular
 
 MOST_BYTES = 64 << 20  # of a file of labels
 LONGEST = 200  # characters of a label
+BACKGROUND = ("background", "dummy")  # first names of lists for networks that have a class for it
+
+log = logging.getLogger("featlight")
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,35 @@ class Names:
     Args:
         words: by number; not every feature needs one.
         has_synonyms: whether each holds several names with commas between them, as ImageNet's classes do.
+        listed: length of the list that a file holds, where it has no numbers.
     """
 
     words: Mapping[int, str]
     has_synonyms: bool = False
+    listed: int | None = field(default=None, compare=False)
+
+    def for_layer(self, layer: str, count: int, *, may_lack: bool = False) -> "Names":
+        """The names of a layer's features; without a first `background` that would shift all of them by one.
+
+        Args:
+            layer: name of the layer.
+            count: number of its features, or of directions.
+            may_lack: whether a list may name the first ones alone; numbers with gaps always may.
+
+        Raises:
+            UsageError: there are more names than features, or fewer.
+        """
+        length = max(self.words, default=-1) + 1
+        if length == count + 1 and self.words.get(0, "").strip(" _").casefold() in BACKGROUND:
+            log.warning("labels: the first name, %s, is dropped: layer %s has %d features", self.words[0], layer, count)
+            return replace(self, words={number - 1: word for number, word in self.words.items() if number})
+        is_whole = self.listed is not None or len(self.words) == length
+        if length > count or (is_whole and not may_lack and count > (self.listed or length)):
+            raise UsageError(
+                f"labels: names of features 0 to {(self.listed or length) - 1} given; layer {layer!r} has {count} "
+                f"features: a name for each of 0 to {count - 1} is needed"
+            )
+        return self
 
     def title(self, number: int) -> str:
         """What stands beside the number: `tiger` of `tiger, Panthera tigris`; "" where nobody has named it."""
@@ -92,18 +118,29 @@ def read_labels(file: str, layers: Sequence[str]) -> dict[str, Names]:
     """By layer, the names that a file gives its features, or the run's directions.
 
     Args:
-        file: `.json`: a list, `{number: name}`, or `{layer: either of these}`; `.csv`: a number and a name in each row;
-            of any other suffix: a name in each line, from 0, where an empty one names nothing.
-        layers: of the run.
+        file: `.json`: a list, `{number: name}`, `{layer: either of these}`, or what holds one under `id2label`;
+            `.jsonl`; `.csv` and `.tsv`: a number and a name in each row; any other: a name in each line, from 0, alone
+            or after its synset, where an empty line names nothing.
+        layers: names of the run's layers.
 
     Raises:
-        UsageError: it cannot be read, or names no layer where there are several.
+        UsageError: it cannot be read, names no layer where there are several, or nothing of it would be used.
     """
     try:
         with open_regular(expanded(file), MOST_BYTES, links=True) as opened:
-            text = opened.read().decode("utf-8-sig")
-        found = _labels(file, text, layers)
+            content = opened.read()
+        text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+        found = parse_labels(file.rpartition(".")[2].casefold(), text, layers)
+        if isinstance(found, Labels):
+            if len(layers) > 1:
+                raise UsageError(
+                    f"labels: {file} names no layers, and {len(layers)} are asked for; JSON of {{layer: names}} is "
+                    "needed"
+                )
+            found = dict.fromkeys(layers, found)
         for names in found.values():
+            if not names.words:
+                raise ValueError("no names in it; a name in each line is needed")
             for word in names.words.values():
                 check_word(word, LONGEST)
     except UsageError:
@@ -111,47 +148,5 @@ def read_labels(file: str, layers: Sequence[str]) -> dict[str, Names]:
     except OSError as error:
         raise UsageError(f"labels: {file}: {error.strerror or error}") from None
     except (ValueError, RecursionError, csv.Error) as error:
-        raise UsageError(f"labels: {file}: {' '.join(str(error).split())[:200]}") from None
-    return found
-
-
-def _labels(file: str, text: str, layers: Sequence[str]) -> dict[str, Names]:
-    suffix = file.rpartition(".")[2].casefold()
-    if suffix == "json":
-        values = json.loads(text)
-        if isinstance(values, dict) and values and all(isinstance(each, dict | list) for each in values.values()):
-            return {layer: _names(values[layer]) for layer in layers if layer in values}
-        names = _names(values)
-    elif suffix == "csv":
-        names = _names(_of_csv(text))
-    else:
-        # str.splitlines ends lines at signs that may stand in a name, and shifts all names behind it
-        names = _names([line.strip() for line in re.split(r"\r\n|\r|\n", text)])
-    if len(layers) > 1:
-        raise UsageError(
-            f"labels: {file} names no layers, and {len(layers)} are asked for; JSON of {{layer: names}} is needed"
-        )
-    return dict.fromkeys(layers, names)
-
-
-def _of_csv(text: str) -> dict[str, str]:
-    rows = [row for row in csv.reader(io.StringIO(text)) if row]
-    if rows and not rows[0][0].strip().isdecimal():
-        rows = rows[1:]  # what the columns are called
-    return {row[0].strip(): row[1].strip() if len(row) > 1 else "" for row in rows}
-
-
-def _names(values: Any) -> Names:
-    """Names from a list, or from numbers to names."""
-    pairs = values.items() if isinstance(values, dict) else enumerate(values) if isinstance(values, list) else None
-    if pairs is None:
-        raise ValueError(f"a {type(values).__name__} given; a list, or numbers with their names, is needed")
-    found = {}
-    for number, word in pairs:
-        if not str(number).isdecimal() or int(number) >= LARGEST_FEATURE:
-            raise ValueError(f"{number!r} given; a feature's number is needed")
-        if not isinstance(word, str | int | float):
-            raise ValueError(f"{word!r} given for {number}; a name is needed")
-        if str(word):
-            found[int(number)] = str(word)
-    return Names(found)
+        raise UsageError(f"labels: {file}: {shorten(str(error), 200, placeholder=' ...')}") from None
+    return {layer: Names(labels.words, listed=labels.listed) for layer, labels in found.items()}

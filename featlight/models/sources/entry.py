@@ -26,6 +26,8 @@ class Entry:
         interpolation: of that resize, `bilinear` or `bicubic`.
         load: gives it with a file of weights as its library publishes it, whose names the library itself translates;
             None where its files need no translation.
+        build_with: gives it ready to receive weights of a file, from the file's content and the weights; None where a
+            file says nothing of how it is built.
         name: that it has in records, where it is given by a folder say; "" for the one that the user gives.
     """
 
@@ -40,4 +42,5 @@ class Entry:
     resize: int | None = None
     interpolation: str = "bilinear"
     load: Callable[[Path], nn.Module] | None = None
+    build_with: Callable[[Any, Mapping[str, Any]], nn.Module] | None = None
     name: str = ""

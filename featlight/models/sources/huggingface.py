@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 from torch import nn
@@ -68,7 +69,7 @@ def _json(path: Path) -> Mapping[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise WeightsError(f"{path}: not JSON ({' '.join(str(error).split())[:120]})") from None
+        raise WeightsError(f"{path}: not JSON ({shorten(str(error), 120, placeholder=' ...')})") from None
     return content if isinstance(content, dict) else {}
 
 
@@ -161,6 +162,15 @@ def _pixels(content: Mapping[str, Any]) -> tuple[tuple[float, ...] | None, tuple
     return (None, None) if mean is None or std is None else (tuple(map(float, mean)), tuple(map(float, std)))
 
 
+def pixels_of(file: Path) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
+    """Mean and std in a preprocessor's file.
+
+    Raises:
+        WeightsError: it is no JSON.
+    """
+    return _pixels(_json(file))
+
+
 def _size(config: Any) -> tuple[int, int] | None:
     size = getattr(config, "image_size", None)
     if isinstance(size, int):
@@ -187,7 +197,9 @@ def _loaded(kind: Any, config: Any, place: _Place, file: Path) -> nn.Module:
         with _quiet():
             network, said = kind.from_pretrained(None, config=config, state_dict=state, output_loading_info=True)
     except Exception as error:  # of any kind, where the file is another network's
-        raise WeightsError(f"weights {file}: they do not fit ({' '.join(str(error).split())[:240]})") from None
+        raise WeightsError(
+            f"weights {file}: they do not fit ({shorten(str(error), 240, placeholder=' ...')})"
+        ) from None
     without = sorted(map(str, said["missing_keys"])) + sorted(map(str, said.get("mismatched_keys", ())))
     if without:
         more = f" and {len(without) - 3} more" if len(without) > 3 else ""

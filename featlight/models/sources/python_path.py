@@ -4,7 +4,7 @@ import importlib
 import inspect
 import io
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,10 @@ def entry(path: str) -> Entry:
         UsageError: it cannot be imported; when it is built, that it gives no module.
     """
     build = _imported(path)
-    return Entry(build, lambda _: build(), None)
+    return Entry(build, lambda _: build(), None, build_with=lambda content, _: build(content))
 
 
-def _imported(path: str) -> Callable[[], nn.Module]:
+def _imported(path: str) -> Callable[..., nn.Module]:
     """The callable, as one that surely gives a module."""
     module_name, _, name = path.partition(":")
     here = str(Path.cwd())
@@ -39,15 +39,16 @@ def _imported(path: str) -> Callable[[], nn.Module]:
         for part in name.split("."):
             factory = getattr(factory, part)
 
-    def build() -> nn.Module:
-        needed = [] if isinstance(factory, nn.Module) else _needed_arguments(factory)
+    def build(checkpoint: Any = None) -> nn.Module:
+        arguments = {} if isinstance(factory, nn.Module) else _arguments(factory, checkpoint)
+        needed = [] if isinstance(factory, nn.Module) else _needed_arguments(factory, arguments)
         if needed:
             raise UsageError(
                 f"--model {path}: it needs arguments ({', '.join(needed)}) and is called without any; write a function "
                 f"that returns {name}({', '.join(f'{each}=...' for each in needed)}), and name that"
             )
         with _as_alone(path, CALLING):
-            network = factory() if not isinstance(factory, nn.Module) else factory
+            network = factory if isinstance(factory, nn.Module) else factory(**arguments)
         if not isinstance(network, nn.Module):
             inner = getattr(network, "model", None)
             instead = (
@@ -61,14 +62,32 @@ def _imported(path: str) -> Callable[[], nn.Module]:
     return build
 
 
-def _needed_arguments(factory: Any) -> list[str]:
-    """Names of the arguments that a callable cannot do without; none where it does not say."""
+def _parameters(factory: Any) -> list[inspect.Parameter]:
+    """What a callable takes; nothing where it does not say."""
     try:
-        parameters = inspect.signature(factory).parameters.values()
+        return list(inspect.signature(factory).parameters.values())
     except (TypeError, ValueError):
         return []
+
+
+def _needed_arguments(factory: Any, given: Container[str]) -> list[str]:
+    """Names of the arguments that a callable cannot do without, besides those that are given."""
     variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return [each.name for each in parameters if each.default is each.empty and each.kind not in variable]
+    needed = [each for each in _parameters(factory) if each.default is each.empty and each.kind not in variable]
+    return [each.name for each in needed if each.name not in given]
+
+
+def _arguments(factory: Any, checkpoint: Any) -> dict[str, Any]:
+    """What of a Lightning checkpoint's hyperparameters a callable takes."""
+    given = checkpoint.get("hyper_parameters") if isinstance(checkpoint, Mapping) else None
+    if not isinstance(given, Mapping):
+        return {}
+    takes = _parameters(factory)
+    if any(each.kind is each.VAR_KEYWORD for each in takes):
+        return dict(given)
+    names = {each.name for each in takes if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)}
+    whole = checkpoint.get("hparams_name")  # the one argument that all of them were given in
+    return {whole: given} if whole in names else {name: value for name, value in given.items() if name in names}
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 from urllib.parse import urlparse
 
@@ -110,7 +111,9 @@ def _loaded(build: Any, config: Mapping[str, Any], file: Path) -> nn.Module:
     try:
         network: nn.Module = build(pretrained=True, pretrained_cfg_overlay={**given, "custom_load": own_way})
     except Exception as error:  # translations fail in any way where the file is another network's
-        raise WeightsError(f"weights {file}: they do not fit ({' '.join(str(error).split())[:240]})") from None
+        raise WeightsError(
+            f"weights {file}: they do not fit ({shorten(str(error), 240, placeholder=' ...')})"
+        ) from None
     said: Any = network.pretrained_cfg
     for key in given:
         said.pop(key, None)  # the weights themselves

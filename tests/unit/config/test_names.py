@@ -94,3 +94,100 @@ def test_a_sign_in_a_label_ends_no_line(sign):
 def test_lines_of_labels_end_as_on_any_system():
     Path("a.txt").write_text("one\r\ntwo\rthree\n\n\u202efive", newline="")
     assert read_labels("a.txt", ["conv"])["conv"].words == {0: "one", 1: "two", 2: "three", 4: "\u202efive"}
+
+
+NAMES = {0: "tench", 1: "goldfish, Carassius", 2: "white shark"}
+SYNSETS = ["n01440764", "n01443537", "n01484850"]
+ROWS = list(zip(SYNSETS, NAMES.values(), strict=True))
+LINES = "\n".join(NAMES.values())
+
+
+def written(name, content):
+    Path(name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    return read_labels(name, ["fc"])["fc"].for_layer("fc", 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("plain.txt", LINES),
+        ("crlf.txt", LINES.replace("\n", "\r\n") + "\r\n\r\n\r\n"),
+        ("bom.txt", "\ufeff" + LINES),
+        ("utf16.txt", LINES.encode("utf-16")),
+        ("utf16be.txt", b"\xfe\xff" + LINES.encode("utf-16-be")),
+        ("synsets.txt", "\n".join(" ".join(row) for row in ROWS)),
+        ("numbers.txt", "\n".join(f"{number} {name}" for number, name in NAMES.items())),
+        ("gist.txt", "{" + ",\n ".join(f"{number}: {name!r}" for number, name in NAMES.items()) + "}"),
+        ("tabs.txt", "\n".join(f"{number}\t{name}" for number, name in NAMES.items())),
+        ("synsets.tsv", "\n".join("\t".join(row) for row in ROWS)),
+        ("head.tsv", "synset\tname\n" + "\n".join("\t".join(row) for row in ROWS)),
+        ("head.csv", "index,name\n" + "\n".join(f'{number},"{name}"' for number, name in NAMES.items())),
+        ("three.csv", "id,wnid,label\n" + "\n".join(f'{i},{row[0]},"{row[1]}"' for i, row in enumerate(ROWS))),
+        ("turned.csv", "class_name,class_id\n" + "\n".join(f'"{name}",{number}' for number, name in NAMES.items())),
+        ("bare.csv", "\n".join(f'{row[0]},"{row[1]}"' for row in ROWS) + "\n\n"),
+        ("class_index.json", json.dumps({str(number): row for number, row in enumerate(ROWS)})),
+        ("config.json", json.dumps({"model_type": "vit", "id2label": NAMES, "label2id": {}, "patch": [16]})),
+        ("timm.json", json.dumps({"architecture": "vit", "label_names": list(NAMES.values()), "pretrained_cfg": {}})),
+        ("turned.json", json.dumps({name: number for number, name in NAMES.items()})),
+        ("list.json", json.dumps(list(NAMES.values()))),
+        ("pairs.json", json.dumps(list(NAMES.items()))),
+        ("rows.json", json.dumps(ROWS)),
+        ("coco.json", json.dumps([{"id": number, "name": name} for number, name in NAMES.items()])),
+        ("lines.jsonl", "\n".join(map(json.dumps, NAMES.values()))),
+        ("lines.json", "\n".join(json.dumps({"label": i, "name": name}) for i, name in NAMES.items())),
+        ("layers.json", json.dumps({"fc": list(NAMES.values()), "conv": ["a"]})),
+    ],
+)
+def test_label_files_as_they_are_published(name, content):
+    assert written(name, content).words == NAMES
+
+
+@pytest.mark.parametrize("first", ["background", "__background__", "Background", "dummy"])
+def test_a_background_too_many_is_dropped_and_said(first, caplog):
+    shifted = [first, *NAMES.values()]
+    for name, content in {
+        "a.txt": "\n".join(shifted),
+        "a.json": json.dumps(shifted),
+        "b.json": json.dumps(dict(enumerate(shifted))),
+    }.items():
+        caplog.clear()
+        assert written(name, content).words == NAMES
+        assert f"the first name, {first}, is dropped: layer fc has 3 features" in caplog.text
+    own = read_labels("a.txt", ["fc"])["fc"].for_layer("fc", 4)
+    assert own.words[0] == first  # a class of its own, as in segmentation
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("short.txt", "a\nb", "features 0 to 1 given; layer 'fc' has 3 features"),
+        ("long.txt", "a\nb\nc\nd", "features 0 to 3 given"),
+        ("short.json", '{"0": "a", "1": "b"}', "features 0 to 1 given"),
+        ("from1.json", '{"1": "a", "2": "b", "3": "c"}', "features 0 to 3 given"),
+        ("empty.txt", "", "no names in it"),
+        ("blank.txt", "\n \n\n", "no names in it"),
+        ("empty.json", "{}", "no names in it"),
+        ("empty.csv", "index,name\n", "no names in it"),
+        ("layer.json", '{"layer": ["a", "b", "c"]}', "no layer 'layer'"),
+        ("near.json", '{"fcc": ["a", "b", "c"]}', "nearest: 'fc'"),
+        ("twice.json", '{"0": "a", "0": "b", "1": "c", "2": "d"}', "'0' stands there twice"),
+        ("twice.csv", "0,a\n1,b\n1,c\n2,d", "the number 1 stands there twice"),
+        ("nulls.json", "[null, null, null]", "a name is needed"),
+        ("bytes.txt", b"\xff\xff\x00", "decode"),
+        ("half.txt", b"\xff\xfea", "truncated"),
+        ("deep.json", "[" * 100_000, "labels: deep.json: "),
+        ("digits.json", '{"' + "9" * 5000 + '": "a"}', "a feature's number is needed"),
+        ("number.json", "9" * 5000, "labels: number.json: "),
+        ("other.json", '{"0": "a", "²": "b", "2": "c"}', "a feature's number is needed"),
+        ("minus.csv", "-1,a\n0,b\n1,c", "features 0 to 1 given"),
+    ],
+)
+def test_labels_that_do_not_fit_are_refused_in_a_line(name, content, message):
+    with pytest.raises(UsageError, match=message) as caught:
+        written(name, content)
+    assert len(str(caught.value)) < 400
+
+
+def test_numbers_with_gaps_name_some_features():
+    assert written("some.json", '{"2": "c"}').words == {2: "c"}
+    assert written("some.txt", "\n\nc").words == {2: "c"}

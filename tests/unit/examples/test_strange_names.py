@@ -89,7 +89,7 @@ def test_names_are_read_as_they_were_written_and_others_are_counted(tmp_path, se
     findings.top.values[:] = torch.arange(top, 0, -1)
     eyes = SimpleNamespace(keys=dict(zip(keys, keys, strict=True)))
     boxes = dict.fromkeys(keys, [(0, 0, 1, 1)] * top)
-    said = write_examples(store, plan, known, eyes, [findings], findings.top, boxes)
+    said = write_examples(store, plan, known, eyes, [findings], findings.top, boxes, {})
 
     read = read_examples(store.folder)
     assert read.keys() == set(keys)

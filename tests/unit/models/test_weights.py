@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+from pathlib import Path
 
 import lightning as L
 import pytest
@@ -9,8 +10,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from featlight.cli.main import main
 from featlight.config.paths import weights_file
-from featlight.errors import WeightsError
+from featlight.errors import FeatlightError, WeightsError
 from featlight.models.registry import load_model, source_of
 
 HERE = "tests.unit.models.test_weights"
@@ -46,6 +48,29 @@ class Trained(L.LightningModule):
         self.weight = nn.Parameter(torch.ones(width))
 
 
+class Whole(L.LightningModule):
+    def __init__(self, options):
+        super().__init__()
+        self.save_hyperparameters()
+        self.weight = nn.Parameter(torch.ones(options["width"]))
+
+
+class AnyWords(L.LightningModule):
+    def __init__(self, **words):
+        super().__init__()
+        self.save_hyperparameters()
+        self.weight = nn.Parameter(torch.ones(words["width"]))
+
+
+class Classifier(nn.Sequential):
+    def forward(self, images):
+        return self[2](self[1](self[0](images)).mean((2, 3)))
+
+
+def classifier():
+    return Classifier(*plain())
+
+
 def checkpoint(module):
     """As Lightning writes it."""
     trainer = L.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)
@@ -71,6 +96,14 @@ LEFT = [
     ("a.3", lambda: weights(build=Inner), "Inner", ""),
     ("a.4", lambda: {"net": weights(build=Inner)}, "Inner", "its entry 'net'"),
     ("a.5:ema", lambda: {"model": weights(4), "ema": weights()}, "plain", ""),
+    ("a.6", lambda: {"state_dict": under("module.encoder_q.")}, "plain", "without the prefix 'module.encoder_q.'"),
+    ("a.7", lambda: under("base_model.model."), "plain", "without the prefix 'base_model.model.'"),
+    ("a.8", lambda: {"student": under("module.backbone."), "epoch": 3}, "plain",
+     "its entry 'student' without the prefix 'module.backbone.'"),
+    ("a.9", lambda: under("_forward_module.encoder."), "plain", "without the prefix '_forward_module.encoder.'"),
+    ("a.10:student", lambda: under("student.") | under("teacher.", 5), "plain", ""),
+    ("a.11:state_dict.student", lambda: {"state_dict": under("student.") | under("teacher.", 5)}, "plain", ""),
+    ("a.12:ema.module", lambda: {"ema": {"module": weights()}, "model": weights(4)}, "plain", ""),
     ("trained.ckpt", lambda: checkpoint(Trained()), "plain", "entry 'state_dict' without the prefix 'net.'; 1 other"),
 ]  # fmt: skip
 
@@ -106,7 +139,10 @@ REFUSED = [
     ),
     (lambda: under("model.", 1) | under("net.", 2), "it without the prefix 'model.' and it without the prefix 'net.'"),
     (lambda: {"epoch": 3, "best": 0.5}, "not a state dict (names and tensors); its entries are epoch, best"),
-    (lambda: {"state_dict": under("encoder.")}, 'do not fit Sequential: Missing key(s) in state_dict: "0.weight"'),
+    (
+        lambda: {"state_dict": {"encoder.1.weight": torch.ones(4)}},
+        'do not fit Sequential: Missing key(s) in state_dict: "0.weight"',
+    ),
     (
         lambda: {"state_dict": weights(), "args": argparse.Namespace(lr=1)},
         "holds more than tensors (argparse.Namespace)",
@@ -130,6 +166,88 @@ def test_an_entry_that_is_not_there_is_told():
     torch.save({"model": weights(), "epoch": 1}, "left.ckpt")
     with pytest.raises(WeightsError, match="no entry 'emma'; it has model, epoch"):
         load_model(f"{HERE}:plain", "left.ckpt:emma")
+
+
+HEADLESS = [
+    lambda: {name: value for name, value in weights().items() if not name.startswith("2.")},
+    lambda: {"student": {f"backbone.{name}": value for name, value in HEADLESS[0]().items()}},
+    lambda: {**HEADLESS[0](), "2.weight": torch.rand(10, 4), "2.bias": torch.rand(10)},
+    lambda: {**HEADLESS[0](), "2.0.weight": torch.rand(8, 4), "projector.weight": torch.rand(3, 3)},
+]
+
+
+@pytest.mark.parametrize("content", HEADLESS)
+def test_a_head_may_be_missing_behind_the_layers_that_are_asked_for(content, caplog):
+    torch.save(content(), "headless.pth")
+    for layers in ([], ["2"], ["0", "2"], ["*"]):
+        with pytest.raises(WeightsError, match="they do not fit"):
+            load_model(f"{HERE}:plain", "headless.pth", layers=layers)
+    network = load_model(f"{HERE}:plain", "headless.pth", layers=["0", "1"])
+    assert torch.equal(network[0].weight, weights()["0.weight"])
+    assert network[2].weight.isnan().all()
+    assert "nothing in it fits 2.weight, 2.bias, which comes after 0, 1 and is left empty" in caplog.text
+
+
+def test_a_file_that_lacks_more_than_a_head_is_refused():
+    for lost in ("0.weight", "1.running_var"):
+        torch.save({name: value for name, value in weights().items() if name != lost}, "holes.pth")
+        with pytest.raises(WeightsError, match=f"Missing key.*{lost}"):
+            load_model(f"{HERE}:plain", "holes.pth", layers=["1"])
+    torch.save({**weights(), "1.more": torch.ones(1)}, "more.pth")
+    with pytest.raises(WeightsError, match="Unexpected key"):
+        load_model(f"{HERE}:plain", "more.pth", layers=["0"])
+
+
+def test_a_run_needs_no_head(capsys):
+    torch.save(HEADLESS[1](), "headless.pth")
+    Path("small.yaml").write_text("recipe: {octaves: [{size: 16, steps: 2, lr: [0.1, 0.1], sigma: null}]}")
+    words = ["--config", "small.yaml", "--model", f"{HERE}:classifier", "--weights", "headless.pth", "--out", "run"]
+    assert main([*words, "--layer", "0", "--features", "0-1"]) == 0
+    assert "2 tiles: 2 made" in capsys.readouterr().out
+    assert main([*words, "--layer", "2", "--fresh"]) == 3
+    assert "they do not fit Classifier" in capsys.readouterr().err
+
+
+def test_two_that_fit_are_named_so_that_each_can_be_chosen():
+    torch.save({"state_dict": under("student.", 1) | under("teacher.", 2)}, "two.ckpt")
+    with pytest.raises(
+        WeightsError, match=r"'student.' and its .* 'teacher.' both fit, .* two.ckpt:state_dict.teacher"
+    ):
+        load_model(f"{HERE}:plain", "two.ckpt")
+    for seed, name in ((1, "student"), (2, "teacher"), (2, "state_dict.teacher")):
+        network = load_model(f"{HERE}:plain", f"two.ckpt:{name}")
+        assert torch.equal(network[0].weight, weights(seed)["0.weight"])
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers", "ignore:.*treespec:FutureWarning")
+@pytest.mark.parametrize("kind", ["Trained", "Whole", "AnyWords"])
+def test_a_checkpoint_says_with_what_its_module_is_built(kind):
+    module = {
+        "Trained": lambda: Trained(7),
+        "Whole": lambda: Whole({"width": 7}),
+        "AnyWords": lambda: AnyWords(width=7),
+    }
+    checkpoint(module[kind]())
+    network = load_model(f"{HERE}:{kind}", "trained.ckpt")
+    assert network.weight.shape == (7,)
+
+
+@pytest.mark.parametrize("words", [{"evil": 1}, {"width": "seven"}, ["width"]])
+def test_hyperparameters_that_do_not_fit_are_one_line(words):
+    torch.save({"state_dict": weights(), "hyper_parameters": words}, "odd.ckpt")
+    with pytest.raises(FeatlightError) as caught:
+        load_model(f"{HERE}:Trained", "odd.ckpt")
+    assert "\n" not in str(caught.value)
+
+
+def test_no_line_ends_within_a_word():
+    names = [f"part{number}.weight" for number in range(200)]
+    torch.save({name: torch.ones(1) for name in names}, "many.pth")
+    with pytest.raises(WeightsError) as caught:
+        load_model(f"{HERE}:plain", "many.pth")
+    *words, last = str(caught.value).split()
+    assert last == "..."
+    assert {word.strip('",') for word in words if "part" in word} <= set(names)
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit", "ignore:'torch.load' received a zip file")

@@ -7,10 +7,13 @@ import pytest
 import torch
 import torchvision
 from PIL import ExifTags, Image, ImageOps
+from torch import nn
+from torchvision import tv_tensors
+from torchvision.transforms.v2 import functional as TV
 
 from featlight.config.tile import Term, Tile, feature_tile
 from featlight.errors import UsageError
-from featlight.param.image import blur, noise, own_seed, read_image, resize, starting_images, to_bytes
+from featlight.param.image import blur, noise, own_seed, read_image, resize, starting_images, starts_from, to_bytes
 from tests.pngs import GRAY, GRAY_ALPHA, PALETTE, RGB, RGBA, part, picture
 
 TILES = [feature_tile("a", 0), feature_tile("a", 1), feature_tile("b", 0)]
@@ -162,6 +165,118 @@ def test_a_tensor_starts_all_tiles_or_each_its_own():
     assert torch.equal(starting_images(each, 8, 0, TILES), each)
     with pytest.raises(UsageError, match=r"\(3, S, S\) or \(3, 3, S, S\)"):
         starting_images(torch.rand(2, 3, 8, 8), 8, 0, TILES)
+
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (16, 12, 3), np.uint8)
+CHW = torch.from_numpy(PIXELS).permute(2, 0, 1)
+FLOATS = CHW.float() / 255
+with torch.inference_mode():
+    INFERRED = FLOATS.clone()
+GRAY16 = PIXELS[..., 0].astype(np.uint16) * 257
+
+
+@pytest.mark.parametrize(
+    ("given", "off"),
+    [
+        *[(each, 0.0) for each in (CHW, PIXELS, CHW.numpy(), tv_tensors.Image(CHW), Image.fromarray(PIXELS), FLOATS)],
+        *[(each, 0.0) for each in (PIXELS[::-1][::-1], np.asfortranarray(PIXELS), PIXELS[None], FLOATS[None])],
+        *[(each, 0.0) for each in (FLOATS.to_sparse(), FLOATS.to_mkldnn(), torch._neg_view(-FLOATS), INFERRED)],
+        *[(each, 0.0) for each in (nn.Parameter(FLOATS.clone()), FLOATS.numpy(), FLOATS.tolist())],
+        *[
+            (each, 1e-7)
+            for each in (PIXELS.astype(np.uint16) * 257, PIXELS.astype(">u2") * np.uint16(257), PIXELS / 255)
+        ],
+        *[(each, 1e-7) for each in (FLOATS.double(), (PIXELS / 255).astype(np.longdouble))],
+        *[(FLOATS.to(kind), off) for kind, off in ((torch.half, 1e-3), (torch.bfloat16, 4e-3))],
+        (FLOATS.to(torch.float8_e4m3fn), 0.07),
+    ],
+)
+def test_an_array_has_the_units_of_its_type(given, off):
+    theirs = TV.to_dtype(TV.to_image(PIXELS), torch.float32, scale=True)
+    ours = starts_from(given, 2, 3, bounded=True)
+    assert ours.shape == theirs.shape
+    assert (ours.dtype, ours.device.type, ours.requires_grad) == (torch.float32, "cpu", False)
+    assert torch.allclose(ours, theirs, atol=off + 1e-7, rtol=0)
+    ours += 1  # a copy, which autograd may hold
+    assert not ours.is_inference()
+    assert torch.allclose(starts_from(given, 2, 3, bounded=True), theirs, atol=off + 1e-7, rtol=0)
+
+
+def test_true_is_white_and_several_images_are_a_start_each():
+    assert torch.equal(starts_from(CHW > 127, 1, 3, bounded=True), (CHW > 127).float())
+    several = torch.stack([FLOATS, 1 - FLOATS])
+    for given in (several, [PIXELS, 255 - PIXELS], [FLOATS, 1 - FLOATS], np.stack([PIXELS, 255 - PIXELS])):
+        assert torch.allclose(starts_from(given, 2, 3, bounded=True), several, atol=1e-7)
+
+
+MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV", "I", "I;16")
+
+
+@pytest.mark.parametrize("mode", [*MODES, "I;16B", "I;16L", "F"])
+def test_a_picture_of_any_mode_shows_what_pillow_shows(mode):
+    if mode == "F":
+        picture, levels = Image.fromarray(PIXELS[..., 0] / np.float32(255)), PIXELS[..., 0] / 255
+    elif mode.startswith("I"):
+        kind = {"I": "<i4", "I;16B": ">u2"}.get(mode, "<u2")
+        picture = Image.frombytes(mode, (12, 16), GRAY16.astype(kind).tobytes())
+        levels = GRAY16 / 65535
+    else:
+        picture = Image.fromarray(PIXELS)
+        picture = picture.convert("LA").convert("La") if mode == "La" else _converted(picture, mode)
+        shown = picture.convert("LA") if mode == "La" else picture
+        levels = np.asarray(shown.convert("RGB"), np.float64) / 255
+    expected = np.broadcast_to(levels[..., None], (16, 12, 3)) if levels.ndim == 2 else levels
+    found = starts_from(picture, 1, 3, bounded=True)
+    assert np.abs(found.permute(1, 2, 0).numpy() - expected).max() < 1e-6
+    gray = starts_from(picture, 1, 1, bounded=True)
+    luma = expected @ (0.299, 0.587, 0.114)
+    assert np.abs(gray[0].numpy() - luma).max() < 1e-6
+
+
+def _converted(picture, mode):
+    if mode in ("LAB", "PA"):
+        return picture.convert("P").convert("PA") if mode == "PA" else Image.frombytes(mode, (12, 16), PIXELS.tobytes())
+    return picture.convert("RGBA").convert(mode) if mode == "RGBa" else picture.convert(mode)
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        (FLOATS * 255, r"values from 0 to 25\d given; .* pass uint8 for 0 to 255"),
+        ((FLOATS - 0.45) / 0.22, "values from -2.*undo a normalization"),
+        (2 * FLOATS - 1, "values from -1 to "),
+        (FLOATS * float("nan"), "values from nan"),
+        (FLOATS + float("inf"), "values from inf"),
+        (CHW.long(), "int64 given, whose white is not known; uint8"),
+        (CHW.tolist(), "int64 given"),
+        (CHW.char(), "int8 given"),
+        (FLOATS + 0j, "complex64 given"),
+        (FLOATS.to("meta"), "a Tensor given"),
+        ({"pixels": 0}, "a dict given; noise, .* an image file, or an array of pixels"),
+        ([[0.5], [0.5, 0.5]], "a list given"),
+        (np.array(["white"]), "numbers are needed"),
+        ([FLOATS, FLOATS[:, 1:]], "a list needs images of one shape"),
+        ([], r"a tensor of \(0,\) given; \(3, S, S\) or \(2, 3, S, S\) is needed"),
+        (torch.empty(0, 3, 8, 8), "a tensor of"),
+        (torch.empty(3, 0, 8), "a tensor of"),
+        (np.concatenate([PIXELS, PIXELS[..., :1]], 2), r"a tensor of \(16, 12, 4\) given"),
+        (0.5, r"a tensor of \(\) given"),
+        (
+            Image.frombytes("I", (12, 16), PIXELS.astype("<i4")[..., 0].tobytes()).point(lambda x: x * 4096),
+            "values from",
+        ),
+    ],
+)
+def test_an_array_without_pixel_units_is_refused(given, line):
+    with pytest.raises(UsageError, match=line):
+        starts_from(given, 2, 3, bounded=True)
+
+
+def test_what_an_unbounded_recipe_has_made_may_start_another():
+    wide = 4 * FLOATS - 1.5
+    assert torch.equal(starts_from(wide, 1, 3, bounded=False), wide)
+    with pytest.raises(UsageError, match="values from"):
+        starts_from(FLOATS * 255, 1, 3, bounded=False)
 
 
 def test_blur_is_torchvisions_and_reflects():

@@ -16,7 +16,7 @@ from featlight.param.pixel import Pixel
 from featlight.param.registry import parameterization_of
 from featlight.param.spectrum import bands, frequencies, padded
 
-SIZES = [(16, 16), (15, 15), (12, 18), (9, 14)]
+SIZES = [(16, 16), (15, 15), (12, 18), (9, 14), (16, 33), (81, 4)]
 
 
 def pictures(count=2, size=(16, 16)):

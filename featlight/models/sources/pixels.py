@@ -1,0 +1,88 @@
+"""What a network that was handed over says of the pixels that it takes."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from featlight.errors import WeightsError
+from featlight.models.sources import hub, huggingface, timm
+
+MeanAndStd = tuple[tuple[float, ...], tuple[float, ...]]
+
+RADIOGRAPHS: MeanAndStd = (0.5,), (1 / 2048,)  # torchxrayvision's -1024 to 1024, of pixels from 0 to 1
+NAMES = (("mean", "std"), ("image_mean", "image_std"), ("pixel_mean", "pixel_std"))
+
+
+def trained_with(network: nn.Module) -> MeanAndStd | None:
+    """Mean and std of the pixels that a network is to be fed, as its library has left them with it; None for others."""
+    return timm.trained_with(network) or _of_clip(network) or _of_radiographs(network) or _of_transformers(network)
+
+
+def normalizes_itself(network: nn.Module) -> str | None:
+    """Name of the module in which a network normalizes its pixels; "" for itself, None where none is seen."""
+    for name, module in network.named_modules():
+        if _pair(module) and not _is_open_clip(module):  # which says there what it is to be fed
+            return str(name)
+    return None
+
+
+def _pair(module: nn.Module) -> MeanAndStd | None:
+    """Mean and std among a module's attributes."""
+    for names in NAMES:
+        mean, std = (_numbers(getattr(module, name, None)) for name in names)
+        if mean and std and len(mean) == len(std) and all(value > 0 for value in std):
+            return mean, std
+    return None
+
+
+def _numbers(given: Any) -> tuple[float, ...]:
+    if isinstance(given, Tensor) and given.is_floating_point() and given.ndim <= 4 and given.device.type != "meta":
+        return tuple(given.detach().flatten()[:64].tolist())
+    is_list = isinstance(given, Iterable) and not isinstance(given, str | Tensor | nn.Module)
+    values = list(given) if is_list and len(given) <= 64 else []
+    return tuple(map(float, values)) if all(isinstance(value, int | float) for value in values) else ()
+
+
+def _is_open_clip(module: object) -> bool:
+    return type(module).__module__.startswith("open_clip")
+
+
+def _of_clip(network: nn.Module) -> MeanAndStd | None:
+    """What open_clip leaves on its image tower."""
+    for tower in (network, getattr(network, "visual", None)):
+        mean, std = (_numbers(getattr(tower, name, None)) for name in ("image_mean", "image_std"))
+        if _is_open_clip(tower) and mean and std:
+            return mean, std
+    return None
+
+
+def _of_radiographs(network: nn.Module) -> MeanAndStd | None:
+    module = type(network).__module__
+    return RADIOGRAPHS if module in ("torchxrayvision.models", "torchxrayvision.autoencoders") else None
+
+
+def _of_transformers(network: nn.Module) -> MeanAndStd | None:
+    """What the preprocessor's file says that lies beside a network's weights, on this machine."""
+    name = getattr(network, "name_or_path", "")
+    if not type(network).__module__.startswith("transformers.") or not isinstance(name, str) or not name:
+        return None
+    try:
+        folder = Path(name)
+        file = folder / huggingface.PREPROCESSOR if folder.is_dir() else hub.in_cache(name, [huggingface.PREPROCESSOR])
+        mean, std = (None, None) if file is None else huggingface.pixels_of(file)
+    except (WeightsError, OSError, ValueError, TypeError):  # no file, no repository's name, or no numbers
+        return None
+    return None if mean is None or std is None else (mean, std)
+
+
+def words_of(network: nn.Module, normalize: tuple[Iterable[float], Iterable[float]] | None) -> str:
+    """What a network is fed, for people."""
+    own = normalizes_itself(network)
+    if normalize is None:
+        inside = "" if own is None else f"; the network normalizes them itself ({own or type(network).__name__})"
+        return f"pixels from 0 (black) to 1 (white), as they are{inside}"
+    mean, std = (", ".join(f"{value:.4g}" for value in values) for values in normalize)
+    twice = "" if own is None else f"; and {own or type(network).__name__} in the network normalizes them again"
+    return f"pixels from 0 (black) to 1 (white), less mean {mean}, over std {std}{twice}"
