@@ -1,4 +1,4 @@
-"""The README's commands and its Python, as a reader would type them."""
+"""The commands and the Python of the README and the first pages of the docs, as a reader would type them."""
 
 import re
 import shlex
@@ -11,41 +11,56 @@ from featlight.cli.main import main
 from tests import ROOT
 
 TEXT = (ROOT / "README.md").read_text()
-COMMANDS = re.findall(r"^    (?:.*&& )?python train_viz\.py *(.*)$", TEXT, re.MULTILINE)
+PAGES = [TEXT, *((ROOT / "docs" / f"{name}.md").read_text() for name in ("runs", "networks"))]
+RUN = re.compile(r"^    (?:.*&& )?(?:python train_viz\.py|featlight) *((?:-.*)?)$", re.MULTILINE)
+COMMANDS = dict.fromkeys(words for page in PAGES for words in RUN.findall(page) if words != "--help")
 
 
 def test_the_commands_are_found():
-    assert len(COMMANDS) >= 7
+    assert len(RUN.findall(TEXT)) >= 7
+    assert len(COMMANDS) >= 20
     assert '    pip install -e ".[test]" && pytest\n' in TEXT
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_is_understood(command, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
-    assert main([*shlex.split(command), "--print-config"]) == 0
-    assert "model:" in capsys.readouterr().out
+    words = shlex.split(command)
+    assert main(words if "--list-models" in words else [*words, "--print-config"]) == 0
+    assert capsys.readouterr().out
 
 
 def test_every_other_command_is_there(capsys):
     known = {"alike", "examples", "export", "verify", "view", "tensorboard"}
-    named = set(re.findall(r"(?:featlight|train_viz\.py) ([a-z]+)\b", TEXT)) & known
+    named = set(re.findall(r"^    featlight ([a-z]+)\b", TEXT, re.MULTILINE)) & known
     assert named == commands.COMMANDS.keys()
     for line in re.findall(r"^    featlight (.*)$", TEXT, re.MULTILINE):
         assert main(shlex.split(line)) == 2  # there is no such run here
         assert "holds no run" in capsys.readouterr().err
 
 
-def test_the_python_runs():
-    (code,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+def python_of(text):
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     names: dict[str, object] = {}
     exec(code, names)
-    assert names["result"].images.shape[:2] == (3, 3)
+    return names
+
+
+def test_the_python_runs():
+    assert python_of(TEXT)["result"].images.shape[:2] == (3, 3)
     with Image.open("features.png") as image:
         assert image.width > 300
 
 
+def test_the_python_of_a_run_on_disk_runs():
+    names = python_of(PAGES[1])
+    assert len(names["featlight"].open_run("runs/mine").records) == len(names["result"].images) == 2
+
+
 @pytest.mark.parametrize(
-    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name
+    "page",
+    [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))],
+    ids=lambda page: page.name,
 )
 def test_every_file_that_is_named_exists(page):
     text = page.read_text()
