@@ -25,14 +25,14 @@ class Line:
         number: from 1.
         start: its first byte.
         length: in bytes, without its end.
-        record: what it says; None where it is torn.
+        file: of the tile whose record it is; None where it is torn.
     """
 
     path: Path
     number: int
     start: int
     length: int
-    record: TileRecord | None
+    file: str | None
 
 
 @dataclass(frozen=True)
@@ -113,8 +113,8 @@ class Evidence:
     def _lines_of(self) -> dict[str, list[Line]]:
         found: dict[str, list[Line]] = {}
         for line in self.lines:
-            if line.record is not None:
-                found.setdefault(line.record["file"], []).append(line)
+            if line.file is not None:
+                found.setdefault(line.file, []).append(line)
         return found
 
     def name(self, path: Path) -> str:

@@ -14,13 +14,14 @@ from typing import Literal
 
 from featlight.errors import StorageError
 from featlight.plan.plan import Planned
+from featlight.store.bounds import Allowance
 from featlight.store.contents import has_whole_vectors
 from featlight.store.examples import example_lines, read_about
 from featlight.store.findings import Evidence, Harm, Line, Problem, Report, reason
 from featlight.store.likeness import read_likeness
 from featlight.store.orphans import find_orphans, is_in_hand
 from featlight.store.paths import ABOUT_EXAMPLES, ARRAY_BYTES, EXAMPLES, PICTURE_BYTES, RECORDS_BYTES, TEXT_BYTES
-from featlight.store.records import record_files, record_lines, status_of
+from featlight.store.records import TileRecord, keep_last, record_files, record_lines, status_of
 from featlight.store.store import Store
 
 READERS = 8  # threads; a disk of a cluster answers slowly, but many at a time
@@ -41,8 +42,13 @@ def verify(root: Path) -> Report:
     """
     store = Store(root)
     plan = store.need_plan()
-    lines = list(_lines(store))
-    run = Evidence(store, plan, lines, {} if store.lacks_records() else store.records())
+    lines: list[Line] = []
+    records: dict[str, TileRecord] = {}
+    for line, record in _lines(store):
+        lines.append(line)
+        if record is not None:
+            keep_last(records, record)
+    run = Evidence(store, plan, lines, records)
     report = Report(len(plan.tiles))
     if not run.records and (count := _tiles_there(run)):
         what = f"nothing vouches for {count} tiles; put the records back, or the run's own command makes all again"
@@ -89,12 +95,14 @@ def _tiles_there(run: Evidence) -> int:
     return len(run.store.folder.sizes(run.store.root / planned.file for planned in run.plan.tiles))
 
 
-def _lines(store: Store) -> Iterator[Line]:
+def _lines(store: Store) -> Iterator[tuple[Line, TileRecord | None]]:
+    allowance = Allowance(store.folder, store.root / "records")
     for path in record_files(store.folder):
-        for number, (start, line, record) in enumerate(record_lines(store.folder, path), 1):
+        for number, (start, line, record) in enumerate(record_lines(store.folder, path, allowance), 1):
             being_written = record is None and not line.endswith(b"\n") and is_in_hand(path)
-            if line.strip() and not being_written:
-                yield Line(path, number, start, len(line.rstrip(b"\r\n")), record)
+            if not line.isspace() and not being_written:
+                file = None if record is None else record["file"]
+                yield Line(path, number, start, len(line.rstrip(b"\r\n")), file), record
 
 
 def _check_tiles(run: Evidence, report: Report) -> None:
@@ -272,20 +280,25 @@ def _is_list_of_images(store: Store) -> bool:
 def _check_records(run: Evidence, report: Report) -> None:
     """Torn lines, and lines of tiles that the plan does not name."""
     planned = {tile.file for tile in run.plan.tiles}
-    spare = set()
+    spare = {file for file in run.records.keys() - planned if _is_spare(run, file)}
     for line in run.lines:
-        record, what = line.record, "torn"
-        if record is not None:
-            if record["file"] in planned:
-                continue
-            tile = run.store.root / record["file"]
-            harm = run.harm(tile, PICTURE_BYTES, record["bytes"], record["sha256"])
-            if record["status"] != "failed" and (harm is None or (not harm.surely and harm.what != "missing")):
-                spare.add(record["file"])
-                continue
-            what = f"of {record['file'][:80]!r}, which the plan does not name"
+        if line.file is None:
+            what = "torn"
+        elif line.file in planned or line.file in spare:
+            continue
+        else:
+            what = f"of {line.file[:80]!r}, which the plan does not name"
         report.problems.append(Problem(run.name(line.path), f"line {line.number} is {what}", blank=(line,)))
     if spare:
         report.notes.append(
             f"whole tiles that the plan does not name: {len(spare)}, as {min(spare)}; asking for them takes them up"
         )
+
+
+def _is_spare(run: Evidence, file: str) -> bool:
+    """Whether a tile that the plan does not name is there and whole, as far as can be told."""
+    record = run.records[file]
+    if record["status"] == "failed":
+        return False
+    harm = run.harm(run.store.root / file, PICTURE_BYTES, record["bytes"], record["sha256"])
+    return harm is None or (not harm.surely and harm.what != "missing")

@@ -1,0 +1,57 @@
+"""How much is read of what a run's tiles fill, by the size of the run's plan: what is larger is no run's."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO, TypeVar
+
+from featlight.errors import StorageError
+from featlight.store.guard.run_folder import RunFolder
+from featlight.store.paths import PLAN
+
+FREE = 64 << 20  # bytes, whatever the plan: a tile may fail ten thousand times
+PER_PLAN_BYTE = 512  # a tile takes 70 bytes of the plan at least, some 200 as it is written: it may be made 20 times
+LINE, UNREADABLE, FILE = 2 << 10, 16 << 10, 4 << 10  # what reading one costs besides its bytes
+LINE_BYTES = 1 << 16  # of a record, which has some 2 kB; what is longer is none
+T = TypeVar("T")
+
+
+class Allowance:
+    """What may still be read.
+
+    Args:
+        folder: the run directory.
+        path: what is read, for the message.
+    """
+
+    def __init__(self, folder: RunFolder, path: Path) -> None:
+        plan = folder.root / PLAN
+        self._left = FREE + PER_PLAN_BYTE * folder.sizes([plan]).get(plan, 0)
+        self._path = path
+
+    def take(self, cost: int) -> None:
+        """Raise StorageError where that is more than is left."""
+        self._left -= cost
+        if self._left < 0:
+            raise StorageError(f"{self._path}: more than a run of this plan writes; take away what is not the run's")
+
+
+def line_cost(line: bytes, value: object) -> int:
+    """What reading a line costs, given what it says; None where that is nothing."""
+    return len(line) + (UNREADABLE if value is None and not line.isspace() else LINE)
+
+
+def read_lines(
+    file: IO[bytes], parse: Callable[[bytes], T | None], allowance: Allowance, most: int = LINE_BYTES
+) -> Iterator[tuple[bytes, T | None]]:
+    """The lines from here on with what each says; what is far longer than one may be comes in pieces.
+
+    Args:
+        file: stands where its lines begin.
+        parse: gives what a line says; None where that is nothing.
+        allowance: for all of them.
+        most: bytes of a line.
+    """
+    for line in iter(lambda: file.readline(most), b""):
+        value = parse(line) if len(line) < most else None
+        allowance.take(line_cost(line, value))
+        yield line, value
