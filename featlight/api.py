@@ -26,7 +26,7 @@ from featlight.console import say
 from featlight.distributed.signals import CallStop
 from featlight.engine.device import device_named
 from featlight.engine.setup import prepare
-from featlight.errors import UsageError
+from featlight.errors import UsageError, memory_errors
 from featlight.examples.find import find
 from featlight.examples.listing import Request
 from featlight.models.layers import layer_name
@@ -42,6 +42,7 @@ from featlight.store.store import Store
 LayerWord = str | int | nn.Module  # a name, the number of a child, or the module itself
 
 
+@memory_errors()
 @torch.inference_mode(False)
 def visualize(
     network: nn.Module,
@@ -223,6 +224,7 @@ def _functions(recipe: Recipe) -> Iterator[str]:
         yield python_name(recipe.parameterization)
 
 
+@memory_errors()
 @torch.inference_mode(False)
 def find_examples(
     out: str | Path,

@@ -26,7 +26,7 @@ from featlight.distributed.env import (
 )
 from featlight.distributed.launcher import same_command
 from featlight.distributed.signals import Stop
-from featlight.errors import AloneError, FeatlightError, Interrupted, UsageError, unknown
+from featlight.errors import AloneError, FeatlightError, Interrupted, UsageError, memory_errors, unknown
 from featlight.store.store import Store
 from featlight.version import __version__
 
@@ -117,8 +117,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if words and not words[0].startswith("-"):
             if words[0] not in COMMANDS:
                 raise UsageError(unknown("command", words[0], COMMANDS))
-            return COMMANDS[words[0]][1](words[1:])
-        return _run(words, same_command() if arguments is None else [sys.executable, "-m", "featlight", *words])
+            with memory_errors():
+                return COMMANDS[words[0]][1](words[1:])
+        with memory_errors():
+            return _run(words, same_command() if arguments is None else [sys.executable, "-m", "featlight", *words])
     except FeatlightError as error:
         _complain(error)
         return error.exit_code

@@ -15,7 +15,7 @@ from featlight.config.paths import expanded
 from featlight.drawing.atlas import usual_side
 from featlight.drawing.plane import Plane, draw_plane, side_on_a_plane
 from featlight.drawing.sprite_sheet import SmallTiles, sprite_side
-from featlight.errors import UsageError, unknown
+from featlight.errors import UsageError, memory_errors, unknown
 from featlight.image_io import encode_png
 from featlight.report.build import is_rendered, render
 from featlight.report.sections import Atlas, atlases, heading
@@ -26,6 +26,7 @@ from featlight.store.store import Store
 METHODS = ("auto", *get_args(Method))
 
 
+@memory_errors()
 def find_alike(
     out: str | Path,
     *,

@@ -1,10 +1,11 @@
-"""How much is read of what a run's tiles fill, by the size of the run's plan: what is larger is no run's."""
+"""How much is read of a run's files that its tiles fill: what is larger is no run's."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TypeVar
 
 from featlight.errors import StorageError
+from featlight.store.guard.atomic import reading_errors
 from featlight.store.guard.run_folder import RunFolder
 from featlight.store.paths import PLAN
 
@@ -13,6 +14,7 @@ PER_PLAN_BYTE = 512  # a tile takes 70 bytes of the plan at least, some 200 as i
 LINE, UNREADABLE, FILE = 2 << 10, 16 << 10, 4 << 10  # what reading one costs besides its bytes
 LINE_BYTES = 1 << 16  # of a record, which has some 2 kB; what is longer is none
 T = TypeVar("T")
+STUFFED, BLOCK = 512, 1 << 20  # bytes of JSON for each of its values, and beside them; what has more is mostly blanks
 
 
 class Allowance:
@@ -55,3 +57,30 @@ def read_lines(
         value = parse(line) if len(line) < most else None
         allowance.take(line_cost(line, value))
         yield line, value
+
+
+def read_json(folder: RunFolder, path: Path, most: int, values: int) -> bytes | None:
+    """The text of a JSON file, of which no more than a block is held before its size is borne out; None without a file.
+
+    Args:
+        folder: the run directory.
+        path: of the file.
+        most: bytes that it may have.
+        values: that it may hold.
+
+    Raises:
+        ValueError: it is stuffed, or holds too many values.
+        StorageError: it cannot be read.
+    """
+    try:
+        with folder.open(path, most) as file, reading_errors(path):
+            commas = sum(block.count(b",") for block in iter(lambda: file.read(BLOCK), b""))
+            size = file.tell()
+            if commas > values:
+                raise ValueError(f"{commas:,} values; at most {values:,} are read")
+            if size > BLOCK + STUFFED * commas:
+                raise ValueError(f"{size:,} bytes for {commas:,} values")
+            file.seek(0)
+            return file.read(most)
+    except FileNotFoundError:
+        return None

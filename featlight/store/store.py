@@ -10,9 +10,10 @@ from featlight.config.schema import Extra
 from featlight.errors import Interrupted, StorageError, UsageError
 from featlight.plan.plan import Plan, Planned
 from featlight.plan.reading import read_plan
+from featlight.store.bounds import read_json
 from featlight.store.guard.atomic import storage_errors
 from featlight.store.guard.run_folder import RunFolder
-from featlight.store.paths import OUTPUTS, OWN_NAMES, PLAN, PLAN_BYTES, TEXT_BYTES, RunPaths, is_run_name
+from featlight.store.paths import OUTPUTS, OWN_NAMES, PLAN, PLAN_BYTES, PLAN_VALUES, TEXT_BYTES, RunPaths, is_run_name
 from featlight.store.records import RecordLog, TileRecord, line_of
 
 
@@ -42,11 +43,9 @@ class Store(RunPaths):
             StorageError: it cannot be read.
         """
         path = self.root / PLAN
-        content = self.folder.read_if_there(path, PLAN_BYTES)
-        if content is None:
-            return None
         try:
-            return read_plan(content.decode())
+            content = read_json(self.folder, path, PLAN_BYTES, PLAN_VALUES)
+            return None if content is None else read_plan(content.decode())
         except ValueError as error:
             raise UsageError(f"{path}: {error}; put back a copy of it, or give another --out") from None
 

@@ -1,19 +1,22 @@
 """What a run directory of somebody else's may hold too much of is refused before it is read; an honest run never is."""
 
 import json
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
 import pytest
 
-from featlight.errors import StorageError
+from featlight.config.tile import Term, Tile
+from featlight.errors import StorageError, UsageError
+from featlight.plan.plan import Planned
 from featlight.store import findings, records
 from featlight.store.bounds import UNREADABLE
 from featlight.store.records import RecordLog, parse_line
 from featlight.store.store import Store
 from featlight.store.verify import repair, verify
-from tests.made_up import made_up_run
+from tests.made_up import made_up_plan, made_up_run
 
 TOO_MUCH = "records: more than a run of this plan writes"
 FREE = 1 << 22  # sixteen times less than it is, to take less time
@@ -122,3 +125,30 @@ def test_a_tile_of_many_lines_is_looked_at_once(store: Store) -> None:
     looked = [call.args[1] for call in harm.call_args_list]
     assert looked.count(store.root / "tiles/other/00000.png") == 1
     assert report.notes[-1].startswith("whole tiles that the plan does not name: 1, as tiles/other/00000.png")
+
+
+@pytest.mark.parametrize("stuffing", [b" ", b"\0", b"[],"], ids=["blanks", "zeros", "values"])
+def test_a_plan_with_much_behind_it_is_not_held(store: Store, stuffing: bytes) -> None:
+    """What refuses it holds a block of it at a time."""
+    with (store.root / "plan.json").open("ab") as file:
+        file.write(stuffing * (8 << 20 if len(stuffing) == 1 else 200_000))
+    tracemalloc.start()
+    try:
+        with (
+            mock.patch("featlight.store.store.PLAN_VALUES", 100_000),
+            pytest.raises(UsageError, match=r"plan.json: [\d,]+ (bytes for [\d,]+ values|values; at most)"),
+        ):
+            verify(store.root)
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_plan_of_long_vectors_and_names_is_read(tmp_path: Path) -> None:
+    terms = tuple(Term("L", direction=tuple(i / 7 for i in range(5000))) for _ in range(8))
+    tiles = [Planned("", Tile(f"named/{number}", terms), "\N{SNOWMAN}" * 200) for number in range(5)]
+    plan = made_up_plan(tiles, layers={"32": {"L": (5000, 4, 4)}})
+    store = Store(tmp_path)
+    store.write_plan(plan)
+    assert store.folder.sizes([tmp_path / "plan.json"])[tmp_path / "plan.json"] > 4 << 20
+    assert store.plan() == plan
