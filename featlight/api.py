@@ -29,6 +29,7 @@ from featlight.engine.setup import prepare
 from featlight.errors import UsageError, memory_errors
 from featlight.examples.find import find
 from featlight.examples.listing import Request
+from featlight.examples.state import MOST_BATCH
 from featlight.models.layers import layer_name
 from featlight.models.registry import source_of
 from featlight.objectives.directions import Directions
@@ -257,6 +258,8 @@ def find_examples(
     """
     if not 1 <= top <= MOST_TOP:
         raise UsageError(f"top: {top} given; 1 to {MOST_TOP} are allowed")
+    if batch_size != "auto" and not 1 <= batch_size <= MOST_BATCH:
+        raise UsageError(f"batch_size: {batch_size} given; auto, or 1 to {MOST_BATCH:,} are allowed")
     try:
         request = Request(
             expanded(images), top, parse_fit(fit if isinstance(fit, str) else size_words(fit)), batch_size

@@ -17,6 +17,12 @@ T = TypeVar("T")
 STUFFED, BLOCK = 512, 1 << 20  # bytes of JSON for each of its values, and beside them; what has more is mostly blanks
 
 
+def most_bytes(folder: RunFolder) -> int:
+    """That files may have which hold something of each tile."""
+    plan = folder.root / PLAN
+    return FREE + PER_PLAN_BYTE * folder.sizes([plan]).get(plan, 0)
+
+
 class Allowance:
     """What may still be read.
 
@@ -26,8 +32,7 @@ class Allowance:
     """
 
     def __init__(self, folder: RunFolder, path: Path) -> None:
-        plan = folder.root / PLAN
-        self._left = FREE + PER_PLAN_BYTE * folder.sizes([plan]).get(plan, 0)
+        self._left = most_bytes(folder)
         self._path = path
 
     def take(self, cost: int) -> None:
