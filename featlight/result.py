@@ -24,6 +24,7 @@ from featlight.param.image import to_bytes
 from featlight.plan.plan import Planned
 from featlight.store.contents import read_alpha, read_picture, read_tensors
 from featlight.store.examples import Example, read_examples
+from featlight.store.guard.bounds import tile_bytes
 from featlight.store.records import TileRecord
 from featlight.store.store import Store
 
@@ -198,7 +199,7 @@ def result_of(store: Store, tiles: Sequence[Planned], title: str) -> Result:
             size = both_sides(plan.settings[planned.variant].recipe.final_size)
             return torch.full((channels if kept else 3, *size), torch.nan, device="cpu")
         if store.folder.has(floats):
-            image = read_tensors(store.folder, floats).get("image")
+            image = read_tensors(store.folder, floats, tile_bytes(planned, plan)).get("image")
             if image is None or image.shape[:1] != (channels,) or image.ndim != 3:
                 raise FeatlightError(f"{floats}: it holds no image; delete it, and the same call makes it again")
             return torch.tensor(image)

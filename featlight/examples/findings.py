@@ -15,8 +15,8 @@ from featlight.config.recipe import LARGEST_SIZE
 from featlight.examples import histogram
 from featlight.examples.state import CPU, IMAGE_BYTES, Pass
 from featlight.examples.top import NOBODY, Top
-from featlight.store.bounds import most_bytes
 from featlight.store.examples import found_files
+from featlight.store.guard.bounds import most_bytes
 from featlight.store.store import Store
 
 Parts = tuple[int, ...]  # of the tiles, by number

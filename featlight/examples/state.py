@@ -15,7 +15,7 @@ from pydantic import Field, TypeAdapter
 from featlight.config.inputs.fit import Fit
 from featlight.config.schema import MOST_TOP
 from featlight.examples.collection import Collection
-from featlight.store.bounds import most_bytes
+from featlight.store.guard.bounds import most_bytes
 from featlight.store.store import Store
 
 IMAGE_BYTES = 4096  # of the list of images, for each of them, which takes some 200

@@ -12,7 +12,7 @@ from pydantic_core import from_json
 from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
 from featlight.config.words import check_word
-from featlight.store.bounds import FILE, LINE_BYTES, Allowance, line_cost, read_lines
+from featlight.store.guard.bounds import FILE, LINE_BYTES, Allowance, line_cost, read_lines
 from featlight.store.guard.run_folder import RunFolder
 from featlight.store.paths import RECORDS_BYTES, is_tile_name
 

@@ -4,6 +4,7 @@ No tile is removed that is whole in itself: where it and its record differ, the 
 never taken for bad, nor for empty.
 """
 
+import io
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -14,13 +15,14 @@ from typing import Literal
 
 from featlight.errors import StorageError
 from featlight.plan.plan import Planned
-from featlight.store.bounds import Allowance
 from featlight.store.contents import has_whole_vectors
 from featlight.store.examples import example_lines, read_about
 from featlight.store.findings import Evidence, Harm, Line, Problem, Report, reason
+from featlight.store.guard.atomic import reading_errors
+from featlight.store.guard.bounds import Allowance, tile_bytes
 from featlight.store.likeness import read_likeness
 from featlight.store.orphans import find_orphans, is_in_hand
-from featlight.store.paths import ABOUT_EXAMPLES, ARRAY_BYTES, EXAMPLES, PICTURE_BYTES, RECORDS_BYTES, TEXT_BYTES
+from featlight.store.paths import ABOUT_EXAMPLES, EXAMPLES, PICTURE_BYTES, RECORDS_BYTES, TEXT_BYTES
 from featlight.store.records import TileRecord, keep_last, record_files, record_lines, status_of
 from featlight.store.store import Store
 
@@ -110,7 +112,8 @@ def _check_tiles(run: Evidence, report: Report) -> None:
         record = run.records.get(planned.file)
         if record is None or record["status"] == "failed" or record["fingerprint"] != run.digests[planned.variant]:
             return "unvouched"
-        return run.harm(run.store.root / planned.file, PICTURE_BYTES, record["bytes"], record["sha256"])
+        most = tile_bytes(planned, run.plan)
+        return run.harm(run.store.root / planned.file, most, record["bytes"], record["sha256"])
 
     pool = ThreadPoolExecutor(READERS)
     try:
@@ -161,7 +164,8 @@ def _check_alphas(run: Evidence, report: Report) -> None:
         if planned.file not in report.whole or not run.plan.settings[planned.variant].recipe.keeps_alpha:
             continue
         path = run.store.alpha_path(planned.file)
-        harm = run.harm(path, PICTURE_BYTES, None, run.records[planned.file]["alpha_sha256"])
+        sha256 = run.records[planned.file]["alpha_sha256"]
+        harm = run.harm(path, tile_bytes(planned, run.plan), None, sha256)
         if harm is not None:
             report.problems.append(Problem(run.name(path), f"{harm.what}; {MAKES_IT}", (path,) if harm.surely else ()))
 
@@ -177,7 +181,7 @@ def _check_floats(run: Evidence, report: Report) -> None:
         if sha256 is None or not keeps_some:
             unmade += wanted
             continue
-        harm = run.harm(path, ARRAY_BYTES, None, sha256)
+        harm = run.harm(path, tile_bytes(planned, run.plan), None, sha256)
         if harm is not None and (wanted or harm.what != "missing"):
             what = f"{harm.what}; {MAKES_IT}" if wanted else harm.what
             report.problems.append(Problem(run.name(path), what, (path,) if harm.surely else ()))
@@ -202,12 +206,19 @@ def _check_octaves(run: Evidence, report: Report) -> None:
     paths = [path for planned in whole for path in run.store.extra_paths(planned, run.plan, ["octaves"])]
     for path in run.store.folder.sizes(paths):
         try:
-            is_cut = not run.store.folder.read(path, PICTURE_BYTES).endswith(PNG_END)
+            is_cut = _end(run, path, len(PNG_END)) != PNG_END
         except (FileNotFoundError, StorageError) as error:
             report.problems.append(Problem(run.name(path), reason(error, path)))
             continue
         if is_cut:
             report.problems.append(Problem(run.name(path), "cut short", (path,)))
+
+
+def _end(run: Evidence, path: Path, count: int) -> bytes:
+    """The last bytes of a file."""
+    with run.store.folder.open(path, PICTURE_BYTES) as file, reading_errors(path):
+        file.seek(max(0, file.seek(0, io.SEEK_END) - count))
+        return file.read(count)
 
 
 def _check_vectors(run: Evidence, report: Report) -> None:

@@ -12,7 +12,7 @@ from featlight.config.tile import Term, Tile
 from featlight.errors import StorageError, UsageError
 from featlight.plan.plan import Planned
 from featlight.store import findings, records
-from featlight.store.bounds import UNREADABLE
+from featlight.store.guard.bounds import UNREADABLE
 from featlight.store.records import RecordLog, parse_line
 from featlight.store.store import Store
 from featlight.store.verify import repair, verify
@@ -24,7 +24,7 @@ FREE = 1 << 22  # sixteen times less than it is, to take less time
 
 @pytest.fixture(autouse=True)
 def less() -> Iterator[None]:
-    with mock.patch("featlight.store.bounds.FREE", FREE):
+    with mock.patch("featlight.store.guard.bounds.FREE", FREE):
         yield
 
 
@@ -90,7 +90,7 @@ def test_a_larger_plan_may_have_more_records(tmp_path: Path) -> None:
     line = json.dumps(record | {"reason": "x" * 700}).encode() + b"\n"
     assert len(line) > 2000
     (tmp_path / "records/worker-1.jsonl").write_bytes(line * 20 * 50)
-    with mock.patch("featlight.store.bounds.FREE", 0):  # what the plan alone allows
+    with mock.patch("featlight.store.guard.bounds.FREE", 0):  # what the plan alone allows
         store.records()
         (tmp_path / "plan.json").write_bytes((tmp_path / "plan.json").read_bytes()[:3000])
         with pytest.raises(StorageError, match=TOO_MUCH):
