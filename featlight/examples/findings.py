@@ -1,9 +1,10 @@
 """What each worker has found so far in a pass over images, as it stands on disk."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated
+from hashlib import sha256
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -30,6 +31,7 @@ class _About:
     stamp: str
     done: list[set[Number]]
     refused: list[tuple[Number, str]]
+    sha256: str | None = None  # of the arrays, and of the rest of this; an older version has written none
 
 
 _ABOUT = TypeAdapter(_About)
@@ -65,8 +67,9 @@ class Findings:
     def write(self, store: Store, known: Pass) -> None:
         done = [sorted(numbers) for numbers in self.done]
         about = {"stamp": known.stamps[len(done)], "done": done, "refused": list(self.refused.items())}
-        arrays = self.top.arrays() | {"about": np.frombuffer(json.dumps(about).encode(), np.uint8)}
-        store.write(store.example_findings(self.worker), save(arrays | {"histogram": self.histogram.cpu().numpy()}))
+        arrays = self.top.arrays() | {"histogram": self.histogram.cpu().numpy()}
+        words = json.dumps(about | {"sha256": _checksum(arrays, about)}).encode()
+        store.write(store.example_findings(self.worker), save(arrays | {"about": np.frombuffer(words, np.uint8)}))
 
     @classmethod
     def read(cls, store: Store, worker: str, known: Pass) -> "Findings | None":
@@ -76,7 +79,10 @@ class Findings:
         content = store.folder.read_if_there(store.example_findings(worker), most)
         try:
             arrays = load(content or b"")
-            about = _ABOUT.validate_json(arrays.pop("about").tobytes(), strict=True)
+            words = arrays.pop("about").tobytes()
+            about = _ABOUT.validate_json(words, strict=True)
+            if about.sha256 not in (None, _checksum(arrays, json.loads(words))):
+                return None
             tensors = {key: torch.from_numpy(values.copy()) for key, values in arrays.items()}
             counts = tensors.pop("histogram")
             found = cls(worker, Top(**tensors), counts, about.done, dict(about.refused))
@@ -123,6 +129,11 @@ class Findings:
     def looks(self) -> set[tuple[int, int]]:
         """What was looked at: a part of the tiles and a chunk each."""
         return {(part, number) for part, numbers in enumerate(self.done) for number in numbers}
+
+
+def _checksum(arrays: "Mapping[str, np.ndarray[Any, Any]]", about: Mapping[str, Any]) -> str:
+    rest = json.dumps({key: value for key, value in about.items() if key != "sha256"}, sort_keys=True)
+    return sha256(b"".join([rest.encode(), *(arrays[key].tobytes() for key in sorted(arrays))])).hexdigest()
 
 
 def every_finding(store: Store, known: Pass) -> list[Findings]:

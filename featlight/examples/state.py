@@ -60,6 +60,7 @@ class _Head:
     format: Literal[2]
     settings: Settings
     tiles: Annotated[tuple[Annotated[tuple[str, ...], Field(min_length=1)], ...], Field(min_length=1)]
+    sha256: str | None = None  # of the second line, and of the rest of this; an older version has written none
 
 
 _HEAD = TypeAdapter(_Head)
@@ -119,8 +120,13 @@ class Pass:
         return torch.tensor(self.images.ranks(), dtype=torch.int64, device=CPU)
 
     def write(self, store: Store) -> None:
-        content = json.dumps({"format": 2, "settings": self.settings, "tiles": self.tiles}, sort_keys=True)
-        store.write(store.example_list, f"{content}\n{self.images.to_json()}\n".encode())
+        images = f"{self.images.to_json()}\n"
+        values = {"format": 2, "settings": self.settings, "tiles": self.tiles}
+        head = json.dumps(values | {"sha256": self._list_checksum(images.encode())}, sort_keys=True)
+        store.write(store.example_list, f"{head}\n{images}".encode())
+
+    def _list_checksum(self, images: bytes) -> str:
+        return sha256(json.dumps([self.settings, self.tiles]).encode() + images).hexdigest()
 
     @classmethod
     def read(cls, store: Store, images: int) -> "Pass | None":
@@ -140,7 +146,8 @@ class Pass:
             found = cls(head.settings.plain(), Collection.from_json(second), head.tiles)
         except ValueError:  # pydantic's own is one
             return None
-        return found if len(found.places) == len(found.keys(range(len(found.tiles)))) else None
+        is_whole = head.sha256 in (None, found._list_checksum(second))
+        return found if is_whole and len(found.places) == len(found.keys(range(len(found.tiles)))) else None
 
 
 def with_new(tiles: tuple[tuple[str, ...], ...], keys: Keys[str]) -> tuple[tuple[str, ...], ...] | None:
