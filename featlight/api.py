@@ -27,9 +27,10 @@ from featlight.console import say
 from featlight.distributed.signals import CallStop
 from featlight.engine.device import device_named
 from featlight.engine.setup import prepare
-from featlight.errors import UsageError
+from featlight.errors import UsageError, memory_errors
 from featlight.examples.find import find
 from featlight.examples.listing import Request
+from featlight.examples.state import MOST_BATCH
 from featlight.models.layers import layer_name
 from featlight.models.registry import source_of
 from featlight.objectives.directions import Directions
@@ -44,6 +45,7 @@ from featlight.store.store import Store
 LayerWord = str | int | nn.Module  # a name, the number of a child, or the module itself
 
 
+@memory_errors()
 @torch.inference_mode(False)
 def visualize(
     network: nn.Module,
@@ -230,6 +232,7 @@ def _functions(recipe: Recipe) -> Iterator[str]:
         yield python_name(recipe.parameterization)
 
 
+@memory_errors()
 @torch.inference_mode(False)
 def find_examples(
     out: str | Path,
@@ -265,6 +268,8 @@ def find_examples(
     """
     if not 1 <= top <= MOST_TOP:
         raise UsageError(f"top: {top} given; 1 to {MOST_TOP} are allowed")
+    if batch_size != "auto" and not 1 <= batch_size <= MOST_BATCH:
+        raise UsageError(f"batch_size: {batch_size} given; auto, or 1 to {MOST_BATCH:,} are allowed")
     try:
         request = Request(
             expanded(images), top, parse_fit(fit if isinstance(fit, str) else size_words(fit)), batch_size

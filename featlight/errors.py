@@ -1,7 +1,8 @@
 """What can go wrong, each with the exit code that the command line turns it into."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class FeatlightError(Exception):
@@ -26,6 +27,17 @@ class StorageError(FeatlightError):
     """No room, or no right to write."""
 
     exit_code = 74
+
+
+@contextmanager
+def memory_errors() -> Iterator[None]:
+    """Turn a memory that is full, wherever it is, into one line; likewise lists inside each other without end."""
+    try:
+        yield
+    except MemoryError:
+        raise StorageError("out of memory; what is done is kept: give this process more of it, or less to do") from None
+    except RecursionError:
+        raise StorageError("out of stack: something holds parts inside each other, deeper than Python goes") from None
 
 
 class Interrupted(FeatlightError):

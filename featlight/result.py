@@ -18,12 +18,13 @@ from featlight.config.inputs.sizes import both_sides
 from featlight.config.paths import expanded
 from featlight.drawing.atlas import draw_grid, usual_side
 from featlight.drawing.sheet import Cell
-from featlight.errors import FeatlightError, UsageError
+from featlight.errors import FeatlightError, UsageError, memory_errors
 from featlight.image_io import encode_jpeg, laid_on_white
 from featlight.param.image import to_bytes
 from featlight.plan.plan import Planned
 from featlight.store.contents import read_alpha, read_picture, read_tensors
 from featlight.store.examples import Example, read_examples
+from featlight.store.guard.bounds import tile_bytes
 from featlight.store.records import TileRecord
 from featlight.store.store import Store
 
@@ -65,11 +66,13 @@ class Result:
     def __len__(self) -> int:
         return len(self.tiles)
 
+    @memory_errors()
     def __getitem__(self, place: int) -> Tensor:
         """One image, (C, H, W), read when it is asked for."""
         return self.read(range(len(self))[place])
 
     @property
+    @memory_errors()
     def images(self) -> Tensor:
         """All images, (N, C, H, W), on the CPU, unclipped where the run kept float images.
 
@@ -82,6 +85,7 @@ class Result:
         return torch.stack(images)
 
     @property
+    @memory_errors()
     def alphas(self) -> Tensor | None:
         """How opaque each place of each image is, (N, H, W), from 0, clear, to 1; on the CPU.
 
@@ -100,6 +104,7 @@ class Result:
         return torch.stack(known).float() / 255
 
     @property
+    @memory_errors()
     def examples(self) -> list[Sequence[Example]]:
         """Of each tile the images of a data set that excite it most, best first, each with `file`, `value` and `box`.
 
@@ -108,6 +113,7 @@ class Result:
         found = self.read_examples()
         return [found.get(planned.file, ()) for planned in self.tiles]
 
+    @memory_errors()
     def show(self) -> Image.Image:
         """The labelled grid of all images, as Pillow draws it; in a notebook the result shows it by itself."""
         return draw_grid([self._cell(place) for place in range(len(self))], title=self.title)
@@ -153,6 +159,7 @@ class Result:
         return f'<figure style="margin: 0">{image}<figcaption>{counts}</figcaption></figure>'
 
 
+@memory_errors()
 def open_run(out: str | Path) -> Result:
     """A run directory, its images read as they are asked for.
 
@@ -192,7 +199,7 @@ def result_of(store: Store, tiles: Sequence[Planned], title: str) -> Result:
             size = both_sides(plan.settings[planned.variant].recipe.final_size)
             return torch.full((channels if kept else 3, *size), torch.nan, device="cpu")
         if store.folder.has(floats):
-            image = read_tensors(store.folder, floats).get("image")
+            image = read_tensors(store.folder, floats, tile_bytes(planned, plan)).get("image")
             if image is None or image.shape[:1] != (channels,) or image.ndim != 3:
                 raise FeatlightError(f"{floats}: it holds no image; delete it, and the same call makes it again")
             return torch.tensor(image)

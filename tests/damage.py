@@ -164,7 +164,7 @@ def forge(run: Path, path: Path, chance: random.Random) -> None:
     for log in [each for each in files_of(run) if each.suffix == ".jsonl"]:
         lines = []
         for line in log.read_bytes().splitlines():
-            with contextlib.suppress(ValueError, TypeError):
+            with contextlib.suppress(ValueError, TypeError, KeyError):
                 record = json.loads(line)
                 if record["file"] == name:
                     line = json.dumps({**record, "bytes": len(content), "sha256": sha256(content).hexdigest()}).encode()
@@ -192,10 +192,25 @@ def mutate(run: Path, outside: Path, chance: random.Random) -> str:
         "outputs": [run / "outputs.txt"],
         "arrays": [path for path in files if path.suffix in (".npy", ".safetensors")],
         "pictures": [path for path in files if path.suffix in (".png", ".jpg")],
+        "examples": [path for path in files if path.is_relative_to(run / "examples")],
+        "alike": [path for path in files if path.is_relative_to(run / "alike")],
     }
     by_kind = {kind: [path for path in paths if path in files] for kind, paths in by_kind.items()}
     kind = chance.choice(
-        [*("plan",) * 2, *("records",) * 4, "outputs", "arrays", "pictures", "any", "note", "config", "add"]
+        [
+            *("plan",) * 2,
+            *("records",) * 4,
+            "outputs",
+            "arrays",
+            "pictures",
+            "examples",
+            "examples",
+            "alike",
+            "any",
+            "note",
+            "config",
+            "add",
+        ]
         + ["stand in"] * 4
         + ["gone"]
     )

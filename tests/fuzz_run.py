@@ -3,10 +3,11 @@
 python -m tests.fuzz_run --mutations 2000 --seed 0
 
 After each mutation (one to three faults: in the plan, records, list of outputs, config, vectors, float images,
-octaves, tiles, page, TensorBoard's events, the note of a worker; links, hard links, pipes, folders, endless files in
-their place) some commands are typed. None may end in a traceback, take 10 seconds, write a line that is not featlight's
-own, change a file outside of the run, or lose a good tile: one that is as it was made, and that the plan or a record
-names.
+octaves, tiles, page, TensorBoard's events, examples, planes of tiles alike, the note of a worker; links, hard links,
+pipes, folders, endless files in their place; and in the files of directions and labels that a run was given) some
+commands are typed. None may end in a traceback, take 30 seconds, write a line that is not featlight's own, change a
+file outside of the run, or lose a good tile: one that is as it was made, and that the plan or a record names. Where
+examples alone were damaged, finding them again gives what they were, or says that it cannot.
 """
 
 import argparse
@@ -29,6 +30,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import torch
 import yaml
 
@@ -38,7 +40,8 @@ from featlight.errors import FeatlightError
 from featlight.report.tensorboard.writer import catch_up
 from featlight.result import open_run
 from featlight.store.store import Store
-from tests.damage import mutate
+from tests.damage import crafted, mutate, spoil_bytes, spoil_lines
+from tests.photographs import crops, folder_of
 
 OCTAVES = [
     {"size": 24, "steps": 2, "lr": [0.1, 0.05], "sigma": [1.0, 0.5]},
@@ -54,7 +57,7 @@ COMMON = {
 CONFIGS: dict[str, dict[str, Any]] = {
     "layers": {
         **COMMON,
-        "layer": {"Mixed_3a": "0-2", "Mixed_4a": "0"},
+        "layer": {"Mixed_3a": "0-3", "Mixed_4a": "0"},
         "float_images": True,
         "variants": [{"name": "L1"}, {"name": "L2", "metric": "l2"}],
         "figure": {"kind": "grid", "rows": "variant"},
@@ -77,8 +80,15 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "recipe": {"octaves": [{"size": 16, "steps": 1, "lr": [0.1, 0.1], "sigma": None}]},
         "figure": {"kind": "growth"},
     },
+    "rows": {
+        **COMMON,
+        "layer": ["Mixed_3a"],
+        "directions": "rows.npy",
+        "labels": "names.csv",
+    },
 }
-LIMIT = 10.0  # seconds
+GIVEN = ("rows.npy", "names.csv", "photographs")  # what runs are given, beside them
+LIMIT = 30.0  # seconds
 CODES = {0, 1, 2, 3, 74, 75}
 
 
@@ -114,7 +124,10 @@ def follow(run: Path) -> int:
 
 def commands(config: Path, run: Path, place: Path) -> dict[str, Callable[[], int]]:
     out = ["--out", str(run)]
+    images = ["--images", str(run.parent / "photographs"), "--top", "2", "--fit", "48", "--devices", "1"]
     return {
+        "examples": lambda: command(["examples", *images, *out]),
+        "alike": lambda: command(["alike", "--method", "pca", *out]),
         "run": lambda: command(["--config", str(config), *out]),
         "verify": lambda: command(["verify", *out]),
         "repair": lambda: command(["verify", "--repair", *out]),
@@ -128,7 +141,7 @@ def commands(config: Path, run: Path, place: Path) -> dict[str, Callable[[], int
     }
 
 
-OFTEN = ("repair", "run", "zip", "render")
+OFTEN = ("repair", "run", "zip", "render", "examples", "alike")
 
 
 def hung(number: int, frame: object) -> None:
@@ -196,11 +209,19 @@ def fuzz(mutations: int, seed: int, root: Path) -> Report:
     """Damage, type, look; as often as that."""
     chance, report = random.Random(seed), Report()
     bases, made = {}, {}
+    home = root / "box/home"
+    given = root / "given"
+    give(given)
+    shutil.copytree(given, home)
     for name, values in CONFIGS.items():
         config, base = root / f"{name}.yaml", root / "bases" / name
-        config.write_text(yaml.safe_dump(values))
-        code, said, _ = heard(lambda config=config, base=base: command(["--config", str(config), "--out", str(base)]))
-        assert code == 0, said
+        paths = {key: str(home / values[key]) for key in ("directions", "labels") if key in values}
+        config.write_text(yaml.safe_dump(values | paths))
+        every = commands(config, home / "run", root)
+        for word in ("run", *(("examples", "alike") if name == "layers" else ())):
+            code, said, _ = heard(every[word])
+            assert code == 0, said
+        shutil.move(home / "run", base)
         bases[name] = base
         made[name] = {str(path.relative_to(base)): path.read_bytes() for path in base.glob("tiles/**/*.png")}
         assert made[name]
@@ -211,6 +232,7 @@ def fuzz(mutations: int, seed: int, root: Path) -> Report:
         for folder in (box, place):
             shutil.rmtree(folder, ignore_errors=True)
         run, outside = box / "home/run", box / "outside"
+        shutil.copytree(given, box / "home")
         shutil.copytree(bases[name], run)
         (outside / "folder").mkdir(parents=True)
         (outside / "file").write_text("precious\n")
@@ -219,6 +241,8 @@ def fuzz(mutations: int, seed: int, root: Path) -> Report:
         for path in run.rglob("*"):
             os.utime(path, (time.time() - 3600,) * 2)
         done = [mutate(run, outside, chance) for _ in range(chance.choice([1, 1, 2, 3]))]
+        if name == "rows":
+            done += [spoil_given(box / "home" / chance.choice(GIVEN[:2]), chance)]
         for path in run.rglob("*"):
             os.utime(path, (time.time() - 3600,) * 2, follow_symlinks=False)
         place.mkdir()
@@ -227,7 +251,43 @@ def fuzz(mutations: int, seed: int, root: Path) -> Report:
             chance.choice(OFTEN if chance.random() < 0.6 else list(every)) for _ in range(chance.choice([1, 2, 3]))
         ]
         _watch(report, name, every, typed, done, run, box, made[name])
+        if all(word.split()[-1].startswith("examples") for word in done):
+            _see_examples(report, every["examples"], done, run, bases[name])
     return report
+
+
+def give(folder: Path) -> None:
+    """What runs are given: directions, what they are called, and photographs."""
+    folder.mkdir()
+    chance = np.random.default_rng(0)
+    np.save(folder / "rows.npy", chance.normal(size=(4, 96)).astype(np.float32))
+    (folder / "names.csv").write_text("".join(f"{row},name {row}\n" for row in range(4)))
+    folder_of(folder / "photographs", crops(3, side=32))
+
+
+def spoil_given(path: Path, chance: random.Random) -> str:
+    if path.suffix == ".npy" and chance.random() < 0.4:
+        path.write_bytes(crafted(path.suffix, chance))
+    elif path.suffix == ".csv" and chance.random() < 0.5:
+        spoil_lines(path, chance)
+    else:
+        spoil_bytes(path, chance)
+    return f"given {path.name}"
+
+
+def found_in(run: Path) -> dict[str, bytes]:
+    """What a search for examples gives, without what each worker has kept of it."""
+    names = ("about.json", "examples.jsonl")
+    return {name: (run / "examples" / name).read_bytes() for name in names}
+
+
+def _see_examples(report: Report, find: Callable[[], int], done: Sequence[str], run: Path, base: Path) -> None:
+    """Whether examples that were damaged are found again as they were."""
+    code, said, took = heard(find)
+    report.commands["examples again"] += 1
+    report.slowest = max(report.slowest, took)
+    if code is None or (code == 0 and found_in(run) != found_in(base)):
+        report.faults.append(f"{report.mutations} {done}: other examples: {said}")
 
 
 def _watch(

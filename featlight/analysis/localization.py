@@ -20,6 +20,7 @@ from featlight.param.registry import parameterization_of
 from featlight.param.starts import starting_parameters
 from featlight.plan.plan import Plan, Planned
 from featlight.store.contents import read_picture, read_tensors
+from featlight.store.paths import PICTURE_BYTES
 from featlight.store.store import Store
 
 HEAT_GRID = 32  # cells a side: an outline around single pixels would show nothing
@@ -104,7 +105,7 @@ def active(store: Store, planned: Planned, features: Sequence[Feature]) -> Marke
     path = store.map_path(planned.file)
     if not store.folder.has(path):
         return None
-    maps = read_tensors(store.folder, path)  # (H, W) each
+    maps = read_tensors(store.folder, path, PICTURE_BYTES)  # (H, W) each
     if any(getattr(maps.get(str(number)), "ndim", None) != 2 for number in range(len(planned.tile.terms))):
         raise FeatlightError(f"{path}: it holds no map for each term of its tile; delete it and the tile")
     found = {

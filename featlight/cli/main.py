@@ -26,7 +26,7 @@ from featlight.distributed.env import (
 )
 from featlight.distributed.launcher import featlight_command, same_command
 from featlight.distributed.signals import Stop
-from featlight.errors import AloneError, FeatlightError, Interrupted, UsageError, unknown
+from featlight.errors import AloneError, FeatlightError, Interrupted, UsageError, memory_errors, unknown
 from featlight.store.records import failed_of
 from featlight.store.store import Store
 from featlight.version import __version__
@@ -115,11 +115,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        if words and not words[0].startswith("-"):
-            if words[0] not in COMMANDS:
-                raise UsageError(unknown("command", words[0], COMMANDS))
-            return COMMANDS[words[0]][1](words[1:])
-        return _run(words, same_command() if arguments is None else featlight_command(*words))
+        with memory_errors():
+            if words and not words[0].startswith("-"):
+                if words[0] not in COMMANDS:
+                    raise UsageError(unknown("command", words[0], COMMANDS))
+                return COMMANDS[words[0]][1](words[1:])
+            return _run(words, same_command() if arguments is None else featlight_command(*words))
     except FeatlightError as error:
         _complain(error)
         return error.exit_code

@@ -6,9 +6,10 @@ What a strip shows stands in its comment, so that it is drawn again only where t
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 from PIL import Image, ImageDraw
+from pydantic import Field, TypeAdapter
 
 from featlight.config.inputs.sizes import fitted, image_size
 from featlight.config.schema import MOST_TOP
@@ -33,6 +34,10 @@ class Shown(NamedTuple):
 
     digest: str
     boxes: tuple[Box, ...]
+
+
+_Side = Annotated[int, Field(ge=0, lt=2**31)]
+_SHOWN = TypeAdapter(tuple[str, tuple[tuple[_Side, _Side, _Side, _Side], ...]])
 
 
 def draw_strip(crops: Sequence[Image.Image], wholes: Sequence[Image.Image], boxes: Sequence[Box]) -> Image.Image:
@@ -77,10 +82,8 @@ def what_is_shown(folder: RunFolder, path: Path) -> Shown | None:
     """What the strip on disk shows; None where there is none, or a picture that says nothing."""
     content = folder.read_if_there(path, PICTURE_BYTES)
     try:
-        digest, boxes = json.loads(jpeg_comment(content or b"", MOST_PIXELS))
-        read = tuple((int(a), int(b), int(c), int(d)) for a, b, c, d in boxes)
-        return Shown(str(digest), read)
-    except (ValueError, TypeError, OverflowError, RecursionError):
+        return Shown(*_SHOWN.validate_json(jpeg_comment(content or b"", MOST_PIXELS), strict=True))
+    except ValueError:
         return None
 
 

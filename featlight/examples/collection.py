@@ -10,7 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, TypeAdapter
 
 from featlight.config.words import is_text
 from featlight.console import printable
@@ -37,6 +40,28 @@ class Entry:
     bytes: int
     time: int
     sha256: str
+
+
+def _inside(name: str) -> str:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or path.as_posix() != name:
+        raise ValueError("no path inside of a folder")
+    return name
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """A list of images on disk."""
+
+    parts: list[Annotated[int, Field(ge=1)]]
+    name: list[Annotated[str, Field(max_length=4096), AfterValidator(_inside)]]
+    bytes: list[Annotated[int, Field(ge=0, lt=2**53)]]
+    time: list[Annotated[int, Field(ge=-(2**63), lt=2**63)]]
+    sha256: list[Annotated[str, Field(pattern="^[0-9a-f]{64}$")]]
+    unreadable: dict[str, str]
+
+
+_COLUMNS = TypeAdapter(_Columns)
 
 
 @dataclass(frozen=True)
@@ -198,13 +223,14 @@ class Collection:
         return json.dumps({"parts": parts, **columns, "unreadable": self.unreadable}, separators=(",", ":"))
 
     @classmethod
-    def from_json(cls, text: str) -> "Collection":
-        """Raises ValueError, KeyError or TypeError where it is none."""
-        values = json.loads(text)
-        rows = zip(*(values[key] for key in ("name", "bytes", "time", "sha256")), strict=True)
-        entries = iter([Entry(str(name), int(size), int(time), str(sha)) for name, size, time, sha in rows])
-        parts = tuple(tuple(islice(entries, int(count))) for count in values["parts"])
-        return cls(parts, {str(name): str(why) for name, why in values["unreadable"].items()})
+    def from_json(cls, text: str | bytes) -> "Collection":
+        """Raises ValueError where it is none."""
+        values = _COLUMNS.validate_json(text, strict=True)
+        entries = [Entry(*row) for row in zip(values.name, values.bytes, values.time, values.sha256, strict=True)]
+        if len(set(values.name)) < len(entries) or sum(values.parts) != len(entries):
+            raise ValueError("an image that is listed twice, or in no part")
+        rest = iter(entries)
+        return cls(tuple(tuple(islice(rest, count)) for count in values.parts), values.unreadable)
 
 
 def _hashed(folder: Path, names: Sequence[str], found: Found) -> tuple[list[Entry], dict[str, str]]:

@@ -1,23 +1,40 @@
 """What each worker has found so far in a pass over images, as it stands on disk."""
 
 import json
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from typing import Annotated, Any
 
 import numpy as np
 import torch
+from pydantic import Field, TypeAdapter
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from featlight.config.recipe import LARGEST_SIZE
 from featlight.examples import histogram
-from featlight.examples.state import CPU, Pass
+from featlight.examples.state import CPU, IMAGE_BYTES, Pass
 from featlight.examples.top import NOBODY, Top
 from featlight.store.examples import found_files
-from featlight.store.paths import ARRAY_BYTES
+from featlight.store.guard.bounds import most_bytes
 from featlight.store.store import Store
 
 Parts = tuple[int, ...]  # of the tiles, by number
+Number = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+@dataclass(frozen=True)
+class _About:
+    """What stands beside the arrays on disk."""
+
+    stamp: str
+    done: list[set[Number]]
+    refused: list[tuple[Number, str]]
+    sha256: str | None = None  # of the arrays, and of the rest of this; an older version has written none
+
+
+_ABOUT = TypeAdapter(_About)
 
 
 @dataclass
@@ -50,35 +67,54 @@ class Findings:
     def write(self, store: Store, known: Pass) -> None:
         done = [sorted(numbers) for numbers in self.done]
         about = {"stamp": known.stamps[len(done)], "done": done, "refused": list(self.refused.items())}
-        arrays = self.top.arrays() | {"about": np.frombuffer(json.dumps(about).encode(), np.uint8)}
-        store.write(store.example_findings(self.worker), save(arrays | {"histogram": self.histogram.cpu().numpy()}))
+        arrays = self.top.arrays() | {"histogram": self.histogram.cpu().numpy()}
+        words = json.dumps(about | {"sha256": _checksum(arrays, about)}).encode()
+        store.write(store.example_findings(self.worker), save(arrays | {"about": np.frombuffer(words, np.uint8)}))
 
     @classmethod
     def read(cls, store: Store, worker: str, known: Pass) -> "Findings | None":
         """Those of a worker, on the CPU; None where there are none of this pass that are whole."""
-        content = store.folder.read_if_there(store.example_findings(worker), ARRAY_BYTES)
-        with suppress(SafetensorError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        tiles, top, images = len(known.places), known.settings["top"], len(known.images.entries)
+        most = most_bytes(store.folder) + tiles * (32 * top + 4 * histogram.BINS) + IMAGE_BYTES * images
+        content = store.folder.read_if_there(store.example_findings(worker), most)
+        try:
             arrays = load(content or b"")
-            about = json.loads(arrays.pop("about").tobytes())
-            counts = torch.from_numpy(arrays.pop("histogram").copy())
-            top = Top(**{key: torch.from_numpy(values.copy()) for key, values in arrays.items()})
-            refused = {int(number): str(why) for number, why in about["refused"]}
-            done = [set(map(int, numbers)) for numbers in about["done"]]
-            found = cls(worker, top, counts, done, refused)
-            if about["stamp"] == known.stamps[len(done)] and found._is_of(known):
-                return found._for_all_of(known)
-        return None
+            words = arrays.pop("about").tobytes()
+            about = _ABOUT.validate_json(words, strict=True)
+            if about.sha256 not in (None, _checksum(arrays, json.loads(words))):
+                return None
+            tensors = {key: torch.from_numpy(values.copy()) for key, values in arrays.items()}
+            counts = tensors.pop("histogram")
+            found = cls(worker, Top(**tensors), counts, about.done, dict(about.refused))
+        except (SafetensorError, ValueError, LookupError, TypeError):
+            return None
+        is_whole = len(about.done) < len(known.stamps) and about.stamp == known.stamps[len(about.done)]
+        return found._for_all_of(known) if is_whole and found._is_of(known) else None
 
     def _is_of(self, known: Pass) -> bool:
+        """Whether all of it can have been found in this pass."""
+        k, top = known.settings["top"], self.top
         tiles = len(known.keys(range(len(self.done))))
-        shape, most = (tiles, known.settings["top"]), len(known.images.entries)
-        numbers = [self.top.images, torch.tensor(list(self.refused) or [0])]
+        shapes = (
+            (top.values, torch.float64, (tiles, k)),
+            (top.images, torch.int64, (tiles, k)),
+            (top.places, torch.int64, (tiles, k, 2)),
+            (self.histogram, torch.int32, (tiles, histogram.BINS)),
+        )
+        if any((each.dtype, each.shape) != (dtype, shape) for each, dtype, shape in shapes):
+            return False
+        looked: set[int] = set().union(*self.done)
+        if not looked <= set(range(len(known.chunks))):
+            return False
+        seen = {NOBODY, *(number for chunk in looked for number in known.chunks[chunk])}
         return (
-            (self.top.values.shape, self.top.images.shape) == (shape, shape)
-            and (self.top.places.shape, self.histogram.shape) == ((*shape, 2), (tiles, histogram.BINS))
-            and (self.top.values.dtype, self.top.images.dtype) == (torch.float64, torch.int64)
-            and all(bool(((each >= NOBODY) & (each < most)).all()) for each in numbers)
-            and set().union(*self.done) <= set(range(len(known.chunks)))
+            bool(((top.values == -torch.inf) == (top.images == NOBODY)).all())
+            and not bool(top.values.isnan().any() | (top.values == torch.inf).any())
+            and bool((top.values[:, 1:] <= top.values[:, :-1]).all())
+            and seen >= {*top.images.flatten().tolist(), *self.refused}
+            and bool(((top.places >= 0) & (top.places < LARGEST_SIZE)).all())
+            and bool((self.histogram >= 0).all())
+            and bool((self.histogram.sum(1) < len(seen)).all())
         )
 
     def _for_all_of(self, known: Pass) -> "Findings":
@@ -93,6 +129,11 @@ class Findings:
     def looks(self) -> set[tuple[int, int]]:
         """What was looked at: a part of the tiles and a chunk each."""
         return {(part, number) for part, numbers in enumerate(self.done) for number in numbers}
+
+
+def _checksum(arrays: "Mapping[str, np.ndarray[Any, Any]]", about: Mapping[str, Any]) -> str:
+    rest = json.dumps({key: value for key, value in about.items() if key != "sha256"}, sort_keys=True)
+    return sha256(b"".join([rest.encode(), *(arrays[key].tobytes() for key in sorted(arrays))])).hexdigest()
 
 
 def every_finding(store: Store, known: Pass) -> list[Findings]:

@@ -1,6 +1,5 @@
 """What a pass is over: begun, or gone on with what has come since. The first worker says so, and all others follow."""
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -63,7 +62,9 @@ class Listing:
         Args:
             say: prints a line.
         """
-        before = Pass.read(self.store)
+        before = Pass.read(self.store, len(self.found.images))
+        if before is None and self.store.folder.has(self.store.example_list):
+            say(f"the images are looked at anew: {self.store.example_list} is damaged")
         known, why = (None, "") if before is None else self._gone_on(before)
         if known is None:
             if before is not None:
@@ -90,7 +91,7 @@ class Listing:
             stop: asked now and then.
         """
         while True:
-            known = Pass.read(self.store)
+            known = Pass.read(self.store, len(self.found.images))
             if known is not None and self._is_asked_for(known):
                 written = self.store.folder.stamp(self.store.example_list) != listed_before
                 if worker.launcher == LAUNCHER or written or known.images.is_of(self.found):
@@ -105,7 +106,7 @@ class Listing:
             usual = GPU_BATCH if self.eyes.device.type == "cuda" else CPU_BATCH
             batch_size = usual if before is None else before.settings["batch_size"]
         settings = next(iter(self.plan.settings.values()))
-        values = Settings(
+        return Settings(
             folder=str(self.request.images.resolve()),
             fit=self.eyes.fit,
             batch_size=batch_size,
@@ -114,9 +115,7 @@ class Listing:
             preparation=self.eyes.preparation,
             normalize=str(settings.normalize),
             precision=settings.precision,
-        )
-        plain: dict[str, Any] = json.loads(json.dumps(values.plain(), sort_keys=True))  # as it is read again
-        return plain
+        ).plain()
 
     def _gone_on(self, before: Pass) -> tuple[Pass | None, str]:
         """A pass with what has come since; None where it cannot be gone on with, and why."""

@@ -3,20 +3,23 @@
 import json
 from collections.abc import Collection as Keys
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field, TypeAdapter
 
 from featlight.config.inputs.fit import Fit
+from featlight.config.schema import MOST_TOP
 from featlight.examples.collection import Collection
+from featlight.store.guard.bounds import most_bytes
 from featlight.store.store import Store
 
-LIST_BYTES = 4 << 30  # of the list of images; a million of them take 200 MB
+IMAGE_BYTES = 4096  # of the list of images, for each of them, which takes some 200
+MOST_BATCH = 4096  # images
 CPU = torch.device("cpu")
 
 
@@ -37,16 +40,30 @@ class Settings:
 
     folder: str
     fit: Fit
-    batch_size: int
-    top: int
+    batch_size: Annotated[int, Field(ge=1, le=MOST_BATCH)]
+    top: Annotated[int, Field(ge=1, le=MOST_TOP)]
     network: str
     preparation: str
     normalize: str
     precision: str
 
     def plain(self) -> dict[str, Any]:
-        size = list(self.fit.size) if isinstance(self.fit.size, tuple) else self.fit.size
-        return vars(self) | {"fit": vars(self.fit) | {"size": size}}
+        """In JSON's own types, in the order in which they are written."""
+        values: dict[str, Any] = json.loads(json.dumps(vars(self) | {"fit": vars(self.fit)}, sort_keys=True))
+        return values
+
+
+@dataclass(frozen=True)
+class _Head:
+    """The first line of the list on disk; the second one is the images'."""
+
+    format: Literal[2]
+    settings: Settings
+    tiles: Annotated[tuple[Annotated[tuple[str, ...], Field(min_length=1)], ...], Field(min_length=1)]
+    sha256: str | None = None  # of the second line, and of the rest of this; an older version has written none
+
+
+_HEAD = TypeAdapter(_Head)
 
 
 @dataclass(frozen=True)
@@ -103,20 +120,34 @@ class Pass:
         return torch.tensor(self.images.ranks(), dtype=torch.int64, device=CPU)
 
     def write(self, store: Store) -> None:
-        content = json.dumps({"format": 2, "settings": self.settings, "tiles": self.tiles}, sort_keys=True)
-        store.write(store.example_list, f"{content}\n{self.images.to_json()}\n".encode())
+        images = f"{self.images.to_json()}\n"
+        values = {"format": 2, "settings": self.settings, "tiles": self.tiles}
+        head = json.dumps(values | {"sha256": self._list_checksum(images.encode())}, sort_keys=True)
+        store.write(store.example_list, f"{head}\n{images}".encode())
+
+    def _list_checksum(self, images: bytes) -> str:
+        return sha256(json.dumps([self.settings, self.tiles]).encode() + images).hexdigest()
 
     @classmethod
-    def read(cls, store: Store) -> "Pass | None":
-        """The pass of a run directory; None where there is none that can be gone on with."""
-        content = store.folder.read_if_there(store.example_list, LIST_BYTES)
-        with suppress(ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            head, images = (content or b"").decode().split("\n", 1)
-            values = json.loads(head)
-            if values["format"] == 2:
-                tiles = tuple(tuple(map(str, part)) for part in values["tiles"])
-                return cls(dict(values["settings"]), Collection.from_json(images), tiles)
-        return None
+    def read(cls, store: Store, images: int) -> "Pass | None":
+        """The pass of a run directory; None where there is none that can be gone on with.
+
+        Args:
+            store: of the run.
+            images: that the folder holds.
+
+        Raises:
+            StorageError: it cannot be read, or is larger than a list of so many images.
+        """
+        content = store.folder.read_if_there(store.example_list, most_bytes(store.folder) + IMAGE_BYTES * images)
+        try:
+            first, _, second = (content or b"").partition(b"\n")
+            head = _HEAD.validate_json(first, strict=True)
+            found = cls(head.settings.plain(), Collection.from_json(second), head.tiles)
+        except ValueError:  # pydantic's own is one
+            return None
+        is_whole = head.sha256 in (None, found._list_checksum(second))
+        return found if is_whole and len(found.places) == len(found.keys(range(len(found.tiles)))) else None
 
 
 def with_new(tiles: tuple[tuple[str, ...], ...], keys: Keys[str]) -> tuple[tuple[str, ...], ...] | None:

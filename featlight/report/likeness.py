@@ -8,7 +8,7 @@ from featlight.analysis.likeness import FEWEST, Method, differ, has_umap, in_clu
 from featlight.analysis.neighbors import unit_rows
 from featlight.analysis.places import on_a_grid
 from featlight.config.paths import expanded
-from featlight.errors import UsageError, unknown
+from featlight.errors import UsageError, memory_errors, unknown
 from featlight.report.alike_picture import draw_alike
 from featlight.report.build import drawn_files, render
 from featlight.report.sections import Atlas, atlases
@@ -19,6 +19,7 @@ from featlight.store.store import Store
 METHODS = ("auto", *get_args(Method))
 
 
+@memory_errors()
 def find_alike(
     out: str | Path,
     *,

@@ -17,11 +17,9 @@ from featlight.config.schema import Extra
 from featlight.engine.chunk_result import ChunkResult
 from featlight.image_io import encode_png
 from featlight.plan.plan import Plan, Planned
-from featlight.store.records import Status, TileRecord
+from featlight.store.records import CURVE_POINTS, Status, TileRecord
 from featlight.store.store import Store
 from featlight.version import __version__
-
-CURVE_POINTS = 60
 
 
 def records_of(result: ChunkResult, plan: Plan) -> Iterator[tuple[int, TileRecord]]:

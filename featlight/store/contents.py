@@ -13,6 +13,7 @@ from safetensors.numpy import load
 
 from featlight.errors import FeatlightError, StorageError
 from featlight.image_io import decode_png, laid_on_white
+from featlight.store.guard.atomic import reading_errors
 from featlight.store.guard.run_folder import RunFolder
 from featlight.store.paths import ARRAY_BYTES, PICTURE_BYTES
 
@@ -78,11 +79,15 @@ def read_vectors(folder: RunFolder, path: Path, rows: int, columns: int) -> "np.
     Raises:
         FeatlightError: it is damaged; StorageError: it cannot be read.
     """
-    content = _read(folder, path, ARRAY_BYTES)
-    start = _numbers_start(io.BytesIO(content), rows, columns)
-    if start is None:
-        raise FeatlightError(f"{path}: damaged; `featlight verify --repair` removes it, and {_AGAIN}")
-    return np.frombuffer(content, np.float32, offset=start).reshape(rows, columns)
+    try:
+        with folder.open(path, ARRAY_BYTES) as file, reading_errors(path):
+            start = _numbers_start(file, rows, columns)
+            if start is None:
+                raise FeatlightError(f"{path}: damaged; `featlight verify --repair` removes it, and {_AGAIN}")
+            file.seek(start)
+            return np.frombuffer(file.read(4 * rows * columns), np.float32).reshape(rows, columns)
+    except FileNotFoundError:
+        raise StorageError(f"{path}: it is gone; {_AGAIN}") from None
 
 
 def has_whole_vectors(folder: RunFolder, path: Path, rows: int, columns: int) -> bool:
@@ -109,14 +114,19 @@ def _numbers_start(file: IO[bytes], rows: int, columns: int) -> int | None:
     return start if is_whole and (int(head[1]), int(head[2])) == (rows, columns) else None
 
 
-def read_tensors(folder: RunFolder, path: Path) -> "dict[str, np.ndarray[Any, Any]]":
+def read_tensors(folder: RunFolder, path: Path, most: int) -> "dict[str, np.ndarray[Any, Any]]":
     """The arrays of a safetensors file, by name.
+
+    Args:
+        folder: the run directory.
+        path: of the file.
+        most: bytes that it may have.
 
     Raises:
         FeatlightError: it is damaged; StorageError: it cannot be read.
     """
     try:
-        return load(_read(folder, path, ARRAY_BYTES))
+        return load(_read(folder, path, most))
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         reason = " ".join(str(error).split())[:160]
         raise FeatlightError(

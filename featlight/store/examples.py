@@ -1,19 +1,22 @@
 """A run's examples, the images that excite each of its tiles most, as they are read from its directory. No torch."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
-from pydantic_core import from_json
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from featlight.config.schema import MOST_TOP
 from featlight.console import printable
+from featlight.store.guard.bounds import Allowance, read_lines
 from featlight.store.guard.run_folder import RunFolder
-from featlight.store.paths import ABOUT_EXAMPLES, EXAMPLES, RECORDS_BYTES, TEXT_BYTES, is_tile_name
+from featlight.store.paths import ABOUT_EXAMPLES, EXAMPLES, RECORDS_BYTES, is_tile_name
 
 MOST_BINS = 1000  # of a histogram
 LONGEST_NAME = 4096
+LINE_BYTES = 4 << 20  # of a tile's examples: a hundred of the longest names
+ABOUT_BYTES = 32 << 20
 
 Name = Annotated[str, Field(max_length=LONGEST_NAME)]  # as it was written
 Shown = Annotated[Name, AfterValidator(printable)]
@@ -40,6 +43,12 @@ class Example(BaseModel):
     class_name: Annotated[Name | None, Field(alias="class")] = None
 
 
+def _tile(name: str) -> str:
+    if not is_tile_name(name):
+        raise ValueError("no tile's name")
+    return name
+
+
 class TileExamples(BaseModel):
     """What a tile answers to a data set.
 
@@ -52,7 +61,7 @@ class TileExamples(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    tile: str
+    tile: Annotated[str, AfterValidator(_tile)]
     images: Annotated[tuple[Example, ...], Field(max_length=MOST_TOP)]
     histogram: tuple[Count, Annotated[tuple[Count, ...], Field(max_length=MOST_BINS)]] = (0, ())
 
@@ -81,9 +90,6 @@ class About(BaseModel):
     top: Count
 
 
-_LINE: TypeAdapter[TileExamples] = TypeAdapter(TileExamples)
-
-
 def read_examples(folder: RunFolder) -> dict[str, tuple[Example, ...]]:
     """By a tile's file, its examples, best first; none where nobody has looked for any.
 
@@ -99,13 +105,17 @@ def read_answers(folder: RunFolder) -> dict[str, TileExamples]:
 
 
 def example_lines(folder: RunFolder) -> Iterator[tuple[bytes, TileExamples | None]]:
-    """Each line with its end, and what it says; None where it cannot be read.
+    """Each line with its end, and what it says; None where it cannot be read, or an earlier one is of the same tile.
 
     Raises:
-        StorageError: they cannot be read.
+        StorageError: they cannot be read, or there is too much of them.
     """
-    content = folder.read_if_there(folder.root / EXAMPLES, RECORDS_BYTES) or b""
-    yield from ((line, _parsed(line)) for line in content.splitlines(keepends=True))
+    path, seen = folder.root / EXAMPLES, set()
+    with suppress(FileNotFoundError), folder.open(path, RECORDS_BYTES) as file:
+        for line, found in read_lines(file, _parsed, Allowance(folder, path), LINE_BYTES):
+            is_new = found is not None and found.tile not in seen
+            seen.add(found and found.tile)
+            yield line, found if is_new else None
 
 
 def beaten(best: Mapping[str, Sequence[Example]], ends: Mapping[str, float | None]) -> tuple[int, int]:
@@ -121,10 +131,9 @@ def beaten(best: Mapping[str, Sequence[Example]], ends: Mapping[str, float | Non
 
 def _parsed(line: bytes) -> TileExamples | None:
     try:
-        values = _LINE.validate_python(from_json(line))
+        return TileExamples.model_validate_json(line, strict=True)
     except ValueError:
         return None
-    return values if is_tile_name(values.tile) else None
 
 
 def read_about(folder: RunFolder) -> About | None:
@@ -133,10 +142,9 @@ def read_about(folder: RunFolder) -> About | None:
     Raises:
         StorageError: it cannot be read.
     """
-    content = folder.read_if_there(folder.root / ABOUT_EXAMPLES, TEXT_BYTES)
+    content = folder.read_if_there(folder.root / ABOUT_EXAMPLES, ABOUT_BYTES)
     try:
-        values: Any = from_json(content or b"")
-        return About.model_validate(values)
+        return About.model_validate_json(content or b"", strict=True)
     except ValueError:
         return None
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from featlight.errors import StorageError
 from featlight.image_io import is_whole_png
 from featlight.plan.plan import Plan
-from featlight.store.paths import PICTURE_BYTES
+from featlight.store.paths import ARRAY_BYTES, PICTURE_BYTES
 from featlight.store.records import TileRecord
 from featlight.store.store import Store
 
@@ -25,14 +25,14 @@ class Line:
         number: from 1.
         start: its first byte.
         length: in bytes, without its end.
-        record: what it says; None where it is torn.
+        file: of the tile whose record it is; None where it is torn.
     """
 
     path: Path
     number: int
     start: int
     length: int
-    record: TileRecord | None
+    file: str | None
 
 
 @dataclass(frozen=True)
@@ -113,8 +113,8 @@ class Evidence:
     def _lines_of(self) -> dict[str, list[Line]]:
         found: dict[str, list[Line]] = {}
         for line in self.lines:
-            if line.record is not None:
-                found.setdefault(line.record["file"], []).append(line)
+            if line.file is not None:
+                found.setdefault(line.file, []).append(line)
         return found
 
     def name(self, path: Path) -> str:
@@ -125,13 +125,22 @@ class Evidence:
         return tuple(self._lines_of.get(tile, ()))
 
     def harm(self, path: Path, most: int, size: int | None, sha256: str | None) -> Harm | None:
-        """What is wrong with a file, given its size in bytes (None: not known) and checksum; None where nothing is."""
+        """What is wrong with a file; None where nothing is.
+
+        Args:
+            path: of the file.
+            most: bytes of it that are read.
+            size: in bytes, by its record; None where that does not say.
+            sha256: by its record.
+        """
         try:
-            with self.store.folder.open(path, most) as file:
+            with self.store.folder.open(path, ARRAY_BYTES) as file:
                 there = file.seek(0, io.SEEK_END)
                 if size is not None and there != size:
                     how = "truncated" if there < size else "too long"
                     return Harm(f"{how}: {there} bytes, {size} in its record", True)
+                if there > most:
+                    return Harm(f"{there:,} bytes; a file of this tile has {most:,} at most", False)
                 file.seek(0)
                 if hashlib.file_digest(file, "sha256").hexdigest() == sha256:
                     return None

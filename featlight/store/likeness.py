@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
-from pydantic_core import from_json
 
+from featlight.store.guard.bounds import most_bytes
 from featlight.store.guard.run_folder import RunFolder
-from featlight.store.paths import RECORDS_BYTES
 
 Count = Annotated[int, Field(ge=0, lt=2**31)]
 Text = Annotated[str, Field(max_length=4096)]
@@ -49,7 +48,7 @@ class Likeness(BaseModel):
             return False
         places = set(self.places)
         fit = max(places) < self.columns * self.rows and max(self.clusters) <= len(self.tiles)
-        return fit and len(places) == len(self.places)
+        return fit and len(places) == len(self.places) and len({*self.tiles}) == len(self.tiles)
 
 
 def read_likeness(folder: RunFolder, path: Path) -> Likeness | None:
@@ -58,9 +57,9 @@ def read_likeness(folder: RunFolder, path: Path) -> Likeness | None:
     Raises:
         StorageError: it cannot be read.
     """
-    content = folder.read_if_there(path, RECORDS_BYTES)
+    content = folder.read_if_there(path, most_bytes(folder))
     try:
-        found = Likeness.model_validate(from_json(content or b""))
+        found = Likeness.model_validate_json(content or b"", strict=True)
     except ValueError:
         return None
     return found if found.is_sound else None

@@ -18,7 +18,7 @@ OWN_NAMES = (
     *("octaves", "records", "tensorboard", "tiles", "vectors"),
 )
 # How large a run's files may be, in bytes. Beyond that they are no run's, or somebody fills a disk or a memory.
-PLAN_BYTES = 512 << 20  # a million tiles take 200 bytes each
+PLAN_BYTES, PLAN_VALUES = 512 << 20, 16_000_000  # a million tiles take 200 bytes and 8 values each
 RECORDS_BYTES = 4 << 30  # of one worker, who writes some 2 kB for each of a million tiles
 PICTURE_BYTES = 256 << 20  # a tile of 8192 x 8192 px, not compressed at all
 ARRAY_BYTES = 4 << 30  # the float image of such a tile takes 1.6 GB, the vectors of ten thousand tiles 0.4 GB

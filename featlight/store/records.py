@@ -5,18 +5,19 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Annotated, Literal
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, with_config
 from pydantic_core import from_json
 from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
 from featlight.config.words import check_word
+from featlight.store.guard.bounds import FILE, LINE_BYTES, Allowance, line_cost, read_lines
 from featlight.store.guard.run_folder import RunFolder
 from featlight.store.paths import RECORDS_BYTES, is_tile_name
 
 Status = Literal["ok", "dead", "failed"]
-LINE_BYTES = 1 << 16  # of a record, which has some 2 kB; what is longer is none
+CURVE_POINTS = 60  # of a record, at most
 
 
 def _tile(name: str) -> str:
@@ -55,7 +56,7 @@ class TileRecord(TypedDict):
     gradient_norm: float | None  # mean over the steps of the pixel gradient's L2 norm
     total_variation: float | None
     high_frequency_share: float | None
-    curve: list[tuple[Number, float | None]] | None  # step and activation, at most 60 points
+    curve: Annotated[list[tuple[Number, float | None]], Field(max_length=CURVE_POINTS)] | None  # step and activation
     seconds: float | None
     sha256: Word | None  # of the file
     bytes: Number | None
@@ -79,7 +80,7 @@ def parse_line(line: bytes) -> TileRecord | None:
     """What a line says; None for one that a dying process has torn, or that is no record."""
     try:
         values = from_json(line)
-        return _RECORD.validate_python(_NOTHING | values) if isinstance(values, dict) else None
+        return _RECORD.validate_python(_NOTHING | values) if isinstance(values, dict) and "file" in values else None
     except ValueError:  # pydantic's own is one
         return None
 
@@ -110,9 +111,11 @@ def record_files(folder: RunFolder) -> list[Path]:
     return [records / name for name in folder.names(records) if name.endswith(".jsonl")]
 
 
-def _pieces(file: IO[bytes]) -> Iterator[bytes]:
-    """The lines from here on, the last one perhaps not ended; what is far longer than a record comes in pieces."""
-    return iter(lambda: file.readline(LINE_BYTES), b"")
+def keep_last(records: dict[str, TileRecord], record: TileRecord) -> None:
+    """Take a record up among the last of each tile, by its file; a made tile beats a failed one."""
+    before = records.get(record["file"])
+    if before is None or before["status"] == "failed" or record["status"] != "failed":
+        records[record["file"]] = record
 
 
 class RecordLog:
@@ -125,6 +128,7 @@ class RecordLog:
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
         self._read: dict[Path, tuple[int, int]] = {}  # by file: its inode, and the bytes that were read
+        self._cost = 0  # of the lines that were read
         self.records: dict[str, TileRecord] = {}  # the last of each tile, by its file; a made tile beats a failed one
 
     def refresh(self) -> list[TileRecord]:
@@ -134,11 +138,14 @@ class RecordLog:
             The new records, file by file. A last line that is not ended yet, or torn by a process that died, waits.
 
         Raises:
-            StorageError: something cannot be read, which is not to be taken for empty.
+            StorageError: something cannot be read, which is not to be taken for empty, or there is too much of it.
         """
+        allowance = Allowance(self._folder, self._folder.root / "records")
+        allowance.take(self._cost)
         found: dict[Path, tuple[int, int]] = {}
         new: list[TileRecord] = []
         for path in record_files(self._folder):
+            allowance.take(FILE)
             with suppress(FileNotFoundError), self._folder.open(path, RECORDS_BYTES) as file:
                 # opening has had a shared disk look again
                 status = os.fstat(file.fileno())
@@ -146,11 +153,11 @@ class RecordLog:
                 if inode != status.st_ino or start > status.st_size:
                     return self._again()
                 file.seek(start)
-                for line in _pieces(file):
+                for line, record in read_lines(file, parse_line, allowance):
                     if not line.endswith(b"\n") and len(line) < LINE_BYTES:
                         break
                     start += len(line)
-                    record = parse_line(line)
+                    self._cost += line_cost(line, record)
                     if record is not None:
                         new.append(record)
                 found[path] = inode, start
@@ -158,9 +165,7 @@ class RecordLog:
             return self._again()
         self._read = found
         for record in new:
-            before = self.records.get(record["file"])
-            if before is None or before["status"] == "failed" or record["status"] != "failed":
-                self.records[record["file"]] = record
+            keep_last(self.records, record)
         return new
 
     def has_made(self, file: str) -> bool:
@@ -171,23 +176,24 @@ class RecordLog:
     def copy(self) -> "RecordLog":
         """Another one that has read as far."""
         other = RecordLog(self._folder)
-        other._read, other.records = dict(self._read), dict(self.records)
+        other._read, other._cost, other.records = dict(self._read), self._cost, dict(self.records)
         return other
 
     def _again(self) -> list[TileRecord]:
         """All of it, where another process has deleted the run."""
-        self._read, self.records = {}, {}
+        self._read, self._cost, self.records = {}, 0, {}
         return self.refresh()
 
 
-def record_lines(folder: RunFolder, path: Path) -> Iterator[tuple[int, bytes, TileRecord | None]]:
+def record_lines(folder: RunFolder, path: Path, allowance: Allowance) -> Iterator[tuple[int, bytes, TileRecord | None]]:
     """Where each line of a record file begins, the line, and its record; None for what a dying process has torn.
 
     Raises:
-        StorageError: it cannot be read.
+        StorageError: it cannot be read, or there is too much of it.
     """
     start = 0
+    allowance.take(FILE)
     with suppress(FileNotFoundError), folder.open(path, RECORDS_BYTES) as file:
-        for line in _pieces(file):
-            yield start, line, parse_line(line)
+        for line, record in read_lines(file, parse_line, allowance):
+            yield start, line, record
             start += len(line)

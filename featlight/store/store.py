@@ -11,9 +11,10 @@ from featlight.errors import Interrupted, StorageError, UsageError
 from featlight.plan.plan import Plan, Planned
 from featlight.plan.reading import read_plan
 from featlight.store.guard.atomic import storage_errors
+from featlight.store.guard.bounds import Allowance, read_json, read_lines
 from featlight.store.guard.drawn import DrawnFiles
 from featlight.store.guard.run_folder import RunFolder
-from featlight.store.paths import OUTPUTS, OWN_NAMES, PLAN, PLAN_BYTES, TEXT_BYTES, RunPaths, is_run_name
+from featlight.store.paths import OUTPUTS, OWN_NAMES, PLAN, PLAN_BYTES, PLAN_VALUES, TEXT_BYTES, RunPaths, is_run_name
 from featlight.store.records import RecordLog, TileRecord, line_of
 
 
@@ -44,11 +45,9 @@ class Store(RunPaths):
             StorageError: it cannot be read.
         """
         path = self.root / PLAN
-        content = self.folder.read_if_there(path, PLAN_BYTES)
-        if content is None:
-            return None
         try:
-            return read_plan(content.decode())
+            content = read_json(self.folder, path, PLAN_BYTES, PLAN_VALUES)
+            return None if content is None else read_plan(content.decode())
         except ValueError as error:
             raise UsageError(f"{path}: {error}; put back a copy of it, or give another --out") from None
 
@@ -136,8 +135,13 @@ class Store(RunPaths):
         Raises:
             StorageError: it cannot be read.
         """
-        content = self.folder.read_if_there(self.root / OUTPUTS, TEXT_BYTES) or b""
-        return [name for name in content.decode(errors="replace").splitlines() if is_run_name(name)]
+        path = self.root / OUTPUTS
+        try:
+            with self.folder.open(path, TEXT_BYTES) as file:
+                found = [name for _, name in read_lines(file, _output, Allowance(self.folder, path))]
+        except FileNotFoundError:
+            return []
+        return [name for name in found if name is not None]
 
     # Writing
 
@@ -248,3 +252,9 @@ class Store(RunPaths):
         """Write the plan of a new run, whole or not at all; False where another run has come first."""
         self._make()
         return self.folder.create(self.root / PLAN, plan.to_json().encode())
+
+
+def _output(line: bytes) -> str | None:
+    """A line of the list of outputs; None where it is no name of a run's."""
+    name = line.decode(errors="replace").rstrip("\r\n")
+    return name if is_run_name(name) else None

@@ -4,23 +4,25 @@ No tile is removed that is whole in itself: where it and its record differ, the 
 never taken for bad, nor for empty.
 """
 
-import json
+import io
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 from featlight.errors import StorageError
 from featlight.plan.plan import Planned
 from featlight.store.contents import has_whole_vectors
 from featlight.store.examples import example_lines, read_about
 from featlight.store.findings import Evidence, Harm, Line, Problem, Report, reason
+from featlight.store.guard.atomic import reading_errors
+from featlight.store.guard.bounds import Allowance, tile_bytes
 from featlight.store.likeness import read_likeness
 from featlight.store.orphans import find_orphans, is_in_hand
-from featlight.store.paths import ABOUT_EXAMPLES, ARRAY_BYTES, EXAMPLES, PICTURE_BYTES, RECORDS_BYTES, TEXT_BYTES
-from featlight.store.records import record_files, record_lines, status_of
+from featlight.store.paths import ABOUT_EXAMPLES, EXAMPLES, PICTURE_BYTES, RECORDS_BYTES, TEXT_BYTES
+from featlight.store.records import TileRecord, keep_last, record_files, record_lines, status_of
 from featlight.store.store import Store
 
 READERS = 8  # threads; a disk of a cluster answers slowly, but many at a time
@@ -41,8 +43,13 @@ def verify(root: Path) -> Report:
     """
     store = Store(root)
     plan = store.need_plan()
-    lines = list(_lines(store))
-    run = Evidence(store, plan, lines, {} if store.lacks_records() else store.records())
+    lines: list[Line] = []
+    records: dict[str, TileRecord] = {}
+    for line, record in _lines(store):
+        lines.append(line)
+        if record is not None:
+            keep_last(records, record)
+    run = Evidence(store, plan, lines, records)
     report = Report(len(plan.tiles))
     if not run.records and (count := _tiles_there(run)):
         what = f"nothing vouches for {count} tiles; put the records back, or the run's own command makes all again"
@@ -89,12 +96,14 @@ def _tiles_there(run: Evidence) -> int:
     return len(run.store.folder.sizes(run.store.root / planned.file for planned in run.plan.tiles))
 
 
-def _lines(store: Store) -> Iterator[Line]:
+def _lines(store: Store) -> Iterator[tuple[Line, TileRecord | None]]:
+    allowance = Allowance(store.folder, store.root / "records")
     for path in record_files(store.folder):
-        for number, (start, line, record) in enumerate(record_lines(store.folder, path), 1):
+        for number, (start, line, record) in enumerate(record_lines(store.folder, path, allowance), 1):
             being_written = record is None and not line.endswith(b"\n") and is_in_hand(path)
-            if line.strip() and not being_written:
-                yield Line(path, number, start, len(line.rstrip(b"\r\n")), record)
+            if not line.isspace() and not being_written:
+                file = None if record is None else record["file"]
+                yield Line(path, number, start, len(line.rstrip(b"\r\n")), file), record
 
 
 def _check_tiles(run: Evidence, report: Report) -> None:
@@ -102,7 +111,8 @@ def _check_tiles(run: Evidence, report: Report) -> None:
         record = run.records.get(planned.file)
         if record is None or record["status"] == "failed" or record["fingerprint"] != run.digests[planned.variant]:
             return "unvouched"
-        return run.harm(run.store.root / planned.file, PICTURE_BYTES, record["bytes"], record["sha256"])
+        most = tile_bytes(planned, run.plan)
+        return run.harm(run.store.root / planned.file, most, record["bytes"], record["sha256"])
 
     pool = ThreadPoolExecutor(READERS)
     try:
@@ -153,7 +163,8 @@ def _check_alphas(run: Evidence, report: Report) -> None:
         if planned.file not in report.whole or not run.plan.settings[planned.variant].recipe.keeps_alpha:
             continue
         path = run.store.alpha_path(planned.file)
-        harm = run.harm(path, PICTURE_BYTES, None, run.records[planned.file]["alpha_sha256"])
+        sha256 = run.records[planned.file]["alpha_sha256"]
+        harm = run.harm(path, tile_bytes(planned, run.plan), None, sha256)
         if harm is not None:
             report.problems.append(Problem(run.name(path), f"{harm.what}; {MAKES_IT}", (path,) if harm.surely else ()))
 
@@ -169,7 +180,7 @@ def _check_floats(run: Evidence, report: Report) -> None:
         if sha256 is None or not keeps_some:
             unmade += wanted
             continue
-        harm = run.harm(path, ARRAY_BYTES, None, sha256)
+        harm = run.harm(path, tile_bytes(planned, run.plan), None, sha256)
         if harm is not None and (wanted or harm.what != "missing"):
             what = f"{harm.what}; {MAKES_IT}" if wanted else harm.what
             report.problems.append(Problem(run.name(path), what, (path,) if harm.surely else ()))
@@ -194,12 +205,19 @@ def _check_octaves(run: Evidence, report: Report) -> None:
     paths = [path for planned in whole for path in run.store.extra_paths(planned, run.plan, ["octaves"])]
     for path in run.store.folder.sizes(paths):
         try:
-            is_cut = not run.store.folder.read(path, PICTURE_BYTES).endswith(PNG_END)
+            with run.store.folder.open(path, PICTURE_BYTES) as file, reading_errors(path):
+                is_cut = _end(file, len(PNG_END)) != PNG_END
         except (FileNotFoundError, StorageError) as error:
             report.problems.append(Problem(run.name(path), reason(error, path)))
             continue
         if is_cut:
             report.problems.append(Problem(run.name(path), "cut short", (path,)))
+
+
+def _end(file: IO[bytes], count: int) -> bytes:
+    """The last bytes of a file."""
+    file.seek(max(0, file.seek(0, io.SEEK_END) - count))
+    return file.read(count)
 
 
 def _check_vectors(run: Evidence, report: Report) -> None:
@@ -261,31 +279,35 @@ def _check_derived(run: Evidence, report: Report) -> None:
 
 
 def _is_list_of_images(store: Store) -> bool:
-    """Whether it is two lines of JSON, as written; what they say is checked where a pass goes on with them."""
-    try:
-        lines = store.folder.read(store.example_list, RECORDS_BYTES).splitlines()
-        return len(lines) == 2 and all(isinstance(json.loads(line), dict) for line in lines)
-    except (ValueError, RecursionError):
-        return False
+    """Whether it is two lines, as written; what they say is checked where a pass goes on with them."""
+    path = store.example_list
+    with store.folder.open(path, RECORDS_BYTES) as file, reading_errors(path):
+        lines = sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
+        return lines == 2 and _end(file, 2) == b"}\n"
 
 
 def _check_records(run: Evidence, report: Report) -> None:
     """Torn lines, and lines of tiles that the plan does not name."""
     planned = {tile.file for tile in run.plan.tiles}
-    spare = set()
+    spare = {file for file in run.records.keys() - planned if _is_spare(run, file)}
     for line in run.lines:
-        record, what = line.record, "torn"
-        if record is not None:
-            if record["file"] in planned:
-                continue
-            tile = run.store.root / record["file"]
-            harm = run.harm(tile, PICTURE_BYTES, record["bytes"], record["sha256"])
-            if record["status"] != "failed" and (harm is None or (not harm.surely and harm.what != "missing")):
-                spare.add(record["file"])
-                continue
-            what = f"of {record['file'][:80]!r}, which the plan does not name"
+        if line.file is None:
+            what = "torn"
+        elif line.file in planned or line.file in spare:
+            continue
+        else:
+            what = f"of {line.file[:80]!r}, which the plan does not name"
         report.problems.append(Problem(run.name(line.path), f"line {line.number} is {what}", blank=(line,)))
     if spare:
         report.notes.append(
             f"whole tiles that the plan does not name: {len(spare)}, as {min(spare)}; asking for them takes them up"
         )
+
+
+def _is_spare(run: Evidence, file: str) -> bool:
+    """Whether a tile that the plan does not name is there and whole, as far as can be told."""
+    record = run.records[file]
+    if record["status"] == "failed":
+        return False
+    harm = run.harm(run.store.root / file, PICTURE_BYTES, record["bytes"], record["sha256"])
+    return harm is None or (not harm.surely and harm.what != "missing")

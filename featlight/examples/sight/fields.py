@@ -10,6 +10,7 @@ from featlight.config.inputs.fit import Fit
 from featlight.config.inputs.sizes import ImageSize, both_sides
 from featlight.config.tile import Term
 from featlight.drawing.example_strip import Box
+from featlight.errors import FeatlightError
 from featlight.examples.decoding import middle
 from featlight.models.extractor import LayerOutputs
 from featlight.objectives.directions import Directions, vectors_of
@@ -33,7 +34,10 @@ def measured(
     """
     x = pixels.detach().requires_grad_(True)
     output = outputs(x)[term.output]  # (N, K, h, w)
-    rows, columns = torch.tensor(neurons, device=x.device).T
+    rows, columns = torch.tensor(neurons).T
+    if bool((rows >= output.shape[2]).any() | (columns >= output.shape[3]).any()):
+        raise FeatlightError("examples/found: damaged (a neuron outside of its map); delete that folder to look anew")
+    rows, columns = rows.to(x.device), columns.to(x.device)
     at = output[torch.arange(len(x), device=x.device), :, rows, columns]  # (N, K)
     match term.choice:
         case "direction":
