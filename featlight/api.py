@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from featlight.ambient import isolated
 from featlight.config.inputs.fit import FitWord, parse_fit
 from featlight.config.inputs.sizes import size_words
 from featlight.config.normalization import Normalization
@@ -44,7 +45,7 @@ from featlight.store.store import Store
 LayerWord = str | int | nn.Module  # a name, the number of a child, or the module itself
 
 
-@torch.inference_mode(False)
+@isolated()
 def visualize(
     network: nn.Module,
     layer: LayerWord | Sequence[LayerWord] | Mapping[LayerWord, Any] | None = None,
@@ -230,7 +231,7 @@ def _functions(recipe: Recipe) -> Iterator[str]:
         yield python_name(recipe.parameterization)
 
 
-@torch.inference_mode(False)
+@isolated()
 def find_examples(
     out: str | Path,
     images: str | Path,

@@ -190,12 +190,12 @@ def result_of(store: Store, tiles: Sequence[Planned], title: str) -> Result:
         floats = store.float_path(planned.file)
         if records[planned.file]["status"] == "failed":
             size = both_sides(plan.settings[planned.variant].recipe.final_size)
-            return torch.full((channels if kept else 3, *size), torch.nan, device="cpu")
+            return torch.full((channels if kept else 3, *size), torch.nan, dtype=torch.float32, device="cpu")
         if store.folder.has(floats):
             image = read_tensors(store.folder, floats).get("image")
             if image is None or image.shape[:1] != (channels,) or image.ndim != 3:
                 raise FeatlightError(f"{floats}: it holds no image; delete it, and the same call makes it again")
-            return torch.tensor(image)
+            return torch.tensor(image, device="cpu")
         pixels = torch.from_numpy(np.array(read_picture(store.folder, store.root / planned.file)))  # (H, W, 3)
         return pixels.permute(2, 0, 1).float() / 255
 

@@ -32,6 +32,7 @@ from featlight.engine.device import DTYPES, device_of, memory_of, repeatable
 from featlight.engine.guard import check_network
 from featlight.engine.looks.photographs import read_guide
 from featlight.errors import UsageError
+from featlight.models.copying import unwrapped
 from featlight.models.foreign import check_own
 from featlight.models.frozen import frozen_copy
 from featlight.models.layer_info import left_out
@@ -231,7 +232,7 @@ def prepare_model(config: Config, network: nn.Module, device: torch.device) -> M
     check_channels(config, inputs.channels, source.model)
     normalize = normalization_of(config, source, inputs.channels)
     if normalize == "weights":
-        transform_input(frozen)
+        transform_input(unwrapped(frozen))
     if config.layer is None and config.tiles is None:
         given = (config.channels, config.prefix_tokens, inputs.channels, pixels)
         found = survey(frozen, 224, device, precision, *given)
