@@ -29,7 +29,7 @@ from featlight.console import printable
 from featlight.distributed.env import ALONE, Worker
 from featlight.engine.allocator import keep_memory
 from featlight.engine.device import DTYPES, device_of, memory_of, repeatable
-from featlight.engine.guard import check_network
+from featlight.engine.guard import check_function, check_network
 from featlight.engine.looks.photographs import read_guide
 from featlight.errors import UsageError
 from featlight.models.copying import unwrapped
@@ -43,7 +43,7 @@ from featlight.models.probing.own_outputs import own_outputs
 from featlight.models.registry import Source, checksum, load_model, source_of
 from featlight.models.sources.torchvision import transform_input
 from featlight.objectives.directions import Directions, open_directions
-from featlight.objectives.own import Function
+from featlight.objectives.own import Function, OwnObjective
 from featlight.objectives.regions import MapSize
 from featlight.param.image import in_channels, read_image, starts_from
 from featlight.plan.batching import auto_batch_size
@@ -170,6 +170,8 @@ def prepare(
     plan = draft(config, known, wanted, _facts(config, model, device, wanted, layers, init, directions, threads))
     with repeatable(plan.threads):
         check_network(model.network, layers, next(iter(surveys)), plan.batch_size, name, bounded=all(_bounds(config)))
+        if objective is not None:
+            check_function(OwnObjective(objective), model.network, layers, next(iter(surveys)), plan.batch_size)
     return Job(config, worker, device, model.network, plan, wanted, known, directions, objective, init)
 
 
