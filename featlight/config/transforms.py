@@ -223,6 +223,22 @@ _NEEDS = {
 }
 
 
+def draws(transform: Transform) -> bool:
+    """Whether two images may be looked at otherwise by it."""
+    match transform:
+        case Jitter(pixels):
+            return pixels > 0
+        case Scale(low, high) | Rotate(low, high):
+            return low < high
+        case ResizedCrop(low):
+            return low < 1
+        case Crop(_, side, spread):
+            return spread > 0 and min(side) < 1
+        case Noise(start, end):
+            return max(start, end) > 0
+    return isinstance(transform, Own)
+
+
 def plain_transform(transform: Transform) -> dict[str, Any]:
     """What `parse_transform` reads back."""
     match transform:

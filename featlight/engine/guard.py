@@ -147,7 +147,7 @@ def check_function(
     images = _company(network, size, count, noise, beside=noise).requires_grad_(True)
     ours = network_alone(images)
     with torch.no_grad():
-        theirs = network_alone(_company(network, size, count, noise, beside=_far))
+        theirs = network_alone(_company(network, size, count, noise, beside=_full_range))
     held = [each for each in reachable(function) if isinstance(each, Tensor) and each.layout == torch.strided]
     before = [each.detach().clone() for each in held]
     scores = function(ours)

@@ -24,6 +24,7 @@ from featlight.config.normalization import Named, Normalization
 from featlight.config.recipe import NAMED_STARTS
 from featlight.config.schema import Config
 from featlight.config.settings import Settings
+from featlight.config.validation import equal_faces
 from featlight.config.words import is_word
 from featlight.console import printable
 from featlight.distributed.env import ALONE, Worker
@@ -162,6 +163,8 @@ def prepare(
     if init is not None:
         bounded = config.recipe.range != "unbounded"
         init = starts_from(init, len(wanted), model.network.in_channels, bounded=bounded)
+        for refusal in equal_faces(config.settings[""], "a tensor") if init.ndim == 3 else ():
+            raise UsageError(f"diversity: {refusal}")
     for settings in config.settings.values() if init is None else ():
         if settings.init not in NAMED_STARTS:
             in_channels(read_image(Path(settings.init)), model.network.in_channels, settings.init)
