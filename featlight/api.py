@@ -191,12 +191,13 @@ def visualize(
     title = " ".join([source.model, *(config.layer or {})])
     if config.out is not None:
         return result_of(Store(Path(config.out)), made, title)
+    files = [planned.file for planned in made]
     return Result(
         made,
-        [records[planned.file] for planned in made],
+        [records[file] for file in files],
         title,
-        lambda place: images[made[place].file],
-        lambda place: alphas.get(made[place].file),
+        [images[file] for file in files].__getitem__,
+        [alphas.get(file) for file in files].__getitem__,
         config.show_channels,
     )
 

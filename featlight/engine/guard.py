@@ -10,14 +10,16 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from featlight.config.inputs.sizes import ImageSize
+from featlight.config.inputs.sizes import ImageSize, both_sides
+from featlight.config.recipe import Recipe
 from featlight.engine.device import is_out_of_memory
 from featlight.engine.witness import Witness
-from featlight.errors import UsageError
+from featlight.errors import UsageError, in_a_line
 from featlight.models.copying import reachable
 from featlight.models.prepared import PreparedNetwork
 from featlight.objectives.own import OwnObjective
 from featlight.param.image import noise
+from featlight.param.registry import parameterization_of
 
 Outputs = Mapping[str, Tensor]
 
@@ -172,6 +174,40 @@ def check_function(
             f"{function.word} looks at other images of the batch: beside others, an image gets another number; "
             "let it compute each image by itself"
         )
+
+
+def check_parameterization(recipe: Recipe, channels: int) -> None:
+    """Ask a parameterization of the user's own for images at every size of a recipe, alone and beside others.
+
+    Raises:
+        UsageError: it fails, gives no images, mixes them, or lets no gradient through.
+    """
+    assert isinstance(recipe.parameterization, type)
+    word = f"parameterization: {recipe.parameterization.__name__}"
+    with in_a_line(f"{word} fails"):
+        made = parameterization_of(recipe, channels)
+        old = both_sides(recipe.first_size)
+        if made.range == "unbounded":
+            parameters = made.of(torch.stack([noise(recipe.first_size, seed, channels) for seed in range(3)]))
+        else:
+            generators = (torch.Generator("cpu").manual_seed(seed) for seed in range(3))
+            parameters = torch.stack([made.noise(old, generator) for generator in generators])
+        for octave in recipe.octaves:
+            size = both_sides(octave.size)
+            parameters = made.resized(parameters, old, size) if size != old else parameters
+            old, parameters = size, parameters.detach().requires_grad_(True)
+            images: object = made.image(parameters, size)
+            if not isinstance(images, Tensor) or images.shape != (3, channels, *size):
+                what = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
+                raise UsageError(
+                    f"{word} gives {what} for three images; (3, {channels}, {size[0]}, {size[1]}) is needed"
+                )
+            if not images.requires_grad:
+                raise UsageError(f"{word}: no gradient reaches its parameters from the images")
+            torch.autograd.grad(images.sum(), parameters)
+            alone, again = made.image(parameters[:1], size), made.image(parameters, size)
+            if _differ(images[:1], alone, ROUNDING[torch.float32]) or not torch.equal(images, again):
+                raise UsageError(f"{word} mixes the images of a batch, draws chance or keeps state")
 
 
 def check_final(

@@ -30,7 +30,7 @@ from featlight.console import printable
 from featlight.distributed.env import ALONE, Worker
 from featlight.engine.allocator import keep_memory
 from featlight.engine.device import DTYPES, device_of, memory_of, repeatable
-from featlight.engine.guard import check_function, check_network
+from featlight.engine.guard import check_function, check_network, check_parameterization
 from featlight.engine.looks.photographs import read_guide
 from featlight.errors import UsageError
 from featlight.models.copying import unwrapped
@@ -163,7 +163,7 @@ def prepare(
     if init is not None:
         bounded = config.recipe.range != "unbounded"
         init = starts_from(init, len(wanted), model.network.in_channels, bounded=bounded)
-        for refusal in equal_faces(config.settings[""], "a tensor") if init.ndim == 3 else ():
+        for refusal in equal_faces(next(iter(config.settings.values())), "a tensor") if init.ndim == 3 else ():
             raise UsageError(f"diversity: {refusal}")
     for settings in config.settings.values() if init is None else ():
         if settings.init not in NAMED_STARTS:
@@ -172,6 +172,9 @@ def prepare(
     check_features(surveys, layers, name)  # at every octave's size, before any step
     plan = draft(config, known, wanted, _facts(config, model, device, wanted, layers, init, directions, threads))
     with repeatable(plan.threads):
+        for recipe in [settings.recipe for settings in config.settings.values()]:
+            if isinstance(recipe.parameterization, type):
+                check_parameterization(recipe, model.network.in_channels)
         check_network(model.network, layers, next(iter(surveys)), plan.batch_size, name, bounded=all(_bounds(config)))
         if objective is not None:
             check_function(OwnObjective(objective), model.network, layers, next(iter(surveys)), plan.batch_size)

@@ -11,6 +11,7 @@ from torch import nn
 import featlight
 from featlight.cli.main import main
 from featlight.errors import UsageError
+from featlight.param.pixel import Pixel
 from tests.literal import descent, layer_function
 from tests.reference.test_objectives import assert_equal_and_moved, recipe_of, table
 
@@ -122,3 +123,71 @@ def test_what_does_not_go_together_is_said_in_a_line(network_of, small_recipe, c
         featlight.visualize(network, objective=contrast, **words)
     assert main(["--objective", "mine 1", "--features", "0", "--model", "tiny_inception"]) == 2
     assert "a function is needed, from Python" in capsys.readouterr().err
+
+
+class Mixed(Pixel):
+    def image(self, parameters, size):
+        return super().image(parameters - parameters.mean(0), size)
+
+
+class Cut(Pixel):
+    def image(self, parameters, size):
+        return super().image(parameters, size).detach()
+
+
+class Small(Pixel):
+    def image(self, parameters, size):
+        return super().image(parameters, size)[:, :, 1:]
+
+
+class Ends(Pixel):
+    def image(self, parameters, size):
+        sys.exit(4)
+
+
+RULES = {
+    "neighbours": (lambda p, g, state, *, lr: (p - lr * (g - g.mean(0)), {"n": 1}), "looks at other images"),
+    "chance": (lambda p, g, state, *, lr: (p - lr * g * torch.rand(()), state), "draws chance or keeps state"),
+    "alone": (lambda p, g, state, *, lr: p - lr * g, r"gives \(2, 3, 32, 32\); a pair is needed"),
+    "shape": (lambda p, g, state, *, lr: (p[:, :1], state), "a pair is needed"),
+    "nothing": (lambda p, g, state, *, lr: None, "gives NoneType; a pair is needed"),
+    "words": (lambda p, g: (p, {}), "fails: TypeError"),
+    "the end": (lambda p, g, state, *, lr: sys.exit(3), "fails: SystemExit: 3"),
+}
+PARAMETERIZATIONS = {
+    Mixed: "Mixed mixes the images of a batch",
+    Cut: "Cut: no gradient reaches its parameters",
+    Small: r"Small gives \(3, 3, 31, 32\) for three images",
+    Ends: "Ends fails: SystemExit: 4",
+}
+
+
+@pytest.mark.parametrize(("rule", "line"), RULES.values(), ids=RULES)
+def test_a_rule_that_cannot_be_followed_is_refused_in_a_line(network_of, rule, line):
+    recipe = featlight.Recipe([featlight.Octave(32, 2, (0.4, 0.3))], optimizer=rule)
+    with pytest.raises(UsageError, match=rf"^optimizer: [^\n]*{line}"):
+        featlight.visualize(network_of("hand_made"), "4", [0, 1], recipe=recipe, progress=False)
+
+
+@pytest.mark.parametrize(("kind", "line"), PARAMETERIZATIONS.items())
+@pytest.mark.parametrize("range", ["unbounded", "sigmoid"])
+def test_a_parameterization_that_cannot_be_followed_is_refused_in_a_line(network_of, kind, line, range):
+    octave = featlight.Octave(32, 2, (0.4, 0.3))
+    recipe = featlight.Recipe([octave], parameterization=kind, range=range)
+    with pytest.raises(UsageError, match=f"^parameterization: {line}"):
+        featlight.visualize(network_of("hand_made"), "4", [0], recipe=recipe, progress=False)
+
+
+def test_one_that_can_be_followed_moves_as_the_rule_of_that_name(network_of):
+    def mine(parameters, gradient, state, *, lr):
+        parameters -= lr * gradient
+        return parameters, {"steps": state.get("steps", 0) + 1}
+
+    octave = featlight.Octave(32, 3, (0.4, 0.3))
+    made = [
+        featlight.visualize(
+            network_of("hand_made"), "4", [0, 1], recipe=featlight.Recipe([octave], optimizer=rule), progress=False
+        ).images
+        for rule in ("sgd", mine)
+    ]
+    torch.testing.assert_close(*made)
