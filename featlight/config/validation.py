@@ -248,8 +248,8 @@ def equal_faces(settings: Settings, start: str) -> Iterator[str]:
     looks = (*settings.recipe.transforms, *(settings.recipe.object_transforms or ()))
     if settings.diversity > 1 and not any(map(draws, looks)):
         yield (
-            f"{settings.diversity} given, but all pictures of a feature start from one image ({start}) and no transform "
-            "draws: they would be equal; start from noise, or give the recipe a jitter"
+            f"{settings.diversity} given, but all pictures of a feature start from one image ({start}) and no "
+            "transform draws: they would be equal; start from noise, or give the recipe a jitter"
         )
 
 
