@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from featlight.ambient import isolated
 from featlight.config.inputs.fit import FitWord, parse_fit
 from featlight.config.inputs.sizes import size_words
 from featlight.config.normalization import Normalization
@@ -46,7 +47,7 @@ LayerWord = str | int | nn.Module  # a name, the number of a child, or the modul
 
 
 @memory_errors()
-@torch.inference_mode(False)
+@isolated()
 def visualize(
     network: nn.Module,
     layer: LayerWord | Sequence[LayerWord] | Mapping[LayerWord, Any] | None = None,
@@ -192,12 +193,13 @@ def visualize(
     title = " ".join([source.model, *(config.layer or {})])
     if config.out is not None:
         return result_of(Store(Path(config.out)), made, title)
+    files = [planned.file for planned in made]
     return Result(
         made,
-        [records[planned.file] for planned in made],
+        [records[file] for file in files],
         title,
-        lambda place: images[made[place].file],
-        lambda place: alphas.get(made[place].file),
+        [images[file] for file in files].__getitem__,
+        [alphas.get(file) for file in files].__getitem__,
         config.show_channels,
     )
 
@@ -233,7 +235,7 @@ def _functions(recipe: Recipe) -> Iterator[str]:
 
 
 @memory_errors()
-@torch.inference_mode(False)
+@isolated()
 def find_examples(
     out: str | Path,
     images: str | Path,

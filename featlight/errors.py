@@ -50,6 +50,24 @@ class AloneError(Interrupted):
     """Tiles of other workers are missing, and none of these is there."""
 
 
+@contextmanager
+def in_a_line(what: str) -> Iterator[None]:
+    """Raise what a function of the user's own fails at as a UsageError; what lacks memory, as it is.
+
+    Args:
+        what: key and name of the function, and what it does, as in "objective: mine fails".
+    """
+    try:
+        yield
+    except FeatlightError:
+        raise
+    except (Exception, SystemExit) as error:
+        words = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        if isinstance(error, MemoryError) or "alloc" in words.lower() or "out of memory" in words:
+            raise
+        raise UsageError(f"{what}: {words}") from error
+
+
 def unknown(kind: str, given: str, allowed: Iterable[str], where: str = "") -> str:
     """One line that names what was given and the nearest of what is allowed.
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from featlight.config.optimizer import Optimizer
+from featlight.errors import UsageError, in_a_line
 from featlight.param.color import basis, mixed
 from featlight.param.spectrum import bands, frequencies
 
@@ -176,6 +177,34 @@ class ImageOptimizer(torch.optim.Optimizer):
 
 def moved_by(rule: Optimizer, parameters: Tensor, gradient: Tensor, state: State, lr: float) -> tuple[Tensor, State]:
     """Parameters and state after one step of a rule."""
-    function = RULES[rule.name] if rule.function is None else rule.function
-    moved, state = function(parameters, gradient, state, lr=lr, **dict(rule.constants))
-    return moved, state
+    if rule.function is not None:
+        return _moved_by_own(rule, parameters, gradient, state, lr)
+    return RULES[rule.name](parameters, gradient, state, lr=lr, **dict(rule.constants))
+
+
+def _moved_by_own(
+    rule: Optimizer, parameters: Tensor, gradient: Tensor, state: State, lr: float
+) -> tuple[Tensor, State]:
+    """The same by a rule of the user's own, which is asked for each image alone too, and twice, at the first step."""
+    word, function = f"optimizer: {rule.name}", rule.function
+    assert function is not None
+
+    def move(count: int) -> tuple[Tensor, State]:
+        with in_a_line(f"{word} fails"):
+            given = parameters[:count].detach().clone(), gradient[:count].clone(), {**state}
+            moved: Any = function(*given, lr=lr, **dict(rule.constants))
+        whole = isinstance(moved, tuple) and len(moved) == 2 and isinstance(moved[1], Mapping)
+        if not whole or not isinstance(moved[0], Tensor) or moved[0].shape != given[0].shape:
+            what = tuple(moved.shape) if isinstance(moved, Tensor) else type(moved).__name__
+            raise UsageError(
+                f"{word} gives {what}; a pair is needed: parameters {tuple(given[0].shape)}, and a dict to remember"
+            )
+        return moved[0].detach().to(parameters), moved[1]
+
+    moved, new = move(len(parameters))
+    if not state:
+        if not torch.allclose(move(len(parameters))[0], moved, equal_nan=True):
+            raise UsageError(f"{word} gives something else the second time: it draws chance or keeps state of its own")
+        if not torch.allclose(move(1)[0], moved[:1], rtol=1e-3, atol=1e-5, equal_nan=True):
+            raise UsageError(f"{word} looks at other images of the batch; let it move each image by its own gradient")
+    return moved, new

@@ -21,7 +21,7 @@ from featlight.drawing.sheet import Cell
 from featlight.errors import FeatlightError, UsageError, memory_errors
 from featlight.image_io import encode_jpeg, laid_on_white
 from featlight.param.image import to_bytes
-from featlight.plan.plan import Planned
+from featlight.plan.plan import Plan, Planned
 from featlight.store.contents import read_alpha, read_picture, read_tensors
 from featlight.store.examples import Example, read_examples
 from featlight.store.guard.bounds import tile_bytes
@@ -189,31 +189,39 @@ def result_of(store: Store, tiles: Sequence[Planned], title: str) -> Result:
         title: of the grid.
     """
     records, plan = store.records(), store.need_plan()
-    channels = plan.network.in_channels
     kept = any(store.folder.has(store.float_path(planned.file)) for planned in tiles)
-
-    def read(place: int) -> Tensor:
-        planned = tiles[place]
-        floats = store.float_path(planned.file)
-        if records[planned.file]["status"] == "failed":
-            size = both_sides(plan.settings[planned.variant].recipe.final_size)
-            return torch.full((channels if kept else 3, *size), torch.nan, device="cpu")
-        if store.folder.has(floats):
-            image = read_tensors(store.folder, floats, tile_bytes(planned, plan)).get("image")
-            if image is None or image.shape[:1] != (channels,) or image.ndim != 3:
-                raise FeatlightError(f"{floats}: it holds no image; delete it, and the same call makes it again")
-            return torch.tensor(image)
-        pixels = torch.from_numpy(np.array(read_picture(store.folder, store.root / planned.file)))  # (H, W, 3)
-        return pixels.permute(2, 0, 1).float() / 255
-
-    def alpha(place: int) -> Tensor | None:
-        planned = tiles[place]
-        path, *rest = store.parts(planned, plan)
-        if not rest or records[planned.file]["status"] == "failed":
-            return None
-        return torch.from_numpy(np.array(read_alpha(store.folder, rest[0], read_picture(store.folder, path).size)))
-
+    of_run = store, plan, tiles, {planned.file: records[planned.file]["status"] for planned in tiles}
+    read, alpha = partial(_image, *of_run, kept=kept), partial(_alpha, *of_run)
     # a picture of a run that kept no float images shows the chosen channels already
     shown = next(iter(plan.settings.values())).show_channels if kept else "auto"
     examples = partial(read_examples, store.folder)
     return Result(tiles, [records[planned.file] for planned in tiles], title, read, alpha, shown, examples)
+
+
+def _image(
+    store: Store, plan: Plan, tiles: Sequence[Planned], statuses: Mapping[str, str], place: int, *, kept: bool
+) -> Tensor:
+    """One image of a run, (C, H, W): float where the run kept float images, else its picture's."""
+    planned, channels = tiles[place], plan.network.in_channels
+    floats = store.float_path(planned.file)
+    if statuses[planned.file] == "failed":
+        size = both_sides(plan.settings[planned.variant].recipe.final_size)
+        return torch.full((channels if kept else 3, *size), torch.nan, dtype=torch.float32, device="cpu")
+    if store.folder.has(floats):
+        image = read_tensors(store.folder, floats, tile_bytes(planned, plan)).get("image")
+        if image is None or image.shape[:1] != (channels,) or image.ndim != 3:
+            raise FeatlightError(f"{floats}: it holds no image; delete it, and the same call makes it again")
+        return torch.tensor(image, device="cpu")
+    pixels = torch.from_numpy(np.array(read_picture(store.folder, store.root / planned.file)))  # (H, W, 3)
+    return pixels.permute(2, 0, 1).float() / 255
+
+
+def _alpha(
+    store: Store, plan: Plan, tiles: Sequence[Planned], statuses: Mapping[str, str], place: int
+) -> Tensor | None:
+    """One image's transparency, (H, W), uint8; None where it has none."""
+    planned = tiles[place]
+    path, *rest = store.parts(planned, plan)
+    if not rest or statuses[planned.file] == "failed":
+        return None
+    return torch.from_numpy(np.array(read_alpha(store.folder, rest[0], read_picture(store.folder, path).size)))

@@ -5,16 +5,18 @@ that was halved change none of them. All shifts, scales and turns are one affine
 """
 
 import math
+import random
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from featlight.config.inputs.sizes import ImageSize, both_sides, image_size
 from featlight.config.transforms import Crop, Jitter, Noise, Own, Pad, ResizedCrop, Rotate, Scale, Transform
-from featlight.errors import UsageError
+from featlight.errors import UsageError, in_a_line
 from featlight.param.image import resize
 
 __all__ = ["Crop", "Jitter", "Noise", "Pad", "ResizedCrop", "Rotate", "Scale", "Views"]
@@ -48,6 +50,7 @@ class Views:
         self._crop = next((each for each in transforms if isinstance(each, Crop)), None)
         self._noise = [each for each in transforms if isinstance(each, Noise)]
         self._own = [each for each in transforms if isinstance(each, Own)]
+        self._checked: list[Own] = []
         self._steps, self._seeds = steps, seeds
         crops = [each for each in transforms if isinstance(each, Crop | ResizedCrop)]
         self.boxes = math.prod(each.boxes for each in crops)
@@ -77,10 +80,7 @@ class Views:
         else:
             views = images
         for each in self._own:
-            views = each.function(views, step)
-            count = len(images) * self.boxes
-            if views.ndim != 4 or len(views) != count:
-                raise UsageError(f"transforms: {each.word} gave {tuple(views.shape)}; ({count}, C, H, W) is needed")
+            views = self._transformed(each, views, step)
         if needed is not None:
             views = resize(views, needed, antialias=True)
         for noise in self._noise:
@@ -88,6 +88,38 @@ class Views:
             strength = noise.start + (noise.end - noise.start) * share
             views = views + strength * self._field(views, step)
         return views
+
+    def _transformed(self, own: Own, views: Tensor, step: int) -> Tensor:
+        """Views by a function of the user's own: each image by itself, with random streams of that image and step."""
+        word = f"transforms: {own.word}"
+
+        def made(part: Tensor, seed: int) -> Tensor:
+            number = int(torch.randint(2**31, (), generator=_generator(seed + 7919 * step)))
+            torch.manual_seed(number)
+            random.seed(number)
+            np.random.seed(number)
+            with in_a_line(f"{word} fails"):
+                view: Any = own.function(part.clone(), step) if own.takes_step else own.function(part.clone())
+            if not isinstance(view, Tensor) or view.ndim != 4 or len(view) != self.boxes:
+                text = f"{tuple(view.shape)}" if isinstance(view, Tensor) else f"a {type(view).__name__}"
+                raise UsageError(f"{word} gives {text} for {tuple(part.shape)}; ({self.boxes}, C, H, W) is needed")
+            if part.requires_grad and not view.requires_grad:
+                raise UsageError(f"{word}: no gradient reaches the image from what it gives")
+            return view.to(part)
+
+        parts = list(zip(torch.split(views, self.boxes), self._seeds, strict=True))
+        found = [made(*part) for part in parts]
+        if len({view.shape for view in found}) > 1:
+            raise UsageError(f"{word} gives views of several sizes; all images of a batch need one")
+        if own not in self._checked and views.requires_grad:
+            self._checked.append(own)
+            part = parts[0][0].detach().requires_grad_(True)
+            again = made(part, parts[0][1])
+            if not torch.equal(again, found[0]):
+                raise UsageError(f"{word} gives something else the second time, from the same seed: it keeps state")
+            with in_a_line(f"{word}: no gradient can be taken"):
+                torch.autograd.grad(again.sum(), part)
+        return torch.cat(found)
 
     def _matrices(self, images: Tensor, step: int) -> Tensor:
         """(N x boxes, 2, 3), from places in a view to places in its image, both from -1 to 1."""

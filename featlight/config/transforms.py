@@ -5,6 +5,7 @@
 Every image has its own draws at every step; they come from the seed, the tile and the step alone.
 """
 
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -152,8 +153,9 @@ class Own:
     """A function of a user's own, from Python alone: it follows on all shifts, scales, turns and crops.
 
     Args:
-        function: from views (N, C, H, W) in pixel units and the number of the step to views (N, C, H', W'), each
-            made of the one in its place alone; what is drawn in it must hang on nothing but the step.
+        function: from the views (N, C, H, W) of one image, in pixel units, and, where it takes a second argument, the
+            number of the step, to views (N, C, H', W'); a transform of torchvision, say. Before each call the global
+            random streams are seeded by the image and the step.
     """
 
     function: Callable[..., Any]
@@ -163,6 +165,16 @@ class Own:
     def word(self) -> str:
         """Its name in Python."""
         return python_name(self.function)
+
+    @property
+    def takes_step(self) -> bool:
+        """Whether it has a second argument that needs a value, or is called `step`."""
+        try:
+            named = inspect.signature(getattr(self.function, "forward", self.function)).parameters.values()
+        except (TypeError, ValueError):  # one of C
+            return False
+        places = [each for each in named if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
+        return len(places) > 1 and (places[1].default is places[1].empty or places[1].name == "step")
 
 
 Transform = Pad | Jitter | Scale | Rotate | Crop | ResizedCrop | Noise | Own
@@ -209,6 +221,22 @@ _NEEDS = {
     "resized_crop": "a table is needed, as in {low: 0.45, high: 1, view: 0.75, boxes: 2}",
     "noise": "a standard deviation is needed, or that of the first and of the last step",
 }
+
+
+def draws(transform: Transform) -> bool:
+    """Whether two images may be looked at otherwise by it."""
+    match transform:
+        case Jitter(pixels):
+            return pixels > 0
+        case Scale(low, high) | Rotate(low, high):
+            return low < high
+        case ResizedCrop(low):
+            return low < 1
+        case Crop(_, side, spread):
+            return spread > 0 and min(side) < 1
+        case Noise(start, end):
+            return max(start, end) > 0
+    return isinstance(transform, Own)
 
 
 def plain_transform(transform: Transform) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """From a user's words to a config: what does not fit is said in one line, with the nearest name."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
-from dataclasses import fields
+from dataclasses import fields, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from featlight.config.normalization import Normalization
 from featlight.config.presets import NATURAL
 from featlight.config.recipe import NAMED_STARTS, Octave, Recipe, Regularizers
 from featlight.config.schema import Config, Examples, Figure
-from featlight.config.settings import Variant, parse_recipe, whole
+from featlight.config.settings import Settings, Variant, parse_recipe, whole
 from featlight.config.tile import PLAIN, Term, Tile, file_name
+from featlight.config.transforms import draws
 from featlight.config.words import check_words
 from featlight.config.yaml import limits
 from featlight.config.yaml.loader import Loader, TwiceError
@@ -190,7 +192,22 @@ def _check_whole(config: Config, sources: Mapping[str, str]) -> None:
     features = {(term.layer, term.feature) for tile in config.tiles or () for term in tile.terms}
     if kind == "activity" and not 1 <= len(features) <= 3:
         refuse("figure", "kind activity needs named tiles of one to three features: more cannot be told apart")
+    for tile in config.tiles or ():
+        alone = [replace(term, weight=1.0) for term in tile.terms]
+        weights = [
+            sum(term.weight for term, other in zip(tile.terms, alone, strict=True) if other == each) for each in alone
+        ]
+        if not any(weights):
+            refuse("tiles", f"{tile.name!r} given, whose weights come to nothing: 0 times each term is maximised")
+    for (one, ours), (other, theirs) in combinations(config.settings.items(), 2):
+        if ours == theirs:
+            refuse(
+                "variants", f"{one!r} and {other!r} given, which make the same pictures; change one, or leave it out"
+            )
     for settings in config.settings.values():
+        if settings.init not in _STARTS_APART:
+            for refusal in equal_faces(settings, settings.init):
+                refuse("diversity", refusal)
         normalize, region, index = settings.normalize, settings.region, settings.index
         if isinstance(normalize, Normalization) and normalize.is_of_bytes:
             refuse("normalize", f"{normalize.in_words()} given; pixels are 0 to 1: divide those of 0 to 255 by 255")
@@ -226,6 +243,17 @@ def _check_whole(config: Config, sources: Mapping[str, str]) -> None:
             refuse("index", f"{index!r} given; region {region} takes {needs[region]}")
 
 
+def equal_faces(settings: Settings, start: str) -> Iterator[str]:
+    """Why the pictures of one feature would be equal, where all start from one image; nothing where they would not."""
+    looks = (*settings.recipe.transforms, *(settings.recipe.object_transforms or ()))
+    if settings.diversity > 1 and not any(map(draws, looks)):
+        yield (
+            f"{settings.diversity} given, but all pictures of a feature start from one image ({start}) and no "
+            "transform draws: they would be equal; start from noise, or give the recipe a jitter"
+        )
+
+
+_STARTS_APART = ("noise", "noise-per-feature", "a tensor")  # of `init`; of a tensor it is seen when it is read
 _UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
 
 

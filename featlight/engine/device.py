@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import torch
 from lightning.pytorch.utilities.memory import is_oom_error
 
+from featlight.ambient import isolated
 from featlight.distributed.env import ALONE, LAUNCHER, Worker
 from featlight.distributed.launcher import machine_memory
 from featlight.errors import UsageError
@@ -67,18 +68,14 @@ def is_out_of_memory(error: BaseException) -> bool:
 @contextmanager
 def repeatable(threads: int) -> Iterator[None]:
     """For a while, arithmetic that gives the same bits again: this many CPU threads, and on a GPU no TF32."""
-    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
-    before = torch.get_num_threads(), matmul.allow_tf32
+    before = torch.get_num_threads()
     torch.set_num_threads(threads)
-    matmul.allow_tf32 = False
     try:
         with (
-            cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
-            torch.random.fork_rng(devices=[]),  # a network that draws, a functional dropout say, leaves the caller's
-            torch.enable_grad(),
+            isolated(),
+            torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False),
         ):
-            torch.manual_seed(0)
+            torch.manual_seed(0)  # for a network that draws, a functional dropout say
             yield
     finally:
-        torch.set_num_threads(before[0])
-        matmul.allow_tf32 = before[1]
+        torch.set_num_threads(before)

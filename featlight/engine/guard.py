@@ -10,12 +10,16 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from featlight.config.inputs.sizes import ImageSize
+from featlight.config.inputs.sizes import ImageSize, both_sides
+from featlight.config.recipe import Recipe
 from featlight.engine.device import is_out_of_memory
 from featlight.engine.witness import Witness
-from featlight.errors import UsageError
+from featlight.errors import UsageError, in_a_line
+from featlight.models.copying import reachable
 from featlight.models.prepared import PreparedNetwork
+from featlight.objectives.own import OwnObjective
 from featlight.param.image import noise
+from featlight.param.registry import parameterization_of
 
 Outputs = Mapping[str, Tensor]
 
@@ -125,6 +129,87 @@ def _check_alone(witness: Witness, network: PreparedNetwork, images: Tensor, man
     return True
 
 
+def check_function(
+    function: OwnObjective, network: PreparedNetwork, layers: Sequence[str], size: ImageSize, batch_size: int
+) -> None:
+    """Ask an objective of the user's own as a network is asked.
+
+    Args:
+        function: the objective.
+        network: prepared, and checked.
+        layers: by name.
+        size: of the first octave's images, in pixels.
+        batch_size: images that are to be optimised together.
+
+    Raises:
+        UsageError: what it gives for an image depends on something else, or no gradient reaches the image.
+    """
+    network_alone = network.untouched(layers)
+    count = max(3, batch_size)
+    images = _company(network, size, count, noise, beside=noise).requires_grad_(True)
+    ours = network_alone(images)
+    with torch.no_grad():
+        theirs = network_alone(_company(network, size, count, noise, beside=_full_range))
+    held = [each for each in reachable(function) if isinstance(each, Tensor) and each.layout == torch.strided]
+    before = [each.detach().clone() for each in held]
+    scores = function(ours)
+    changed = [pair for pair in zip(held, before, strict=True) if not _equal(*pair)]
+    with torch.no_grad():
+        for each, kept in changed:
+            each.copy_(kept)
+    if changed:
+        raise UsageError(f"{function.word} changes a tensor that it uses; put the networks that it calls in eval mode")
+    reached = scores.loss.requires_grad
+    if not reached or torch.autograd.grad(scores.loss.sum(), images, allow_unused=True)[0] is None:
+        raise UsageError(f"{function.word}: no gradient reaches the image from what it gives (a detach(), an argmax?)")
+    with torch.no_grad():
+        values = [function(each).loss for each in (ours, ours, theirs, {name: each[:1] for name, each in ours.items()})]
+    first, again, beside, alone = (value.view(-1, 1) for value in values)
+    if _differ(first, again, STEADY * torch.finfo(first.dtype).eps):
+        raise UsageError(f"{function.word} gives something else the second time: it draws chance or keeps state")
+    ends = [0, -1]
+    near = _differ(first[ends], beside[ends], ROUNDING[network.dtype])
+    if near or _differ(first[:1], alone, ROUNDING[network.dtype]):
+        raise UsageError(
+            f"{function.word} looks at other images of the batch: beside others, an image gets another number; "
+            "let it compute each image by itself"
+        )
+
+
+def check_parameterization(recipe: Recipe, channels: int) -> None:
+    """Ask a parameterization of the user's own for images at every size of a recipe, alone and beside others.
+
+    Raises:
+        UsageError: it fails, gives no images, mixes them, or lets no gradient through.
+    """
+    assert isinstance(recipe.parameterization, type)
+    word = f"parameterization: {recipe.parameterization.__name__}"
+    with in_a_line(f"{word} fails"):
+        made = parameterization_of(recipe, channels)
+        old = both_sides(recipe.first_size)
+        if made.range == "unbounded":
+            parameters = made.of(torch.stack([noise(recipe.first_size, seed, channels) for seed in range(3)]))
+        else:
+            generators = (torch.Generator("cpu").manual_seed(seed) for seed in range(3))
+            parameters = torch.stack([made.noise(old, generator) for generator in generators])
+        for octave in recipe.octaves:
+            size = both_sides(octave.size)
+            parameters = made.resized(parameters, old, size) if size != old else parameters
+            old, parameters = size, parameters.detach().requires_grad_(True)
+            images: object = made.image(parameters, size)
+            if not isinstance(images, Tensor) or images.shape != (3, channels, *size):
+                what = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
+                raise UsageError(
+                    f"{word} gives {what} for three images; (3, {channels}, {size[0]}, {size[1]}) is needed"
+                )
+            if not images.requires_grad:
+                raise UsageError(f"{word}: no gradient reaches its parameters from the images")
+            torch.autograd.grad(images.sum(), parameters)
+            alone, again = made.image(parameters[:1], size), made.image(parameters, size)
+            if _differ(images[:1], alone, ROUNDING[torch.float32]) or not torch.equal(images, again):
+                raise UsageError(f"{word} mixes the images of a batch, draws chance or keeps state")
+
+
 def check_final(
     network: PreparedNetwork, images: Tensor, ours: Outputs, theirs: Outputs, features: Mapping[str, Collection[int]]
 ) -> str | None:
@@ -154,6 +239,10 @@ def check_final(
         if (suspect & ~(difference <= AMPLIFIED * amplified)).any():
             return layer
     return None
+
+
+def _equal(ours: Tensor, theirs: Tensor) -> bool:
+    return torch.equal(ours.nan_to_num(), theirs.nan_to_num())
 
 
 def _nudged(images: Tensor, dtype: torch.dtype) -> Tensor:

@@ -24,14 +24,16 @@ from featlight.config.normalization import Named, Normalization
 from featlight.config.recipe import NAMED_STARTS
 from featlight.config.schema import Config
 from featlight.config.settings import Settings
+from featlight.config.validation import equal_faces
 from featlight.config.words import is_word
 from featlight.console import printable
 from featlight.distributed.env import ALONE, Worker
 from featlight.engine.allocator import keep_memory
 from featlight.engine.device import DTYPES, device_of, memory_of, repeatable
-from featlight.engine.guard import check_network
+from featlight.engine.guard import check_function, check_network, check_parameterization
 from featlight.engine.looks.photographs import read_guide
 from featlight.errors import UsageError
+from featlight.models.copying import unwrapped
 from featlight.models.foreign import check_own
 from featlight.models.frozen import frozen_copy
 from featlight.models.layer_info import left_out
@@ -42,7 +44,7 @@ from featlight.models.probing.own_outputs import own_outputs
 from featlight.models.registry import Source, checksum, load_model, source_of
 from featlight.models.sources.torchvision import transform_input
 from featlight.objectives.directions import Directions, open_directions
-from featlight.objectives.own import Function
+from featlight.objectives.own import Function, OwnObjective
 from featlight.objectives.regions import MapSize
 from featlight.param.image import in_channels, read_image, starts_from
 from featlight.plan.batching import auto_batch_size
@@ -161,6 +163,8 @@ def prepare(
     if init is not None:
         bounded = config.recipe.range != "unbounded"
         init = starts_from(init, len(wanted), model.network.in_channels, bounded=bounded)
+        for refusal in equal_faces(next(iter(config.settings.values())), "a tensor") if init.ndim == 3 else ():
+            raise UsageError(f"diversity: {refusal}")
     for settings in config.settings.values() if init is None else ():
         if settings.init not in NAMED_STARTS:
             in_channels(read_image(Path(settings.init)), model.network.in_channels, settings.init)
@@ -168,7 +172,12 @@ def prepare(
     check_features(surveys, layers, name)  # at every octave's size, before any step
     plan = draft(config, known, wanted, _facts(config, model, device, wanted, layers, init, directions, threads))
     with repeatable(plan.threads):
+        for recipe in [settings.recipe for settings in config.settings.values()]:
+            if isinstance(recipe.parameterization, type):
+                check_parameterization(recipe, model.network.in_channels)
         check_network(model.network, layers, next(iter(surveys)), plan.batch_size, name, bounded=all(_bounds(config)))
+        if objective is not None:
+            check_function(OwnObjective(objective), model.network, layers, next(iter(surveys)), plan.batch_size)
     return Job(config, worker, device, model.network, plan, wanted, known, directions, objective, init)
 
 
@@ -231,7 +240,7 @@ def prepare_model(config: Config, network: nn.Module, device: torch.device) -> M
     check_channels(config, inputs.channels, source.model)
     normalize = normalization_of(config, source, inputs.channels)
     if normalize == "weights":
-        transform_input(frozen)
+        transform_input(unwrapped(frozen))
     if config.layer is None and config.tiles is None:
         given = (config.channels, config.prefix_tokens, inputs.channels, pixels)
         found = survey(frozen, 224, device, precision, *given)

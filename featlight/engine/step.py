@@ -131,7 +131,8 @@ def step(
     """
     parameters = parameters.detach().requires_grad_(True)
     images, scores = evaluated(parameters, settings, model, objective, painting)
-    scores.loss.sum().backward()  # type: ignore[no-untyped-call]  # a sum: a mean would depend on the batch size
+    # a sum: a mean would depend on the batch size
+    scores.loss.sum().backward(inputs=[parameters])  # type: ignore[no-untyped-call]
     assert parameters.grad is not None
     assert images.grad is not None
     gradient = conditioned(parameters.grad, settings.gradient)

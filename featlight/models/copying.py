@@ -1,11 +1,12 @@
 """Copies of a network that share nothing with it."""
 
 import copy
+import weakref
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from types import CellType, FunctionType, MethodType, ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +17,70 @@ from featlight.errors import UsageError
 _ATOMS = (str, bytes, int, float, complex, bool, type(None), type, ModuleType, torch.dtype, torch.device)
 _BORING = frozenset(_ATOMS)
 _TABLES = frozenset({dict, OrderedDict, list, tuple, set})  # of which a module has a dozen, most of them empty
+# Wrappers that do nothing to what their child gives, by the name of the class, and the child that they call
+_WRAPPERS = {
+    "OptimizedModule": "_orig_mod",
+    "DistributedDataParallel": "module",
+    "DataParallel": "module",
+    "_FabricModule": "_forward_module",
+}
+# Classes of Lightning whose objects train a network and are no part of it
+_LIGHTNING = ("lightning", "pytorch_lightning", "lightning_fabric")
+_TRAINING = {"Trainer", "Fabric", "Strategy", "Callback", "Logger", "LightningDataModule", "_FabricOptimizer"}
+
+
+class _Wrapper(nn.Module):
+    """A wrapper of a network without what it does for training; its children have the names that it gave them."""
+
+    def __init__(self, called: str) -> None:
+        super().__init__()
+        self.called = called
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self._modules[self.called](*args, **kwargs)  # type: ignore[misc]
+
+
+class _LeftOut:
+    """Stands in a copy for what is no part of a network; a network that uses it all the same fails."""
+
+    def __init__(self, value: object) -> None:
+        self.kind = type(value).__name__
+
+    def _refuse(self, *_: object) -> NoReturn:
+        raise UsageError(f"it uses a {self.kind}, which is no part of the network and is not copied with it")
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if name.startswith("__"):  # asked by Python itself
+            raise AttributeError(name)
+        self._refuse()
+
+    __bool__ = __call__ = __getitem__ = __iter__ = __len__ = _refuse
+
+    def __deepcopy__(self, _: object) -> "_LeftOut":
+        return self
+
+
+_STAND_INS = (*weakref.ProxyTypes, _LeftOut)  # copies have these as they are
+
+
+def unwrapped(network: nn.Module) -> nn.Module:
+    """The network without `torch.compile`, DistributedDataParallel and the like around it, or without their copies."""
+    while (called := _called(network)) is not None:
+        network = network.get_submodule(called)
+    return network
+
+
+def _called(module: nn.Module) -> str | None:
+    """The name of the child that a wrapper calls; None where it is no wrapper."""
+    return module.called if isinstance(module, _Wrapper) else _WRAPPERS.get(type(module).__name__)
+
+
+def _is_apart(value: object) -> bool:
+    """Whether it is no part of a network that holds it: a weak proxy, or what trains the network."""
+    if type(value) in _STAND_INS:
+        return True
+    kinds = [base.__module__.partition(".")[0] for base in type(value).__mro__ if base.__name__ in _TRAINING]
+    return any(kind in _LIGHTNING for kind in kinds) and not isinstance(value, nn.Module)
 
 
 def reachable(root: object) -> Iterator[object]:
@@ -24,7 +89,7 @@ def reachable(root: object) -> Iterator[object]:
     left = [root]
     while left:
         value = left.pop()
-        if id(value) in seen or isinstance(value, _ATOMS):
+        if id(value) in seen or _is_apart(value) or isinstance(value, _ATOMS):
             continue
         seen[id(value)] = value
         yield value
@@ -39,6 +104,8 @@ def _parts(value: object) -> Iterator[object]:
             yield from value.values()
         case list() | tuple() | set() | frozenset() | deque():
             yield from value
+        case nn.Module() if type(value).__name__ in _WRAPPERS:  # its other attributes are those of training
+            yield from value.children()
         case nn.Module():
             yield from vars(value).values()
             if isinstance(value, torch.jit.ScriptModule):
@@ -81,10 +148,17 @@ def duplicate(network: nn.Module, *, share_tensors: bool = False) -> nn.Module:
     """
     parts = list(reachable(network))
     own = {id(value): value for value in parts if isinstance(value, nn.Module | Tensor)}
+    apart = {id(each): each for value in parts for each in _parts(value) if _is_apart(each)}
+    memo = {key: each if type(each) in _STAND_INS else _LeftOut(each) for key, each in apart.items()}
     try:
-        other = _copied(network, parts, own, {}, share_tensors)
+        other = _copied(network, parts, own, memo, share_tensors)
     except Exception:  # a lock, a file, a writer of logs: whatever deepcopy refuses
-        other = _copied_around(network, parts, own, share_tensors)
+        memo |= {id(part): part if _is_free(part, own) else _LeftOut(part) for part in _uncopyable(parts, memo)}
+        try:
+            other = _copied(network, parts, own, memo, share_tensors)
+        except Exception as error:
+            why = " ".join(str(error).split())[:200]
+            raise UsageError(f"{type(network).__name__} cannot be copied: {why}") from None
     kinds = nn.Module if share_tensors else nn.Module | Tensor
     for value in reachable(other):
         if isinstance(value, kinds) and id(value) in own:
@@ -93,40 +167,23 @@ def duplicate(network: nn.Module, *, share_tensors: bool = False) -> nn.Module:
     return other
 
 
-def _copied_around(
-    network: nn.Module, parts: Sequence[object], own: Mapping[int, object], share_tensors: bool
-) -> nn.Module:
-    """A copy that shares those attributes that cannot be copied and have nothing to do with the network."""
-    shared = {}
-    for module in (value for value in parts if isinstance(value, nn.Module)):
-        tables = ("_parameters", "_buffers", "_modules")
-        for name, value in vars(module).items():
-            for part in [] if name in tables else _uncopyable(value):
-                if any(id(each) in own for each in reachable(part)):
-                    raise UsageError(
-                        f"{type(network).__name__} cannot be copied: its attribute {name!r} holds a "
-                        f"{type(part).__name__}, which cannot, and which holds the network"
-                    )
-                shared[id(part)] = part
-    try:
-        return _copied(network, parts, own, shared, share_tensors)
-    except Exception as error:
-        raise UsageError(f"{type(network).__name__} cannot be copied: {' '.join(str(error).split())[:200]}") from None
+def _is_free(part: object, own: Mapping[int, object]) -> bool:
+    """Whether it holds nothing of a network's own."""
+    return not any(id(each) in own for each in reachable(part))
 
 
-def _uncopyable(value: object) -> Iterator[object]:
-    """What of a value deepcopy refuses, as small as can be told."""
-    try:
-        copy.deepcopy(value, {id(each): each for each in reachable(value) if isinstance(each, nn.Module | Tensor)})
-    except Exception:
-        if isinstance(value, Mapping):
-            for each in value.values():
-                yield from _uncopyable(each)
-        elif isinstance(value, list | tuple):
-            for each in value:
-                yield from _uncopyable(each)
-        else:
-            yield value
+def _uncopyable(parts: Sequence[object], memo: Mapping[int, object]) -> Iterator[object]:
+    """The parts of a network that deepcopy refuses by themselves, whatever they hold."""
+    others = dict(memo) | {id(part): part for part in parts}
+    for part in parts:
+        if isinstance(part, nn.Module | Tensor):
+            continue
+        del others[id(part)]
+        try:
+            copy.deepcopy(part, others)
+        except Exception:
+            yield part
+        others[id(part)] = part
 
 
 def _copied(
@@ -139,6 +196,8 @@ def _copied(
     memo: dict[int, Any] = dict(shared)
     cells: dict[int, tuple[CellType, CellType]] = {}
     rebuilt: list[tuple[FunctionType, FunctionType]] = []
+    wrappers = [value for value in parts if isinstance(value, nn.Module) and type(value).__name__ in _WRAPPERS]
+    memo |= {id(wrapper): _Wrapper(_WRAPPERS[type(wrapper).__name__]) for wrapper in wrappers}
     for value in parts:
         if isinstance(value, Tensor) and share_tensors:
             memo[id(value)] = value
@@ -150,6 +209,8 @@ def _copied(
             rebuilt.append((value, function))
     with torch.no_grad():  # a scripted module computes its copy
         other = copy.deepcopy(network, memo)
+        for wrapper in wrappers:
+            memo[id(wrapper)]._modules |= copy.deepcopy(wrapper._modules, memo)
     for old, new in cells.values():
         try:
             new.cell_contents = copy.deepcopy(old.cell_contents, memo)
@@ -158,7 +219,9 @@ def _copied(
     for function, new_function in rebuilt:
         new_function.__defaults__ = copy.deepcopy(function.__defaults__, memo)
         new_function.__kwdefaults__ = copy.deepcopy(function.__kwdefaults__, memo)
-    for module in [memo[id(value)] for value in parts if rebuilt and isinstance(value, nn.Module)]:
+    for module in [
+        memo[id(value)] for value in parts if rebuilt and isinstance(value, nn.Module) and id(value) in memo
+    ]:
         for name, value in list(vars(module).items()):
             if isinstance(value, MethodType) and id(value.__func__) in memo:
                 vars(module)[name] = MethodType(memo[id(value.__func__)], value.__self__)

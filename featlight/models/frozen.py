@@ -42,17 +42,6 @@ def check_filled(network: nn.Module) -> None:
             raise UsageError(f"{type(network).__name__}: {name!r} is on the device meta and has no values; load them")
 
 
-class _Eager(nn.Module):
-    """A compiled module as it was before, under the names that compiling gave its parts."""
-
-    def __init__(self, compiled: nn.Module) -> None:
-        super().__init__()
-        self._orig_mod = compiled.get_submodule("_orig_mod")
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        return self._orig_mod(*args, **kwargs)
-
-
 class _Whole(nn.Module):
     """A scripted module as one piece: torch lets nobody look into it, nor hook it."""
 
@@ -65,20 +54,14 @@ class _Whole(nn.Module):
 
 
 def _open(network: nn.Module) -> nn.Module:
-    """The network with its compiled and scripted parts as modules that can be looked into, as far as can be."""
+    """The network with its scripted parts as modules that hooks reach."""
     for module in all_modules(network):
         if isinstance(module, torch.jit.ScriptModule):
             continue
         for name, child in module.named_children():
-            if _is_compiled(child):
-                module._modules[name] = _Eager(child)
-            elif isinstance(child, torch.jit.ScriptModule):
+            if isinstance(child, torch.jit.ScriptModule):
                 module._modules[name] = _Whole(child)
-    return _Eager(network) if _is_compiled(network) else network
-
-
-def _is_compiled(module: nn.Module) -> bool:
-    return type(module).__name__ == "OptimizedModule" and "_orig_mod" in module._modules
+    return network
 
 
 def cast(network: nn.Module, device: torch.device, dtype: torch.dtype) -> None:

@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from featlight.ambient import isolated
 from featlight.config.inputs.sizes import (
     ImageSize,
     both_sides,
@@ -250,6 +251,7 @@ def survey_of(
     return found
 
 
+@isolated()
 def list_layers(
     network: nn.Module,
     size: ImageSize = 299,

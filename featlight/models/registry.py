@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
+from featlight.ambient import isolated
 from featlight.config.paths import weights_file
 from featlight.config.presets import EMBEDDED, LITE
 from featlight.errors import UsageError, WeightsError
 from featlight.models import weights as weight_files
-from featlight.models.copying import all_modules
+from featlight.models.copying import all_modules, unwrapped
 from featlight.models.frozen import check_filled
 from featlight.models.sources import efficientnet_lite0, embedded, huggingface, pixels, python_path, timm, torchvision
 from featlight.models.sources.entry import Entry
@@ -60,6 +61,7 @@ def list_models(pattern: str = "*") -> list[str]:
     return fnmatch.filter(every, pattern)
 
 
+@isolated()
 def load_model(
     model: str = LITE, weights: str = "DEFAULT", *, seed: int = 999, layers: Collection[str] = ()
 ) -> nn.Module:
@@ -76,9 +78,8 @@ def load_model(
         UsageError: no such model.
         WeightsError: the weights cannot be had, or do not fit.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)  # layers draw their weights from the global stream
-        return _load(_entry(model), model, weights, seed, layers)
+    torch.manual_seed(seed)  # layers draw their weights from the global stream
+    return _load(_entry(model), model, weights, seed, layers)
 
 
 def _load(entry: Entry, model: str, weights: str, seed: int, layers: Collection[str]) -> nn.Module:
@@ -123,10 +124,11 @@ def _filled(entry: Entry, file: Path, part: str, layers: Collection[str], *, by_
 
 def source_of(network: nn.Module) -> Source:
     """Where it comes from; for a network that `load` did not make, the name of its class and what its library says."""
-    source = getattr(network, "featlight_source", None)
+    inner = unwrapped(network)
+    source = getattr(inner, "featlight_source", None)
     if isinstance(source, Source):
         return source
-    name, known = type(network).__name__, pixels.trained_with(network)
+    name, known = type(network).__name__, pixels.trained_with(inner)
     return Source(name, "as given") if known is None else Source(name, "as given", *known)
 
 

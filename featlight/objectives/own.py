@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from featlight.config.optimizer import python_name
-from featlight.errors import UsageError
+from featlight.errors import UsageError, in_a_line
 from featlight.objectives.objective import Scores
 
 Function = Callable[[Mapping[str, Tensor]], Tensor]  # outputs (N, C, H, W) by layer to (N,), which is to be maximised
@@ -41,21 +41,36 @@ class OwnObjective:
 
     def __init__(self, function: Function) -> None:
         self._function = function
+        self.word = f"objective: {name_of(function)}"
+        names = getattr(getattr(function, "__code__", None), "co_names", ())
+        self.uses = [value for name, value in getattr(function, "__globals__", {}).items() if name in names]
 
     def __call__(self, outputs: Mapping[str, Tensor], guide: Mapping[str, Tensor] | None = None) -> Scores:
         """The loss and the value of each image.
 
         Raises:
-            UsageError: the function does not give a number for each image.
+            UsageError: the function fails, or does not give a number for each image.
         """
-        value: Any = self._function(outputs)
-        count = len(next(iter(outputs.values())))
-        if not isinstance(value, Tensor) or value.shape != (count,):
-            given = f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
-            raise UsageError(
-                f"objective: {name_of(self._function)} gives {given}; a tensor ({count},) is needed, a number "
-                "for each image"
+        given = dict(outputs)
+        versions = {name: output._version for name, output in given.items()}
+        try:
+            with in_a_line(f"{self.word} fails"):
+                value: Any = self._function(given)
+        except UsageError as error:
+            if isinstance(error.__cause__, KeyError):
+                raise UsageError(f"{error}; it is given the layers {', '.join(map(repr, outputs))}") from None
+            raise
+        first = next(iter(outputs.values()))
+        if not isinstance(value, Tensor) or value.shape != (len(first),) or not value.is_floating_point():
+            kind = str(getattr(value, "dtype", "")).removeprefix("torch.")
+            text = (
+                f"a tensor {tuple(value.shape)}, {kind}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
             )
+            raise UsageError(f"{self.word} gives {text}; a tensor ({len(first)},) of floats is needed, one an image")
+        for name, output in outputs.items():
+            if output._version != versions[name]:
+                raise UsageError(f"{self.word} writes into the output of layer {name!r}; let it work on a copy (clone)")
+        value = value.to(first)
         return Scores(-value, value.detach())
 
     def maps(self, outputs: Mapping[str, Tensor], guide: Mapping[str, Tensor] | None = None) -> list[Tensor]:

@@ -27,6 +27,10 @@ def between(asked: Sequence[Planned], count: int) -> list[Planned]:
     found = []
     several = len({planned.tile.terms[0].layer for planned in asked}) > 1
     for number, (one, other) in enumerate(pairwise(asked)):
+        if one.tile.terms == other.tile.terms:
+            raise UsageError(
+                f"interpolate: {count} given, from {one.label} to {other.label}, the same; give two that differ"
+            )
         for step in range(number > 0, count):
             part = step / (count - 1)
             terms = [replace(term, weight=term.weight * (1 - part)) for term in one.tile.terms]

@@ -1,6 +1,7 @@
 import base64
 import io
 import os
+import pickle
 import re
 import signal
 import sys
@@ -293,3 +294,12 @@ def test_a_network_by_name_has_a_layer_and_natural_pictures(monkeypatch):
     config = seen["job"].config
     assert config.recipe == NATURAL
     assert list(config.layer) == [DEFAULT_LAYERS["tiny_inception"]]
+
+
+def test_a_result_can_be_pickled(small_recipe):
+    for out in (None, "run"):
+        result = visualize(small_recipe, "4", [0, 2], out=out)
+        again = pickle.loads(pickle.dumps(result))
+        assert torch.equal(again.images, result.images)
+        assert again.records == result.records
+        assert again.examples == result.examples

@@ -20,6 +20,7 @@ ORDER = (
         "console",
         "files",
         "image_io",
+        "ambient",
         "config",
         "distributed",
         "param",

@@ -1,10 +1,17 @@
 """Views of images: against torchvision's and plain shifts at fixed draws, and that nobody's draws depend on others."""
 
+import functools
+import itertools
 import math
+import random
+import sys
 
+import numpy as np
 import pytest
 import torch
-from torchvision.transforms import InterpolationMode
+import torchvision.transforms as v1
+from torch import nn
+from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms import functional as TF
 
 import featlight
@@ -175,8 +182,70 @@ def test_a_function_of_ones_own_follows_on_the_moves():
     images = smooth(2)
     moved = Views([Jitter(4)], [1, 2], 3, CPU)(images, 2)
     assert torch.equal(Views([Own(lambda views, step: views * step), Jitter(4)], [1, 2], 3, CPU)(images, 2), moved * 2)
-    with pytest.raises(UsageError, match=r"<lambda> gave \(1, 3, 40, 40\); \(2, C, H, W\) is needed"):
-        Views([Own(lambda views, _: views[:1])], [1, 2], 3, CPU)(images, 0)
+
+
+def smaller(views):
+    return views[..., : random.randrange(20, 40)]
+
+
+COUNTER = itertools.count()
+OWN = [
+    (lambda views: views[:0], r"gives \(0, 3, 40, 40\) for \(1, 3, 40, 40\); \(1, C, H, W\) is needed"),
+    (lambda views, step: None, "gives a NoneType"),
+    (lambda views: views.numpy(), "fails: RuntimeError: Can't call numpy"),
+    (lambda views: (views, 1), "gives a tuple"),
+    (lambda views: views.detach(), "no gradient reaches the image"),
+    (lambda views: sys.exit(3), "fails: SystemExit: 3"),
+    (v1.ToTensor(), "ToTensor fails: TypeError: pic should be PIL"),
+    (lambda views: views.clamp(0, 1).sqrt().mul_(2), "no gradient can be taken: RuntimeError"),
+    (smaller, "gives views of several sizes"),
+    (lambda views: views + next(COUNTER), "it keeps state"),
+]
+
+
+@pytest.mark.parametrize(("function", "line"), OWN)
+def test_a_function_that_cannot_be_followed_is_refused_in_a_line(function, line):
+    images = smooth(2).requires_grad_(True) * 1.0
+    with pytest.raises(UsageError, match=rf"^transforms: .*{line}"):
+        Views([Own(function)], [1, 2], 3, CPU)(images, 0)
+
+
+def shuffled(views, step):
+    """Draws from every global stream, looks at its neighbours, and writes into what it gets."""
+    views.mul_(torch.rand(1) + random.random() + np.random.rand())
+    return views - views.mean(0) / 2 + step
+
+
+TORCHVISION = [
+    v1.RandomRotation(20),
+    v1.RandomResizedCrop(32, antialias=True),
+    v1.ColorJitter(0.4, 0.4, 0.4),
+    v1.Compose([v1.RandomHorizontalFlip(), v1.GaussianBlur(3), v1.RandomErasing(1.0)]),
+    v2.RandomRotation(20),
+    v2.RandomAffine(10, (0.1, 0.1)),
+    v2.Compose([v2.RandomCrop(24), v2.RandomGrayscale(0.5)]),
+    nn.Sequential(v2.RandomVerticalFlip(), v2.ColorJitter(0.2)),
+    functools.partial(torch.flip, dims=[3]),
+    shuffled,
+]
+
+
+@pytest.mark.parametrize("function", TORCHVISION)
+def test_what_is_drawn_hangs_on_the_image_and_the_step_alone(function):
+    images = smooth(3).float().requires_grad_(True)
+    before = images.detach().clone()
+    made = Views([Own(function)], [1, 2, 3], 3, CPU)
+    views = [made(images, step) for step in (0, 1)]
+    torch.rand(7)
+    other = Views([Own(function)], [3, 1], 3, CPU)  # in another order, of other neighbours, from the second step
+    assert torch.equal(other(images[[2, 0]], 1), views[1][[2, 0]])
+    views[0].sum().backward()
+    assert images.grad.abs().sum() > 0
+    assert torch.equal(images, before)
+    if isinstance(function, v1.RandomRotation | v2.RandomRotation):
+        assert not torch.equal(views[0][0], views[1][0])
+        same = Views([Own(function)], [1, 2], 3, CPU)(images[[0, 0]], 0)
+        assert not torch.equal(same[0], same[1]), "each image has draws of its own"
 
 
 def test_a_function_is_handed_over_in_python_alone(network_of):

@@ -140,6 +140,7 @@ def bad_file(path, kind):
             path.unlink()
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")  # of torch, at a file that is refused
 @pytest.mark.parametrize(
     ("kind", "word"),
     [
