@@ -24,8 +24,8 @@ from torchvision.transforms import v2
 from benchmarks.record import TREE, peak_megabytes, surroundings, write
 from featlight.examples.decoding import deaf
 from featlight.examples.find import find
-from featlight.examples.listing import CPU_BATCH, Request
-from featlight.models.registry import load_model
+from featlight.examples.manifest_builder import CPU_BATCH, ExamplesRequest
+from featlight.models.catalog import load_model
 from tests.photographs import PHOTOGRAPHS, crops, folder_of, planned_run
 
 MODEL, LAYER, SIDE = "efficientnet_lite0", "blocks.4.0", 224
@@ -93,7 +93,7 @@ def one(count: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = folder_of(Path(name) / "images", crops(count))
         planned_run(Path(name) / "run", layer={"Mixed_3a": "all", "Mixed_4a": "all"})
-        find(Path(name) / "run", Request(folder), processes=1)
+        find(Path(name) / "run", ExamplesRequest(folder), processes=1)
     print(peak_megabytes(os.getpid()))  # not what getrusage says, which is the parent's where that was larger
 
 
@@ -119,7 +119,7 @@ def main() -> None:
             planned_run(out, model=MODEL, layer=LAYER)
             theirs = plain_rate(folder)
             started = time.perf_counter()
-            ours = find(out, Request(folder), processes=1).rate
+            ours = find(out, ExamplesRequest(folder), processes=1).rate
             whole = time.perf_counter() - started
             passes.append({"plain": round(theirs, 1), "ours": round(ours, 1), "whole_seconds": round(whole)})
             print(

@@ -21,7 +21,7 @@ import timm
 import torch
 
 from featlight.config.tile import feature_tile
-from featlight.engine.guard import check_final
+from featlight.engine.invariance_checks import check_final
 from featlight.models.frozen import frozen_copy
 from featlight.models.layer_info import Layer
 from featlight.models.prepared import PreparedNetwork
@@ -87,7 +87,7 @@ def stepped(prepared: PreparedNetwork, layer: Layer, size: int, feature: int | N
     """Make a step at a layer's first feature, or where that is dead at all of them; what is wrong, "" for nothing."""
     layers = (layer.name,)
     chosen = {} if feature is None else {layer.name: {feature}}
-    outputs = prepared.at(layers, chosen)
+    outputs = prepared.optimized(layers, chosen)
     objective = Objective([feature_tile(layer.name, feature)], "l1", 200.0, {layer.name: layer.map_size})
     images = noise(size, seed=0)[None].requires_grad_(True)  # (1, 3, S, S)
     objective(outputs(images)).loss.sum().backward()
@@ -95,7 +95,7 @@ def stepped(prepared: PreparedNetwork, layer: Layer, size: int, feature: int | N
         return "no gradient" if feature is None else stepped(prepared, layer, size, None)
     moved = (images - images.grad / images.grad.square().mean().sqrt()).detach()
     with torch.no_grad():
-        ours, theirs = outputs(moved), prepared.untouched(layers)(moved)
+        ours, theirs = outputs(moved), prepared.original(layers)(moved)
     other = check_final(prepared, moved, ours, theirs, chosen)
     return "" if other is None else "what runs is another network than the one given"
 

@@ -15,10 +15,10 @@ from featlight.config.presets import RECIPES
 from featlight.config.tile import feature_tile
 from featlight.engine.allocator import keep_memory
 from featlight.engine.device import repeatable
-from featlight.engine.step import NEW, painting_of, step
+from featlight.engine.step import NEW, make_pipeline, step
+from featlight.models.catalog import source_of
 from featlight.models.frozen import frozen_copy
 from featlight.models.prepared import PreparedNetwork
-from featlight.models.registry import source_of
 from featlight.objectives.objective import Objective
 from featlight.optimizers import moved_by
 from featlight.param.starts import starting_parameters
@@ -53,30 +53,30 @@ def parts_of(name: str, engine: PreparedNetwork, layer: str, size: int, batch: i
     recipe = replace(shipped, octaves=(octave,), redirected_relu=0)
     outputs, maps = engine.at([layer]), {layer: engine.surveys[size][layer].map_size}
     tiles = [feature_tile(layer, feature) for feature in range(batch)]
-    painting, objective = painting_of(recipe, range(batch), CPU), Objective(tiles, "l1", 200.0, maps)
+    pipeline, objective = make_pipeline(recipe, range(batch), CPU), Objective(tiles, "l1", 200.0, maps)
     settings = list(recipe.steps())[1]
-    kind = painting.parameterization
-    parameters = painting.laid_out(starting_parameters(kind, "noise", (size, size), 999, tiles), outputs.format)
+    kind = pipeline.parameterization
+    parameters = pipeline.laid_out(starting_parameters(kind, "noise", (size, size), 999, tiles), outputs.format)
     image = kind.image(parameters, settings.size).detach()
-    shown = painting.views(image, 1)
+    shown = pipeline.views(image, 1)
     pulled = torch.randn(shown.shape).to(memory_format=outputs.format)  # as the network gives it back
     gradient = torch.randn_like(parameters)
     state: Any = NEW
-    _, moving = moved_by(painting.optimizer, parameters, gradient, NEW, settings.lr)
+    _, moving = moved_by(pipeline.optimizer, parameters, gradient, NEW, settings.lr)
 
     def whole() -> None:
         nonlocal parameters, state
-        parameters, state, _ = step(parameters, state, settings, outputs, objective, painting)
+        parameters, state, _ = step(parameters, state, settings, outputs, objective, pipeline)
 
     def network() -> None:
         objective(outputs(shown.detach().requires_grad_(True))).loss.sum().backward()  # type: ignore[no-untyped-call]
 
     def views() -> None:
         leaf = image.detach().requires_grad_(True)
-        torch.autograd.backward(painting.views(leaf, 1), pulled)
+        torch.autograd.backward(pipeline.views(leaf, 1), pulled)
 
     def optimizer() -> None:
-        moved_by(painting.optimizer, parameters, gradient, moving, settings.lr)
+        moved_by(pipeline.optimizer, parameters, gradient, moving, settings.lr)
 
     return Parts(batch, whole, network, views, optimizer)
 

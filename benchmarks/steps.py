@@ -13,7 +13,7 @@ from torchvision.transforms.functional import gaussian_blur
 import featlight
 from featlight.config.tile import feature_tile
 from featlight.engine.device import memory_of
-from featlight.engine.step import NEW, painting_of, step
+from featlight.engine.step import NEW, make_pipeline, step
 from featlight.models.extractor import LayerOutputs
 from featlight.models.frozen import frozen_copy
 from featlight.models.layers import survey
@@ -86,7 +86,7 @@ def of_outputs(name: str, outputs: LayerOutputs, layer: str, size: int, batch: i
     start = noise(size, 999).expand(batch, 3, size, size).to(device).clone()
     images, state = start.contiguous(memory_format=outputs.format), NEW
     recipe = featlight.Recipe([featlight.Octave(size, 1, (LR, LR), (SIGMA, SIGMA))])
-    painting = painting_of(recipe, [0] * batch, device)
+    pipeline = make_pipeline(recipe, [0] * batch, device)
     (settings,) = recipe.steps()
 
     def network_only() -> None:
@@ -94,7 +94,7 @@ def of_outputs(name: str, outputs: LayerOutputs, layer: str, size: int, batch: i
 
     def whole_step() -> None:
         nonlocal images, state
-        images, state, _ = step(images, state, settings, outputs, objective, painting)
+        images, state, _ = step(images, state, settings, outputs, objective, pipeline)
 
     return Way(name, batch, whole_step, network_only, outputs._dtype)
 
@@ -129,7 +129,7 @@ def ways(network: nn.Module, layer: str, size: int, batch: int, device: torch.de
         return of_outputs(name, outputs, layer, size, batch or batch_of(made, layer, device), device)
 
     fp32, bf16 = engine(torch.float32), engine(torch.bfloat16)
-    folded = engine(torch.float32).as_it_is([layer])._network.to(memory_format=torch.contiguous_format)
+    folded = engine(torch.float32).folded([layer])._network.to(memory_format=torch.contiguous_format)
     some = {layer: range(FEW)}
     images = batch or batch_of(fp32, layer, device)
     every = [
@@ -137,7 +137,7 @@ def ways(network: nn.Module, layer: str, size: int, batch: int, device: torch.de
         plain(frozen_copy(network, device, torch.float32), layer, size, images, device),
         way("frozen, in a batch", LayerOutputs(frozen, found, device=device), fp32),
         way("+ norms folded", LayerOutputs(folded, found, device=device), fp32),
-        way("+ channels last", fp32.as_it_is([layer]), fp32),
+        way("+ channels last", fp32.folded([layer]), fp32),
         way("+ pools moved", fp32.at([layer]), fp32),
         way("+ one branch", fp32.at([layer], some), fp32),
     ]

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from featlight.config.presets import ARTICLE, LUCID, MACO, NATURAL
     from featlight.config.recipe import Octave, Recipe, Regularizers
     from featlight.config.tile import Term, Tile
-    from featlight.config.transforms import Crop, Jitter, Noise, Pad, ResizedCrop, Rotate, Scale
+    from featlight.config.transform_settings import Crop, Jitter, Noise, Pad, ResizedCrop, Rotate, Scale
+    from featlight.models.catalog import list_models, load_model
+    from featlight.models.catalog import load_model as load
     from featlight.models.layers import list_layers
-    from featlight.models.registry import list_models, load_model
-    from featlight.models.registry import load_model as load
     from featlight.objectives.sparse_autoencoders import encoder_directions
-    from featlight.report.likeness import find_alike
+    from featlight.report.similarity_map import find_alike
     from featlight.result import Result, open_run
     from featlight.result import open_run as open
 

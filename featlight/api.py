@@ -16,13 +16,13 @@ from featlight.config.inputs.fit import FitWord, parse_fit
 from featlight.config.inputs.sizes import size_words
 from featlight.config.normalization import Normalization
 from featlight.config.optimizer import python_name
-from featlight.config.paths import FROM_PYTHON, expanded
 from featlight.config.presets import DEFAULT_LAYERS
 from featlight.config.recipe import Recipe
 from featlight.config.schema import MOST_TOP
 from featlight.config.settings import Channels, PrefixTokens
 from featlight.config.tile import Index, Metric, Term, Tile, TokenKind
-from featlight.config.transforms import Own
+from featlight.config.transform_settings import Lambda
+from featlight.config.user_paths import FROM_PYTHON, expanded
 from featlight.config.validation import check
 from featlight.console import say
 from featlight.distributed.signals import CallStop
@@ -30,13 +30,13 @@ from featlight.engine.device import device_named
 from featlight.engine.setup import prepare
 from featlight.errors import UsageError, memory_errors
 from featlight.examples.find import find
-from featlight.examples.listing import Request
-from featlight.examples.state import MOST_BATCH
+from featlight.examples.manifest import MOST_BATCH
+from featlight.examples.manifest_builder import ExamplesRequest
+from featlight.models.catalog import source_of
 from featlight.models.layers import layer_name
-from featlight.models.registry import source_of
 from featlight.objectives.directions import Directions
 from featlight.objectives.own import Function, name_and_version, name_of
-from featlight.plan.plan import Planned
+from featlight.plan.plan import PlannedTile
 from featlight.plan.sources import TypedSources
 from featlight.result import Result, open_run, result_of
 from featlight.run.in_memory import make_in_memory
@@ -187,7 +187,7 @@ def visualize(
         if out is None:
             job = prepare(config, **given)
             images, alphas, records = make_in_memory(job, stop, quiet=not progress)
-            made: Sequence[Planned] = job.wanted
+            made: Sequence[PlannedTile] = job.wanted
         else:
             made = make(config, stop=stop, quiet=not progress, **given).tiles
     title = " ".join([source.model, *(config.layer or {})])
@@ -226,7 +226,7 @@ def _own(objective: Function, values: Mapping[str, Any]) -> dict[str, Any]:
 def _functions(recipe: Recipe) -> Iterator[str]:
     """The names of what in a recipe is a user's own code."""
     for transform in (*recipe.transforms, *(recipe.object_transforms or ())):
-        if isinstance(transform, Own):
+        if isinstance(transform, Lambda):
             yield transform.word
     if recipe.optimizer.function is not None:
         yield recipe.optimizer.name
@@ -273,7 +273,7 @@ def find_examples(
     if batch_size != "auto" and not 1 <= batch_size <= MOST_BATCH:
         raise UsageError(f"batch_size: {batch_size} given; auto, or 1 to {MOST_BATCH:,} are allowed")
     try:
-        request = Request(
+        request = ExamplesRequest(
             expanded(images), top, parse_fit(fit if isinstance(fit, str) else size_words(fit)), batch_size
         )
     except ValueError as error:

@@ -16,20 +16,27 @@ from featlight.errors import UsageError, in_a_line
 from featlight.param.color import basis, mixed
 from featlight.param.spectrum import bands, frequencies
 
-State = Mapping[str, Any]  # what a rule remembers from step to step
-NEW: State = {}  # before the first step
-Rule = Callable[..., tuple[Tensor, State]]
+OptimizerState = Mapping[str, Any]  # what a rule remembers from step to step
+NEW: OptimizerState = {}  # before the first step
+Rule = Callable[..., tuple[Tensor, OptimizerState]]
 TINY = 1e-30  # under any gradient that float32 holds apart from zero
 
 
-def sgd(parameters: Tensor, gradient: Tensor, state: State, *, lr: float) -> tuple[Tensor, State]:
+def sgd(parameters: Tensor, gradient: Tensor, state: OptimizerState, *, lr: float) -> tuple[Tensor, OptimizerState]:
     """Plain gradient descent, the article's."""
     return torch.add(parameters, gradient, alpha=-lr), state
 
 
 def adam(
-    parameters: Tensor, gradient: Tensor, state: State, *, lr: float, beta1: float, beta2: float, epsilon: float
-) -> tuple[Tensor, State]:
+    parameters: Tensor,
+    gradient: Tensor,
+    state: OptimizerState,
+    *,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+) -> tuple[Tensor, OptimizerState]:
     """Adam, as torch.optim has it.
 
     Source: Kingma and Ba 2014, algorithm 1.
@@ -43,14 +50,14 @@ def adam(
 def nadam(
     parameters: Tensor,
     gradient: Tensor,
-    state: State,
+    state: OptimizerState,
     *,
     lr: float,
     beta1: float,
     beta2: float,
     epsilon: float,
     momentum_decay: float,
-) -> tuple[Tensor, State]:
+) -> tuple[Tensor, OptimizerState]:
     """Adam with Nesterov's look ahead, as torch.optim has it.
 
     Source: Dozat 2016.
@@ -64,7 +71,7 @@ def nadam(
     return moved, {"mean": mean, "square": square, "count": count, "product": product}
 
 
-def _moments(gradient: Tensor, state: State, beta1: float, beta2: float) -> tuple[Tensor, Tensor, int]:
+def _moments(gradient: Tensor, state: OptimizerState, beta1: float, beta2: float) -> tuple[Tensor, Tensor, int]:
     """Running means of the gradient and its square, and of how many steps."""
     mean = gradient * (1 - beta1) + state.get("mean", 0.0) * beta1
     square = gradient * gradient * (1 - beta2) + state.get("square", 0.0) * beta2
@@ -74,7 +81,7 @@ def _moments(gradient: Tensor, state: State, beta1: float, beta2: float) -> tupl
 def spectral(
     parameters: Tensor,
     gradient: Tensor,
-    state: State,
+    state: OptimizerState,
     *,
     lr: float,
     exponent: float,
@@ -84,7 +91,7 @@ def spectral(
     bound: float,
     pull: float,
     floor: float,
-) -> tuple[Tensor, State]:
+) -> tuple[Tensor, OptimizerState]:
     """Adam in the whitened spectrum: rings of frequency and independent colours move alike, less the finer they are.
 
     A change of parameters, to Fourier coefficients say, is only another metric for the step; so the image itself stays
@@ -175,7 +182,9 @@ class ImageOptimizer(torch.optim.Optimizer):
         return loss
 
 
-def moved_by(rule: Optimizer, parameters: Tensor, gradient: Tensor, state: State, lr: float) -> tuple[Tensor, State]:
+def moved_by(
+    rule: Optimizer, parameters: Tensor, gradient: Tensor, state: OptimizerState, lr: float
+) -> tuple[Tensor, OptimizerState]:
     """Parameters and state after one step of a rule."""
     if rule.function is not None:
         return _moved_by_own(rule, parameters, gradient, state, lr)
@@ -183,13 +192,13 @@ def moved_by(rule: Optimizer, parameters: Tensor, gradient: Tensor, state: State
 
 
 def _moved_by_own(
-    rule: Optimizer, parameters: Tensor, gradient: Tensor, state: State, lr: float
-) -> tuple[Tensor, State]:
+    rule: Optimizer, parameters: Tensor, gradient: Tensor, state: OptimizerState, lr: float
+) -> tuple[Tensor, OptimizerState]:
     """The same by a rule of the user's own, which is asked for each image alone too, and twice, at the first step."""
     word, function = f"optimizer: {rule.name}", rule.function
     assert function is not None
 
-    def move(count: int) -> tuple[Tensor, State]:
+    def move(count: int) -> tuple[Tensor, OptimizerState]:
         with in_a_line(f"{word} fails"):
             given = parameters[:count].detach().clone(), gradient[:count].clone(), {**state}
             moved: Any = function(*given, lr=lr, **dict(rule.constants))

@@ -15,15 +15,15 @@ from torch import Tensor
 
 from featlight.config.inputs.channels import shown_channels
 from featlight.config.inputs.sizes import both_sides
-from featlight.config.paths import expanded
+from featlight.config.user_paths import expanded
 from featlight.drawing.atlas import draw_grid, usual_side
 from featlight.drawing.sheet import Cell
 from featlight.errors import FeatlightError, UsageError, memory_errors
 from featlight.image_io import encode_jpeg, laid_on_white
 from featlight.param.image import to_bytes
-from featlight.plan.plan import Plan, Planned
+from featlight.plan.plan import Plan, PlannedTile
 from featlight.store.contents import read_alpha, read_picture, read_tensors
-from featlight.store.examples import Example, read_examples
+from featlight.store.example_files import Example, read_examples
 from featlight.store.guard.bounds import tile_bytes
 from featlight.store.records import TileRecord
 from featlight.store.store import Store
@@ -55,7 +55,7 @@ class Result:
         read_examples: gives the examples of a run's tiles, by file.
     """
 
-    tiles: Sequence[Planned]
+    tiles: Sequence[PlannedTile]
     records: Sequence[TileRecord]
     title: str
     read: Callable[[int], Tensor]
@@ -180,7 +180,7 @@ def open_run(out: str | Path) -> Result:
     return result_of(store, tiles, f"{plan.network.model} {Path(out).name}")
 
 
-def result_of(store: Store, tiles: Sequence[Planned], title: str) -> Result:
+def result_of(store: Store, tiles: Sequence[PlannedTile], title: str) -> Result:
     """Some tiles of a run directory, those that failed among them as images of NaN.
 
     Args:
@@ -199,7 +199,7 @@ def result_of(store: Store, tiles: Sequence[Planned], title: str) -> Result:
 
 
 def _image(
-    store: Store, plan: Plan, tiles: Sequence[Planned], statuses: Mapping[str, str], place: int, *, kept: bool
+    store: Store, plan: Plan, tiles: Sequence[PlannedTile], statuses: Mapping[str, str], place: int, *, kept: bool
 ) -> Tensor:
     """One image of a run, (C, H, W): float where the run kept float images, else its picture's."""
     planned, channels = tiles[place], plan.network.in_channels
@@ -217,7 +217,7 @@ def _image(
 
 
 def _alpha(
-    store: Store, plan: Plan, tiles: Sequence[Planned], statuses: Mapping[str, str], place: int
+    store: Store, plan: Plan, tiles: Sequence[PlannedTile], statuses: Mapping[str, str], place: int
 ) -> Tensor | None:
     """One image's transparency, (H, W), uint8; None where it has none."""
     planned = tiles[place]

@@ -15,17 +15,17 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from featlight.config.inputs.sizes import ImageSize, both_sides, image_size
-from featlight.config.transforms import Crop, Jitter, Noise, Own, Pad, ResizedCrop, Rotate, Scale, Transform
+from featlight.config.transform_settings import Crop, Jitter, Lambda, Noise, Pad, ResizedCrop, Rotate, Scale, Transform
 from featlight.errors import UsageError, in_a_line
 from featlight.param.image import resize
 
-__all__ = ["Crop", "Jitter", "Noise", "Pad", "ResizedCrop", "Rotate", "Scale", "Views"]
+__all__ = ["Crop", "Jitter", "Noise", "Pad", "RandomTransforms", "ResizedCrop", "Rotate", "Scale"]
 
-Size = tuple[int, int]
-Move = Jitter | Scale | Rotate | ResizedCrop
+HeightWidth = tuple[int, int]
+AffineTransform = Jitter | Scale | Rotate | ResizedCrop
 
 
-class Views:
+class RandomTransforms:
     """The views that the steps of a batch of images have of them.
 
     Args:
@@ -45,12 +45,12 @@ class Views:
         sizes: Mapping[ImageSize, ImageSize] | None = None,
     ) -> None:
         self._sizes = sizes or {}
-        self._moves = [each for each in transforms if isinstance(each, Move)]
+        self._moves = [each for each in transforms if isinstance(each, AffineTransform)]
         self._pad = sum(each.pixels for each in transforms if isinstance(each, Pad))
         self._crop = next((each for each in transforms if isinstance(each, Crop)), None)
         self._noise = [each for each in transforms if isinstance(each, Noise)]
-        self._own = [each for each in transforms if isinstance(each, Own)]
-        self._checked: list[Own] = []
+        self._own = [each for each in transforms if isinstance(each, Lambda)]
+        self._checked: list[Lambda] = []
         self._steps, self._seeds = steps, seeds
         crops = [each for each in transforms if isinstance(each, Crop | ResizedCrop)]
         self.boxes = math.prod(each.boxes for each in crops)
@@ -59,7 +59,7 @@ class Views:
         tables = [torch.rand(steps, self.boxes, columns, generator=_generator(seed)) for seed in seeds]
         self._on_cpu = torch.stack(tables, 1)  # (steps, N, boxes, columns), in [0, 1)
         self._draws = self._on_cpu.to(device)
-        self._fields: tuple[Size, Tensor] | None = None
+        self._fields: tuple[HeightWidth, Tensor] | None = None
         self.sampled = bool(self._moves or self._pad or self._crop)  # views are not the images themselves
 
     def __call__(self, images: Tensor, step: int) -> Tensor:
@@ -89,7 +89,7 @@ class Views:
             views = views + strength * self._field(views, step)
         return views
 
-    def _transformed(self, own: Own, views: Tensor, step: int) -> Tensor:
+    def _transformed(self, own: Lambda, views: Tensor, step: int) -> Tensor:
         """Views by a function of the user's own: each image by itself, with random streams of that image and step."""
         word = f"transforms: {own.word}"
 
@@ -151,7 +151,7 @@ class Views:
         return torch.stack([torch.roll(field, shift, (1, 2)) for field, shift in zip(fields, shifts, strict=True)])
 
 
-def affine(move: Move, draws: Tensor, size: tuple[float, float]) -> Tensor:
+def affine(move: AffineTransform, draws: Tensor, size: tuple[float, float]) -> Tensor:
     """One transform as a matrix from places in the view to places in the image.
 
     Args:
@@ -210,7 +210,7 @@ def box(draws: Tensor, share: float, spread: float) -> Tensor:
     return part(torch.full_like(draws[:, 0], share), *centre.unbind(1))
 
 
-def sampled(images: Tensor, matrices: Tensor, size: Size, *, gray: bool = False) -> Tensor:
+def sampled(images: Tensor, matrices: Tensor, size: HeightWidth, *, gray: bool = False) -> Tensor:
     """Views of images, bilinear.
 
     Args:
@@ -252,7 +252,7 @@ class _Sample(torch.autograd.Function):
         return torch.ops.aten.grid_sampler_2d_backward(*arguments)[0], None, None
 
 
-def places(matrices: Tensor, size: Size) -> Tensor:
+def places(matrices: Tensor, size: HeightWidth) -> Tensor:
     """Where in its image each pixel of a view lies: as `affine_grid`, in a tenth of its time on a CPU.
 
     Args:
@@ -281,5 +281,5 @@ def _generator(seed: int) -> torch.Generator:
     return torch.Generator("cpu").manual_seed(seed)
 
 
-def _size(images: Tensor) -> Size:
+def _size(images: Tensor) -> HeightWidth:
     return images.shape[2], images.shape[3]

@@ -50,7 +50,7 @@ def _one_worker(monkeypatch) -> None:
 @pytest.fixture(autouse=True)
 def _soon_alone(monkeypatch) -> None:
     """Another worker than the first, in a test, need not wait a minute to know that it is alone."""
-    monkeypatch.setattr("featlight.run.other.PATIENCE", 0.1)
+    monkeypatch.setattr("featlight.run.follower.PATIENCE", 0.1)
 
 
 @pytest.fixture(autouse=True)

@@ -21,14 +21,14 @@ import torch
 
 from featlight.distributed.env import Worker
 from featlight.examples.find import find
-from featlight.examples.listing import Request
+from featlight.examples.manifest_builder import ExamplesRequest
 from tests.photographs import crops, folder_of, planned_run
 
 WORKERS = (1, 2, 4)
 KILLED = 2
 
 
-def fork(out: Path, request: Request, rank: int, workers: int) -> int:
+def fork(out: Path, request: ExamplesRequest, rank: int, workers: int) -> int:
     """A worker in a process of its own, and of its own group; returns its number."""
     child = os.fork()
     if child:
@@ -66,7 +66,7 @@ def storm(kills: int, images: int, seed: int) -> dict[str, int]:
     report = {"undisturbed": 0, "kills": 0, "starts": 0, "passes": 0, "different": 0}
     with tempfile.TemporaryDirectory() as name:
         folder = folder_of(Path(name) / "images", crops(images))
-        fresh, request = Path(name) / "fresh", Request(folder, top=5, batch_size=8)
+        fresh, request = Path(name) / "fresh", ExamplesRequest(folder, top=5, batch_size=8)
         planned_run(fresh, layer={"Mixed_3a": "0-15", "Mixed_4a": "0-7"})
         clean = Path(shutil.copytree(fresh, Path(name) / "clean"))
         find(clean, request, processes=0)

@@ -13,9 +13,9 @@ from featlight.config.inputs.sizes import size_key
 from featlight.config.recipe import Octave, Recipe
 from featlight.config.settings import Settings
 from featlight.config.tile import Tile, feature_tile
-from featlight.drawing.example_strip import Shown, draw_strip, encode_strip
+from featlight.drawing.example_strip import ExampleTile, draw_strip, encode_strip
 from featlight.image_io import encode_png
-from featlight.plan.plan import NetworkInfo, Plan, Planned
+from featlight.plan.plan import NetworkInfo, Plan, PlannedTile
 from featlight.store.paths import ABOUT_EXAMPLES, EXAMPLES
 from featlight.store.store import Store
 
@@ -43,7 +43,7 @@ def activation(number: int) -> float:
 
 
 def made_up_plan(
-    tiles: Sequence[Planned] = (),
+    tiles: Sequence[PlannedTile] = (),
     *,
     variants: Sequence[str] = ("",),
     recipe: Recipe = RECIPE,
@@ -74,7 +74,7 @@ def made_up_plan(
     return plan
 
 
-def _layers(recipe: Recipe, tiles: Sequence[Planned]) -> dict[str, dict[str, tuple[int, ...]]]:
+def _layers(recipe: Recipe, tiles: Sequence[PlannedTile]) -> dict[str, dict[str, tuple[int, ...]]]:
     """Shapes that have all that some tiles look for."""
     terms = [term for planned in tiles for term in planned.tile.terms]
     return {size_key(recipe.first_size): {term.layer: (100, 4, 4) for term in terms}}
@@ -117,7 +117,7 @@ def made_up_run(
     plan.layers = {size_key(recipe.first_size): shapes}
     for variant in variants:
         tiles = [feature_tile(layer, i) for layer, features in layers.items() for i in range(features)]
-        plan.add([Planned(variant, tile) for tile in (*tiles, *named)])
+        plan.add([PlannedTile(variant, tile) for tile in (*tiles, *named)])
     store = Store(root)
     store.write_plan(plan)
     lines = []
@@ -184,7 +184,7 @@ def made_up_examples(store: Store, count: int = 3, picture: Callable[[int], Imag
         strip = draw_strip(crops, wholes, [(10, 10, 30, 30)] * count)
         path = store.example_path(planned.file)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(encode_strip(strip, Shown("made up", ((10, 10, 30, 30),) * count)))
+        path.write_bytes(encode_strip(strip, ExampleTile("made up", ((10, 10, 30, 30),) * count)))
         found = [
             {
                 "file": f"class/{place}.png",

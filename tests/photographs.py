@@ -38,7 +38,7 @@ def folder_of(folder: Path, images: Iterator[Image.Image]) -> Path:
 def planned_run(out: Path, network: nn.Module | None = None, **settings: object) -> Config:
     """A run with a plan and a config, and no tile; one that is there grows."""
     recipe = {"octaves": [{"size": 48, "steps": 1, "lr": [0.1, 0.1]}]}
-    config = check({"model": "tiny_inception", "out": str(out), "recipe": recipe, **settings}).settled()
+    config = check({"model": "tiny_inception", "out": str(out), "recipe": recipe, **settings}).resolved()
     store = Store(out)
     job = prepare(config, store.plan(), network=network)
     store.write_plan(job.plan)

@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from featlight.transforms import Jitter, Rotate, Scale, Views
+from featlight.transforms import Jitter, RandomTransforms, Rotate, Scale
 
 Activation = Callable[[Tensor], Tensor]  # images (N, 3, H, W) to one number each, (N,)
 
@@ -36,7 +36,7 @@ def moved_activation(activation: Activation, images: Tensor, draws: int = DRAWS)
     Returns:
         (N,).
     """
-    views = Views(SMALL_MOVES, range(len(images)), draws, images.device)
+    views = RandomTransforms(SMALL_MOVES, range(len(images)), draws, images.device)
     return torch.stack([activation(views(images, draw)) for draw in range(draws)]).mean(0)
 
 

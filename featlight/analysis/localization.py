@@ -18,7 +18,7 @@ from featlight.errors import FeatlightError
 from featlight.param.image import to_bytes
 from featlight.param.registry import parameterization_of
 from featlight.param.starts import starting_parameters
-from featlight.plan.plan import Plan, Planned
+from featlight.plan.plan import Plan, PlannedTile
 from featlight.store.contents import read_picture, read_tensors
 from featlight.store.paths import PICTURE_BYTES
 from featlight.store.store import Store
@@ -39,7 +39,7 @@ def pixels(store: Store, file: str) -> Tensor:
     return torch.from_numpy(picture).permute(2, 0, 1)[None].double() / 255
 
 
-def undisturbed(plan: Plan, planned: Planned) -> Tensor | None:
+def undisturbed(plan: Plan, planned: PlannedTile) -> Tensor | None:
     """What a tile would show without its objective: its start, taken through the same octaves and blurs.
 
     Returns:
@@ -69,13 +69,13 @@ def _undisturbed(
     return to_bytes(own.image(image, size), shown).permute(0, 3, 1, 2).double() / 255
 
 
-def changed_area(store: Store, plan: Plan, planned: Planned) -> Area | None:
+def changed_area(store: Store, plan: Plan, planned: PlannedTile) -> Area | None:
     """The area that a tile's objective has changed; None where its start is not known."""
     start = undisturbed(plan, planned)
     return None if start is None else affected_area(pixels(store, planned.file), start)
 
 
-def changed(store: Store, plan: Plan, planned: Planned) -> Marked | None:
+def changed(store: Store, plan: Plan, planned: PlannedTile) -> Marked | None:
     """The same as an outline, its share of the tile and the box around its middle, in pixels."""
     area = changed_area(store, plan, planned)
     if area is None:
@@ -91,7 +91,7 @@ def heat_of(mask: Tensor) -> list[list[float]]:
     return heat
 
 
-def active(store: Store, planned: Planned, features: Sequence[Feature]) -> Marked | None:
+def active(store: Store, planned: PlannedTile, features: Sequence[Feature]) -> Marked | None:
     """Where each feature of a tile's terms is active in its image, over half of its own maximum.
 
     Args:

@@ -5,8 +5,8 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import NoReturn, get_args
 
-from featlight.config.paths import expanded
 from featlight.config.schema import MOST_TOP, Accelerator
+from featlight.config.user_paths import expanded
 from featlight.console import link, say
 from featlight.errors import UsageError, nearest
 from featlight.plan.sources import TypedSources
@@ -250,7 +250,7 @@ def _counted(flag: str, word: str | None, most: int) -> int | None:
 
 
 def _examples(arguments: Sequence[str]) -> int:
-    from featlight.cli.examples import EPILOG, draw_atlases, find_examples, fit_of
+    from featlight.cli.examples_command import EPILOG, draw_atlases, find_examples, fit_of
 
     parser = _parser("examples", EPILOG)
     parser.add_argument("--images", metavar="FOLDER", type=expanded, help="PNG, JPEG and WebP files, at any depth")
@@ -300,7 +300,7 @@ def _alike(arguments: Sequence[str]) -> int:
     parser.add_argument("--clusters", metavar="N", help="how many (default: the root of half the number of tiles)")
     words = _parse(parser, arguments)
     count = _counted("--clusters", words.clusters, 10_000)
-    from featlight.report.likeness import find_alike
+    from featlight.report.similarity_map import find_alike
 
     for name, found in find_alike(
         words.out, layers=words.layer or (), method=words.method or "auto", clusters=count

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from featlight.cli.commands import COMMANDS, Parser, hyphens
-from featlight.cli.examples import check_folder, find_for_run
+from featlight.cli.examples_command import check_folder, find_for_run
 from featlight.cli.making import last_lines, launch_of, make_run
 from featlight.config.inputs.sizes import shape_words
-from featlight.config.paths import expanded
 from featlight.config.presets import DEFAULT_LAYERS, recipe_name
 from featlight.config.schema import Config
+from featlight.config.user_paths import expanded
 from featlight.config.validation import assign, check, read
 from featlight.console import PrintableFormatter, printable, say
 from featlight.distributed.env import (
@@ -197,7 +197,7 @@ def _config(words: argparse.Namespace) -> Config:
         sources[key] = f"--set {key}"
     if words.features is not None and isinstance(values.get("layer"), dict):
         values["layer"] = list(values["layer"])  # likewise, also its features by layer
-    return check(values, sources).settled(None if words.config is None else words.config.stem)
+    return check(values, sources).resolved(None if words.config is None else words.config.stem)
 
 
 def _render_only(out: Path) -> int:
@@ -213,7 +213,7 @@ def _render_only(out: Path) -> int:
 
 
 def _list_models(pattern: str) -> int:
-    from featlight.models.registry import list_models
+    from featlight.models.catalog import list_models
 
     found = list_models(pattern if any(sign in pattern for sign in "*?[") else f"*{pattern}*")
     if not found:
@@ -224,9 +224,9 @@ def _list_models(pattern: str) -> int:
 
 
 def _list_layers(config: Config) -> int:
+    from featlight.models.catalog import load_model
     from featlight.models.layer_info import left_out, table
     from featlight.models.layers import survey_of
-    from featlight.models.registry import load_model
 
     size = config.recipe.first_size
     network = load_model(config.model, config.weights, seed=config.seed, layers=config.named_layers)

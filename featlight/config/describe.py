@@ -10,7 +10,7 @@ from featlight.config.optimizer import Optimizer
 from featlight.config.presets import recipe_name
 from featlight.config.recipe import Octave, Recipe
 from featlight.config.settings import SHARED, Settings, defaults_of
-from featlight.config.transforms import KINDS, transform_in_words
+from featlight.config.transform_settings import KINDS, transform_in_words
 
 CHECKSUM = 24  # characters of one that are shown
 BRIEF = ("metric", "target", "octaves", "gradient", "init", "seed")  # what `brief` says in words of its own

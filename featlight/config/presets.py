@@ -2,7 +2,7 @@
 
 from featlight.config.optimizer import Optimizer
 from featlight.config.recipe import Octave, Recipe
-from featlight.config.transforms import Crop, Jitter, Noise, Pad, ResizedCrop, Rotate, Scale
+from featlight.config.transform_settings import Crop, Jitter, Noise, Pad, ResizedCrop, Rotate, Scale
 
 EMBEDDED = "tiny_inception"
 LITE = "efficientnet_lite0"

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, PlainSerializer
 
 from featlight.config.inputs.sizes import ImageSize, both_sides, parse_size, size_words
 from featlight.config.optimizer import Optimizer, parse_optimizer
-from featlight.config.transforms import Transform, parse_transform, plain_transform
+from featlight.config.transform_settings import Transform, parse_transform, plain_transform
 
 Pair = tuple[float, float]
 Gradient = Literal["raw", "rms"]

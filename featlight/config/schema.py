@@ -9,11 +9,11 @@ from pydantic import BeforeValidator, Field, PlainSerializer
 
 from featlight.config.choice.features import Features, count_features, format_features, parse_features
 from featlight.config.inputs.fit import FitWord, parse_fit
-from featlight.config.paths import PathWord
 from featlight.config.presets import DEFAULT_LAYERS
-from featlight.config.settings import Count, Settings, Strict, Variant
+from featlight.config.settings import AutoOrCount, Settings, Strict, Variant
+from featlight.config.text_checks import without_folder
 from featlight.config.tile import MOST_TILES, Tile, file_name
-from featlight.config.words import without_folder
+from featlight.config.user_paths import PathWord
 
 
 def _layers(given: Any) -> Any:
@@ -61,7 +61,7 @@ class Examples(Strict):
     images: PathWord
     top: int = Field(9, ge=1, le=MOST_TOP)
     fit: Annotated[FitWord, BeforeValidator(parse_fit)] = "auto"
-    batch_size: Count = "auto"
+    batch_size: AutoOrCount = "auto"
 
 
 class Config(Settings):
@@ -97,7 +97,7 @@ class Config(Settings):
     examples: Examples | None = Field(
         None, description="a folder of images, of which those that excite each tile most are found when the run is made"
     )
-    devices: Count = Field(
+    devices: AutoOrCount = Field(
         "auto",
         description="workers on each machine, a GPU each where there are GPUs; auto: as many as GPUs, else as cores, "
         "or what srun or torchrun has started",
@@ -132,7 +132,7 @@ class Config(Settings):
         own = Settings.model_construct(**{key: getattr(self, key) for key in Settings.model_fields})
         return {variant.name: variant.of(own) for variant in self.variants or ()} or {"": own}
 
-    def settled(self, name: str | None = None) -> "Config":
+    def resolved(self, name: str | None = None) -> "Config":
         """The same run with the default layer of its network, and the run directory, filled in.
 
         Args:

@@ -15,11 +15,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from featlight.config.inputs.channels import parse_in_channels, parse_shown
 from featlight.config.normalization import Named, Normalization, parse_normalization
 from featlight.config.optimizer import Optimizer, python_name
-from featlight.config.paths import PathWord
 from featlight.config.presets import EMBEDDED, LITE, NATURAL, RECIPES
 from featlight.config.recipe import NAMED_STARTS, Octave, Recipe, merged
 from featlight.config.tile import METRICS, Metric, TokenKind
-from featlight.config.transforms import KINDS, plain_transform
+from featlight.config.transform_settings import KINDS, plain_transform
+from featlight.config.user_paths import PathWord
 from featlight.errors import unknown
 
 
@@ -78,7 +78,7 @@ def parse_recipe(given: Any) -> Any:
     return given
 
 
-Count = Annotated[Literal["auto"] | int, BeforeValidator(_auto_or_count)]
+AutoOrCount = Annotated[Literal["auto"] | int, BeforeValidator(_auto_or_count)]
 Channels = Literal["auto", "first", "last"]
 PrefixTokens = Annotated[Literal["auto"] | int, BeforeValidator(_auto_or_few)]
 AnyRegion = Literal["map", "row", "neuron", "prefix", "all"]
@@ -194,8 +194,8 @@ class Settings(Strict):
     precision: Literal["fp32", "bf16", "fp64"] = _shared(
         "fp32", "fp32, bf16 (the network only; images stay float32), or fp64 (everything; for checking)"
     )
-    batch_size: Count = _shared("auto", "images optimised together, a number or auto")
-    threads: Count = _shared(
+    batch_size: AutoOrCount = _shared("auto", "images optimised together, a number or auto")
+    threads: AutoOrCount = _shared(
         "auto", "CPU threads of each worker, a number, or auto: one, or the cores that few chunks leave"
     )
     compile: Annotated[Literal["auto", "on", "off"], BeforeValidator(_on_off)] = _shared(

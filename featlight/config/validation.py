@@ -16,9 +16,9 @@ from featlight.config.presets import NATURAL
 from featlight.config.recipe import NAMED_STARTS, Octave, Recipe, Regularizers
 from featlight.config.schema import Config, Examples, Figure
 from featlight.config.settings import Settings, Variant, parse_recipe, whole
+from featlight.config.text_checks import check_words
 from featlight.config.tile import PLAIN, Term, Tile, file_name
-from featlight.config.transforms import draws
-from featlight.config.words import check_words
+from featlight.config.transform_settings import draws
 from featlight.config.yaml import limits
 from featlight.config.yaml.loader import Loader, TwiceError
 from featlight.errors import UsageError, unknown

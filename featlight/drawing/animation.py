@@ -13,11 +13,11 @@ from PIL import Image, ImageDraw
 
 from featlight.config.inputs.sizes import ImageSize, fitted, image_size, shape_words
 from featlight.drawing.sheet import INK, PAPER, Cell, Run, Sheet, caption_color, draw_sheet
-from featlight.drawing.text import Color, leading, shorten
+from featlight.drawing.text import RGB, leading, shorten
 
-NEWEST: Color = (255, 122, 0)
-GROWN: Color = (138, 138, 144)
-WAITING: Color = (226, 226, 228)
+NEWEST: RGB = (255, 122, 0)
+GROWN: RGB = (138, 138, 144)
+WAITING: RGB = (226, 226, 228)
 
 
 def encode_animation(

@@ -24,7 +24,7 @@ GROUND = (128, 128, 128)
 Box = tuple[int, int, int, int]  # left, top, right, bottom, in pixels
 
 
-class Shown(NamedTuple):
+class ExampleTile(NamedTuple):
     """What a strip shows.
 
     Args:
@@ -73,16 +73,16 @@ def _paste(strip: Image.Image, cell: Image.Image, column: int, row: int) -> None
     strip.paste(cell, (column * SIDE + (SIDE - cell.width) // 2, row * SIDE + (SIDE - cell.height) // 2))
 
 
-def encode_strip(strip: Image.Image, shown: Shown) -> bytes:
+def encode_strip(strip: Image.Image, shown: ExampleTile) -> bytes:
     """A JPEG that says what it shows."""
     return encode_jpeg(strip, QUALITY, comment=json.dumps(shown, separators=(",", ":")), full_color=True)
 
 
-def what_is_shown(folder: RunFolder, path: Path) -> Shown | None:
+def what_is_shown(folder: RunFolder, path: Path) -> ExampleTile | None:
     """What the strip on disk shows; None where there is none, or a picture that says nothing."""
     content = folder.read_if_there(path, PICTURE_BYTES)
     try:
-        return Shown(*_SHOWN.validate_json(jpeg_comment(content or b"", MOST_PIXELS), strict=True))
+        return ExampleTile(*_SHOWN.validate_json(jpeg_comment(content or b"", MOST_PIXELS), strict=True))
     except ValueError:
         return None
 

@@ -6,10 +6,10 @@ from PIL import Image, ImageChops, ImageFilter
 
 from featlight.drawing.sheet import INK
 from featlight.drawing.square import PANEL
-from featlight.drawing.text import Color
+from featlight.drawing.text import RGB
 
 # Of the outlines, in their order, by the names that a caption can call them.
-OUTLINES: dict[str, Color] = {"yellow": (255, 214, 10), "blue": (30, 144, 255), "red": (255, 69, 58)}
+OUTLINES: dict[str, RGB] = {"yellow": (255, 214, 10), "blue": (30, 144, 255), "red": (255, 69, 58)}
 
 
 SMOOTH = 3  # outlines are drawn so many times larger, then reduced

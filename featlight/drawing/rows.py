@@ -24,7 +24,7 @@ from featlight.drawing.sheet import (
     place_foot,
     place_head,
 )
-from featlight.drawing.text import Color, leading, measure, wrap
+from featlight.drawing.text import RGB, leading, measure, wrap
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class _Type:
     label: int  # above tiles, where each has its own
     gutter: int  # width of the names
 
-    def lines(self, row: Row, height: int) -> list[tuple[str, int, Color]]:
+    def lines(self, row: Row, height: int) -> list[tuple[str, int, RGB]]:
         """Name and note of a row, as much of them as `height` holds: text, size and colour."""
         name = [(text, self.small, INK) for text in wrap(row.name, self.small, self.gutter, 2)]
         note = [(text, self.head, GRAY) for text in wrap(row.note, self.head, self.gutter, 2)]

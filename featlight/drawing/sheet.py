@@ -8,11 +8,11 @@ from math import ceil
 from PIL import Image, ImageDraw
 
 from featlight.drawing.square import MARKS, square_tile
-from featlight.drawing.text import Color, leading, measure, plain, shorten, wrap, write
+from featlight.drawing.text import RGB, leading, measure, plain, shorten, wrap, write
 
-PAPER: Color = (255, 255, 255)
-INK: Color = (24, 24, 27)
-GRAY: Color = (104, 104, 110)
+PAPER: RGB = (255, 255, 255)
+INK: RGB = (24, 24, 27)
+GRAY: RGB = (104, 104, 110)
 LABELLED = 28  # px; smaller tiles have no room for labels
 
 
@@ -57,7 +57,7 @@ class Run:
     y: int
     text: str
     size: int
-    color: Color = GRAY
+    color: RGB = GRAY
     strong: bool = False
     swatch: str | None = None
 
@@ -241,5 +241,5 @@ def caption(cell: Cell, size: int, width: float, most: int) -> list[str]:
     return lines if " ".join(lines) == plain(marked) else wrap(cell.label, size, width, most)
 
 
-def caption_color(cell: Cell) -> Color:
+def caption_color(cell: Cell) -> RGB:
     return MARKS.get(cell.kind, INK) if cell.mark else GRAY

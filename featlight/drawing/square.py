@@ -5,12 +5,12 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image, ImageDraw
 
-from featlight.drawing.text import Color
+from featlight.drawing.text import RGB
 
-PANEL: Color = (244, 244, 242)
-HAIRLINE: Color = (196, 196, 200)
+PANEL: RGB = (244, 244, 242)
+HAIRLINE: RGB = (196, 196, 200)
 WHITE = 249  # of 255; a tile of so light a mean would be taken for an empty place, and gets a frame
-MARKS: dict[str, Color] = {"dead": (150, 98, 20), "failed": (178, 42, 36), "missing": (62, 100, 140)}
+MARKS: dict[str, RGB] = {"dead": (150, 98, 20), "failed": (178, 42, 36), "missing": (62, 100, 140)}
 
 
 def square_tile(tile: Image.Image | None, kind: str, side: int) -> Image.Image:

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from PIL import ImageDraw, ImageFont, features
 
-Color = tuple[int, int, int]
+RGB = tuple[int, int, int]
 
 OUTLINES = features.check("freetype2")
 GLYPHS = frozenset(map(chr, range(32, 127))) | frozenset("©«°±´·»‘’“”…‹›™" if OUTLINES else "")  # noqa: RUF001
@@ -136,7 +136,7 @@ def _prefix(text: str, size: int, width: float) -> int:
 
 
 def write(
-    draw: ImageDraw.ImageDraw, x: float, y: float, text: str, size: int, color: Color, *, strong: bool = False
+    draw: ImageDraw.ImageDraw, x: float, y: float, text: str, size: int, color: RGB, *, strong: bool = False
 ) -> None:
     """Draw one line of text with its top left corner at (x, y), in pixels."""
     stroke = size / 56 if strong and OUTLINES else 0

@@ -13,9 +13,16 @@ from featlight.config.optimizer import Optimizer
 from featlight.config.schema import Extra
 from featlight.config.tile import Tile
 from featlight.engine.chunk_result import ChunkResult, OtherNetworkError
-from featlight.engine.guard import check_final
-from featlight.engine.looks.photographs import with_photographs
-from featlight.engine.step import Painting, conditioned, evaluated, gradient_size, painting_of, smoothed
+from featlight.engine.invariance_checks import check_final
+from featlight.engine.reference_images import with_reference_images
+from featlight.engine.step import (
+    RenderPipeline,
+    blur_parameters,
+    evaluated,
+    gradient_size,
+    make_pipeline,
+    normalize_gradient,
+)
 from featlight.engine.strategy import IndependentWorkers
 from featlight.errors import UsageError
 from featlight.models.prepared import PreparedNetwork
@@ -86,7 +93,7 @@ class FeatureVisualizer(L.LightningModule):
         self.batch = nn.Parameter(
             torch.empty(batch_size, network.in_channels, 1, 1)
         )  # Lightning asks for an optimizer before any chunk
-        self._painting: Painting | None = None
+        self._pipeline: RenderPipeline | None = None
 
     @property
     def chunk(self) -> Chunk:
@@ -103,7 +110,7 @@ class FeatureVisualizer(L.LightningModule):
             )
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return ImageOptimizer([self.batch], Optimizer() if self._painting is None else self._painting.optimizer)
+        return ImageOptimizer([self.batch], Optimizer() if self._pipeline is None else self._pipeline.optimizer)
 
     def train_dataloader(self) -> range:
         # a range gets no sampler, which would repeat and split the steps
@@ -115,12 +122,12 @@ class FeatureVisualizer(L.LightningModule):
         tiles = [*chunk.tiles, *padding]
         self._steps = list(recipe.steps())
         if chunk.number in self._unchanged:
-            self._network = self._prepared.afresh(chunk.layers)
+            self._network = self._prepared.original_copy(chunk.layers)
         else:
-            self._network = self._prepared.at(chunk.layers, chunk.features)
+            self._network = self._prepared.optimized(chunk.layers, chunk.features)
         seeds = [own_seed(chunk.settings.seed, tile) for tile in tiles]
         maps = self._first_maps[recipe.first_size]
-        painting = painting_of(
+        pipeline = make_pipeline(
             recipe,
             seeds,
             self.device,
@@ -131,12 +138,12 @@ class FeatureVisualizer(L.LightningModule):
         )
         init = chunk.settings.init if self._init is None else self._init(tiles)
         look = (self._prepared.in_channels, self.device, self._image_dtype)
-        painting = with_photographs(painting, chunk.settings, init, tiles, *look)
-        self._painting = painting
+        pipeline = with_reference_images(pipeline, chunk.settings, init, tiles, *look)
+        self._pipeline = pipeline
         self._objective = self._objective_of(tiles, 1)
-        self._view_objective = self._objective_of(tiles, painting.views.boxes)
+        self._view_objective = self._objective_of(tiles, pipeline.views.boxes)
         self._size = self._steps[0].size
-        start = starting_parameters(painting.parameterization, init, self._size, chunk.settings.seed, tiles)
+        start = starting_parameters(pipeline.parameterization, init, self._size, chunk.settings.seed, tiles)
         self._set_batch(start.to(self.device, self._image_dtype))
         steps, device = recipe.total_steps, self.device
         self._activation = torch.zeros(steps, self._batch_size, dtype=self._image_dtype, device=device)
@@ -153,7 +160,7 @@ class FeatureVisualizer(L.LightningModule):
             self.octave += 1
             if self.octave > 1:
                 self._end_octave()
-                resized = self._painted.parameterization.resized(self.batch.detach(), self._size, step.size)
+                resized = self._current_pipeline.parameterization.resized(self.batch.detach(), self._size, step.size)
                 self._size = step.size
                 self._set_batch(resized)
                 if self._pulls is not None:
@@ -162,7 +169,7 @@ class FeatureVisualizer(L.LightningModule):
 
     def training_step(self, batch: int, batch_idx: int) -> Tensor:
         self._evaluated = evaluated(  # in a tuple: a module would take the batch itself for another of its parameters
-            self.batch, self._steps[batch_idx], self._network, self._view_objective, self._painted
+            self.batch, self._steps[batch_idx], self._network, self._view_objective, self._current_pipeline
         )
         _, scores = self._evaluated
         self._activation[batch_idx] = scores.activation
@@ -180,22 +187,22 @@ class FeatureVisualizer(L.LightningModule):
         self._norms[batch_idx] = gradient_size(images.grad)[1]
         if self._pulls is not None:
             self._pulls += pull(images.grad)
-        self.batch.grad = conditioned(self.batch.grad, self._steps[batch_idx].gradient)
+        self.batch.grad = normalize_gradient(self.batch.grad, self._steps[batch_idx].gradient)
 
     def optimizer_step(self, epoch: int, batch_idx: int, *args: Any, **kwargs: Any) -> None:
         """The gradient step, then the blur: the article's smoothness prior."""
         super().optimizer_step(epoch, batch_idx, *args, **kwargs)
         with torch.no_grad():
-            self.batch.copy_(smoothed(self.batch, self._steps[batch_idx], self._painted))
+            self.batch.copy_(blur_parameters(self.batch, self._steps[batch_idx], self._current_pipeline))
 
     def on_train_epoch_end(self) -> None:
         self._end_octave()
         images = self.images
         with torch.no_grad():
             # what is recorded is what the network gives, not what was made of it
-            given = self._prepared.untouched(self.chunk.layers)
+            given = self._prepared.original(self.chunk.layers)
             outputs = given(images)
-            guide = self._painted.guided(given, (images.shape[2], images.shape[3]), len(images), None)
+            guide = self._current_pipeline.guided(given, (images.shape[2], images.shape[3]), len(images), None)
             other = check_final(self._prepared, images, self._network(images), outputs, self.chunk.features)
             last = self._objective(outputs, *guide).activation
         if other is not None:
@@ -229,7 +236,7 @@ class FeatureVisualizer(L.LightningModule):
     def images(self) -> Tensor:
         """The images that the batch stands for, in pixel units, (B, C, H, W)."""
         with torch.no_grad():
-            return self._painted.parameterization.image(self.batch.detach(), self._size)
+            return self._current_pipeline.parameterization.image(self.batch.detach(), self._size)
 
     def _objective_of(self, tiles: Sequence[Tile], boxes: int) -> Objective | OwnObjective:
         if self._own is not None:
@@ -238,13 +245,13 @@ class FeatureVisualizer(L.LightningModule):
         return objective_of(settings, tiles, self._first_maps[settings.recipe.first_size], self._directions, boxes)
 
     @property
-    def _painted(self) -> Painting:
-        assert self._painting is not None
-        return self._painting
+    def _current_pipeline(self) -> RenderPipeline:
+        assert self._pipeline is not None
+        return self._pipeline
 
     def _set_batch(self, parameters: Tensor) -> None:
         """A batch of a new chunk or a new size needs a new parameter, and it a new optimizer."""
-        self.batch = nn.Parameter(self._painted.laid_out(parameters, self._network.format))
+        self.batch = nn.Parameter(self._current_pipeline.laid_out(parameters, self._network.format))
         self.trainer.optimizers = [self.configure_optimizers()]
 
     def _end_octave(self) -> None:

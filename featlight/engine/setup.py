@@ -24,33 +24,33 @@ from featlight.config.normalization import Named, Normalization
 from featlight.config.recipe import NAMED_STARTS
 from featlight.config.schema import Config
 from featlight.config.settings import Settings
+from featlight.config.text_checks import is_word
 from featlight.config.validation import equal_faces
-from featlight.config.words import is_word
 from featlight.console import printable
 from featlight.distributed.env import ALONE, Worker
 from featlight.engine.allocator import keep_memory
 from featlight.engine.device import DTYPES, device_of, memory_of, repeatable
-from featlight.engine.guard import check_function, check_network, check_parameterization
-from featlight.engine.looks.photographs import read_guide
+from featlight.engine.invariance_checks import check_function, check_network, check_parameterization
+from featlight.engine.reference_images import read_reference
 from featlight.errors import UsageError
+from featlight.models.catalog import Source, checksum, load_model, source_of
 from featlight.models.copying import unwrapped
-from featlight.models.foreign import check_own
 from featlight.models.frozen import frozen_copy
+from featlight.models.isolation import check_own
 from featlight.models.layer_info import left_out
 from featlight.models.layers import Survey, check_features, check_independent, survey, usable_everywhere
 from featlight.models.prepared import PreparedNetwork, exact_dtype, samples
 from featlight.models.probing.inputs import inputs_of
 from featlight.models.probing.own_outputs import own_outputs
-from featlight.models.registry import Source, checksum, load_model, source_of
 from featlight.models.sources.torchvision import transform_input
 from featlight.objectives.directions import Directions, open_directions
 from featlight.objectives.own import Function, OwnObjective
 from featlight.objectives.regions import MapSize
 from featlight.param.image import in_channels, read_image, starts_from
 from featlight.plan.batching import auto_batch_size
-from featlight.plan.draft import Facts, draft
 from featlight.plan.fingerprint import file_sha256
-from featlight.plan.plan import Dictionary, NetworkInfo, Plan, Planned
+from featlight.plan.make_plan import RunFacts, make_plan
+from featlight.plan.plan import Dictionary, NetworkInfo, Plan, PlannedTile
 from featlight.plan.selection import named_layers, wanted_tiles
 from featlight.version import __version__
 
@@ -58,7 +58,7 @@ log = logging.getLogger("featlight")
 
 
 @dataclass
-class Job:
+class RunJob:
     """All that a run needs before its first step.
 
     Args:
@@ -79,7 +79,7 @@ class Job:
     device: torch.device
     network: PreparedNetwork
     plan: Plan
-    wanted: list[Planned]
+    wanted: list[PlannedTile]
     known: Plan | None
     directions: Directions | None = None
     objective: Function | None = None
@@ -100,7 +100,7 @@ class Job:
         }
 
 
-class Model(NamedTuple):
+class LoadedNetwork(NamedTuple):
     """A network that is ready to run, and where it comes from."""
 
     network: PreparedNetwork
@@ -119,7 +119,7 @@ def prepare(
     directions: Directions | None = None,
     objective: Function | None = None,
     threads: int = 0,
-) -> Job:
+) -> RunJob:
     """Load, survey and plan.
 
     Args:
@@ -170,7 +170,7 @@ def prepare(
             in_channels(read_image(Path(settings.init)), model.network.in_channels, settings.init)
     layers = list(dict.fromkeys(term.output for planned in wanted for term in planned.tile.terms))
     check_features(surveys, layers, name)  # at every octave's size, before any step
-    plan = draft(config, known, wanted, _facts(config, model, device, wanted, layers, init, directions, threads))
+    plan = make_plan(config, known, wanted, _facts(config, model, device, wanted, layers, init, directions, threads))
     with repeatable(plan.threads):
         for recipe in [settings.recipe for settings in config.settings.values()]:
             if isinstance(recipe.parameterization, type):
@@ -178,7 +178,7 @@ def prepare(
         check_network(model.network, layers, next(iter(surveys)), plan.batch_size, name, bounded=all(_bounds(config)))
         if objective is not None:
             check_function(OwnObjective(objective), model.network, layers, next(iter(surveys)), plan.batch_size)
-    return Job(config, worker, device, model.network, plan, wanted, known, directions, objective, init)
+    return RunJob(config, worker, device, model.network, plan, wanted, known, directions, objective, init)
 
 
 def class_names(surveys: Mapping[ImageSize, Survey], source: Source) -> dict[str, Names]:
@@ -190,7 +190,7 @@ def class_names(surveys: Mapping[ImageSize, Survey], source: Source) -> dict[str
     return {last.name: Names({i: printable(word)[:LONGEST] for i, word in enumerate(names)}, has_synonyms=True)}
 
 
-def _with_layers(config: Config, model: Model, *, quiet: bool) -> Config:
+def _with_layers(config: Config, model: LoadedNetwork, *, quiet: bool) -> Config:
     """The same config, its layers by name; unless quiet, it is said what patterns leave out."""
     if config.layer is None:
         return config
@@ -219,7 +219,7 @@ def _say_left_out(patterns: Sequence[str], found: Survey, usable: Collection[str
         log.warning("layer: %s", line)
 
 
-def prepare_model(config: Config, network: nn.Module, device: torch.device) -> Model:
+def prepare_model(config: Config, network: nn.Module, device: torch.device) -> LoadedNetwork:
     """Freeze a copy of a network and survey it at every size of a config.
 
     Raises:
@@ -260,7 +260,7 @@ def prepare_model(config: Config, network: nn.Module, device: torch.device) -> M
         prefix_tokens=config.prefix_tokens,
         inputs=inputs,
     )
-    return Model(prepared, source, sha256)
+    return LoadedNetwork(prepared, source, sha256)
 
 
 def check_channels(config: Config, channels: int, name: str) -> None:
@@ -307,14 +307,14 @@ def _mean_and_std(normalize: Normalization | Named, source: Source) -> tuple[Seq
 
 def _facts(
     config: Config,
-    model: Model,
+    model: LoadedNetwork,
     device: torch.device,
-    wanted: Sequence[Planned],
+    wanted: Sequence[PlannedTile],
     layers: Sequence[str],
     init: Tensor | None,
     directions: Directions | None,
     threads: int,
-) -> Facts:
+) -> RunFacts:
     network, source, sha256 = model
     if config.batch_size == "auto":
         suits = auto_batch_size(
@@ -329,7 +329,7 @@ def _facts(
     # a core is better used by another worker than by a second thread of this one
     suitable = max(1, torch.get_num_threads() // -(-len(wanted) // batch_size))
     files = [planned.file for planned in wanted]
-    return Facts(
+    return RunFacts(
         network=NetworkInfo(
             model=printable(source.model),
             weights=printable(source.weights),
@@ -350,7 +350,7 @@ def _facts(
             for variant, settings in config.settings.items()
         },
         caricature_sha256={
-            variant: init_checksum(read_guide(settings.caricature, network.in_channels))
+            variant: init_checksum(read_reference(settings.caricature, network.in_channels))
             for variant, settings in config.settings.items()
             if settings.caricature is not None
         },

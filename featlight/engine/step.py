@@ -1,6 +1,6 @@
 """One gradient step of a batch of images, as pure functions; the Lightning module is a shell around them.
 
-    parameters, state, statistics = step(parameters, state, settings, model, objective, painting)
+    parameters, state, statistics = step(parameters, state, settings, model, objective, pipeline)
 
 Parameters are the image tensor itself unless the recipe says otherwise. What an optimizer remembers from step to step
 is its state.
@@ -20,19 +20,21 @@ from featlight.config.recipe import Gradient, Recipe, Regularizers, Step
 from featlight.models.redirected import redirected_relus
 from featlight.objectives.objective import Scores
 from featlight.objectives.penalties import departure, penalty
-from featlight.optimizers import NEW, State, moved_by
+from featlight.optimizers import NEW, OptimizerState, moved_by
 from featlight.param.image import resize
 from featlight.param.parameterization import Parameterization
 from featlight.param.registry import parameterization_of
-from featlight.transforms import Views
+from featlight.transforms import RandomTransforms
 
-__all__ = ["NEW", "Painting", "State", "Statistics", "painting_of", "step"]
+__all__ = ["NEW", "OptimizerState", "RenderPipeline", "StepStatistics", "make_pipeline", "step"]
 
-Model = Callable[[Tensor], Mapping[str, Tensor]]  # images (N, C, H, W) to outputs (N, F, H', W') by layer
-Objective = Callable[..., Scores]  # these outputs, and those of a guide, to losses and activations, (N x boxes,)
+NetworkFunction = Callable[[Tensor], Mapping[str, Tensor]]  # images (N, C, H, W) to outputs (N, F, H', W') by layer
+ObjectiveFunction = Callable[
+    ..., Scores
+]  # these outputs, and those of a guide, to losses and activations, (N x boxes,)
 
 
-class Statistics(NamedTuple):
+class StepStatistics(NamedTuple):
     """Of a step."""
 
     activation: Tensor  # (N,), before it
@@ -40,7 +42,7 @@ class Statistics(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Painting:
+class RenderPipeline:
     """How parameters become what the network sees, and how they move: a recipe put to work for one batch.
 
     Args:
@@ -55,7 +57,7 @@ class Painting:
     """
 
     parameterization: Parameterization
-    views: Views
+    views: RandomTransforms
     optimizer: Optimizer
     regularizers: Regularizers
     lifts: bool = True
@@ -64,7 +66,7 @@ class Painting:
     stay: float = 0.0
 
     def guided(
-        self, model: Model, size: tuple[int, int], count: int, step: int | None
+        self, model: NetworkFunction, size: tuple[int, int], count: int, step: int | None
     ) -> tuple[Mapping[str, Tensor], ...]:
         """What the network gives of the guide, seen as each of so many images is; nothing where there is none.
 
@@ -87,7 +89,7 @@ class Painting:
         return parameters.contiguous(memory_format=torch.contiguous_format if self.views.sampled else network)
 
 
-def painting_of(
+def make_pipeline(
     recipe: Recipe,
     seeds: Sequence[int],
     device: torch.device,
@@ -96,7 +98,7 @@ def painting_of(
     lifts: bool = True,
     channels: int = 3,
     views: Mapping[ImageSize, ImageSize] | None = None,
-) -> Painting:
+) -> RenderPipeline:
     """A recipe put to work.
 
     Args:
@@ -109,13 +111,18 @@ def painting_of(
         lifts: whether the network has a GELU or SiLU.
     """
     transforms = recipe.transforms if has_place or recipe.object_transforms is None else recipe.object_transforms
-    looks = Views(transforms, seeds, recipe.total_steps, device, views)
-    return Painting(parameterization_of(recipe, channels), looks, recipe.optimizer, recipe.regularizers, lifts)
+    looks = RandomTransforms(transforms, seeds, recipe.total_steps, device, views)
+    return RenderPipeline(parameterization_of(recipe, channels), looks, recipe.optimizer, recipe.regularizers, lifts)
 
 
 def step(
-    parameters: Tensor, state: State, settings: Step, model: Model, objective: Objective, painting: Painting
-) -> tuple[Tensor, State, Statistics]:
+    parameters: Tensor,
+    state: OptimizerState,
+    settings: Step,
+    model: NetworkFunction,
+    objective: ObjectiveFunction,
+    pipeline: RenderPipeline,
+) -> tuple[Tensor, OptimizerState, StepStatistics]:
     """Move every image against the gradient of its own loss, then blur: the article's smoothness prior.
 
     Args:
@@ -124,56 +131,56 @@ def step(
         settings: number of the step, learning rate, blur, and what is done to the gradient.
         model: the frozen network, up to the objective's layers.
         objective: of each view.
-        painting: the recipe at work.
+        pipeline: the recipe at work.
 
     Returns:
         Parameters and state after the step; the arguments are not changed.
     """
     parameters = parameters.detach().requires_grad_(True)
-    images, scores = evaluated(parameters, settings, model, objective, painting)
+    images, scores = evaluated(parameters, settings, model, objective, pipeline)
     # a sum: a mean would depend on the batch size
     scores.loss.sum().backward(inputs=[parameters])  # type: ignore[no-untyped-call]
     assert parameters.grad is not None
     assert images.grad is not None
-    gradient = conditioned(parameters.grad, settings.gradient)
-    moved, state = moved_by(painting.optimizer, parameters.detach(), gradient, state, settings.lr)
-    statistics = Statistics(scores.activation, gradient_size(images.grad)[1])
-    return smoothed(moved, settings, painting), state, statistics
+    gradient = normalize_gradient(parameters.grad, settings.gradient)
+    moved, state = moved_by(pipeline.optimizer, parameters.detach(), gradient, state, settings.lr)
+    statistics = StepStatistics(scores.activation, gradient_size(images.grad)[1])
+    return blur_parameters(moved, settings, pipeline), state, statistics
 
 
 def evaluated(
-    parameters: Tensor, settings: Step, model: Model, objective: Objective, painting: Painting
+    parameters: Tensor, settings: Step, model: NetworkFunction, objective: ObjectiveFunction, pipeline: RenderPipeline
 ) -> tuple[Tensor, Scores]:
     """The images that parameters stand for, (N, C, H, W), their gradient kept, and the scores of their views, (N,)."""
-    images = painting.parameterization.image(parameters, settings.size)
+    images = pipeline.parameterization.image(parameters, settings.size)
     if images is not parameters:
         images.retain_grad()
-    views = painting.views(images, settings.number)
-    guide = painting.guided(model, (images.shape[2], images.shape[3]), len(images), settings.number)
-    redirects = settings.redirected or (settings.lifted and painting.lifts)
+    views = pipeline.views(images, settings.number)
+    guide = pipeline.guided(model, (images.shape[2], images.shape[3]), len(images), settings.number)
+    redirects = settings.redirected or (settings.lifted and pipeline.lifts)
     with redirected_relus(settings.redirected) if redirects else nullcontext():
         outputs = model(views)
     scores = objective(outputs, *guide)
     loss, activation = (score.view(len(images), -1).mean(1) for score in scores[:2])  # over an image's boxes
-    if painting.regularizers:
-        loss = loss + penalty(images, painting.regularizers)
-    if painting.start is not None:
+    if pipeline.regularizers:
+        loss = loss + penalty(images, pipeline.regularizers)
+    if pipeline.start is not None:
         neurons = scores.neurons.view(len(images), -1)[:, 0] if isinstance(scores.neurons, Tensor) else scores.neurons
-        away = departure(images, painting.start((images.shape[2], images.shape[3])))  # (N,)
-        loss = loss + painting.stay * neurons * away
+        away = departure(images, pipeline.start((images.shape[2], images.shape[3])))  # (N,)
+        loss = loss + pipeline.stay * neurons * away
     return images, Scores(loss, activation)
 
 
-def conditioned(gradient: Tensor, rule: Gradient) -> Tensor:
+def normalize_gradient(gradient: Tensor, rule: Gradient) -> Tensor:
     """Each image's gradient (N, ...) as the optimizer gets it."""
     return gradient / gradient_size(gradient)[0] if rule == "rms" else gradient
 
 
-def smoothed(parameters: Tensor, settings: Step, painting: Painting) -> Tensor:
+def blur_parameters(parameters: Tensor, settings: Step, pipeline: RenderPipeline) -> Tensor:
     """Parameters after the blur of a step."""
     if settings.sigma is None:
         return parameters
-    return painting.parameterization.smoothed(parameters, settings.sigma, settings.size)
+    return pipeline.parameterization.smoothed(parameters, settings.sigma, settings.size)
 
 
 def gradient_size(gradient: Tensor) -> tuple[Tensor, Tensor]:

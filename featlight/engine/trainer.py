@@ -16,7 +16,7 @@ from featlight.config.tile import Tile
 from featlight.engine.chunk_result import ChunkResult, OtherNetworkError, joined
 from featlight.engine.device import is_out_of_memory, repeatable
 from featlight.engine.module import FeatureVisualizer
-from featlight.engine.setup import Job
+from featlight.engine.setup import RunJob
 from featlight.engine.strategy import IndependentWorkers, WorkerEnvironment
 from featlight.errors import FeatlightError, UsageError
 from featlight.plan.plan import Chunk
@@ -25,7 +25,7 @@ log = logging.getLogger("featlight")
 
 
 def descend(
-    job: Job,
+    job: RunJob,
     numbers: Sequence[int],
     on_chunk: Callable[[ChunkResult], None],
     *,
@@ -76,7 +76,7 @@ def descend(
         torch.cuda.empty_cache()
 
 
-def _go_on_unchanged(job: Job, chunk: Chunk, layer: str, unchanged: set[int]) -> None:
+def _go_on_unchanged(job: RunJob, chunk: Chunk, layer: str, unchanged: set[int]) -> None:
     """Have a chunk take the network as it was given; say so the first time."""
     name = job.plan.network.model
     if chunk.number in unchanged:
@@ -95,7 +95,7 @@ def _go_on_unchanged(job: Job, chunk: Chunk, layer: str, unchanged: set[int]) ->
 
 
 def _fit(
-    job: Job,
+    job: RunJob,
     chunks: Sequence[Chunk],
     batch_size: int,
     unchanged: Collection[int],
@@ -154,7 +154,7 @@ def _fit(
             raise UsageError(f"{job.plan.network.model} ended the program (exit {error.code}) in its forward") from None
 
 
-def _own_starts(job: Job, init: Tensor) -> Callable[[Sequence[Tile]], Tensor]:
+def _own_starts(job: RunJob, init: Tensor) -> Callable[[Sequence[Tile]], Tensor]:
     """Each tile's own starting image, where there is one for each."""
     if init.ndim == 3:
         return lambda _: init

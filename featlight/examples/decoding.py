@@ -15,11 +15,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from featlight.config.inputs.fit import Fit
 from featlight.config.inputs.sizes import both_sides
-from featlight.examples.collection import Entry
+from featlight.examples.image_index import ImageEntry
 from featlight.files import open_regular
 from featlight.image_io import MOST_BYTES, bands, open_photograph
 
-Pixels = "np.ndarray[Any, Any]"
+PixelArray = "np.ndarray[Any, Any]"
 AHEAD = 2  # chunks that each process decodes before they are asked for
 GRAY = (128, 128, 128)
 MOST_MADE = 4096 * 4096  # pixels that scaling makes of an image, or that are given to the network where nothing does
@@ -40,7 +40,7 @@ class Decoded:
     refused: dict[int, str]
 
 
-def open_image(folder: Path, entry: Entry) -> Image.Image:
+def open_image(folder: Path, entry: ImageEntry) -> Image.Image:
     """An image as people see it, RGB: upright as its EXIF says, transparency laid on gray, of 16 bits the upper eight.
 
     Raises:
@@ -127,7 +127,7 @@ class Chunks(Dataset[Decoded]):
     """
 
     def __init__(
-        self, folder: Path, entries: Sequence[Entry], chunks: Sequence[Sequence[int]], fit: Fit, channels: int
+        self, folder: Path, entries: Sequence[ImageEntry], chunks: Sequence[Sequence[int]], fit: Fit, channels: int
     ) -> None:
         self._folder, self._entries, self._chunks, self._fit = folder, entries, chunks, fit
         self._mode = "L" if channels == 1 else "RGB"

@@ -12,23 +12,23 @@ from torch import nn
 from featlight.distributed.env import ALONE, Worker
 from featlight.distributed.signals import Stop
 from featlight.engine.allocator import keep_memory
-from featlight.examples.collection import find_images, some_names
-from featlight.examples.findings import Findings, every_finding, lacking
 from featlight.examples.finish import best, write_examples
-from featlight.examples.listing import POLL, Listing, Request, Say
+from featlight.examples.image_index import find_images, some_names
+from featlight.examples.manifest import ScanManifest
+from featlight.examples.manifest_builder import POLL, ExamplesRequest, ManifestBuilder, Say
 from featlight.examples.pictures import draw_pictures
-from featlight.examples.sight.eyes import Eyes
-from featlight.examples.sight.opening import open_eyes
-from featlight.examples.state import Pass
+from featlight.examples.scoring.loading import load_scorer
+from featlight.examples.scoring.scorer import ActivationScorer
 from featlight.examples.work import Pace, decoders, images_of, work
+from featlight.examples.worker_state import WorkerState, all_worker_states, lacking
 from featlight.plan.sources import NOTHING_TYPED, TypedSources
 from featlight.report.build import is_rendered, render
-from featlight.store.examples import beaten, found_files, read_examples
+from featlight.store.example_files import beaten, found_files, read_examples
 from featlight.store.store import Store
 
 
 @dataclass(frozen=True)
-class Report:
+class ScanReport:
     """What has become of a pass.
 
     Args:
@@ -48,7 +48,7 @@ class Report:
 
 def find(
     out: Path,
-    request: Request,
+    request: ExamplesRequest,
     *,
     typed: TypedSources = NOTHING_TYPED,
     worker: Worker = ALONE,
@@ -59,7 +59,7 @@ def find(
     processes: int | None = None,
     others_gone: threading.Event | None = None,
     patience: float = 0.0,
-) -> Report:
+) -> ScanReport:
     """Find the examples of a run, or a worker's share of them; who looks at the last image writes them all.
 
     Args:
@@ -85,43 +85,43 @@ def find(
     listed_before = store.folder.stamp(store.example_list)
     found = find_images(request.images, without=out)
     keep_memory()
-    eyes = open_eyes(store, plan, request.fit, typed, worker, network, device)
+    scorer = load_scorer(store, plan, request.fit, typed, worker, network, device)
     store.hold(plan)
     stop.check()
-    listing = Listing(store, request, eyes, plan, found)
+    listing = ManifestBuilder(store, request, scorer, plan, found)
     if worker.rank == 0:
         known = listing.begin(say)
-        say(_header(known, eyes))
+        say(_header(known, scorer))
         if found.skipped_words:
             say(found.skipped_words)
     else:
         known = listing.awaited(listed_before, worker, stop)
     pace = Pace(say if worker.rank == 0 else lambda _: None, worker.world_size)
-    processes = decoders(eyes.device, worker.world_size) if processes is None else processes
-    to_do = work(store, known, eyes, worker, stop, pace, processes)
+    processes = decoders(scorer.device, worker.world_size) if processes is None else processes
+    to_do = work(store, known, scorer, worker, stop, pace, processes)
     findings = _all_findings(store, known, stop, others_gone, patience)
     left = images_of(known, lacking(known, findings))
     now, rate = to_do - left, pace.rate_of(to_do - left)
     if left:
-        return Report(pace.seen, now, rate, left, None)
+        return ScanReport(pace.seen, now, rate, left, None)
     top = best(known, findings)
-    boxes = draw_pictures(store, plan, known, eyes, top, worker, stop, processes)
-    about = write_examples(store, plan, known, eyes, findings, top, boxes, found.skipped)
+    boxes = draw_pictures(store, plan, known, scorer, top, worker, stop, processes)
+    about = write_examples(store, plan, known, scorer, findings, top, boxes, found.skipped)
     if store.folder.is_folder(store.root / "assets") and not is_rendered(store, plan):
         render(store, plan)  # the viewer shows them
-    return Report(pace.seen, now, rate, 0, about)
+    return ScanReport(pace.seen, now, rate, 0, about)
 
 
 def _all_findings(
-    store: Store, known: Pass, stop: Stop, others_gone: threading.Event | None, patience: float
-) -> list[Findings]:
+    store: Store, known: ScanManifest, stop: Stop, others_gone: threading.Event | None, patience: float
+) -> list[WorkerState]:
     """Of all workers, once nothing is left, or nobody seems to be there who looks at what is left."""
     seen, since = None, time.monotonic()
     while True:
         gone = others_gone is not None and others_gone.is_set()  # before looking, so that nothing is missed
         stamps = [store.folder.stamp(path) for path in found_files(store.folder)]
         if gone or stamps != seen or time.monotonic() - since > patience:
-            findings = every_finding(store, known)
+            findings = all_worker_states(store, known)
             silent = others_gone is None and time.monotonic() - since > patience
             if gone or silent or not lacking(known, findings):
                 return findings
@@ -131,18 +131,18 @@ def _all_findings(
         time.sleep(POLL)
 
 
-def _header(known: Pass, eyes: Eyes) -> str:
+def _header(known: ScanManifest, scorer: ActivationScorer) -> str:
     images, twice = known.images, known.images.duplicates
     words = f"{len(images.first_of)} images of {known.folder}"
     words += f" ({twice} more of the same content are counted once)" if twice else ""
-    layers = len(eyes.layers)
+    layers = len(scorer.layers)
     return (
-        f"{words}, {len(eyes.keys)} tiles of {layers} layer{'' if layers == 1 else 's'}, {eyes.fit.in_words()}, "
-        f"{known.settings['batch_size']} at a time on {eyes.device.type}"
+        f"{words}, {len(scorer.keys)} tiles of {layers} layer{'' if layers == 1 else 's'}, {scorer.fit.in_words()}, "
+        f"{known.settings['batch_size']} at a time on {scorer.device.type}"
     )
 
 
-def last_lines(report: Report, out: Path) -> list[str]:
+def last_lines(report: ScanReport, out: Path) -> list[str]:
     """What to say of a pass over images for a run that has come to its end."""
     about = report.about
     assert about is not None

@@ -11,19 +11,19 @@ import torch
 from featlight.console import printable
 from featlight.drawing.example_strip import Box
 from featlight.examples.classes import class_of
-from featlight.examples.findings import Findings
-from featlight.examples.pictures import Found, found_of
-from featlight.examples.sight.eyes import Eyes
-from featlight.examples.state import CPU, Pass
-from featlight.examples.top import Top, merged
-from featlight.plan.plan import Plan, Planned
+from featlight.examples.manifest import CPU, ScanManifest
+from featlight.examples.pictures import RankedExample, ranked_examples
+from featlight.examples.scoring.scorer import ActivationScorer
+from featlight.examples.top_k import TopK, merged
+from featlight.examples.worker_state import WorkerState
+from featlight.plan.plan import Plan, PlannedTile
 from featlight.store.paths import ABOUT_EXAMPLES, EXAMPLES
 from featlight.store.store import Store
 
 REFUSED_NAMED = 1000  # images that could not be looked at, kept by name
 
 
-def best(known: Pass, findings: Sequence[Findings]) -> Top:
+def best(known: ScanManifest, findings: Sequence[WorkerState]) -> TopK:
     """The best of all workers, on the CPU."""
     return merged([found.top.to(CPU) for found in findings], known.settings["top"], known.ranks)
 
@@ -31,10 +31,10 @@ def best(known: Pass, findings: Sequence[Findings]) -> Top:
 def write_examples(
     store: Store,
     plan: Plan,
-    known: Pass,
-    eyes: Eyes,
-    findings: Sequence[Findings],
-    top: Top,
+    known: ScanManifest,
+    scorer: ActivationScorer,
+    findings: Sequence[WorkerState],
+    top: TopK,
     boxes: Mapping[str, Sequence[Box]],
     skipped: Mapping[str, int],
 ) -> dict[str, Any]:
@@ -44,18 +44,18 @@ def write_examples(
         store: of the run.
         plan: of the run.
         known: the pass.
-        eyes: of the run.
+        scorer: of the run.
         findings: of all workers.
         top: the best of them.
         boxes: by the tile's file, where each example's field lies.
         skipped: number of images of other formats, by suffix.
     """
-    places = {planned.file: known.places[eyes.keys[planned.file]] for planned in plan.tiles}
+    places = {planned.file: known.places[scorer.keys[planned.file]] for planned in plan.tiles}
     counts = sum(found.histogram.to(CPU, torch.int64) for found in findings)
     assert isinstance(counts, torch.Tensor)
     lines = [
         json.dumps(
-            line_of(planned, found_of(top, places[planned.file]), boxes[planned.file], known)
+            line_of(planned, ranked_examples(top, places[planned.file]), boxes[planned.file], known)
             | {"histogram": packed(counts[places[planned.file]].tolist())}
         )
         for planned in plan.tiles
@@ -66,7 +66,9 @@ def write_examples(
     return about
 
 
-def line_of(planned: Planned, found: Sequence[Found], boxes: Sequence[Box], known: Pass) -> dict[str, Any]:
+def line_of(
+    planned: PlannedTile, found: Sequence[RankedExample], boxes: Sequence[Box], known: ScanManifest
+) -> dict[str, Any]:
     """A tile's examples in JSON's own types."""
     term, names = planned.tile.terms[0], known.images.names
     return {
@@ -97,7 +99,7 @@ def packed(counts: Sequence[int]) -> tuple[int, list[int]]:
     return there[0], list(counts[there[0] : there[-1] + 1])
 
 
-def about_of(known: Pass, findings: Sequence[Findings]) -> dict[str, Any]:
+def about_of(known: ScanManifest, findings: Sequence[WorkerState]) -> dict[str, Any]:
     """What the examples were looked for among: how many images, and which could not be looked at."""
     unseen = {number: why for found in findings for number, why in found.refused.items()}
     refused = {known.images.entries[number].name: why for number, why in unseen.items()} | known.images.unreadable

@@ -13,21 +13,21 @@ from torch.utils.data import DataLoader, Dataset
 
 from featlight.distributed.env import Worker
 from featlight.distributed.signals import Stop
-from featlight.drawing.example_strip import QUALITY, SIDE, Box, Shown, draw_strip, encode_strip, what_is_shown
+from featlight.drawing.example_strip import QUALITY, SIDE, Box, ExampleTile, draw_strip, encode_strip, what_is_shown
 from featlight.engine.device import repeatable
 from featlight.examples.decoding import AHEAD, deaf, fitted, open_image
-from featlight.examples.sight.eyes import Eyes
-from featlight.examples.sight.fields import in_source, measured, squared
-from featlight.examples.state import Pass
-from featlight.examples.top import NOBODY, Top
-from featlight.plan.plan import Plan, Planned
+from featlight.examples.manifest import ScanManifest
+from featlight.examples.scoring.receptive_fields import in_source, measure_receptive_fields, squared
+from featlight.examples.scoring.scorer import ActivationScorer
+from featlight.examples.top_k import NOBODY, TopK
+from featlight.plan.plan import Plan, PlannedTile
 from featlight.store.store import Store
 
 LARGE = 4 * SIDE  # px of the longer side that a whole image keeps until it is drawn
 MOST_AT_ONCE = 16  # images whose gradients are taken together
 
 
-class Found(NamedTuple):
+class RankedExample(NamedTuple):
     """One example of a tile."""
 
     image: int  # number
@@ -35,13 +35,13 @@ class Found(NamedTuple):
     neuron: tuple[int, int]
 
 
-def found_of(top: Top, place: int) -> list[Found]:
+def ranked_examples(top: TopK, place: int) -> list[RankedExample]:
     """A tile's examples, best first."""
     rows = zip(top.images[place].tolist(), top.values[place].tolist(), top.places[place].tolist(), strict=True)
-    return [Found(image, value, (row, column)) for image, value, (row, column) in rows if image != NOBODY]
+    return [RankedExample(image, value, (row, column)) for image, value, (row, column) in rows if image != NOBODY]
 
 
-def digest_of(found: Sequence[Found], key: str, known: Pass) -> str:
+def digest_of(found: Sequence[RankedExample], key: str, known: ScanManifest) -> str:
     """Of all that a picture of examples shows, given the key of what the tile looks for."""
     contents = [(known.images.entries[each.image].sha256, each.neuron) for each in found]
     settings = json.dumps(known.settings, sort_keys=True)
@@ -60,9 +60,9 @@ class _Read:
 class _Tiles(Dataset[list[_Read | None]]):
     """The images of each tile's examples; None where one cannot be read any more."""
 
-    def __init__(self, known: Pass, eyes: Eyes, found: Sequence[Sequence[Found]]) -> None:
+    def __init__(self, known: ScanManifest, scorer: ActivationScorer, found: Sequence[Sequence[RankedExample]]) -> None:
         self._folder, self._entries, self._found = known.folder, known.images.entries, found
-        self._fit, self._mode = eyes.fit, "L" if eyes.channels == 1 else "RGB"
+        self._fit, self._mode = scorer.fit, "L" if scorer.channels == 1 else "RGB"
 
     def __getitem__(self, tile: int) -> list[_Read | None]:
         return [self._read(each.image) for each in self._found[tile]]
@@ -79,7 +79,14 @@ class _Tiles(Dataset[list[_Read | None]]):
 
 
 def draw_pictures(
-    store: Store, plan: Plan, known: Pass, eyes: Eyes, top: Top, worker: Worker, stop: Stop, processes: int
+    store: Store,
+    plan: Plan,
+    known: ScanManifest,
+    scorer: ActivationScorer,
+    top: TopK,
+    worker: Worker,
+    stop: Stop,
+    processes: int,
 ) -> dict[str, tuple[Box, ...]]:
     """Draw what is missing of the pictures; workers begin at different tiles, and none does what it finds done.
 
@@ -87,7 +94,7 @@ def draw_pictures(
         store: of the run.
         plan: of the run.
         known: the pass.
-        eyes: of the run.
+        scorer: of the run.
         top: the best of all images.
         worker: this one.
         stop: asked before every tile.
@@ -97,11 +104,11 @@ def draw_pictures(
         By the tile's file, where each example's field lies in the pixels of its file.
     """
     # tiles of one layer together: the network is cut for each
-    tiles = sorted(plan.tiles, key=lambda planned: eyes.layers.index(planned.tile.terms[0].output))
+    tiles = sorted(plan.tiles, key=lambda planned: scorer.layers.index(planned.tile.terms[0].output))
     first = worker.rank * len(tiles) // worker.world_size
     tiles = tiles[first:] + tiles[:first]
-    keys = [eyes.keys[planned.file] for planned in tiles]
-    found = [found_of(top, known.places[key]) for key in keys]
+    keys = [scorer.keys[planned.file] for planned in tiles]
+    found = [ranked_examples(top, known.places[key]) for key in keys]
     digests = [digest_of(each, key, known) for each, key in zip(found, keys, strict=True)]
     boxes: dict[str, tuple[Box, ...]] = {}
 
@@ -114,9 +121,9 @@ def draw_pictures(
         return False
 
     with repeatable(1):
-        for i, read in _loaded(_Tiles(known, eyes, found), filter(is_missing, range(len(tiles))), processes):
-            picture, own = _picture(tiles[i], eyes, found[i], read)
-            store.write(store.example_path(tiles[i].file), encode_strip(picture, Shown(digests[i], own)))
+        for i, read in _loaded(_Tiles(known, scorer, found), filter(is_missing, range(len(tiles))), processes):
+            picture, own = _picture(tiles[i], scorer, found[i], read)
+            store.write(store.example_path(tiles[i].file), encode_strip(picture, ExampleTile(digests[i], own)))
             boxes[tiles[i].file] = own
     return boxes
 
@@ -147,11 +154,11 @@ class _Once:
 
 
 def _picture(
-    planned: Planned, eyes: Eyes, found: Sequence[Found], read: Sequence[_Read | None]
+    planned: PlannedTile, scorer: ActivationScorer, found: Sequence[RankedExample], read: Sequence[_Read | None]
 ) -> tuple[Image.Image, tuple[Box, ...]]:
     """A tile's examples, drawn, and where each one's field lies in its file."""
     crops, wholes, small, boxes = [], [], [], []
-    fields = _fields(planned, eyes, found, read)
+    fields = _fields(planned, scorer, found, read)
     for each, field in zip(read, fields, strict=True):
         if each is None:
             crops.append(Image.new("RGB", (SIDE, SIDE)))
@@ -163,29 +170,33 @@ def _picture(
             Image.fromarray(each.fed.squeeze(2) if each.fed.shape[2] == 1 else each.fed),
             Image.fromarray(each.small),
         )
-        view = eyes.view if eyes.view is None or isinstance(eyes.view, tuple) else (eyes.view, eyes.view)
+        view = scorer.view if scorer.view is None or isinstance(scorer.view, tuple) else (scorer.view, scorer.view)
         if view is not None:
             fed = fed.resize((view[1], view[0]), Image.Resampling.BICUBIC)
         crops.append(fed.crop(squared(field, fed.size)))
         wholes.append(whole)
-        box = in_source(field, eyes.fit, eyes.view, each.size)
+        box = in_source(field, scorer.fit, scorer.view, each.size)
         scale = whole.width / each.size[1], whole.height / each.size[0]
         small.append(tuple(round(side * scale[i % 2]) for i, side in enumerate(box)))  # type: ignore[arg-type]
         boxes.append(box)
     return draw_strip(crops, wholes, small), tuple(boxes)
 
 
-def _fields(planned: Planned, eyes: Eyes, found: Sequence[Found], read: Sequence[_Read | None]) -> list[Box]:
+def _fields(
+    planned: PlannedTile, scorer: ActivationScorer, found: Sequence[RankedExample], read: Sequence[_Read | None]
+) -> list[Box]:
     """Each example's receptive field in what the network is given."""
     term = planned.tile.terms[0]
-    outputs = eyes.cut_at(term.output)
+    outputs = scorer.cut_at(term.output)
     fields: list[Box] = [(0, 0, 0, 0)] * len(found)
     places = [place for place, each in enumerate(read) if each is not None]
-    at_once = 1 if eyes.fit.size is None and eyes.view is None else MOST_AT_ONCE
+    at_once = 1 if scorer.fit.size is None and scorer.view is None else MOST_AT_ONCE
     for start in range(0, len(places), at_once):
         part = places[start : start + at_once]
-        pixels = torch.cat([eyes.pixels([each.fed]) for place in part if (each := read[place]) is not None])
-        boxes = measured(outputs, pixels, term, [found[place].neuron for place in part], eyes.directions)
+        pixels = torch.cat([scorer.pixels([each.fed]) for place in part if (each := read[place]) is not None])
+        boxes = measure_receptive_fields(
+            outputs, pixels, term, [found[place].neuron for place in part], scorer.directions
+        )
         for place, box in zip(part, boxes, strict=True):
             fields[place] = box
     return fields

@@ -6,16 +6,16 @@ from collections.abc import Callable, Iterable, Mapping
 
 import torch
 
-from featlight.config.words import shared_reason
+from featlight.config.text_checks import shared_reason
 from featlight.distributed.env import Worker
 from featlight.distributed.signals import Stop
 from featlight.engine.device import is_out_of_memory, repeatable
 from featlight.errors import FeatlightError
 from featlight.examples.decoding import Chunks, Decoded
-from featlight.examples.findings import Findings, Parts, every_finding, lacking
 from featlight.examples.histogram import count
-from featlight.examples.sight.eyes import Eyes
-from featlight.examples.state import Pass
+from featlight.examples.manifest import ScanManifest
+from featlight.examples.scoring.scorer import ActivationScorer
+from featlight.examples.worker_state import TileParts, WorkerState, all_worker_states, lacking
 from featlight.store.store import Store
 
 THREADS = 1  # of each worker on a CPU: the bits must not hang on how many workers there are
@@ -29,46 +29,48 @@ def decoders(device: torch.device, workers: int) -> int:
     return 1 if device.type == "cpu" else max(1, min(MOST_DECODERS, cores // workers))
 
 
-def share_of(worker: Worker, chunks: Mapping[int, Parts]) -> dict[int, Parts]:
+def share_of(worker: Worker, chunks: Mapping[int, TileParts]) -> dict[int, TileParts]:
     """What falls to a worker of the chunks that lack something, by number."""
     return {number: parts for number, parts in chunks.items() if number % worker.world_size == worker.rank}
 
 
-def images_of(known: Pass, chunks: Iterable[int]) -> int:
+def images_of(known: ScanManifest, chunks: Iterable[int]) -> int:
     """How many images are in some chunks."""
     return sum(len(known.chunks[number]) for number in chunks)
 
 
-def work(store: Store, known: Pass, eyes: Eyes, worker: Worker, stop: Stop, look: Look, processes: int) -> int:
+def work(
+    store: Store, known: ScanManifest, scorer: ActivationScorer, worker: Worker, stop: Stop, look: Look, processes: int
+) -> int:
     """Look at a worker's share of what is left; returns how many images were left to all workers.
 
     Args:
         store: of the run.
         known: the pass.
-        eyes: of the run.
+        scorer: of the run.
         worker: this one.
         stop: asked before every chunk.
         look: called after every chunk, and once before.
         processes: that decode; 0 for this one itself.
     """
     name = f"worker-{worker.rank}"
-    every = every_finding(store, known)
+    every = all_worker_states(store, known)
     left = lacking(known, every)
     mine = share_of(worker, left)
     remaining = images_of(known, mine)
     look(0, remaining)
     if not mine:
         return images_of(known, left)
-    own = next((each.to(eyes.device) for each in every if each.worker == name), None)
-    findings = own or Findings.empty(known, name, eyes.device)
-    ranks = known.ranks.to(eyes.device)
-    chunks = Chunks(known.folder, known.images.entries, known.chunks, eyes.fit, eyes.channels)
-    seeing = {parts: eyes.of(known.keys(parts)) for parts in set(mine.values())}
+    own = next((each.to(scorer.device) for each in every if each.worker == name), None)
+    findings = own or WorkerState.empty(known, name, scorer.device)
+    ranks = known.ranks.to(scorer.device)
+    chunks = Chunks(known.folder, known.images.entries, known.chunks, scorer.fit, scorer.channels)
+    seeing = {parts: scorer.of(known.keys(parts)) for parts in set(mine.values())}
     with repeatable(THREADS):
         for decoded in chunks.loaded(list(mine), processes):
             stop.check()
             parts = mine[decoded.number]
-            tiles = known.rows(parts).to(eyes.device)
+            tiles = known.rows(parts).to(scorer.device)
             _take_in(findings, decoded, seeing[parts], tiles, ranks, known.settings["batch_size"])
             for part in parts:
                 findings.done[part].add(decoded.number)
@@ -80,31 +82,36 @@ def work(store: Store, known: Pass, eyes: Eyes, worker: Worker, stop: Stop, look
 
 
 def _take_in(
-    findings: Findings, decoded: Decoded, eyes: Eyes, tiles: torch.Tensor, ranks: torch.Tensor, batch_size: int
+    findings: WorkerState,
+    decoded: Decoded,
+    scorer: ActivationScorer,
+    tiles: torch.Tensor,
+    ranks: torch.Tensor,
+    batch_size: int,
 ) -> None:
     """Look at a chunk and keep the best of these tiles."""
     findings.refused |= {number: shared_reason(why) for number, why in decoded.refused.items()}
     numbers = list(decoded.images)
     # images of several sizes make no batch, and by themselves they need no filling up
-    batches = [[number] for number in numbers] if eyes.fit.size is None else [numbers]
+    batches = [[number] for number in numbers] if scorer.fit.size is None else [numbers]
     for batch in batches if numbers else ():
         images = [decoded.images[number] for number in batch]
-        images += images[-1:] * (0 if eyes.fit.size is None else batch_size - len(batch))
+        images += images[-1:] * (0 if scorer.fit.size is None else batch_size - len(batch))
         try:
-            outputs = eyes.see(eyes.pixels(images))
+            outputs = scorer.see(scorer.pixels(images))
         except Exception as error:
             if is_out_of_memory(error):
                 flag = "--batch-size with a smaller number" if len(images) > 1 else "a machine with more"
                 raise FeatlightError(f"no memory to look at {len(images)} images at once; {flag} helps") from None
-            if eyes.fit.size is not None:
+            if scorer.fit.size is not None:
                 raise
             words = " ".join(f"{type(error).__name__}: {error}".split())[:160]
             findings.refused[batch[0]] = shared_reason(f"the network does not take it ({words})")
             continue
-        values = eyes.activations(outputs)[: len(batch)]  # (B, N)
+        values = scorer.activations(outputs)[: len(batch)]  # (B, N)
         count(findings.histogram, values, tiles)
-        entered = findings.top.update(values, torch.tensor(batch, device=eyes.device), ranks, tiles)
-        places = eyes.activations.places(outputs, entered.images, entered.columns)
+        entered = findings.top.update(values, torch.tensor(batch, device=scorer.device), ranks, tiles)
+        places = scorer.activations.places(outputs, entered.images, entered.columns)
         findings.top.places[tiles[entered.columns], entered.slots] = places
 
 

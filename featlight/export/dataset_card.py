@@ -15,8 +15,8 @@ from featlight.config.settings import Settings
 from featlight.plan.plan import Plan
 from featlight.report.sections import sections
 from featlight.report.tables import cell_text
-from featlight.store.examples import read_about
-from featlight.store.snapshot import Snapshot, State
+from featlight.store.example_files import read_about
+from featlight.store.snapshot import Snapshot, TileState
 
 TABLE = "metadata.csv"
 TAGS = ["feature-visualization", "activation-maximization", "interpretability", "computer-vision", "featlight"]
@@ -175,7 +175,7 @@ def _how(variant: str, settings: Settings) -> Iterator[str]:
 
 def _contents(snapshot: Snapshot) -> str:
     """How many tiles of each layer there are, by what has become of them."""
-    states = get_args(State)
+    states = get_args(TileState)
     rows = []
     for section in sections(snapshot.plan):
         tally = Counter(snapshot.state(planned.file) for planned in section.tiles)

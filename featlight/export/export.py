@@ -13,10 +13,10 @@ from featlight.export.for_others import for_others
 from featlight.export.poster import DPI, PAPERS, encode_poster, lay_out_poster
 from featlight.export.static_site import SHOWN, encoding, write_site
 from featlight.export.webp import Quality, encode_webp
-from featlight.report.beside import cells_with_examples, heading_with_examples
+from featlight.report.atlas_with_examples import cells_with_examples, heading_with_examples
 from featlight.report.build import drawn_files
 from featlight.report.sections import Section, cell, heading, sections
-from featlight.store.examples import read_about, read_examples
+from featlight.store.example_files import read_about, read_examples
 from featlight.store.guard.atomic import replacing
 from featlight.store.snapshot import Snapshot, take_snapshot
 

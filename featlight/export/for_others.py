@@ -4,10 +4,10 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 
-from featlight.config.words import shared_reason
+from featlight.config.text_checks import shared_reason
 from featlight.plan.plan import Plan
 from featlight.plan.shared_config import config_for_others
-from featlight.store.examples import example_lines, read_about
+from featlight.store.example_files import example_lines, read_about
 from featlight.store.paths import ABOUT_EXAMPLES, EXAMPLES, PLAN, TEXT_BYTES
 from featlight.store.snapshot import Snapshot
 from featlight.store.store import Store

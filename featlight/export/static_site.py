@@ -7,10 +7,10 @@ from pathlib import Path, PurePosixPath
 from featlight.export.dataset_card import TABLE, card, table
 from featlight.export.for_others import examples_for_others, settings_for_others
 from featlight.export.webp import Quality, encode_webp
-from featlight.report.beside import draw_with_examples, with_examples
+from featlight.report.atlas_with_examples import draw_with_examples, with_examples
 from featlight.report.build import drawn, drawn_by, state_of
 from featlight.report.viewer.page import viewer_files
-from featlight.store.examples import read_about, read_answers
+from featlight.store.example_files import read_about, read_answers
 from featlight.store.guard.atomic import replacing
 from featlight.store.guard.drawn import PAGE
 from featlight.store.paths import ARRAY_BYTES

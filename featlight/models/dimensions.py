@@ -101,7 +101,7 @@ def by_ones(shape: Sequence[int]) -> int | None:
     return (wide or [FIRST])[0] if len(wide) < 2 else None
 
 
-class Flow:
+class ChannelTracker:
     """Where the feature stands in the tensors of a network while it runs, as far as modules' kinds tell.
 
     Args:

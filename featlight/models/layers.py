@@ -21,10 +21,10 @@ from featlight.config.tile import CLASS
 from featlight.errors import UsageError, listed, unknown
 from featlight.models.frozen import frozen_copy
 from featlight.models.layer_info import Layer
-from featlight.models.outputs.meaning import Meaning
+from featlight.models.outputs.output_layout import OutputLayout
+from featlight.models.probing.forward_pass import NEEDED, run_probe
 from featlight.models.probing.inputs import FURTHER, inputs_of
-from featlight.models.probing.look import NEEDED, look_at
-from featlight.param.image import Pixels
+from featlight.param.image import MeanAndStd
 
 CPU = torch.device("cpu")
 
@@ -124,7 +124,7 @@ def survey(
     channels: Channels = "auto",
     prefix_tokens: PrefixTokens = "auto",
     in_channels: int = 3,
-    pixels: Pixels | None = None,
+    pixels: MeanAndStd | None = None,
 ) -> Survey:
     """As `surveys`, for one size."""
     return surveys(network, [size], device, dtype, channels, prefix_tokens, in_channels, pixels)[size]
@@ -138,7 +138,7 @@ def surveys(
     channels: Channels = "auto",
     prefix_tokens: PrefixTokens = "auto",
     in_channels: int = 3,
-    pixels: Pixels | None = None,
+    pixels: MeanAndStd | None = None,
 ) -> dict[ImageSize, Survey]:
     """Run two images of noise of each size through a frozen network and note what every module gives.
 
@@ -157,17 +157,17 @@ def surveys(
         in_channels: of the images.
         pixels: mean and std that images are normalized with.
     """
-    passes = {size: look_at(network, size, device, dtype, in_channels, pixels) for size in sizes}
+    passes = {size: run_probe(network, size, device, dtype, in_channels, pixels) for size in sizes}
     further = dict(passes)
 
-    def meaning() -> Meaning:
-        return Meaning(network, {size: found.seen for size, found in further.items()}, channels, prefix_tokens)
+    def meaning() -> OutputLayout:
+        return OutputLayout(network, {size: found.seen for size, found in further.items()}, channels, prefix_tokens)
 
     height, width = both_sides(max(sizes, key=pixels_of))
     for size in (image_size(height + FURTHER, width + FURTHER), image_size(2 * height, 2 * width)):
         known = meaning()
         if any(known.is_open(each, name) for each in sizes for name in passes[each].seen):
-            further.setdefault(size, look_at(network, size, device, dtype, in_channels, pixels))
+            further.setdefault(size, run_probe(network, size, device, dtype, in_channels, pixels))
     known = meaning()
     return {
         size: Survey(network, size, {layer.name: layer for layer in known.layers(size)}, found.failure, found.format)

@@ -22,10 +22,10 @@ from featlight.models.probing.inputs import Inputs
 from featlight.models.redirected import has_smooth
 from featlight.models.rewriting.activated import activated
 from featlight.models.rewriting.fusion import Fold, find_folds, fold_in
-from featlight.models.rewriting.graph import Features, count_channels, needed_branches, shortened, with_branches
+from featlight.models.rewriting.graph import ChosenFeatures, count_channels, needed_branches, shortened, with_branches
 from featlight.models.rewriting.trace import NoGraphError, operations, traced
 from featlight.models.sources.pixels import words_of
-from featlight.param.image import Pixels, noise, normalized
+from featlight.param.image import MeanAndStd, noise, normalized
 
 # Of the largest value of an output; another tensor is off by far more than rounding
 ANY = Inputs()
@@ -89,7 +89,7 @@ class PreparedNetwork:
         *,
         dtype: torch.dtype,
         device: torch.device,
-        normalize: Pixels | None = None,
+        normalize: MeanAndStd | None = None,
         compile: bool = False,
         channels: Channels = "auto",
         prefix_tokens: PrefixTokens = "auto",
@@ -129,7 +129,7 @@ class PreparedNetwork:
         views = self._inputs.views.items()
         return {size: view.size for size, view in views if not set(map(module_name, layers)) <= view.free}
 
-    def at(self, layers: Sequence[str], features: Features | None = None) -> LayerOutputs:
+    def optimized(self, layers: Sequence[str], features: ChosenFeatures | None = None) -> LayerOutputs:
         """The network, cut after the last of these layers; a convolution among them keeps what it gives unfolded.
 
         Args:
@@ -148,7 +148,7 @@ class PreparedNetwork:
             return self._compiled[key]
         return cut.whole if features is None else self._narrowed(cut, features)
 
-    def as_it_is(self, layers: Sequence[str]) -> LayerOutputs:
+    def folded(self, layers: Sequence[str]) -> LayerOutputs:
         """The same, except for norms that are folded: nothing is rewritten."""
         return self._cut_at(tuple(layers)).plain
 
@@ -158,11 +158,11 @@ class PreparedNetwork:
         modules = {self._network.get_submodule(found[layer].module) for layer in layers}  # one may have several names
         return tuple(fold for fold in self.folds if self._network.get_submodule(fold.convolution) not in modules)
 
-    def untouched(self, layers: Sequence[str]) -> LayerOutputs:
+    def original(self, layers: Sequence[str]) -> LayerOutputs:
         """The network as it was given, in the run's precision: nothing folded, traced or laid out anew."""
         return self._outputs(self.given, layers, torch.contiguous_format)
 
-    def afresh(self, layers: Sequence[str]) -> LayerOutputs:
+    def original_copy(self, layers: Sequence[str]) -> LayerOutputs:
         """The same, by a copy of its own: what one of them keeps from call to call, the other does not see."""
         return self._outputs(duplicate(self.given), layers, torch.contiguous_format)
 
@@ -267,7 +267,7 @@ class PreparedNetwork:
     def _operations(self, outputs: LayerOutputs) -> Counter[tuple[str, int, str]]:
         return operations(outputs(self._sample.clone().requires_grad_(True)))
 
-    def _narrowed(self, cut: _Cut, features: Features) -> LayerOutputs:
+    def _narrowed(self, cut: _Cut, features: ChosenFeatures) -> LayerOutputs:
         found = next(iter(self.surveys.values()))
         first = {
             layer: chosen
@@ -290,7 +290,7 @@ class PreparedNetwork:
         return _by(cut.graph, cut.plain, compile=True)
 
     def _same(
-        self, ours: LayerOutputs, theirs: LayerOutputs, layers: Sequence[str], features: Features | None = None
+        self, ours: LayerOutputs, theirs: LayerOutputs, layers: Sequence[str], features: ChosenFeatures | None = None
     ) -> bool:
         """Whether they give the same except for rounding; where features are named, of these."""
         tolerance = TOLERANCE if self.dtype == exact_dtype(self.dtype) else COARSE_TOLERANCE

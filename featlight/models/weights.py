@@ -19,7 +19,7 @@ from featlight.errors import WeightsError
 
 log = logging.getLogger("featlight")
 
-State = Mapping[str, Any]
+StateDict = Mapping[str, Any]
 DEPTH = 3  # of entries in entries
 TENSORS_ALONE = (  # a program that saves what is left of a pickled network or checkpoint without its classes
     "import torch; x = torch.load({path}, map_location='cpu', weights_only=False); "
@@ -34,7 +34,7 @@ class _Candidate(NamedTuple):
     entry: str  # where in the file, "" for the file itself
     prefix: str  # that its names have lost
     left_out: int  # tensors of the entry without that prefix
-    state: State
+    state: StateDict
 
     @property
     def address(self) -> str:
@@ -102,9 +102,9 @@ def _unpickled(path: Path, start: bytes) -> Any:
 
 def fitted(
     content: Any,
-    build_for: Callable[[State], nn.Module],
+    build_for: Callable[[StateDict], nn.Module],
     path: Path,
-    fit: Callable[[nn.Module, State], State] = lambda _, state: state,
+    fit: Callable[[nn.Module, StateDict], StateDict] = lambda _, state: state,
     *,
     part: str = "",
     layers: Collection[str] = (),
@@ -191,7 +191,7 @@ def _candidates(content: Any, entry: str = "", depth: int = DEPTH) -> Iterator[_
             yield from _candidates(value, f"{entry}.{key}" if entry else key, depth - 1)
 
 
-def _unwrapped(candidates: Sequence[_Candidate], build_for: Callable[[State], nn.Module]) -> Iterator[_Candidate]:
+def _unwrapped(candidates: Sequence[_Candidate], build_for: Callable[[StateDict], nn.Module]) -> Iterator[_Candidate]:
     """All of them, and each without what stands before most of the network's own names in it."""
     for candidate in candidates:
         yield candidate
@@ -203,7 +203,7 @@ def _unwrapped(candidates: Sequence[_Candidate], build_for: Callable[[State], nn
                 yield _Candidate(candidate.entry, prefix, len(candidate.state) - len(state), state)
 
 
-def _gaps(network: nn.Module, state: State, layers: Collection[str]) -> _Gaps | None:
+def _gaps(network: nn.Module, state: StateDict, layers: Collection[str]) -> _Gaps | None:
     """What a state dict lacks after some layers of a network, and what it has besides; None where it lacks more."""
     own = network.state_dict()
     fits = [
@@ -228,7 +228,7 @@ def _gaps(network: nn.Module, state: State, layers: Collection[str]) -> _Gaps | 
     return _Gaps(tuple(missing), tuple(unexpected))
 
 
-def _fill(network: nn.Module, state: State, gaps: _Gaps) -> str | None:
+def _fill(network: nn.Module, state: StateDict, gaps: _Gaps) -> str | None:
     """Put tensors into a network, NaN for those that it lacks; why they do not fit, if they do not."""
     # DenseNet's files are older than its modules' names: denselayer1.norm.1.weight is norm1.weight now
     state = {re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)", r"\1\2", key): v for key, v in state.items()}
@@ -249,7 +249,7 @@ def _fill(network: nn.Module, state: State, gaps: _Gaps) -> str | None:
     return None
 
 
-def _equal(ours: State, theirs: State) -> bool:
+def _equal(ours: StateDict, theirs: StateDict) -> bool:
     return ours.keys() == theirs.keys() and all(
         torch.equal(value, theirs[key]) for key, value in ours.items() if isinstance(value, Tensor)
     )

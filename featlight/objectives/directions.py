@@ -22,8 +22,8 @@ import numpy as np
 from numpy.lib import format as npy
 from safetensors import safe_open
 
-from featlight.config.paths import FROM_PYTHON, expanded
 from featlight.config.tile import Term
+from featlight.config.user_paths import FROM_PYTHON, expanded
 from featlight.errors import UsageError, unknown
 from featlight.files import open_regular
 
@@ -185,7 +185,7 @@ def _named(asked: str) -> tuple[Path, str]:
     return found, name
 
 
-class _Place(NamedTuple):
+class _ArrayPlace(NamedTuple):
     """Where in a file an array stands, and as what."""
 
     dtype: "np.dtype[Any]"
@@ -246,7 +246,7 @@ def _chosen(path: Path, name: str, names: Sequence[str], preferred: Sequence[str
     return found
 
 
-def _npy_place(file: BufferedReader, start: int, size: int) -> _Place:
+def _npy_place(file: BufferedReader, start: int, size: int) -> _ArrayPlace:
     """Where the array of a .npy file stands.
 
     Args:
@@ -262,10 +262,10 @@ def _npy_place(file: BufferedReader, start: int, size: int) -> _Place:
     shape, is_fortran, dtype = READERS[version](head)
     if dtype.hasobject:
         raise ValueError("objects of Python's")
-    return _Place(dtype, shape, "F" if is_fortran else "C", start + head.tell(), size - head.tell())
+    return _ArrayPlace(dtype, shape, "F" if is_fortran else "C", start + head.tell(), size - head.tell())
 
 
-def _npz_place(file: BufferedReader, path: Path, name: str, preferred: Sequence[str]) -> tuple[str, _Place]:
+def _npz_place(file: BufferedReader, path: Path, name: str, preferred: Sequence[str]) -> tuple[str, _ArrayPlace]:
     """Where an array of a zip of .npy files stands, which can be mapped where it is not compressed."""
     with zipfile.ZipFile(file) as archive:
         names = [entry.removesuffix(".npy") for entry in archive.namelist() if entry.endswith(".npy")]
@@ -286,7 +286,7 @@ def _npz_place(file: BufferedReader, path: Path, name: str, preferred: Sequence[
     return name, _npy_place(file, start, entry.file_size)
 
 
-def _tensor_place(file: BufferedReader, path: Path, name: str, preferred: Sequence[str]) -> tuple[str, _Place]:
+def _tensor_place(file: BufferedReader, path: Path, name: str, preferred: Sequence[str]) -> tuple[str, _ArrayPlace]:
     """Where a tensor of a safetensors file stands.
 
     The library looks at the whole head: types, shapes, and offsets, which follow each other to the file's end. It gives
@@ -302,7 +302,7 @@ def _tensor_place(file: BufferedReader, path: Path, name: str, preferred: Sequen
     (length,) = struct.unpack("<Q", file.read(8))
     entry = json.loads(file.read(length), object_pairs_hook=_without_doubles)[name]
     start, end = entry["data_offsets"]
-    return name, _Place(np.dtype(TYPES[kind]), shape, "C", 8 + length + start, end - start)
+    return name, _ArrayPlace(np.dtype(TYPES[kind]), shape, "C", 8 + length + start, end - start)
 
 
 def _without_doubles(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:

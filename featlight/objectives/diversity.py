@@ -17,7 +17,7 @@ def whole_groups(tiles: Sequence[Tile], faces: int) -> int:
     return sum([tile.face for tile in tiles[i : i + faces]] == list(range(faces)) for i in starts)
 
 
-def likeness(output: Tensor, faces: int, boxes: int = 1) -> Tensor:
+def gram_similarity(output: Tensor, faces: int, boxes: int = 1) -> Tensor:
     """How alike each image is to the others of its group: the mean cosine of their Gram matrices.
 
         G_i = F_i F_i^T / ||F_i F_i^T||,   mean over j != i of <G_i, G_j>

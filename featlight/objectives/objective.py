@@ -9,7 +9,7 @@ from torch import Tensor
 from featlight.config.settings import Settings
 from featlight.config.tile import Metric, Tile
 from featlight.objectives.directions import Directions, vectors_of
-from featlight.objectives.diversity import likeness, whole_groups
+from featlight.objectives.diversity import gram_similarity, whole_groups
 from featlight.objectives.losses import METRIC_FUNCTIONS
 from featlight.objectives.projection import along
 from featlight.objectives.regions import MapSize, region_mask
@@ -119,7 +119,9 @@ class Objective:
     def _alike(self, output: Tensor, views: int) -> Tensor:
         """What each view pays for its picture's likeness to the others of its group, by neuron, (N x boxes,)."""
         images = self._groups * self._faces
-        paid = self._diversity_weight * likeness(output[: images * self._boxes], self._faces, self._boxes)  # (images,)
+        paid = self._diversity_weight * gram_similarity(
+            output[: images * self._boxes], self._faces, self._boxes
+        )  # (images,)
         paid = paid.repeat_interleave(self._boxes)
         return torch.cat([paid, paid.new_zeros(views - len(paid))])
 

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from featlight.param import color as colors
 from featlight.param.gaussian import transfer
-from featlight.param.parameterization import SLOPE, Parameterization, Size
+from featlight.param.parameterization import SLOPE, ImageSides, Parameterization
 from featlight.param.spectrum import frequencies, padded
 
 FAINT_COEFFICIENT = 0.01  # of a starting coefficient, lucid's
@@ -23,7 +23,7 @@ class Fourier(Parameterization):
     Source: lucid, `optvis/param/spatial.py`.
     """
 
-    def image(self, parameters: Tensor, size: Size) -> Tensor:
+    def image(self, parameters: Tensor, size: ImageSides) -> Tensor:
         scaled = torch.view_as_complex(parameters.contiguous()) * _scale(size, parameters)
         waves = torch.fft.irfft2(scaled, s=size) / SLOPE  # (N, C, H, W)
         return self.shown(0.5 + (waves if self.color == "rgb" else colors.to_rgb(waves)))
@@ -35,17 +35,17 @@ class Fourier(Parameterization):
         coefficients: Tensor = torch.fft.rfft2(waves * SLOPE) / _scale(size, images)
         return torch.view_as_real(coefficients)
 
-    def noise(self, size: Size, generator: torch.Generator) -> Tensor:
+    def noise(self, size: ImageSides, generator: torch.Generator) -> Tensor:
         return FAINT_COEFFICIENT * torch.randn(self.channels, size[0], size[1] // 2 + 1, 2, generator=generator)
 
-    def resized(self, parameters: Tensor, old: Size, new: Size) -> Tensor:
+    def resized(self, parameters: Tensor, old: ImageSides, new: ImageSides) -> Tensor:
         return torch.view_as_real(padded(torch.view_as_complex(parameters.contiguous()), old, new))
 
-    def smoothed(self, parameters: Tensor, sigma: float, size: Size) -> Tensor:
+    def smoothed(self, parameters: Tensor, sigma: float, size: ImageSides) -> Tensor:
         return parameters * transfer(size, sigma, parameters)[:, :, None]
 
 
-def _scale(size: Size, like: Tensor) -> Tensor:
+def _scale(size: ImageSides, like: Tensor) -> Tensor:
     """What a coefficient is multiplied by, (H, W // 2 + 1)."""
     scale: Tensor = (size[0] * size[1]) ** 0.5 / frequencies(size, like).clamp_min(1 / max(size))
     return scale

@@ -19,7 +19,7 @@ from featlight.errors import UsageError
 from featlight.files import open_regular
 from featlight.image_io import MOST_BYTES, bands, open_photograph
 
-Pixels = tuple[Sequence[float], Sequence[float]]  # mean and std of each channel
+MeanAndStd = tuple[Sequence[float], Sequence[float]]  # mean and std of each channel
 LUMA = (0.299, 0.587, 0.114)  # of red, green and blue in what is seen as gray. Source: ITU-R BT.601.
 UNITS = {torch.bool: 1, torch.uint8: 255, torch.uint16: 65535}  # values that white has, by type of array
 FAR, FAR_UNBOUNDED = 0.5, 10.0  # how far outside [0, 1] a start's floats may be, by the recipe's range
@@ -41,7 +41,7 @@ def noise(size: ImageSize, seed: int, channels: int = 3) -> Tensor:
     return torch.rand((channels, *both_sides(size)), generator=generator, dtype=torch.float32, device="cpu") / 10 + 0.5
 
 
-def normalized(images: Tensor, pixels: Pixels | None) -> Tensor:
+def normalized(images: Tensor, pixels: MeanAndStd | None) -> Tensor:
     """Images as a network is given them.
 
     Args:

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from featlight.config.recipe import Color, Range
 from featlight.param import color as colors
-from featlight.param.parameterization import EDGE, Parameterization, Size
-from featlight.param.photographs import magnitudes
+from featlight.param.parameterization import EDGE, ImageSides, Parameterization
+from featlight.param.photo_spectrum import magnitudes
 from featlight.param.spectrum import padded
 
 FLAT = 1e-5  # added to the standard deviation that an image is divided by
@@ -29,14 +29,14 @@ class Maco(Parameterization):
 
     def __init__(self, range: Range, color: Color) -> None:
         super().__init__(range, color)
-        self._magnitudes: tuple[Size, Tensor] | None = None  # of the size in hand
+        self._magnitudes: tuple[ImageSides, Tensor] | None = None  # of the size in hand
 
-    def image(self, parameters: Tensor, size: Size) -> Tensor:
+    def image(self, parameters: Tensor, size: ImageSides) -> Tensor:
         waves = self.waves(parameters, size)
         waves = waves / (waves.std((1, 2, 3), keepdim=True) + FLAT)  # (N, C, H, W), of mean 0
         return torch.sigmoid(waves if self.color == "rgb" else colors.to_rgb(waves))
 
-    def waves(self, parameters: Tensor, size: Size) -> Tensor:
+    def waves(self, parameters: Tensor, size: ImageSides) -> Tensor:
         """What phases and magnitudes add up to, (N, C, H, W)."""
         phases = odd(parameters, size)
         spectrum = torch.polar(self._magnitudes_of(size, phases).expand_as(phases), phases)
@@ -48,19 +48,19 @@ class Maco(Parameterization):
         logits = torch.logit(images, EDGE)
         return torch.angle(torch.fft.rfft2(logits if self.color == "rgb" else colors.from_rgb(logits)))
 
-    def noise(self, size: Size, generator: torch.Generator) -> Tensor:
+    def noise(self, size: ImageSides, generator: torch.Generator) -> Tensor:
         return 2 * torch.pi * (torch.rand(self.channels, size[0], size[1] // 2 + 1, generator=generator) - 0.5)
 
-    def resized(self, parameters: Tensor, old: Size, new: Size) -> Tensor:
+    def resized(self, parameters: Tensor, old: ImageSides, new: ImageSides) -> Tensor:
         """Waves that are new have phases of noise, the same for every image: alike, they would make a spot."""
         drawn = self.noise(new, torch.Generator("cpu").manual_seed(0)).to(parameters)
         known = padded(torch.ones_like(parameters[:1]), old, new)
         return torch.where(known > 0, padded(parameters, old, new), drawn)
 
-    def smoothed(self, parameters: Tensor, sigma: float, size: Size) -> Tensor:
+    def smoothed(self, parameters: Tensor, sigma: float, size: ImageSides) -> Tensor:
         return parameters
 
-    def _magnitudes_of(self, size: Size, like: Tensor) -> Tensor:
+    def _magnitudes_of(self, size: ImageSides, like: Tensor) -> Tensor:
         """Read once for each size: (3, H, W // 2 + 1), or (1, H, W // 2 + 1) for each of other than three channels."""
         if self._magnitudes is None or self._magnitudes[0] != size:
             found = magnitudes(size, like)
@@ -68,7 +68,7 @@ class Maco(Parameterization):
         return self._magnitudes[1]
 
 
-def odd(phases: Tensor, size: Size) -> Tensor:
+def odd(phases: Tensor, size: ImageSides) -> Tensor:
     """Phases that a real image can have.
 
     In the columns that hold both a wave and its mirror, one phase is minus the other, and that of a wave which is its

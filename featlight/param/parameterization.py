@@ -11,7 +11,7 @@ from torch import Tensor
 
 from featlight.config.recipe import Color, Range
 
-Size = tuple[int, int]  # height and width of an image, in pixels
+ImageSides = tuple[int, int]  # height and width of an image, in pixels
 
 SLOPE = 4.0  # of the sigmoid at gray: in the middle of the range, a pixel in logit units is one in pixel units
 EDGE = 1e-3  # how near to black and white a starting image may come, whose logits would be infinite there
@@ -31,7 +31,7 @@ class Parameterization(ABC):
         self.channels = 3  # of the images; `parameterization_of` says others
 
     @abstractmethod
-    def image(self, parameters: Tensor, size: Size) -> Tensor:
+    def image(self, parameters: Tensor, size: ImageSides) -> Tensor:
         """The images of a size that parameters stand for, (N, C, H, W)."""
 
     @abstractmethod
@@ -39,15 +39,15 @@ class Parameterization(ABC):
         """Parameters that stand for given images (N, C, H, W), as nearly as can be."""
 
     @abstractmethod
-    def resized(self, parameters: Tensor, old: Size, new: Size) -> Tensor:
+    def resized(self, parameters: Tensor, old: ImageSides, new: ImageSides) -> Tensor:
         """Parameters of the same images at another size."""
 
     @abstractmethod
-    def smoothed(self, parameters: Tensor, sigma: float, size: Size) -> Tensor:
+    def smoothed(self, parameters: Tensor, sigma: float, size: ImageSides) -> Tensor:
         """Parameters of the images blurred by a 3 x 3 Gaussian of standard deviation `sigma`, in pixels."""
 
     @abstractmethod
-    def noise(self, size: Size, generator: torch.Generator) -> Tensor:
+    def noise(self, size: ImageSides, generator: torch.Generator) -> Tensor:
         """Faint noise to start one image from where the range is bounded: parameters without the batch, float32."""
 
     def shown(self, logits: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from featlight.param import color as colors
 from featlight.param.image import blur, resize
-from featlight.param.parameterization import SLOPE, Parameterization, Size
+from featlight.param.parameterization import SLOPE, ImageSides, Parameterization
 from featlight.param.spectrum import frequencies
 
 FAINT = 0.05  # standard deviation of a starting image in logit units
@@ -19,7 +19,7 @@ class Pixel(Parameterization):
         color: in which it is held; an optimizer that works along independent colours by itself holds it in rgb.
     """
 
-    def image(self, parameters: Tensor, size: Size) -> Tensor:
+    def image(self, parameters: Tensor, size: ImageSides) -> Tensor:
         if self.color == "decorrelated":
             parameters = 0.5 + colors.to_rgb(parameters) / SLOPE
         return self.shown(parameters)
@@ -28,15 +28,15 @@ class Pixel(Parameterization):
         logits = self.hidden(images)
         return logits if self.color == "rgb" else colors.from_rgb((logits - 0.5) * SLOPE)
 
-    def noise(self, size: Size, generator: torch.Generator) -> Tensor:
+    def noise(self, size: ImageSides, generator: torch.Generator) -> Tensor:
         white = torch.randn(1, self.channels, *size, generator=generator)
         waves = torch.fft.rfft2(white) / frequencies(size, white).clamp_min(1 / max(size))
         pink = torch.fft.irfft2(waves, s=size)  # (1, C, H, W), as photographs' spectra fall
         pink = colors.to_rgb(pink) if self.channels == 3 else pink  # and their colours
         return self.of(self.shown(0.5 + FAINT * pink / pink.std()))[0]
 
-    def resized(self, parameters: Tensor, old: Size, new: Size) -> Tensor:
+    def resized(self, parameters: Tensor, old: ImageSides, new: ImageSides) -> Tensor:
         return resize(parameters, new)
 
-    def smoothed(self, parameters: Tensor, sigma: float, size: Size) -> Tensor:
+    def smoothed(self, parameters: Tensor, sigma: float, size: ImageSides) -> Tensor:
         return blur(parameters, sigma)

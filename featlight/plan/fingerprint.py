@@ -15,7 +15,7 @@ from featlight.files import open_regular
 from featlight.plan.plan import Plan
 
 
-def settle(
+def resolve_settings(
     settings: Settings,
     plan: Plan,
     *,
@@ -52,7 +52,7 @@ def settle(
     return settings.model_copy(update=values)
 
 
-def refuse_other(plan: Plan, variant: str, settings: Settings, out: str | None) -> None:
+def refuse_other_run(plan: Plan, variant: str, settings: Settings, out: str | None) -> None:
     """Raise UsageError where a plan holds tiles that were made otherwise, with the keys that differ.
 
     Args:

@@ -7,10 +7,10 @@ from itertools import pairwise
 
 from featlight.config.tile import Tile, file_name
 from featlight.errors import UsageError
-from featlight.plan.plan import Planned
+from featlight.plan.plan import PlannedTile
 
 
-def between(asked: Sequence[Planned], count: int) -> list[Planned]:
+def between(asked: Sequence[PlannedTile], count: int) -> list[PlannedTile]:
     """Named tiles from each tile to the next: `35-75-66-25` maximises three quarters of 35 and one of 66.
 
     Args:
@@ -38,11 +38,11 @@ def between(asked: Sequence[Planned], count: int) -> list[Planned]:
             percent = round(100 * part)
             first, second = (_word(each, with_layer=several) for each in (one, other))
             name = file_name(f"{first}-{100 - percent}-{second}-{percent}")
-            found.append(Planned(one.variant, Tile(name, tuple(terms))))
+            found.append(PlannedTile(one.variant, Tile(name, tuple(terms))))
     return found
 
 
-def _word(planned: Planned, *, with_layer: bool) -> str:
+def _word(planned: PlannedTile, *, with_layer: bool) -> str:
     """A tile's name, or its feature's number and what that is called: `292_tiger`."""
     layer = f"{planned.tile.terms[0].layer}_" if with_layer and not planned.tile.is_named else ""
     return re.sub(r"[^A-Za-z0-9._-]+", "_", layer + planned.label).strip("_")

@@ -12,8 +12,8 @@ from featlight.config.inputs.channels import MOST as MOST_CHANNELS
 from featlight.config.inputs.sizes import size_key
 from featlight.config.schema import Figure
 from featlight.config.settings import Settings, digest
+from featlight.config.text_checks import weights_without_folder, without_folder
 from featlight.config.tile import LARGEST_FEATURE, Tile
-from featlight.config.words import weights_without_folder, without_folder
 
 FORMAT = 2
 EXAMPLES = 6  # tiles of each atlas whose octaves every run keeps
@@ -75,7 +75,7 @@ class Dictionary(BaseModel):
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedTile:
     """A tile and the variant that it is made in.
 
     Args:
@@ -167,7 +167,7 @@ class Plan:
     versions: dict[str, str]
     settings: dict[str, Settings] = field(default_factory=dict)
     layers: dict[str, dict[str, tuple[int, ...]]] = field(default_factory=dict)
-    tiles: list[Planned] = field(default_factory=list)
+    tiles: list[PlannedTile] = field(default_factory=list)
     chunks: list[list[int]] = field(default_factory=list)
     figure: Figure | None = None
     directions: Dictionary | None = None
@@ -247,7 +247,7 @@ class Plan:
         features = [planned.tile for planned in self.tiles if not planned.tile.is_named]
         return {tile.terms[0].layer: tile.name.partition("/")[0] for tile in features}
 
-    def add(self, wanted: Sequence[Planned]) -> None:
+    def add(self, wanted: Sequence[PlannedTile]) -> None:
         """Append what is not there yet, in chunks of its own, so that the chunks there stay as they are.
 
         What is there takes the names that are given now.
@@ -294,7 +294,7 @@ class Plan:
         """Numbers of the chunks that hold some of these tiles."""
         return [n for n, members in enumerate(self.chunks) if any(self.tiles[i].file in files for i in members)]
 
-    def examples(self) -> dict[tuple[str, str], list[str]]:
+    def octave_samples(self) -> dict[tuple[str, str], list[str]]:
         """By atlas, the files of its first few tiles, whose way through the octaves TensorBoard shows."""
         found: dict[tuple[str, str], list[str]] = {}
         for planned in self.tiles:
@@ -321,7 +321,7 @@ class Plan:
         return json.dumps(values, indent=1) + "\n"
 
 
-def _entry(planned: Planned) -> dict[str, Any]:
+def _entry(planned: PlannedTile) -> dict[str, Any]:
     title = {"title": planned.title} if planned.title else {}
     terms = [term.values() for term in planned.tile.terms]
     face = {} if planned.tile.face is None else {"face": planned.tile.face}

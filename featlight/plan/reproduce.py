@@ -10,16 +10,16 @@ import yaml
 from featlight.config.presets import NATURAL, recipe_name
 from featlight.config.recipe import NAMED_STARTS
 from featlight.config.settings import Settings, defaults_of, plain
+from featlight.config.text_checks import weights_without_folder
 from featlight.config.tile import Tile, file_name
-from featlight.config.words import weights_without_folder
-from featlight.plan.plan import Plan, Planned
+from featlight.plan.plan import Plan, PlannedTile
 
 # Of settled settings; what is said otherwise than by their difference to these: the network, the tile's own region
 _DEFAULTS = defaults_of(Settings) | {"compile": "off"}
 _SAID = ("model", "weights", "recipe", "region", "index", "batch_size", "threads", "directions")
 
 
-def command_alone(plan: Plan, planned: Planned) -> str | None:
+def command_alone(plan: Plan, planned: PlannedTile) -> str | None:
     """What to type in a shell; the run's own directory is not needed.
 
     Args:

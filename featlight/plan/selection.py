@@ -23,13 +23,13 @@ from featlight.config.tile import (
 from featlight.errors import UsageError
 from featlight.models.layer_info import Layer
 from featlight.plan.interpolation import between
-from featlight.plan.plan import Planned
+from featlight.plan.plan import PlannedTile
 from featlight.plan.terms import Rows, check_term
 
 DIRECTIONS = "-directions"  # after a layer's folder, where its tiles are of directions
 
 
-class Layers(Protocol):
+class LayerTable(Protocol):
     """A network's layers at one image size: surveyed, or as a plan remembers them."""
 
     @property
@@ -93,12 +93,12 @@ def named_layers(
 
 def wanted_tiles(
     config: Config,
-    surveys: Mapping[ImageSize, Layers],
+    surveys: Mapping[ImageSize, LayerTable],
     name: str,
     folders: Mapping[str, str] | None = None,
     names: Mapping[str, Names] | None = None,
     directions: Rows | None = None,
-) -> list[Planned]:
+) -> list[PlannedTile]:
     """Every tile that a config asks for, in order.
 
     Args:
@@ -114,14 +114,14 @@ def wanted_tiles(
     """
     if directions is not None and len(config.layer or {}) > 1:
         raise UsageError(f"layer: {len(config.layer or {})} layers given; directions are of one layer's features")
-    wanted: list[Planned] = []
+    wanted: list[PlannedTile] = []
     fitted: dict[str, Names] = {}
     for variant, settings in config.settings.items():
         survey = surveys[settings.recipe.first_size]
         if config.tiles is not None:
             for term in (term for tile in config.tiles for term in tile.terms):
                 check_term(term, survey.need(term.output, name), directions)
-        asked = [Planned(variant, tile) for tile in config.tiles or ()]
+        asked = [PlannedTile(variant, tile) for tile in config.tiles or ()]
         all_folders = folder_names([*survey.names, *(config.layer or {})], folders or {})
         for layer_name, spec in (config.layer or {}).items():
             layer = survey.need(layer_name + (CLASS if settings.tokens == "class" else ""), name)
@@ -141,9 +141,9 @@ def wanted_tiles(
                 check_term(tile.terms[0], layer, directions)
                 feature, known = tile.terms[0].feature, fitted.get(layer_name)
                 title = known.title(feature) if known and feature is not None else ""
-                asked.append(Planned(variant, tile, title))
+                asked.append(PlannedTile(variant, tile, title))
         for planned in asked if config.interpolate == 1 else between(asked, config.interpolate):
-            wanted += [Planned(variant, face, planned.title) for face in faces_of(planned.tile, settings.diversity)]
+            wanted += [PlannedTile(variant, face, planned.title) for face in faces_of(planned.tile, settings.diversity)]
     return wanted
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import yaml
 
 from featlight.config.recipe import NAMED_STARTS
-from featlight.config.words import weights_without_folder, without_folder
+from featlight.config.text_checks import weights_without_folder, without_folder
 from featlight.config.yaml.limits import check_text
 from featlight.config.yaml.loader import Loader
 from featlight.plan.plan import Plan

@@ -5,17 +5,17 @@ from functools import partial
 
 import numpy as np
 
-from featlight.analysis.places import Grid
+from featlight.analysis.grid_layout import GridLayout
 from featlight.drawing.atlas import usual_side
-from featlight.drawing.plane import Plane, draw_plane, side_on_a_plane
+from featlight.drawing.embedding_plot import EmbeddingPlot, draw_embedding_plot, side_on_a_plane
 from featlight.drawing.sprite_sheet import SmallTiles, sprite_side
 from featlight.image_io import encode_png
 from featlight.report.sections import Atlas, heading
-from featlight.store.likeness import Likeness
+from featlight.store.similarity import SimilarityTable
 from featlight.store.snapshot import Snapshot
 
 
-def draw_alike(snapshot: Snapshot, atlas: Atlas, likeness: Likeness) -> bytes:
+def draw_alike(snapshot: Snapshot, atlas: Atlas, likeness: SimilarityTable) -> bytes:
     """The picture of a layer's tiles on a plane, a PNG; small ones come from the viewer's sheets."""
     section = atlas.section
     places = {planned.file: place for place, planned in enumerate(section.tiles)}
@@ -31,8 +31,8 @@ def draw_alike(snapshot: Snapshot, atlas: Atlas, likeness: Likeness) -> bytes:
     said = f"tiles near each other are alike by the mean activations of the layer's features: {likeness.words}"
     clusters = f"{max(likeness.clusters)} clusters of the same vectors by k-means"
     title = f"{words.title}: which are alike"
-    picture = draw_plane(
-        Plane(cells, likeness.clusters, Grid(likeness.columns, likeness.rows, np.array(likeness.places))),
+    picture = draw_embedding_plot(
+        EmbeddingPlot(cells, likeness.clusters, GridLayout(likeness.columns, likeness.rows, np.array(likeness.places))),
         replace(words, title=title, subtitle=f"{said} · {clusters} · {words.subtitle}"),
         side,
     )

@@ -20,11 +20,11 @@ from featlight.report.alike_picture import draw_alike
 from featlight.report.sections import Atlas, atlases, cell, heading, sections
 from featlight.report.sheets import kept_sheets, write_sheets
 from featlight.report.tensorboard.projector import write_projector
-from featlight.report.viewer.data import DATA, FORMAT, Examples, best_examples
+from featlight.report.viewer.data import DATA, FORMAT, ExamplesByTile, best_examples
 from featlight.report.viewer.page import code_digest, viewer_files
-from featlight.store.examples import read_answers
-from featlight.store.likeness import Likeness
+from featlight.store.example_files import read_answers
 from featlight.store.paths import EXAMPLES, RECORDS_BYTES, TEXT_BYTES
+from featlight.store.similarity import SimilarityTable
 from featlight.store.snapshot import Snapshot
 from featlight.store.store import Store
 from featlight.version import __version__
@@ -87,7 +87,7 @@ def is_rendered(store: Store, plan: Plan) -> bool:
     return state_of(Snapshot.of(store, plan)).encode() in page[:2000]
 
 
-def drawn(snapshot: Snapshot, examples: Examples, *, anew: bool = False) -> list[Atlas]:
+def drawn(snapshot: Snapshot, examples: ExamplesByTile, *, anew: bool = False) -> list[Atlas]:
     """The atlases of a run with all their pictures, drawn where they are not there yet.
 
     Args:
@@ -115,7 +115,7 @@ def _plain_sheets(snapshot: Snapshot, atlas: Atlas) -> list[str]:
     return SpriteSheets(digests, f"{section.assets}plain-", snapshot.store).draw(cells)
 
 
-def _example_sheets(snapshot: Snapshot, atlas: Atlas, examples: Examples) -> list[str]:
+def _example_sheets(snapshot: Snapshot, atlas: Atlas, examples: ExamplesByTile) -> list[str]:
     store, section, best = snapshot.store, atlas.section, best_examples(atlas.section, examples)
     if not any(best):
         return []
@@ -167,7 +167,7 @@ def _drawn(snapshot: Snapshot, atlas: Atlas, anew: bool) -> Atlas:
     return replace(atlas, sheets=written, small_sheets=small.names)
 
 
-def _alike(snapshot: Snapshot, atlas: Atlas, likeness: Likeness) -> str:
+def _alike(snapshot: Snapshot, atlas: Atlas, likeness: SimilarityTable) -> str:
     """The path of the picture of what is alike, drawn again unless it is there as it was drawn."""
     store, section = snapshot.store, atlas.section
     if not store.drawn.keeps(section.likeness, section.alike):

@@ -20,7 +20,7 @@ from featlight.drawing.rows import Row, draw_rows
 from featlight.drawing.sheet import Cell
 from featlight.image_io import encode_png
 from featlight.param.image import resize
-from featlight.plan.plan import Planned
+from featlight.plan.plan import PlannedTile
 from featlight.report.growth import added_neurons, draw_added, frames, growths
 from featlight.report.tables import cell_text
 from featlight.store.contents import read_picture
@@ -73,7 +73,7 @@ class _Drawing:
         """Rows of tiles; where places are asked for, below each the same tiles with outlines around them."""
         plan, kind = self.snapshot.plan, self.figure.kind
         rows = self._rows()
-        words: Callable[[Planned], str] = {
+        words: Callable[[PlannedTile], str] = {
             "tile": lambda planned: planned.variant,
             "feature": lambda planned: planned.tile.label.removeprefix(planned.tile.objective_label).strip(),
         }.get(self.figure.rows, _column)
@@ -149,15 +149,15 @@ class _Drawing:
             writer.writerow(row)
         return lines.getvalue()
 
-    def _rows(self) -> dict[str, list[Planned]]:
+    def _rows(self) -> dict[str, list[PlannedTile]]:
         """The tiles of each row of a grid, by the row's name."""
-        name: Callable[[Planned], str] = {
+        name: Callable[[PlannedTile], str] = {
             "layer": lambda planned: "" if planned.tile.is_named else planned.tile.terms[0].layer,
             "variant": lambda planned: planned.variant,
             "tile": lambda planned: planned.label,
             "feature": lambda planned: f"{planned.tile.objective_label} {planned.title}".rstrip(),
         }[self.figure.rows]
-        rows: dict[str, list[Planned]] = {}
+        rows: dict[str, list[PlannedTile]] = {}
         for planned in self.snapshot.plan.tiles:
             rows.setdefault(name(planned), []).append(planned)
         return rows
@@ -196,7 +196,7 @@ class _Drawing:
         return self.figure.title or otherwise
 
 
-def _column(planned: Planned) -> str:
+def _column(planned: PlannedTile) -> str:
     """What stands above a tile: its layer where it is of all that has."""
     return planned.tile.terms[0].layer if planned.label == "all" and not planned.tile.is_named else planned.label
 

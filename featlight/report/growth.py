@@ -16,7 +16,7 @@ from featlight.drawing.animation import growth_frames
 from featlight.drawing.atlas import draw_grid
 from featlight.drawing.outline import draw_heat
 from featlight.drawing.sheet import Cell
-from featlight.plan.plan import Plan, Planned
+from featlight.plan.plan import Plan, PlannedTile
 from featlight.store.snapshot import Snapshot
 
 SHEET_TILE = 128  # px; a map of 17 x 17 makes a sheet of some 2300
@@ -29,7 +29,7 @@ class Growth(NamedTuple):
     layer: str
     feature: int | None
     map_size: tuple[int, int]
-    tiles: list[tuple[int, Planned]]  # the prefix's last neuron, and its tile
+    tiles: list[tuple[int, PlannedTile]]  # the prefix's last neuron, and its tile
 
     @property
     def name(self) -> str:
@@ -62,7 +62,7 @@ def frames(growth: Growth, cells: Mapping[str, Cell], *, title: str, mark: bool)
 class Added(NamedTuple):
     """What one more neuron has changed."""
 
-    planned: Planned
+    planned: PlannedTile
     change: Tensor  # (S, S), absolute, summed over channels
     area: Tensor  # (1, S, S), bool: what it affects alone
     outside: float  # share of the squared change that is not in that area
@@ -93,7 +93,7 @@ def added_neurons(snapshot: Snapshot, growth: Growth) -> list[Added]:
     return found
 
 
-def _alone(plan: Plan, growth: Growth) -> dict[tuple[int, int], Planned]:
+def _alone(plan: Plan, growth: Growth) -> dict[tuple[int, int], PlannedTile]:
     """The growing feature's neurons that the run makes one by one in the same way, by position."""
     own = _whole_map(plan.settings[growth.variant])
     found = {}

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from featlight.analysis.places import grid_size
+from featlight.analysis.grid_layout import grid_size
 from featlight.config.describe import brief
 from featlight.config.tile import CLASS
 from featlight.drawing.sheet import Cell, Heading
-from featlight.plan.plan import Plan, Planned
+from featlight.plan.plan import Plan, PlannedTile
 from featlight.store.contents import read_laid_on_white, read_picture, read_vectors
-from featlight.store.likeness import Likeness, read_likeness
 from featlight.store.records import TileRecord
+from featlight.store.similarity import SimilarityTable, read_similarity
 from featlight.store.snapshot import Snapshot
 
 
@@ -25,7 +25,7 @@ class Section:
 
     variant: str
     layer: str  # "" for named tiles
-    tiles: Sequence[Planned]
+    tiles: Sequence[PlannedTile]
 
     @property
     def name(self) -> str:
@@ -89,7 +89,7 @@ class Atlas:
     small_sheets: Sequence[str] = ()
     plain_sheets: Sequence[str] = ()
     example_sheets: Sequence[str] = ()
-    likeness: Likeness | None = None
+    likeness: SimilarityTable | None = None
 
     @property
     def pictures(self) -> list[str]:
@@ -111,7 +111,7 @@ class Atlas:
 
 def sections(plan: Plan) -> list[Section]:
     """The atlases that a plan's tiles make: layers in the network's order, features in ascending order."""
-    groups: dict[tuple[str, str], list[Planned]] = {}
+    groups: dict[tuple[str, str], list[PlannedTile]] = {}
     for planned in plan.tiles:
         groups.setdefault(planned.group, []).append(planned)
     places: dict[tuple[str, str], int] = {}
@@ -146,12 +146,12 @@ def atlases(snapshot: Snapshot) -> list[Atlas]:
             [snapshot.records.get(planned.file) for planned in section.tiles],
             vectors,
         )
-        likeness = read_likeness(snapshot.store.folder, snapshot.store.root / section.likeness)
+        likeness = read_similarity(snapshot.store.folder, snapshot.store.root / section.likeness)
         found.append(replace(atlas, likeness=likeness) if _is_current(likeness, atlas) else atlas)
     return found
 
 
-def _is_current(likeness: Likeness | None, atlas: Atlas) -> bool:
+def _is_current(likeness: SimilarityTable | None, atlas: Atlas) -> bool:
     """Whether it is of these very tiles, on the grid that so many have."""
     if likeness is None or likeness.of != atlas.digest:
         return False
@@ -160,7 +160,7 @@ def _is_current(likeness: Likeness | None, atlas: Atlas) -> bool:
     return ours and grid == grid_size(len(tiles))
 
 
-def cell(snapshot: Snapshot, planned: Planned, *, plain: bool = False) -> Cell:
+def cell(snapshot: Snapshot, planned: PlannedTile, *, plain: bool = False) -> Cell:
     """A tile in a grid, on white where it has a transparency.
 
     Args:

@@ -16,7 +16,7 @@ from featlight.analysis.image_metrics import high_frequency_share, total_variati
 from featlight.config.schema import Extra
 from featlight.engine.chunk_result import ChunkResult
 from featlight.image_io import encode_png
-from featlight.plan.plan import Plan, Planned
+from featlight.plan.plan import Plan, PlannedTile
 from featlight.store.records import CURVE_POINTS, Status, TileRecord
 from featlight.store.store import Store
 from featlight.version import __version__
@@ -36,7 +36,7 @@ def records_of(result: ChunkResult, plan: Plan) -> Iterator[tuple[int, TileRecor
         elif not result.alive[i]:
             status, reason = "dead", f"no gradient at any of the {len(result.activation) - 1} steps"
         curve = result.activation[:, i]
-        planned = Planned(chunk.variant, tile)
+        planned = PlannedTile(chunk.variant, tile)
         yield (
             i,
             {
@@ -111,7 +111,7 @@ def commit(
     store.check_held()
     vectors = io.BytesIO()
     np.save(vectors, result.vectors[: len(result.chunk.tiles)].float().numpy())
-    files = [Planned(result.chunk.variant, tile).file for tile in result.chunk.tiles]
+    files = [PlannedTile(result.chunk.variant, tile).file for tile in result.chunk.tiles]
     store.write(store.vector_path(files), vectors.getvalue())
     written = []
     for place, record in records_of(result, plan):

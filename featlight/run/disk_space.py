@@ -48,7 +48,7 @@ def expected_bytes(
         return 0
     pngs = {variant: _tile_bytes(plan, there, variant) for variant in plan.settings}
     total = float(VIEWER)
-    examples = {file for files in plan.examples().values() for file in files}
+    examples = {file for files in plan.octave_samples().values() for file in files}
     for section in sections(plan):
         mine = [planned for planned in section.tiles if planned.file in missing]
         if not mine:

@@ -7,9 +7,9 @@ from featlight.config.inputs.channels import shown_channels
 from featlight.config.schema import Config
 from featlight.console import format_bytes
 from featlight.engine.device import repeatable
-from featlight.engine.looks.photographs import with_photographs
-from featlight.engine.setup import Job, prepare
-from featlight.engine.step import NEW, painting_of, step
+from featlight.engine.reference_images import with_reference_images
+from featlight.engine.setup import RunJob, prepare
+from featlight.engine.step import NEW, make_pipeline, step
 from featlight.errors import listed
 from featlight.objectives.objective import objective_of
 from featlight.objectives.regions import has_place
@@ -66,12 +66,12 @@ def _kind(chunk: Chunk) -> tuple[str, tuple[str, ...]]:
     return chunk.variant, chunk.layers
 
 
-def _chunk_seconds(job: Job, chunk: Chunk) -> float:
+def _chunk_seconds(job: RunJob, chunk: Chunk) -> float:
     recipe = chunk.settings.recipe
-    network = job.network.at(chunk.layers, chunk.features)
+    network = job.network.optimized(chunk.layers, chunk.features)
     tiles = [chunk.tiles[0]] * job.plan.batch_size
     maps = job.first_maps[recipe.first_size]
-    painting = painting_of(
+    painting = make_pipeline(
         recipe,
         [0] * len(tiles),
         job.device,
@@ -80,7 +80,7 @@ def _chunk_seconds(job: Job, chunk: Chunk) -> float:
         views=job.network.views(chunk.layers),
     )
     look = (job.network.in_channels, job.device, job.network.image_dtype)
-    painting = with_photographs(painting, chunk.settings, chunk.settings.init, tiles, *look)
+    painting = with_reference_images(painting, chunk.settings, chunk.settings.init, tiles, *look)
     shown = shown_channels(job.config.show_channels, job.network.in_channels)
     objective = objective_of(chunk.settings, tiles, maps, job.directions, painting.views.boxes)
     opening = [settings for settings in recipe.steps() if settings.opens_octave]

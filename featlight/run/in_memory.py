@@ -6,14 +6,14 @@ from featlight.console import say
 from featlight.distributed.signals import Stop
 from featlight.engine.chunk_result import ChunkResult
 from featlight.engine.progress import Progress
-from featlight.engine.setup import Job
+from featlight.engine.setup import RunJob
 from featlight.engine.trainer import descend
 from featlight.run.commit import records_of
 from featlight.store.records import TileRecord
 
 
 def make_in_memory(
-    job: Job, stop: Stop, *, quiet: bool
+    job: RunJob, stop: Stop, *, quiet: bool
 ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, TileRecord]]:
     """Make all tiles of a job.
 

@@ -12,7 +12,7 @@ from featlight.engine.progress import Progress
 from featlight.report.build import is_rendered, render
 from featlight.report.tensorboard.writer import TensorBoard
 from featlight.run.outcome import Outcome, outcome_of, summary
-from featlight.run.share import Share, waiting_for
+from featlight.run.shard import Shard, waiting_for
 from featlight.store.heartbeat import Heartbeat
 from featlight.store.records import RecordLog
 
@@ -32,7 +32,7 @@ class Monitor:
         quiet: whether to say nothing.
     """
 
-    def __init__(self, share: Share, record_log: RecordLog, *, quiet: bool) -> None:
+    def __init__(self, share: Shard, record_log: RecordLog, *, quiet: bool) -> None:
         self._share, self._record_log, self._quiet = share, record_log, quiet
         self._job, self._store, self._plan = share.job, share.store, share.job.plan
         self._digests = {self._plan.digest(variant) for variant in self._plan.settings}
@@ -124,7 +124,7 @@ class Monitor:
             self.progress.show("waiting for the other workers" if self.pending else "drawing")
             time.sleep(POLL)
 
-    def deserted(self) -> Share | None:
+    def deserted(self) -> Shard | None:
         """A chunk that nobody makes, where this worker had nothing to make itself and has seen nobody else at work.
 
         So the same command ends a run whose other workers never come; one that is lost at work is said, and waited for

@@ -5,7 +5,7 @@ from pathlib import Path
 from torch import nn
 
 from featlight.errors import UsageError
-from featlight.models.registry import checksum, load_model, source_of
+from featlight.models.catalog import checksum, load_model, source_of
 from featlight.plan.plan import Plan
 from featlight.plan.sources import ANY_NETWORK, Sources
 

@@ -3,8 +3,8 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from featlight.engine.setup import Job
-from featlight.plan.plan import Plan, Planned
+from featlight.engine.setup import RunJob
+from featlight.plan.plan import Plan, PlannedTile
 from featlight.store.records import TileRecord, failed_of
 from featlight.store.store import Store
 
@@ -22,7 +22,7 @@ class Outcome:
         tiles_per_second: 0 where none was made.
     """
 
-    tiles: Sequence[Planned]
+    tiles: Sequence[PlannedTile]
     records: Mapping[str, TileRecord]
     failed: Mapping[str, str | None]
     missing: Sequence[str]
@@ -36,7 +36,7 @@ class Outcome:
 
 
 def outcome_of(
-    job: Job, store: Store, asked: Collection[str], new: Collection[str] = (), tiles_per_second: float = 0.0
+    job: RunJob, store: Store, asked: Collection[str], new: Collection[str] = (), tiles_per_second: float = 0.0
 ) -> Outcome:
     """How it stands with some tiles of a job.
 

@@ -8,12 +8,12 @@ import featlight
 from featlight.config.choice.names import read_labels
 from featlight.config.choice.patterns import is_pattern
 from featlight.config.inputs.sizes import size_key
-from featlight.config.paths import expanded, weights_file
 from featlight.config.recipe import NAMED_STARTS
 from featlight.config.schema import Config
+from featlight.config.user_paths import expanded, weights_file
 from featlight.objectives.directions import Directions, open_directions
-from featlight.plan.fingerprint import file_sha256, refuse_other, settle
-from featlight.plan.plan import Plan, Planned
+from featlight.plan.fingerprint import file_sha256, refuse_other_run, resolve_settings
+from featlight.plan.plan import Plan, PlannedTile
 from featlight.plan.selection import RememberedLayers, wanted_tiles
 from featlight.report.build import is_rendered, render
 from featlight.store.records import TileRecord
@@ -37,7 +37,7 @@ def finished(config: Config, store: Store) -> dict[str, TileRecord] | None:
             return None
         theirs = plan.settings[variant].normalize  # `auto` depends on the network, which its checksum stands for
         network = plan.network
-        ours = settle(
+        ours = resolve_settings(
             settings,
             plan,
             model=network.model,
@@ -46,7 +46,7 @@ def finished(config: Config, store: Store) -> dict[str, TileRecord] | None:
             init_sha256=None,
             directions=None if directions is None else directions.checksum,
         )
-        refuse_other(plan, variant, ours, config.out)
+        refuse_other_run(plan, variant, ours, config.out)
     wanted = _wanted(config, plan, directions)
     titles = plan.titles
     if wanted is None or any(titles.get(each.file) != each.title for each in wanted if each.title):
@@ -88,7 +88,7 @@ def _holds_weights(file: Path) -> bool:
     return ".." not in file.parts and any(place.is_absolute() and file.is_relative_to(place) for place in places)
 
 
-def _wanted(config: Config, plan: Plan, directions: Directions | None) -> list[Planned] | None:
+def _wanted(config: Config, plan: Plan, directions: Directions | None) -> list[PlannedTile] | None:
     sizes = {settings.recipe.first_size for settings in config.settings.values()}
     layers = {size: RememberedLayers(plan.layers.get(size_key(size), {})) for size in sizes}
     specs = [spec for spec in (config.features, *(config.layer or {}).values()) if isinstance(spec, tuple)]

@@ -13,16 +13,16 @@ from featlight.config.schema import Config
 from featlight.console import say
 from featlight.distributed.env import ALONE, Worker
 from featlight.distributed.signals import Stop
-from featlight.engine.setup import Job, prepare
+from featlight.engine.setup import RunJob, prepare
 from featlight.errors import listed
 from featlight.objectives.directions import Directions
 from featlight.objectives.own import Function
 from featlight.plan.plan import Plan
 from featlight.run.disk_space import check_room, expected_bytes
+from featlight.run.follower import make_for_others
 from featlight.run.monitor import Monitor
-from featlight.run.other import make_for_others
 from featlight.run.outcome import Outcome
-from featlight.run.share import Share
+from featlight.run.shard import Shard
 from featlight.store.deletion import Deletion
 from featlight.store.records import RecordLog
 from featlight.store.store import Store
@@ -86,7 +86,7 @@ def make(
     job = _settle(job, store, prepare_here, fresh=fresh)
     store.hold(job.plan)
     before = store.record_log() if fresh or record_log is None else record_log  # no record may come between
-    share = Share.of(job, store)
+    share = Shard.of(job, store)
     if worker.rank == 0 and not quiet:
         say(_header(job))
         say(f"input        {job.network.input_words}")
@@ -115,7 +115,9 @@ def _clear(store: Store, plan: Plan, *, quiet: bool) -> None:
     deletion.carry_out()
 
 
-def _settle(job: Job, store: Store, prepare_again: Callable[[Config, Plan | None], Job], *, fresh: bool = False) -> Job:
+def _settle(
+    job: RunJob, store: Store, prepare_again: Callable[[Config, Plan | None], RunJob], *, fresh: bool = False
+) -> RunJob:
     """Write the plan, or follow the one that another worker has written here in the meantime.
 
     Args:
@@ -145,7 +147,7 @@ def _config_text(config: Config, plan: Plan) -> str:
     return f"# {versions}\n{config.to_yaml()}"
 
 
-def _header(job: Job) -> str:
+def _header(job: RunJob) -> str:
     layers = listed(dict.fromkeys(term.layer for planned in job.wanted for term in planned.tile.terms))
     plan = job.plan
     threads = "1 CPU thread" if plan.threads == 1 else f"{plan.threads} CPU threads"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from featlight.errors import UsageError
-from featlight.store.examples import found_files
+from featlight.store.example_files import found_files
 from featlight.store.guard.atomic import TEMPORARY
 from featlight.store.heartbeat import Heartbeat
 from featlight.store.orphans import files_inside, is_made_by_a_run

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from featlight.errors import StorageError
 from featlight.plan.plan import Plan
-from featlight.store.examples import found_files
+from featlight.store.example_files import found_files
 from featlight.store.guard.atomic import NEW, TEMPORARY, is_abandoned
 from featlight.store.guard.run_folder import RunFolder
 from featlight.store.paths import ARRAY_BYTES, NOTE, OUTPUTS, PLAN

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 from featlight.config.schema import Extra
-from featlight.plan.plan import Plan, Planned
+from featlight.plan.plan import Plan, PlannedTile
 
 PLAN = "plan.json"
 NOTE = ".running"  # who is at work here
@@ -63,7 +63,7 @@ class RunPaths:
         """Where the transparency of a tile is, beside it: gray, black where it is clear."""
         return (self.root / file).with_suffix(".alpha.png")
 
-    def parts(self, planned: Planned, plan: Plan) -> Iterator[Path]:
+    def parts(self, planned: PlannedTile, plan: Plan) -> Iterator[Path]:
         """What a tile consists of: its picture, and its transparency where its recipe makes one."""
         yield self.root / planned.file
         if plan.settings[planned.variant].recipe.keeps_alpha:
@@ -77,7 +77,9 @@ class RunPaths:
         """Where the maps of a tile's terms in its final image are: safetensors, (H, W) each, by their number from 0."""
         return (self.root / "maps" / file.removeprefix("tiles/")).with_suffix(".safetensors")
 
-    def extra_paths(self, planned: Planned, plan: Plan, extras: Sequence[Extra] = get_args(Extra)) -> Iterator[Path]:
+    def extra_paths(
+        self, planned: PlannedTile, plan: Plan, extras: Sequence[Extra] = get_args(Extra)
+    ) -> Iterator[Path]:
         """Where what is kept of a tile besides its picture is."""
         for extra in extras:
             match extra:

@@ -11,7 +11,7 @@ from featlight.plan.plan import Plan
 from featlight.store.records import TileRecord, status_of
 from featlight.store.store import Store
 
-State = Literal["ok", "dead", "failed", "missing"]
+TileState = Literal["ok", "dead", "failed", "missing"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Snapshot:
         there = {file: records[file] for file, paths in parts.items() if sizes.keys() >= set(paths)}
         return cls(store, plan, records, there)
 
-    def state(self, file: str) -> State:
+    def state(self, file: str) -> TileState:
         """What has become of a tile."""
         record = self.there.get(file)
         if record is not None:

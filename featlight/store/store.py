@@ -8,8 +8,8 @@ from pathlib import Path
 
 from featlight.config.schema import Extra
 from featlight.errors import Interrupted, StorageError, UsageError
-from featlight.plan.plan import Plan, Planned
-from featlight.plan.reading import read_plan
+from featlight.plan.parsing import read_plan
+from featlight.plan.plan import Plan, PlannedTile
 from featlight.store.guard.atomic import storage_errors
 from featlight.store.guard.bounds import Allowance, read_json, read_lines
 from featlight.store.guard.drawn import DrawnFiles
@@ -90,7 +90,7 @@ class Store(RunPaths):
         self._record_log.refresh()
         return self._record_log.copy()
 
-    def made(self, plan: Plan, tiles: Iterable[Planned], extras: Sequence[Extra] = ()) -> dict[str, TileRecord]:
+    def made(self, plan: Plan, tiles: Iterable[PlannedTile], extras: Sequence[Extra] = ()) -> dict[str, TileRecord]:
         """The records of those tiles that this very run made and whose files are all there, in the tiles' order.
 
         Args:
@@ -100,7 +100,7 @@ class Store(RunPaths):
         """
         records = self.records()
         digests = {variant: plan.digest(variant) for variant in plan.settings}
-        vouched: dict[str, tuple[Planned, TileRecord]] = {}
+        vouched: dict[str, tuple[PlannedTile, TileRecord]] = {}
         for planned in tiles:
             record = records.get(planned.file)
             if record and record["status"] != "failed" and record.get("fingerprint") == digests[planned.variant]:

@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import IO, Literal
 
 from featlight.errors import StorageError
-from featlight.plan.plan import Planned
+from featlight.plan.plan import PlannedTile
 from featlight.store.contents import has_whole_vectors
-from featlight.store.examples import example_lines, read_about
-from featlight.store.findings import Evidence, Harm, Line, Problem, Report, reason
+from featlight.store.damage import Damage, Line, Problem, VerifyContext, VerifyReport, reason
+from featlight.store.example_files import example_lines, read_about
 from featlight.store.guard.atomic import reading_errors
 from featlight.store.guard.bounds import Allowance, tile_bytes
-from featlight.store.likeness import read_likeness
 from featlight.store.orphans import find_orphans, is_in_hand
 from featlight.store.paths import ABOUT_EXAMPLES, EXAMPLES, PICTURE_BYTES, RECORDS_BYTES, TEXT_BYTES
 from featlight.store.records import TileRecord, keep_last, record_files, record_lines, status_of
+from featlight.store.similarity import read_similarity
 from featlight.store.store import Store
 
 READERS = 8  # threads; a disk of a cluster answers slowly, but many at a time
@@ -31,7 +31,7 @@ MAKES_IT = "the run's own command makes it again"
 FINDS_IT = "`featlight examples` writes it again"
 
 
-def verify(root: Path) -> Report:
+def verify(root: Path) -> VerifyReport:
     """Hold every file of a run against its plan and its records; nothing is changed.
 
     Args:
@@ -49,8 +49,8 @@ def verify(root: Path) -> Report:
         lines.append(line)
         if record is not None:
             keep_last(records, record)
-    run = Evidence(store, plan, lines, records)
-    report = Report(len(plan.tiles))
+    run = VerifyContext(store, plan, lines, records)
+    report = VerifyReport(len(plan.tiles))
     if not run.records and (count := _tiles_there(run)):
         what = f"nothing vouches for {count} tiles; put the records back, or the run's own command makes all again"
         report.problems.append(Problem("records", what))
@@ -71,7 +71,7 @@ def verify(root: Path) -> Report:
     return report
 
 
-def repair(root: Path, report: Report) -> tuple[int, int]:
+def repair(root: Path, report: VerifyReport) -> tuple[int, int]:
     """Remove what is bad, so that the next run makes it again.
 
     Args:
@@ -92,7 +92,7 @@ def repair(root: Path, report: Report) -> tuple[int, int]:
     return sum(folder.remove(path) for path in files), len(lines)
 
 
-def _tiles_there(run: Evidence) -> int:
+def _tiles_there(run: VerifyContext) -> int:
     return len(run.store.folder.sizes(run.store.root / planned.file for planned in run.plan.tiles))
 
 
@@ -106,8 +106,8 @@ def _lines(store: Store) -> Iterator[tuple[Line, TileRecord | None]]:
                 yield Line(path, number, start, len(line.rstrip(b"\r\n")), file), record
 
 
-def _check_tiles(run: Evidence, report: Report) -> None:
-    def check(planned: Planned) -> Harm | Literal["unvouched"] | None:
+def _check_tiles(run: VerifyContext, report: VerifyReport) -> None:
+    def check(planned: PlannedTile) -> Damage | Literal["unvouched"] | None:
         record = run.records.get(planned.file)
         if record is None or record["status"] == "failed" or record["fingerprint"] != run.digests[planned.variant]:
             return "unvouched"
@@ -129,7 +129,7 @@ def _check_tiles(run: Evidence, report: Report) -> None:
         pool.shutdown(cancel_futures=True)  # Ctrl-C must not wait for a million tiles
 
 
-def _unvouched(run: Evidence, report: Report, planned: Planned) -> None:
+def _unvouched(run: VerifyContext, report: VerifyReport, planned: PlannedTile) -> None:
     """A tile that no record vouches for: one that a process died over, or whose record is lost."""
     path = run.store.root / planned.file
     if not run.store.folder.has(path):
@@ -142,7 +142,7 @@ def _unvouched(run: Evidence, report: Report, planned: Planned) -> None:
         report.notes.append(f"{planned.file}: no record vouches for it, left alone; {MAKES_IT}")
 
 
-def _harmed(run: Evidence, planned: Planned, harm: Harm) -> Problem:
+def _harmed(run: VerifyContext, planned: PlannedTile, harm: Damage) -> Problem:
     """What is to be done about a tile that is not as its record says."""
     path, lines = run.store.root / planned.file, run.lines_of(planned.file)
     if harm.what == "missing":
@@ -157,7 +157,7 @@ def _harmed(run: Evidence, planned: Planned, harm: Harm) -> Problem:
     return Problem(planned.file, harm.what)
 
 
-def _check_alphas(run: Evidence, report: Report) -> None:
+def _check_alphas(run: VerifyContext, report: VerifyReport) -> None:
     """Transparencies of tiles that are whole; without its own a tile is made again."""
     for planned in run.plan.tiles:
         if planned.file not in report.whole or not run.plan.settings[planned.variant].recipe.keeps_alpha:
@@ -169,7 +169,7 @@ def _check_alphas(run: Evidence, report: Report) -> None:
             report.problems.append(Problem(run.name(path), f"{harm.what}; {MAKES_IT}", (path,) if harm.surely else ()))
 
 
-def _check_floats(run: Evidence, report: Report) -> None:
+def _check_floats(run: VerifyContext, report: VerifyReport) -> None:
     """Those that records vouch for, unless the run wants none any more and they are gone."""
     wanted, unmade = _wants_floats(run.store), 0
     keeps_some = run.store.folder.is_folder(run.store.root / "floats")  # a run from a zip has none
@@ -197,7 +197,7 @@ def _wants_floats(store: Store) -> bool:
     return re.search(rb"^float_images: true\s*$", text, re.MULTILINE) is not None
 
 
-def _check_octaves(run: Evidence, report: Report) -> None:
+def _check_octaves(run: VerifyContext, report: VerifyReport) -> None:
     """Pictures that are cut short, of tiles that are whole."""
     if not run.store.folder.is_folder(run.store.root / "octaves"):
         return
@@ -220,7 +220,7 @@ def _end(file: IO[bytes], count: int) -> bytes:
     return file.read(count)
 
 
-def _check_vectors(run: Evidence, report: Report) -> None:
+def _check_vectors(run: VerifyContext, report: VerifyReport) -> None:
     """Of each chunk; the run's own command computes a chunk again whose vectors are gone, and keeps its tiles."""
     lacking = run.store.lacking_vectors(run.plan, range(len(run.plan.chunks)))
     for number, members in enumerate(run.plan.chunks):
@@ -242,7 +242,7 @@ def _check_vectors(run: Evidence, report: Report) -> None:
             report.problems.append(Problem(run.name(path), f"damaged; {MAKES_IT}", (path,)))
 
 
-def _check_examples(run: Evidence, report: Report) -> None:
+def _check_examples(run: VerifyContext, report: VerifyReport) -> None:
     """Lines of examples that cannot be read, and tiles that have none."""
     path, start = run.store.root / EXAMPLES, 0
     lacking = {planned.file for planned in run.plan.tiles}
@@ -261,14 +261,14 @@ def _check_examples(run: Evidence, report: Report) -> None:
         report.notes.append(f"{len(lacking)} tiles have no examples; {FINDS_IT}")
 
 
-def _check_derived(run: Evidence, report: Report) -> None:
+def _check_derived(run: VerifyContext, report: VerifyReport) -> None:
     """JSON that is made from the run and cannot be read, which another command makes again."""
     store, folder = run.store, run.store.folder
     planes = [store.root / name for name in store.outputs() if name.startswith("alike/") and name.endswith(".json")]
     makers: dict[Path, tuple[Callable[[], object], str]] = {
         store.root / ABOUT_EXAMPLES: (lambda: read_about(folder), FINDS_IT),
         store.example_list: (lambda: _is_list_of_images(store), FINDS_IT),
-        **{path: (partial(read_likeness, folder, path), "`featlight alike` makes it again") for path in planes},
+        **{path: (partial(read_similarity, folder, path), "`featlight alike` makes it again") for path in planes},
     }
     for path, (read, makes_it) in makers.items():
         try:
@@ -286,7 +286,7 @@ def _is_list_of_images(store: Store) -> bool:
         return lines == 2 and _end(file, 2) == b"}\n"
 
 
-def _check_records(run: Evidence, report: Report) -> None:
+def _check_records(run: VerifyContext, report: VerifyReport) -> None:
     """Torn lines, and lines of tiles that the plan does not name."""
     planned = {tile.file for tile in run.plan.tiles}
     spare = {file for file in run.records.keys() - planned if _is_spare(run, file)}
@@ -304,7 +304,7 @@ def _check_records(run: Evidence, report: Report) -> None:
         )
 
 
-def _is_spare(run: Evidence, file: str) -> bool:
+def _is_spare(run: VerifyContext, file: str) -> bool:
     """Whether a tile that the plan does not name is there and whole, as far as can be told."""
     record = run.records[file]
     if record["status"] == "failed":

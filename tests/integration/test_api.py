@@ -18,7 +18,7 @@ from featlight.config.presets import DEFAULT_LAYERS, NATURAL
 from featlight.config.tile import feature_tile
 from featlight.engine.module import FeatureVisualizer
 from featlight.errors import UsageError
-from featlight.plan.plan import Planned
+from featlight.plan.plan import PlannedTile
 from featlight.result import Result
 from tests.conftest import hand_made
 
@@ -152,7 +152,7 @@ def test_a_notebook_shows_the_grid(small_recipe):
 
 
 def made_up(count, read, layer="layer", status="ok", **more):
-    tiles = [Planned("", feature_tile(layer, i)) for i in range(count)]
+    tiles = [PlannedTile("", feature_tile(layer, i)) for i in range(count)]
     return Result(tiles, [{"status": status, "reason": None, **more}] * count, f"net {layer}", read)
 
 

@@ -47,7 +47,7 @@ def shrunk(values):
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_a_shipped_config_makes_its_tiles_and_figures(path, capsys):
-    assert check(read(path)).settled(path.stem).out == f"runs/{path.stem}"
+    assert check(read(path)).resolved(path.stem).out == f"runs/{path.stem}"
     values = shrunk(read(path))
     Path("tiny.yaml").write_text(yaml.safe_dump(values))
     assert main(["--config", "tiny.yaml"]) == 0
@@ -71,7 +71,7 @@ def test_every_experiment_of_the_article_has_an_offline_twin():
 @pytest.mark.parametrize("path", sorted((ROOT / "configs/offline").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_offline_experiment_stands_by_the_full_recipe_too(path):
     full, offline = read(FULL / path.name), read(path)
-    assert check(full).settled(path.stem).recipe.octaves[0] == ARTICLE.octaves[0]
+    assert check(full).resolved(path.stem).recipe.octaves[0] == ARTICLE.octaves[0]
     same = set(offline) - {"recipe", "variants", "features", "layer", "figure"}
     assert {key: full[key] for key in same} == {key: offline[key] for key in same}
     assert full["figure"]["kind"] == offline["figure"]["kind"]
@@ -81,8 +81,8 @@ def test_every_offline_experiment_stands_by_the_full_recipe_too(path):
 
 @pytest.mark.parametrize("name", ["inception_v3", "googlenet", "resnet50"])
 def test_imagenet_networks_run_the_articles_recipe(name):
-    assert check(read(ROOT / f"configs/{name}.yaml")).settled().recipe == ARTICLE
+    assert check(read(ROOT / f"configs/{name}.yaml")).resolved().recipe == ARTICLE
 
 
 def test_the_quickstart_is_the_default():
-    assert check(read(ROOT / "configs/quickstart.yaml")).settled() == check({}).settled()
+    assert check(read(ROOT / "configs/quickstart.yaml")).resolved() == check({}).resolved()

@@ -22,11 +22,11 @@ from featlight.distributed.signals import Stop
 from featlight.errors import Interrupted, UsageError
 from featlight.examples import histogram
 from featlight.examples.decoding import fitted
-from featlight.examples.find import Report, find
-from featlight.examples.listing import Request
+from featlight.examples.find import ScanReport, find
+from featlight.examples.manifest_builder import ExamplesRequest
 from featlight.export.for_others import config_for_others
 from featlight.store.deletion import Deletion
-from featlight.store.examples import read_about, read_examples
+from featlight.store.example_files import read_about, read_examples
 from featlight.store.orphans import find_orphans
 from featlight.store.store import Store
 from tests.photographs import crops, folder_of, planned_run
@@ -53,9 +53,9 @@ def out(run) -> Path:
     return Path(shutil.copytree(run, "run"))
 
 
-def look(out: Path, images: Path, *, workers: int = 1, stop: Stop | None = None, **asked: object) -> list[Report]:
+def look(out: Path, images: Path, *, workers: int = 1, stop: Stop | None = None, **asked: object) -> list[ScanReport]:
     """By workers one after the other, in this process."""
-    request = Request(images, **{"batch_size": 8, "top": 3, **asked})
+    request = ExamplesRequest(images, **{"batch_size": 8, "top": 3, **asked})
     return [find(out, request, worker=Worker(rank, workers), stop=stop, processes=0) for rank in range(workers)]
 
 
@@ -174,10 +174,10 @@ def test_an_image_that_has_changed_begins_the_pass_anew(out, images, tmp_path):
     first = next(iter(read_examples(Store(out).folder).values()))[0].file
     Image.new("RGB", (64, 64)).save(folder / first)
     said: list[str] = []
-    find(out, Request(folder, top=3, batch_size=8), say=said.append, processes=0)
+    find(out, ExamplesRequest(folder, top=3, batch_size=8), say=said.append, processes=0)
     assert said[0] == "the images are looked at anew: an image that was listed has changed"
     assert about(out)["images"] == 40
-    find(out, Request(folder, top=2), say=said.append, processes=0)
+    find(out, ExamplesRequest(folder, top=2), say=said.append, processes=0)
     assert "the images are looked at anew: another top than before" in said
 
 
@@ -218,7 +218,7 @@ def test_a_name_that_is_not_utf8_and_a_file_that_vanishes_change_nothing_else(ru
             (folder / "\udcfe").mkdir()
             next(crops(1, seed=9)).save(folder / "\udcfe" / "b.png")
         out = Path(shutil.copytree(run, tmp_path / name / "run"))
-        request = Request(folder, batch_size=8, top=3)
+        request = ExamplesRequest(folder, batch_size=8, top=3)
         report = find(out, request, say=lambda _, gone=gone: gone.unlink(missing_ok=True), processes=0)  # once listed
         said.append(lines(out))
         for path in (out / "examples").rglob("*"):
@@ -268,7 +268,7 @@ def test_other_formats_are_read_or_counted(out, images, tmp_path):
     for name in ("f.bmp", "g.BMP", "h.heic", "i.svg", "notes.txt", "labels.json"):
         (folder / name).touch()
     said: list[str] = []
-    find(out, Request(folder, top=3, batch_size=8), say=said.append, processes=0)
+    find(out, ExamplesRequest(folder, top=3, batch_size=8), say=said.append, processes=0)
     assert "4 files of other image formats (.bmp, .heic, .svg) skipped" in said
     assert about(out)["skipped"] == {".bmp": 2, ".heic": 1, ".svg": 1}
     assert (about(out)["images"], about(out)["refused"]) == (45 - about(out)["duplicates"], 0)
@@ -370,7 +370,7 @@ def test_a_network_of_one_size_sees_every_image_at_that_size(images, fit, tmp_pa
         out, layer="classes", recipe={"octaves": [{"size": 32, "steps": 1, "lr": [0.1, 0.1]}]}, network=network
     )
     assert config.layer == {"classes": None}
-    find(out, Request(images, fit=fit, top=2), network=network, processes=0)
+    find(out, ExamplesRequest(images, fit=fit, top=2), network=network, processes=0)
     found = read_examples(Store(out).folder)
     assert [len(each) for each in found.values()] == [2] * 5
 
@@ -440,7 +440,7 @@ def test_in_python_a_network_of_ones_own_and_its_examples(images, tmp_path):
     made = featlight.visualize(network, "maps", [1, 4], recipe=RECIPE, out=tmp_path / "run", progress=False)
     assert made.examples == [(), ()]
     with pytest.raises(UsageError, match=r"featlight\.find_examples\(out, images, network=network\) takes any network"):
-        find(tmp_path / "run", Request(images), processes=0)
+        find(tmp_path / "run", ExamplesRequest(images), processes=0)
     result = featlight.find_examples(tmp_path / "run", images, network=network, top=2, fit=(48, 48), progress=False)
     assert [len(each) for each in result.examples] == [2, 2]
     assert result.examples[0][0].value >= result.examples[0][1].value
@@ -453,4 +453,4 @@ def test_in_python_a_network_of_ones_own_and_its_examples(images, tmp_path):
 
 def test_another_network_is_refused(out, images):
     with pytest.raises(UsageError, match="was made with another network than this OneSize"):
-        find(out, Request(images), network=OneSize(), processes=0)
+        find(out, ExamplesRequest(images), network=OneSize(), processes=0)

@@ -12,8 +12,8 @@ from safetensors.numpy import load, save
 
 import featlight
 from featlight.errors import FeatlightError, StorageError, UsageError
-from featlight.examples.findings import Findings
-from featlight.examples.state import Pass
+from featlight.examples.manifest import ScanManifest
+from featlight.examples.worker_state import WorkerState
 from featlight.store.store import Store
 from tests.integration.test_examples_grown import IMAGES, LITTLE, NETWORK, look, written
 from tests.photographs import crops, folder_of, planned_run
@@ -105,23 +105,23 @@ def list_of(run: Path) -> list[Any]:
 @pytest.mark.parametrize("change", LISTS.values(), ids=LISTS)
 def test_a_list_that_no_pass_has_written_is_none(run, change):
     lines = list_of(run)
-    assert Pass.read(Store(run), IMAGES) is not None
+    assert ScanManifest.read(Store(run), IMAGES) is not None
     change(lines)
     (run / "examples/images.json").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-    assert Pass.read(Store(run), IMAGES) is None
+    assert ScanManifest.read(Store(run), IMAGES) is None
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"[]\n[]\n", b"[" * 10**5, b"\xff\n", BIG, b'{"format":2}\n', b"null"])
 def test_what_is_no_list_is_none(run, content):
     (run / "examples/images.json").write_bytes(content)
-    assert Pass.read(Store(run), IMAGES) is None
+    assert ScanManifest.read(Store(run), IMAGES) is None
 
 
 def test_a_list_of_more_than_the_folder_holds_is_not_read(run):
     with (run / "examples/images.json").open("ab") as file:
         file.truncate(2 << 30)
     with pytest.raises(StorageError, match="at most"):
-        Pass.read(Store(run), IMAGES)
+        ScanManifest.read(Store(run), IMAGES)
 
 
 def test_images_are_looked_at_anew_after_damage_and_give_the_same(run, done, images):
@@ -194,24 +194,24 @@ def spoil(run: Path, change: Callable[[dict[str, Any], dict[str, Any]], object])
 
 @pytest.mark.parametrize("change", FOUND.values(), ids=FOUND)
 def test_what_no_worker_has_found_is_none(run, change):
-    store, known = Store(run), Pass.read(Store(run), IMAGES)
+    store, known = Store(run), ScanManifest.read(Store(run), IMAGES)
     spoil(run, lambda arrays, about: None)
-    assert Findings.read(store, "worker-0", known) is not None
+    assert WorkerState.read(store, "worker-0", known) is not None
     spoil(run, change)
-    assert Findings.read(store, "worker-0", known) is None
+    assert WorkerState.read(store, "worker-0", known) is None
 
 
 @pytest.mark.parametrize("change", [cell("values", (0, 0), 1e6), cell("histogram", (0, 0), 1), cell("places", 0, 1)])
 def test_bits_that_flip_are_found(run, change):
-    store, known = Store(run), Pass.read(Store(run), IMAGES)
+    store, known = Store(run), ScanManifest.read(Store(run), IMAGES)
     path = run / "examples/found/worker-0.safetensors"
     arrays = {key: values.copy() for key, values in load(path.read_bytes()).items()}
     change(arrays, {})
     path.write_bytes(save(arrays))
-    assert Findings.read(store, "worker-0", known) is None
+    assert WorkerState.read(store, "worker-0", known) is None
     path = run / "examples/images.json"
     path.write_text(path.read_text().replace('"top": 4', '"top": 5'))
-    assert Pass.read(store, IMAGES) is None
+    assert ScanManifest.read(store, IMAGES) is None
 
 
 def test_a_place_beyond_a_map_is_told(run, images):
@@ -227,7 +227,7 @@ def test_a_file_of_more_than_can_be_found_is_not_read(run):
     with (run / "examples/found/worker-0.safetensors").open("ab") as file:
         file.truncate(2 << 30)
     with pytest.raises(StorageError, match="at most"):
-        Findings.read(Store(run), "worker-0", Pass.read(Store(run), IMAGES))
+        WorkerState.read(Store(run), "worker-0", ScanManifest.read(Store(run), IMAGES))
 
 
 @pytest.mark.parametrize("size", [0, -1, 4097])

@@ -14,9 +14,9 @@ from featlight.distributed.env import Worker
 from featlight.distributed.signals import Stop
 from featlight.errors import Interrupted
 from featlight.examples.find import find
-from featlight.examples.findings import Findings
-from featlight.examples.listing import Request
-from featlight.examples.sight.activations import Activations
+from featlight.examples.manifest_builder import ExamplesRequest
+from featlight.examples.scoring.activations import Activations
+from featlight.examples.worker_state import WorkerState
 from tests.photographs import crops, folder_of, planned_run
 
 CHUNK, IMAGES, SIDE = 4, 11, 32  # images, and px that they are seen at; the last chunk is not full
@@ -69,7 +69,7 @@ def grow(out: Path) -> None:
 def look(out: Path, images: Path, workers: int = 1, stop: Stop | None = None, **asked: object) -> list[str]:
     """By workers one after the other, in this process; what the first one says."""
     said: list[str] = []
-    request = Request(images, **{"batch_size": CHUNK, "top": 3, "fit": SIDE, **asked})
+    request = ExamplesRequest(images, **{"batch_size": CHUNK, "top": 3, "fit": SIDE, **asked})
     for rank in range(workers):
         find(out, request, worker=Worker(rank, workers), say=said.append, stop=stop, network=NETWORK, processes=0)
     return said
@@ -172,7 +172,7 @@ def test_findings_of_other_tiles_are_none(images, tmp_path):
         planned_run(run, NETWORK, layer={"narrow": more})
         look(run, images)
     shutil.copy(other / "examples/found/worker-0.safetensors", out / "examples/found/worker-0.safetensors")
-    with mock.patch.object(Findings, "empty", wraps=Findings.empty) as begun:
+    with mock.patch.object(WorkerState, "empty", wraps=WorkerState.empty) as begun:
         look(out, images)
     begun.assert_called_once()
     assert written(out) == fresh(out, images)

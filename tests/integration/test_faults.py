@@ -44,13 +44,13 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from torch import nn
 
 import featlight
-import featlight.run.share
+import featlight.run.shard
 from featlight.cli.main import main
 from featlight.engine.module import FeatureVisualizer
 from featlight.errors import FeatlightError
 from featlight.store.guard.open_folder import OpenFolder
 from tests.conftest import awake, hand_made
-from tests.unit.models.test_registry import bad_file
+from tests.unit.models.test_catalog import bad_file
 
 OCTAVE = {"size": 24, "steps": 2, "lr": [0.1, 0.05], "sigma": None}
 CONFIG = {
@@ -354,15 +354,15 @@ def test_a_torn_record_is_found_and_its_tile_made_again(clean, capsys):
 
 def test_two_runs_at_once_make_the_same_tiles(clean, monkeypatch):
     """The second one starts and ends while the first one is between two chunks."""
-    commit = featlight.run.share.commit
+    commit = featlight.run.shard.commit
 
     def other_first(*args, **kwargs):
-        monkeypatch.setattr(featlight.run.share, "commit", commit)
+        monkeypatch.setattr(featlight.run.shard, "commit", commit)
         assert run() == 0
         assert tiles() == clean
         return commit(*args, **kwargs)
 
-    monkeypatch.setattr(featlight.run.share, "commit", other_first)
+    monkeypatch.setattr(featlight.run.shard, "commit", other_first)
     assert run() == 0
     goes_on(clean)
 
@@ -464,7 +464,7 @@ def test_no_memory_to_write_is_no_matter_of_the_batch(clean, monkeypatch, capsys
         raise MemoryError
 
     with monkeypatch.context() as patch:
-        patch.setattr(featlight.run.share, "commit", none_left)
+        patch.setattr(featlight.run.shard, "commit", none_left)
         assert run() == 1
     assert "no memory to write 2/00000 and its chunk" in capsys.readouterr().err
     goes_on(clean)

@@ -234,9 +234,9 @@ def test_a_wrapper_changes_no_bit_and_its_names_are_the_layers(build, prefix):
 
 def test_a_wrapped_network_keeps_what_is_known_of_it():
     network = featlight.load_model("tiny_inception", "none")
-    source = featlight.models.registry.source_of(network)
-    assert featlight.models.registry.source_of(nn.DataParallel(network)) == source
-    assert featlight.models.registry.source_of(torch.compile(network)) == source
+    source = featlight.models.catalog.source_of(network)
+    assert featlight.models.catalog.source_of(nn.DataParallel(network)) == source
+    assert featlight.models.catalog.source_of(torch.compile(network)) == source
 
 
 def test_a_network_that_needs_its_trainer_is_told_so():

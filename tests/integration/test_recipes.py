@@ -42,7 +42,7 @@ def config(name, layer, features, out):
 def work(path, rank, world_size):
     gone = threading.Event()
     gone.set()
-    return make(check(read(path)).settled(), worker=Worker(rank, world_size, rank, "test"), others_gone=gone)
+    return make(check(read(path)).resolved(), worker=Worker(rank, world_size, rank, "test"), others_gone=gone)
 
 
 @pytest.mark.parametrize(("name", "layer"), CASES)

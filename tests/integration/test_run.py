@@ -127,7 +127,7 @@ def test_typed_again_it_makes_nothing_and_loads_no_network(config, capsys, monke
     assert run(config) == 0
     before = tiles(), records(), (Path("run") / "atlas/Mixed_4a.png").stat().st_mtime_ns
     capsys.readouterr()
-    monkeypatch.setattr("featlight.models.registry.load_model", None)
+    monkeypatch.setattr("featlight.models.catalog.load_model", None)
     assert run(config) == 0
     assert capsys.readouterr().out.startswith("6 tiles: 0 made, 6 kept, 0 dead, 0 failed\n")
     assert (tiles(), records(), (Path("run") / "atlas/Mixed_4a.png").stat().st_mtime_ns) == before
@@ -196,7 +196,7 @@ def test_render_only_needs_tiles_and_records_alone(config, monkeypatch):
     assert run(config) == 0
     for name in ("atlas/Mixed_4a.png", "index.html", "vectors/Mixed_4a.npy"):
         Path("run", name).rename(Path(name).name)
-    monkeypatch.setattr("featlight.models.registry.load_model", None)
+    monkeypatch.setattr("featlight.models.catalog.load_model", None)
     assert run(config, "--render-only") == 0
     for name in ("atlas/Mixed_4a.png", "index.html", "vectors/Mixed_4a.npy"):
         assert Path("run", name).read_bytes() == Path(Path(name).name).read_bytes()

@@ -5,9 +5,9 @@ import logging
 import pytest
 from torch import nn
 
-from featlight.config.words import is_word
+from featlight.config.text_checks import is_word
 from featlight.console import printable
-from featlight.models.registry import Source
+from featlight.models.catalog import Source
 from featlight.store.records import line_of, parse_line
 from featlight.store.store import Store
 from tests.photographs import planned_run

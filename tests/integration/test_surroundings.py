@@ -17,9 +17,9 @@ from featlight.config.tile import feature_tile
 from featlight.console import say
 from featlight.distributed.env import ALONE, Worker, told_by, worker_from_env
 from featlight.distributed.launcher import UNKNOWN_MEMORY, machine_memory
-from featlight.models.registry import load_model
-from featlight.plan.plan import Planned
-from featlight.plan.reading import read_plan
+from featlight.models.catalog import load_model
+from featlight.plan.parsing import read_plan
+from featlight.plan.plan import PlannedTile
 from featlight.store.store import Store
 
 RECIPE = {"octaves": [{"size": 24, "steps": 2, "lr": [0.1, 0.05], "sigma": None}]}
@@ -284,7 +284,7 @@ def test_a_run_of_old_keeps_its_names(own):
     assert run(own(NAMES), layer=["conv", "aux"], features="0") == 0
     store = Store(Path("run"))
     plan = store.plan()
-    old = [Planned("", feature_tile(layer, 0, folder=layer)) for layer in ("conv", "aux")]
+    old = [PlannedTile("", feature_tile(layer, 0, folder=layer)) for layer in ("conv", "aux")]
     for planned, now in zip(old, plan.tiles, strict=True):
         Path("run", planned.file).parent.mkdir(exist_ok=True)
         Path("run", now.file).rename(Path("run", planned.file))

@@ -28,7 +28,7 @@ from featlight.engine.device import device_of
 from featlight.engine.module import FeatureVisualizer
 from featlight.engine.setup import prepare
 from featlight.errors import Interrupted, UsageError
-from featlight.plan.plan import Plan, Planned
+from featlight.plan.plan import Plan, PlannedTile
 from featlight.report.build import state_of
 from featlight.report.tensorboard.events import PREFIX, EventLog
 from featlight.run.worker import make
@@ -133,7 +133,7 @@ def test_a_worker_has_a_gpu_of_its_own(monkeypatch):
 
 
 def planned(count: int, batch_size: int) -> Plan:
-    return made_up_plan([Planned("", feature_tile("a", i)) for i in range(count)], batch_size=batch_size)
+    return made_up_plan([PlannedTile("", feature_tile("a", i)) for i in range(count)], batch_size=batch_size)
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 7])
@@ -178,7 +178,7 @@ def test_our_strategy_takes_one_device_and_synchronises_nothing():
 
 
 def work(config: Path, rank: int, world_size: int, **others: object):
-    return make(check(read(Path(config))).settled(), worker=Worker(rank, world_size, rank, "test"), **others)
+    return make(check(read(Path(config))).resolved(), worker=Worker(rank, world_size, rank, "test"), **others)
 
 
 @pytest.mark.parametrize("features", ["0-12", "0-2", "3"])  # uneven shares, fewer chunks than workers, one tile
@@ -363,9 +363,9 @@ def test_a_finished_run_of_ten_thousand_tiles_loads_no_network(monkeypatch, caps
     """The layer, its tiles and its pictures are made up; only what the directory holds can say that all is there."""
     count = 10_000
     Path("many.yaml").write_text(yaml.safe_dump({**CONFIG, "devices": 2, "features": f"0-{count - 1}"}))
-    plan = prepare(check({**read(Path("many.yaml")), "features": "0"}).settled()).plan
+    plan = prepare(check({**read(Path("many.yaml")), "features": "0"}).resolved()).plan
     plan.layers["32"]["Mixed_4a"] = [count, 4, 4]
-    plan.add([Planned("", feature_tile("Mixed_4a", i)) for i in range(count)])
+    plan.add([PlannedTile("", feature_tile("Mixed_4a", i)) for i in range(count)])
     store = Store(Path("run"))
     store.write_plan(plan)
     for folder in ("records", "tiles/Mixed_4a", "atlas", "assets"):
@@ -383,7 +383,7 @@ def test_a_finished_run_of_ten_thousand_tiles_loads_no_network(monkeypatch, caps
     monkeypatch.setattr(records_module, "from_json", lambda line: parsed.append(line) or parse(line))
     for heavy in (
         "featlight.run.worker.make",
-        "featlight.models.registry.load_model",
+        "featlight.models.catalog.load_model",
         "featlight.engine.setup.load_model",
         "subprocess.Popen",
     ):

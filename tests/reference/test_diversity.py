@@ -13,10 +13,10 @@ import torchvision
 import featlight
 from featlight.config.tile import Tile, faces_of, feature_tile
 from featlight.errors import UsageError
-from featlight.objectives.diversity import likeness, whole_groups
+from featlight.objectives.diversity import gram_similarity, whole_groups
 from featlight.objectives.objective import Objective
-from featlight.plan.plan import Planned
-from featlight.plan.reading import read_plan
+from featlight.plan.parsing import read_plan
+from featlight.plan.plan import PlannedTile
 from tests.literal import layer_function
 from tests.made_up import made_up_plan
 from tests.reference.test_objectives import recipe_of, table
@@ -37,11 +37,11 @@ def literal_likeness(outputs):
 def test_a_batch_of_groups_equals_the_loop():
     torch.manual_seed(0)
     output = torch.randn(6, 4, 3, 2, dtype=torch.float64)
-    ours = likeness(output, 3)
+    ours = gram_similarity(output, 3)
     theirs = torch.stack([*literal_likeness(output[:3]), *literal_likeness(output[3:])])
     assert torch.allclose(ours, theirs, rtol=1e-12)
     # two views of an image count as one of twice the positions
-    assert torch.allclose(likeness(output, 3, boxes=2), torch.stack(literal_likeness(
+    assert torch.allclose(gram_similarity(output, 3, boxes=2), torch.stack(literal_likeness(
         [torch.cat([output[i], output[i + 1]], 1) for i in (0, 2, 4)])), rtol=1e-12)  # fmt: skip
 
 
@@ -99,7 +99,7 @@ def test_groups_are_whole_whatever_the_workers_and_halves(workers):
     plan = made_up_plan(batch_size=8, diversity=3)
     tiles = [face for i in range(7) for face in faces_of(feature_tile("a", i), 3)]
     plan.layers = {"32": {"a": (9, 2, 2)}}
-    plan.add([Planned("", tile) for tile in tiles])
+    plan.add([PlannedTile("", tile) for tile in tiles])
     shares = [plan.share(rank, workers, {planned.file for planned in plan.tiles}) for rank in range(workers)]
     assert sorted(number for share in shares for number in share) == list(range(4))
     for number in range(4):

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 import featlight
 from featlight.errors import WeightsError
-from featlight.models.registry import source_of
+from featlight.models.catalog import source_of
 from featlight.models.sources import efficientnet_lite0
 
 

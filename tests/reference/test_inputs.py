@@ -12,8 +12,8 @@ from torch import nn
 import featlight
 from featlight.config.tile import feature_tile
 from featlight.param.image import own_seed
-from featlight.param.photographs import magnitudes
-from featlight.transforms import Views
+from featlight.param.photo_spectrum import magnitudes
+from featlight.transforms import RandomTransforms
 from tests.reference.test_recipes import SPECTRAL, Moves, annealed, kernel
 
 OCTAVES = [((24, 36), 4, (0.2, 0.1), (0.8, 0.5)), ((40, 32), 3, (0.1, 0.05), (0.6, 0.4))]
@@ -121,7 +121,9 @@ def made(network, layer, recipe, **settings):
 def table_of(layer, transforms):
     seed = own_seed(999, feature_tile(layer, FEATURE))
     return (
-        Views(recipe_of(transforms=transforms).transforms, [seed], 7, torch.device("cpu"))._draws[:, 0, 0, :3].double()
+        RandomTransforms(recipe_of(transforms=transforms).transforms, [seed], 7, torch.device("cpu"))
+        ._draws[:, 0, 0, :3]
+        .double()
     )
 
 

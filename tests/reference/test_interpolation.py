@@ -6,7 +6,7 @@ import pytest
 
 import featlight
 from featlight.errors import UsageError
-from featlight.plan.reading import read_plan
+from featlight.plan.parsing import read_plan
 from featlight.store.store import Store
 from tests.literal import descent, layer_function, layer_loss
 from tests.reference.test_objectives import assert_equal_and_moved, recipe_of, table

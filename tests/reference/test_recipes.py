@@ -14,7 +14,7 @@ from torch import nn
 import featlight
 from featlight.config.tile import feature_tile
 from featlight.param.image import own_seed
-from featlight.transforms import Views
+from featlight.transforms import RandomTransforms
 from tests.literal import layer_function, layer_loss
 from tests.unit.test_optimizers import literal_spectral
 
@@ -243,7 +243,11 @@ def test_a_descent_is_the_literal_one(network_of, case, transforms):
     literal = Literal(kind, color and not isinstance(optimizer, dict), bounded)
     for image, alpha, feature in zip(result.images, alphas, FEATURES, strict=True):
         seed = own_seed(999, feature_tile("4", feature))
-        views = Views(recipe.transforms, [seed], recipe.total_steps, torch.device("cpu"))._draws[:, 0, 0, :4].double()
+        views = (
+            RandomTransforms(recipe.transforms, [seed], recipe.total_steps, torch.device("cpu"))
+            ._draws[:, 0, 0, :4]
+            .double()
+        )
         loss = lambda x, feature=feature: layer_loss(function, x, feature)  # noqa: E731
         theirs, pulls = descend(loss, literal, optimizer, start.double()[None], views if transforms else None)
         begun = literal.resized(literal.start(start.double()[None], 24), 24, 32)

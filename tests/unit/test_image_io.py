@@ -12,7 +12,7 @@ from PIL import Image
 
 import featlight
 from featlight import image_io
-from featlight.drawing.example_strip import GROUND, Shown, encode_strip, read_crop, what_is_shown
+from featlight.drawing.example_strip import GROUND, ExampleTile, encode_strip, read_crop, what_is_shown
 from featlight.image_io import bands, decode_jpeg, decode_png, encode_png, jpeg_comment, open_photograph, png_text
 from featlight.store.guard.run_folder import RunFolder
 from tests.pngs import GRAY, RGB, part, png
@@ -202,7 +202,7 @@ def test_a_tile_is_read_with_its_text():
         b"",
         PNG,
         *(
-            encode_strip(Image.new("RGB", (224, 224)), Shown("x", ((shape,) * 4,)))  # type: ignore[arg-type]
+            encode_strip(Image.new("RGB", (224, 224)), ExampleTile("x", ((shape,) * 4,)))  # type: ignore[arg-type]
             for shape in (float("inf"), "a", None)
         ),
     ],

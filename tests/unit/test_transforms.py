@@ -15,10 +15,10 @@ from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms import functional as TF
 
 import featlight
-from featlight.config.transforms import Crop, Jitter, Noise, Own, Pad, ResizedCrop, Rotate, Scale
+from featlight.config.transform_settings import Crop, Jitter, Lambda, Noise, Pad, ResizedCrop, Rotate, Scale
 from featlight.config.validation import check
 from featlight.errors import UsageError
-from featlight.transforms import Views, affine, box, sample, sampled
+from featlight.transforms import RandomTransforms, affine, box, sample, sampled
 
 CPU = torch.device("cpu")
 ALL = (Pad(3), Jitter(4), Scale(0.9, 1.1), Rotate(-10, 10), Jitter(2), Crop(3, (0.6, 0.3)), Noise(0.1, 0.05))
@@ -86,7 +86,7 @@ def test_transforms_apply_in_their_order():
 
 def test_padding_shows_gray_around_the_image():
     images = smooth(1)
-    (view,) = Views([Pad(5)], [1], 1, CPU)(images, 0)
+    (view,) = RandomTransforms([Pad(5)], [1], 1, CPU)(images, 0)
     assert view.shape == (3, 50, 50)
     assert torch.allclose(view[:, 5:-5, 5:-5], images[0], atol=1e-9)
     assert torch.allclose(view[:, :4], torch.full_like(view[:, :4], 0.5))
@@ -94,7 +94,7 @@ def test_padding_shows_gray_around_the_image():
 
 def test_boxes_are_parts_of_the_image_within_it():
     images = smooth(2)
-    views = Views([Crop(4, (0.5, 0.5), spread=3.0, view=0.5)], [1, 2], 1, CPU)
+    views = RandomTransforms([Crop(4, (0.5, 0.5), spread=3.0, view=0.5)], [1, 2], 1, CPU)
     shown = views(images, 0)
     assert shown.shape == (8, 3, 20, 20)
     matrices = box(torch.rand(500, 2, dtype=torch.float64), 0.4, 0.3)
@@ -107,16 +107,16 @@ def test_boxes_are_parts_of_the_image_within_it():
 
 def test_views_of_boxes_are_a_share_of_the_image():
     images = smooth(2)
-    views = Views([Crop(3, (0.5, 0.5), spread=0.0, view=0.25)], [1, 2], 1, CPU)
+    views = RandomTransforms([Crop(3, (0.5, 0.5), spread=0.0, view=0.25)], [1, 2], 1, CPU)
     shown = views(images, 0)
     assert shown.shape == (6, 3, 10, 10)
-    whole = Views([Crop(3, (0.5, 0.5), spread=0.0)], [1, 2], 1, CPU)(images, 0)
+    whole = RandomTransforms([Crop(3, (0.5, 0.5), spread=0.0)], [1, 2], 1, CPU)(images, 0)
     assert whole.shape == (6, 3, 40, 40)
     assert torch.equal(shown, sampled(images, views._matrices(images, 0), (10, 10)))
 
 
 def test_sides_of_boxes_shrink_and_noise_fades_to_the_last_step():
-    views = Views([Crop(1, (0.8, 0.2), spread=0.0), Noise(0.2, 0.0)], [1], 4, CPU)
+    views = RandomTransforms([Crop(1, (0.8, 0.2), spread=0.0), Noise(0.2, 0.0)], [1], 4, CPU)
     gray = torch.full((1, 3, 64, 64), 0.5)
     spreads = [views(gray, step).std().item() for step in range(4)]
     assert spreads == pytest.approx([0.2, 0.2 * 2 / 3, 0.2 / 3, 0.0], rel=0.05, abs=1e-6)
@@ -124,8 +124,8 @@ def test_sides_of_boxes_shrink_and_noise_fades_to_the_last_step():
 
 def test_the_same_seed_draws_the_same_whoever_is_beside():
     images = smooth(3).float()
-    together = Views(ALL, [7, 8, 9], 5, CPU)
-    alone = Views(ALL, [8], 5, CPU)
+    together = RandomTransforms(ALL, [7, 8, 9], 5, CPU)
+    alone = RandomTransforms(ALL, [8], 5, CPU)
     for step in (0, 3, 4):
         ours, theirs = together(images, step), alone(images[1:2], step)
         assert torch.equal(ours[3:6], theirs)
@@ -134,13 +134,13 @@ def test_the_same_seed_draws_the_same_whoever_is_beside():
 
 def test_without_transforms_a_view_is_the_image():
     images = smooth()
-    views = Views([], [1, 2], 3, CPU)
+    views = RandomTransforms([], [1, 2], 3, CPU)
     assert views(images, 0) is images
 
 
 def test_views_can_be_differentiated():
     images = smooth(2, (12, 12)).requires_grad_(True)
-    views = Views(ALL[:-1], [1, 2], 2, CPU)
+    views = RandomTransforms(ALL[:-1], [1, 2], 2, CPU)
     assert torch.autograd.gradcheck(lambda x: views(x, 1), images, atol=1e-5)
 
 
@@ -169,7 +169,7 @@ def test_a_resized_crop_is_torchvisions(side, x, y):
 
 def test_parts_lie_within_the_image_and_have_views_of_their_own():
     images = smooth(2)
-    views = Views([ResizedCrop(0.4, 0.8, view=0.75, boxes=3)], [1, 2], 50, CPU)
+    views = RandomTransforms([ResizedCrop(0.4, 0.8, view=0.75, boxes=3)], [1, 2], 50, CPU)
     assert views(images, 0).shape == (6, 3, 30, 30)
     corners = torch.tensor([[-1.0, -1, 1], [1, 1, 1]])
     seen = torch.cat([corners @ views._matrices(images.float(), step).transpose(1, 2) for step in range(50)])
@@ -180,8 +180,10 @@ def test_parts_lie_within_the_image_and_have_views_of_their_own():
 
 def test_a_function_of_ones_own_follows_on_the_moves():
     images = smooth(2)
-    moved = Views([Jitter(4)], [1, 2], 3, CPU)(images, 2)
-    assert torch.equal(Views([Own(lambda views, step: views * step), Jitter(4)], [1, 2], 3, CPU)(images, 2), moved * 2)
+    moved = RandomTransforms([Jitter(4)], [1, 2], 3, CPU)(images, 2)
+    assert torch.equal(
+        RandomTransforms([Lambda(lambda views, step: views * step), Jitter(4)], [1, 2], 3, CPU)(images, 2), moved * 2
+    )
 
 
 def smaller(views):
@@ -207,7 +209,7 @@ OWN = [
 def test_a_function_that_cannot_be_followed_is_refused_in_a_line(function, line):
     images = smooth(2).requires_grad_(True) * 1.0
     with pytest.raises(UsageError, match=rf"^transforms: .*{line}"):
-        Views([Own(function)], [1, 2], 3, CPU)(images, 0)
+        RandomTransforms([Lambda(function)], [1, 2], 3, CPU)(images, 0)
 
 
 def shuffled(views, step):
@@ -234,17 +236,19 @@ TORCHVISION = [
 def test_what_is_drawn_hangs_on_the_image_and_the_step_alone(function):
     images = smooth(3).float().requires_grad_(True)
     before = images.detach().clone()
-    made = Views([Own(function)], [1, 2, 3], 3, CPU)
+    made = RandomTransforms([Lambda(function)], [1, 2, 3], 3, CPU)
     views = [made(images, step) for step in (0, 1)]
     torch.rand(7)
-    other = Views([Own(function)], [3, 1], 3, CPU)  # in another order, of other neighbours, from the second step
+    other = RandomTransforms(
+        [Lambda(function)], [3, 1], 3, CPU
+    )  # in another order, of other neighbours, from the second step
     assert torch.equal(other(images[[2, 0]], 1), views[1][[2, 0]])
     views[0].sum().backward()
     assert images.grad.abs().sum() > 0
     assert torch.equal(images, before)
     if isinstance(function, v1.RandomRotation | v2.RandomRotation):
         assert not torch.equal(views[0][0], views[1][0])
-        same = Views([Own(function)], [1, 2], 3, CPU)(images[[0, 0]], 0)
+        same = RandomTransforms([Lambda(function)], [1, 2], 3, CPU)(images[[0, 0]], 0)
         assert not torch.equal(same[0], same[1]), "each image has draws of its own"
 
 

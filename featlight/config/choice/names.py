@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from textwrap import shorten
 
 from featlight.config.choice.label_files import Labels, parse_labels
-from featlight.config.paths import expanded
-from featlight.config.words import check_word
+from featlight.config.text_checks import check_word
+from featlight.config.user_paths import expanded
 from featlight.errors import UsageError, unknown
 from featlight.files import open_regular
 

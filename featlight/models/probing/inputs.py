@@ -12,7 +12,7 @@ from torch import nn
 from featlight.config.inputs.sizes import ImageSize, both_sides, image_size, pixels_of
 from featlight.config.recipe import LARGEST_SIZE
 from featlight.models.hooks import forward_hooks
-from featlight.param.image import Pixels, noise, normalized
+from featlight.param.image import MeanAndStd, noise, normalized
 
 COMMON_CHANNELS = (1, 4, 2, *range(5, 17))
 COMMON_SIZES = (224, 256, 384, 299, 32, 64, 28, 96, 128, 192, 448, 512, 518, 336)
@@ -21,7 +21,7 @@ MOST_TRIED = 32  # sizes; each is a run of the network, though mostly a short on
 SAYING = ("img_size", "image_size", "input_size")  # attributes in which networks keep the size that they are made for
 
 
-class View(NamedTuple):
+class FixedInputSize(NamedTuple):
     """At which size a network is to see images of another size, or of that very size: it refuses others.
 
     Args:
@@ -42,7 +42,7 @@ class Inputs(NamedTuple):
     """
 
     channels: int = 3
-    views: Mapping[ImageSize, View] = {}
+    views: Mapping[ImageSize, FixedInputSize] = {}
 
 
 class _Run(NamedTuple):
@@ -61,7 +61,7 @@ def inputs_of(
     in_channels: int | Literal["auto"] = "auto",
     *,
     views_differ: bool = False,
-    pixels: Pixels | None = None,
+    pixels: MeanAndStd | None = None,
 ) -> Inputs:
     """What a network takes, of images of the sizes of a recipe, each size by itself.
 
@@ -120,7 +120,9 @@ def _channels(network: nn.Module, size: ImageSize, attempt: Try) -> int:
     return best
 
 
-def _view(network: nn.Module, size: ImageSize, attempt: Callable[[ImageSize], _Run], views_differ: bool) -> View | None:
+def _view(
+    network: nn.Module, size: ImageSize, attempt: Callable[[ImageSize], _Run], views_differ: bool
+) -> FixedInputSize | None:
     taken: ImageSize | None = size
     fits = attempt(size).failure is None
     if fits and (not views_differ or attempt(_larger(size, FURTHER)).failure is None):
@@ -134,7 +136,9 @@ def _view(network: nn.Module, size: ImageSize, attempt: Callable[[ImageSize], _R
     others = [attempt(_larger(taken, more)) for more in (FURTHER, 2)] + [attempt(image_size(2 * height, 2 * width))]
     if all(other.failure is None for other in others):
         return None
-    return View(taken, frozenset.intersection(*(other.ended for other in others if other.failure is not None)))
+    return FixedInputSize(
+        taken, frozenset.intersection(*(other.ended for other in others if other.failure is not None))
+    )
 
 
 def _larger(size: ImageSize, more: int) -> ImageSize:

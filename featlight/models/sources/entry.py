@@ -9,7 +9,7 @@ from torch import nn
 
 
 @dataclass(frozen=True)
-class Entry:
+class NetworkEntry:
     """One network that can be named.
 
     Args:

@@ -16,14 +16,14 @@ from torch import nn
 from featlight.errors import UsageError, WeightsError
 from featlight.models import weights as weight_files
 from featlight.models.sources import hub
-from featlight.models.sources.entry import Entry
+from featlight.models.sources.entry import NetworkEntry
 
 PREFIX = "hf/"
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
-class _Place:
+class _HubPlace:
     """Where a repository's files are: a folder, or the hub.
 
     Args:
@@ -73,7 +73,7 @@ def _json(path: Path) -> Mapping[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def entry(model: str) -> Entry:
+def entry(model: str) -> NetworkEntry:
     """A network by its repository or folder.
 
     Raises:
@@ -84,7 +84,7 @@ def entry(model: str) -> Entry:
         import transformers
     except ImportError as error:
         raise WeightsError(f"--model {model}: transformers is needed ({error}); pip install 'featlight[hf]'") from None
-    place = _Place(model)
+    place = _HubPlace(model)
     config, kind = _kind(transformers, model, _json(place.file(CONFIG)))
     pixels = place.optional(PREPROCESSOR)
 
@@ -103,7 +103,7 @@ def entry(model: str) -> Entry:
     labels = getattr(config, "id2label", None) or {}
     named = [str(labels[i]) for i in sorted(labels)]
     mean, std = _pixels(pixels)
-    return Entry(
+    return NetworkEntry(
         build,
         lambda _: build(),
         find,
@@ -178,7 +178,7 @@ def _size(config: Any) -> tuple[int, int] | None:
     return (int(size[0]), int(size[1])) if isinstance(size, list | tuple) and len(size) == 2 else None
 
 
-def _loaded(kind: Any, config: Any, place: _Place, file: Path) -> nn.Module:
+def _loaded(kind: Any, config: Any, place: _HubPlace, file: Path) -> nn.Module:
     """The network with weights as transformers keeps them, whose names it translates itself.
 
     Raises:

@@ -12,19 +12,19 @@ from typing import Any
 from torch import nn
 
 from featlight.errors import UsageError
-from featlight.models.sources.entry import Entry
+from featlight.models.sources.entry import NetworkEntry
 
 IMPORTING, CALLING = "importing it", "calling it"
 
 
-def entry(path: str) -> Entry:
+def entry(path: str) -> NetworkEntry:
     """What `package.module:callable` names.
 
     Raises:
         UsageError: it cannot be imported; when it is built, that it gives no module.
     """
     build = _imported(path)
-    return Entry(build, lambda _: build(), None, build_with=lambda content, _: build(content))
+    return NetworkEntry(build, lambda _: build(), None, build_with=lambda content, _: build(content))
 
 
 def _imported(path: str) -> Callable[..., nn.Module]:

@@ -13,7 +13,7 @@ from torch import nn
 from featlight.errors import UsageError, WeightsError, unknown
 from featlight.models import weights as weight_files
 from featlight.models.sources import download, hub
-from featlight.models.sources.entry import Entry
+from featlight.models.sources.entry import NetworkEntry
 
 PREFIX = "timm/"
 FILES = ("model.safetensors", "pytorch_model.bin")  # that timm keeps weights in, the better one first
@@ -33,7 +33,7 @@ def has(name: str) -> bool:
     return bool(timm.is_model(name.partition(".")[0]))
 
 
-def entry(model: str) -> Entry:
+def entry(model: str) -> NetworkEntry:
     """A network of timm by name, `timm/resnet50.a1_in1k` say.
 
     Raises:
@@ -62,7 +62,7 @@ def entry(model: str) -> Entry:
         return f"timm {config.get('tag') or 'weights'}", _file(model, config)
 
     pixels: tuple[int, ...] = tuple(config.get("input_size") or ())
-    return Entry(
+    return NetworkEntry(
         build,
         lambda _: build(),
         find,

@@ -10,7 +10,7 @@ from torch import nn
 from featlight.config.presets import EMBEDDED, LITE
 from featlight.errors import UsageError, WeightsError, unknown
 from featlight.models.sources import download
-from featlight.models.sources.entry import Entry
+from featlight.models.sources.entry import NetworkEntry
 
 HAS_AUXILIARY = ("inception_v3", "googlenet")
 TRANSFORMS_INPUT = (
@@ -29,7 +29,7 @@ def transform_input(network: nn.Module) -> None:
         network.transform_input = True  # type: ignore[assignment]
 
 
-def entry(model: str) -> Entry:
+def entry(model: str) -> NetworkEntry:
     """A network of torchvision.models by name.
 
     Raises:
@@ -71,7 +71,7 @@ def entry(model: str) -> Entry:
     def classes() -> list[str]:
         return list(choices.DEFAULT.meta["categories"])
 
-    return Entry(
+    return NetworkEntry(
         build_random,
         build_for,
         find,

@@ -14,7 +14,7 @@ from PIL import Image
 from featlight.config.describe import facts
 from featlight.config.inputs.sizes import both_sides
 from featlight.image_io import encode_jpeg
-from featlight.plan.plan import Plan, Planned
+from featlight.plan.plan import Plan, PlannedTile
 from featlight.plan.shared_config import config_for_others
 from featlight.report.sections import Section, sections
 from featlight.report.tensorboard.events import EventLog
@@ -71,7 +71,7 @@ class TensorBoard:
         self._store, self._plan = store, plan
         self._sections = sections(plan)
         self._mosaics: dict[str, Mosaic] = {}  # of the layers that are growing: each holds some 8 MB
-        self._examples = plan.examples()
+        self._examples = plan.octave_samples()
         self._tally = Tally(self._sections, made, missing)
         recipes = {variant: settings.recipe for variant, settings in plan.settings.items()}
         steps = [recipes[plan.tiles[members[0]].variant].total_steps + 1 for members in plan.chunks]
@@ -215,7 +215,7 @@ class TensorBoard:
             picture = draw_evolution(self._store.folder, ends, sizes, title)
             self._picture(f"evolution/{section.name}", picture, len(section.tiles))
 
-    def _octave_ends(self, planned: Planned, octaves: int) -> Iterator[Any]:
+    def _octave_ends(self, planned: PlannedTile, octaves: int) -> Iterator[Any]:
         return (self._store.octave_path(planned.file, number) for number in range(1, octaves + 1))
 
 

@@ -18,16 +18,16 @@ from featlight.config.describe import facts, label, octave_rows
 from featlight.config.inputs.sizes import fitted, size_words
 from featlight.config.settings import SHARED, Settings
 from featlight.console import printable
-from featlight.drawing.plane import cluster_color
+from featlight.drawing.embedding_plot import cluster_color
 from featlight.drawing.sprite_sheet import COLUMNS, PER_SHEET, sprite_side
-from featlight.plan.plan import Plan, Planned
+from featlight.plan.plan import Plan, PlannedTile
 from featlight.plan.reproduce import command_alone
 from featlight.report.sections import Atlas, Section
-from featlight.store.examples import Example, TileExamples
+from featlight.store.example_files import Example, TileExamples
 from featlight.store.records import TileRecord
 from featlight.store.snapshot import Snapshot
 
-Examples = Mapping[str, TileExamples]  # by the tile's file
+ExamplesByTile = Mapping[str, TileExamples]  # by the tile's file
 DATA = "assets/data.js"
 TILES = "assets/tiles.js"
 FORMAT = 7  # of the viewer's files; a run that was drawn with another one is drawn again
@@ -109,19 +109,19 @@ def alike_columns(atlas: Atlas) -> dict[str, Any]:
     }
 
 
-def example_columns(atlas: Atlas, examples: Examples) -> dict[str, Any]:
+def example_columns(atlas: Atlas, examples: ExamplesByTile) -> dict[str, Any]:
     """The value of each tile's best example."""
     best = best_examples(atlas.section, examples)
     return {"example": [None if each is None else _six(each.value) for each in best]}
 
 
-def best_examples(section: Section, examples: Examples) -> list[Example | None]:
+def best_examples(section: Section, examples: ExamplesByTile) -> list[Example | None]:
     """The best example of each tile of a section; None where it has none."""
     found = [each.images if (each := examples.get(planned.file)) else () for planned in section.tiles]
     return [next(iter(images), None) for images in found]
 
 
-def detail_scripts(snapshot: Snapshot, atlas: Atlas, examples: Examples) -> Iterator[tuple[str, bytes]]:
+def detail_scripts(snapshot: Snapshot, atlas: Atlas, examples: ExamplesByTile) -> Iterator[tuple[str, bytes]]:
     """The scripts that hold what one tile at a time needs, and their paths from the run directory."""
     section, near, strips = atlas.section, _neighbors(atlas), _strips(snapshot, atlas)
     for start in range(0, len(section.tiles), PER_SHEET):
@@ -166,7 +166,7 @@ def _strips(snapshot: Snapshot, atlas: Atlas) -> list[dict[str, list[str]]]:
     ]
 
 
-def _examples(planned: Planned, examples: Examples) -> dict[str, Any]:
+def _examples(planned: PlannedTile, examples: ExamplesByTile) -> dict[str, Any]:
     """A tile's examples: file, value and class of each, best first; and how often it was answered how strongly."""
     found = examples.get(planned.file)
     if found is None or not found.images:

@@ -13,7 +13,7 @@ from featlight.report.sections import Atlas
 from featlight.report.viewer.data import (
     DATA,
     TILES,
-    Examples,
+    ExamplesByTile,
     alike_columns,
     columns,
     data_script,
@@ -43,7 +43,7 @@ def viewer_files(
     snapshot: Snapshot,
     atlases: Sequence[Atlas],
     figures: Sequence[str],
-    examples: Examples,
+    examples: ExamplesByTile,
     state: str,
     suffix: str = ".png",
 ) -> Iterator[tuple[str, bytes]]:

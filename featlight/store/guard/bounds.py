@@ -6,7 +6,7 @@ from typing import IO, TypeVar
 
 from featlight.config.inputs.sizes import both_sides
 from featlight.errors import StorageError
-from featlight.plan.plan import Plan, Planned
+from featlight.plan.plan import Plan, PlannedTile
 from featlight.store.guard.atomic import reading_errors
 from featlight.store.guard.run_folder import RunFolder
 from featlight.store.paths import PLAN
@@ -25,7 +25,7 @@ def most_bytes(folder: RunFolder) -> int:
     return FREE + PER_PLAN_BYTE * folder.sizes([plan]).get(plan, 0)
 
 
-def tile_bytes(planned: Planned, plan: Plan) -> int:
+def tile_bytes(planned: PlannedTile, plan: Plan) -> int:
     """That a picture or an array of one tile may have: four for each pixel and channel, or term, and its text."""
     sides = [both_sides(octave.size) for octave in plan.settings[planned.variant].recipe.octaves]
     deep = max(4, plan.network.in_channels, len(planned.tile.terms))

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 
 import featlight
-import featlight.run.share
+import featlight.run.shard
 from featlight.cli.main import main
 from featlight.report.tensorboard.writer import catch_up
 from tests.integration.foreign.hands import (

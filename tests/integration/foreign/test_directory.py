@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import featlight
-import featlight.run.share
+import featlight.run.shard
 from featlight.cli.main import main
 from tests.integration.foreign.hands import TILES, everything, one_line, plan_with, tiles, typed
 
@@ -15,12 +15,12 @@ from tests.integration.foreign.hands import TILES, everything, one_line, plan_wi
 @pytest.mark.parametrize("kind", ["gone", "another", "replaced", "empty"])
 def test_a_directory_that_goes_during_work_ends_the_run(whole, monkeypatch, capsys, kind, chunk):
     shutil.copy(whole / "small.yaml", "small.yaml")
-    commit, count, there = featlight.run.share.commit, [], []
+    commit, count, there = featlight.run.shard.commit, [], []
 
     def before_it(*words):
         count.append(words)
         if len(count) == chunk:
-            monkeypatch.setattr(featlight.run.share, "commit", commit)
+            monkeypatch.setattr(featlight.run.shard, "commit", commit)
             Path("run").rename("aside")
             if kind == "another":
                 assert main(["--config", "small.yaml", "--seed", "5", "--features", "0-1", "--out", "other"]) == 0
@@ -34,7 +34,7 @@ def test_a_directory_that_goes_during_work_ends_the_run(whole, monkeypatch, caps
             there.append(everything())
         return commit(*words)
 
-    monkeypatch.setattr(featlight.run.share, "commit", before_it)
+    monkeypatch.setattr(featlight.run.shard, "commit", before_it)
     capsys.readouterr()
     assert typed("run") == 75
     words = "another run has come there" if kind in ("another", "replaced") else "the run is gone from there"
@@ -45,7 +45,7 @@ def test_a_directory_that_goes_during_work_ends_the_run(whole, monkeypatch, caps
 
 def test_a_directory_that_was_copied_and_put_back_goes_on(whole, monkeypatch):
     shutil.copy(whole / "small.yaml", "small.yaml")
-    commit = featlight.run.share.commit
+    commit = featlight.run.shard.commit
 
     def before_it(*words):
         Path("run").rename("aside")
@@ -53,6 +53,6 @@ def test_a_directory_that_was_copied_and_put_back_goes_on(whole, monkeypatch):
         shutil.rmtree("aside")
         return commit(*words)
 
-    monkeypatch.setattr(featlight.run.share, "commit", before_it)
+    monkeypatch.setattr(featlight.run.shard, "commit", before_it)
     assert typed("run") == 0
     assert tiles() == {file: (whole / "run" / file).read_bytes() for file in TILES}

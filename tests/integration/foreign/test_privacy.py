@@ -10,7 +10,7 @@ import yaml
 from PIL import Image
 
 import featlight
-import featlight.run.share
+import featlight.run.shard
 from featlight.cli.main import main
 from tests.integration.foreign.hands import TILES, tiles, typed
 from tests.integration.test_faults import CONFIG, small

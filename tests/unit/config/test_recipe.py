@@ -8,7 +8,7 @@ import featlight
 from featlight.config.optimizer import Optimizer
 from featlight.config.presets import ARTICLE, NATURAL, RECIPES
 from featlight.config.recipe import Octave, Recipe, Regularizers, anneal
-from featlight.config.transforms import Jitter
+from featlight.config.transform_settings import Jitter
 from featlight.config.validation import assign, check
 from featlight.errors import UsageError
 

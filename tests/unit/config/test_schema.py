@@ -81,12 +81,12 @@ def test_an_index_reads_alike_from_a_flag_and_a_file(given, index):
 
 
 def test_defaults_hang_on_the_network():
-    assert check({}).settled().model == "efficientnet_lite0"
-    assert check({}).settled().layer == {"blocks.4.0": None}
-    settled = check({"model": "inception_v3"}).settled()
+    assert check({}).resolved().model == "efficientnet_lite0"
+    assert check({}).resolved().layer == {"blocks.4.0": None}
+    settled = check({"model": "inception_v3"}).resolved()
     assert settled.layer == {"Mixed_6b": None}
     assert settled.out == str(Path("runs/inception_v3-Mixed_6b"))
-    assert check({}).settled("my").out == str(Path("runs/my"))
+    assert check({}).resolved("my").out == str(Path("runs/my"))
 
 
 @pytest.mark.parametrize(
@@ -101,8 +101,8 @@ def test_defaults_hang_on_the_network():
     ],
 )
 def test_what_is_written_reads_back_equal(values):
-    settled = check(values).settled()
-    assert check(yaml.safe_load(settled.to_yaml())).settled() == settled
+    settled = check(values).resolved()
+    assert check(yaml.safe_load(settled.to_yaml())).resolved() == settled
 
 
 def test_a_null_in_a_variant_is_the_runs_own():
@@ -113,7 +113,7 @@ def test_a_null_in_a_variant_is_the_runs_own():
 
 
 def test_a_run_directorys_name_stays_short():
-    out = check({"model": "resnet50", "layer": [f"layer1.{i}.conv1" for i in range(40)]}).settled().out
+    out = check({"model": "resnet50", "layer": [f"layer1.{i}.conv1" for i in range(40)]}).resolved().out
     assert len(out) < 120
 
 

@@ -11,7 +11,7 @@ import featlight
 from featlight.config.tile import feature_tile
 from featlight.config.validation import check
 from featlight.engine.setup import prepare
-from featlight.engine.step import NEW, gradient_size, painting_of, step
+from featlight.engine.step import NEW, gradient_size, make_pipeline, step
 from featlight.errors import UsageError
 from featlight.models.extractor import LayerOutputs
 from featlight.models.frozen import frozen_copy
@@ -34,7 +34,7 @@ def images_of(count):
 
 
 def painted(recipe, count=2):
-    return painting_of(recipe, list(range(count)), CPU)
+    return make_pipeline(recipe, list(range(count)), CPU)
 
 
 @pytest.mark.parametrize("sigma", [None, 0.8])
@@ -78,22 +78,22 @@ def test_steps_are_what_lightning_runs_to_the_bit(network_of, small_recipe, name
     network, features = network_of("hand_made"), [0, 5]
     theirs = featlight.visualize(network, "4", features, recipe=recipe, batch_size=2, progress=False).images
     config = check({"model": "a:b", "layer": "4", "features": features, "recipe": recipe, "batch_size": 2})
-    job = prepare(config.settled(), network=network)
+    job = prepare(config.resolved(), network=network)
     chunk = job.plan.chunk(0, job.settings)
-    model = job.network.at(chunk.layers, chunk.features)
-    painting = painting_of(recipe, [own_seed(999, tile) for tile in chunk.tiles], CPU)
-    views = [tile for tile in chunk.tiles for _ in range(painting.views.boxes)]
+    model = job.network.optimized(chunk.layers, chunk.features)
+    pipeline = make_pipeline(recipe, [own_seed(999, tile) for tile in chunk.tiles], CPU)
+    views = [tile for tile in chunk.tiles for _ in range(pipeline.views.boxes)]
     objective = Objective(views, "l1", 200.0, job.first_maps[recipe.first_size])
     size = (recipe.first_size, recipe.first_size)
-    parameters = starting_parameters(painting.parameterization, "noise", size, 999, chunk.tiles)
+    parameters = starting_parameters(pipeline.parameterization, "noise", size, 999, chunk.tiles)
     for settings in recipe.steps():
         if settings.opens_octave:
-            parameters, state = painting.parameterization.resized(parameters, size, settings.size), NEW
+            parameters, state = pipeline.parameterization.resized(parameters, size, settings.size), NEW
             size = settings.size
         if parameters.ndim == 4:
             parameters = parameters.contiguous(memory_format=model.format)
-        parameters, state, _ = step(parameters, state, settings, model, objective, painting)
-    assert torch.equal(painting.parameterization.image(parameters, size), theirs)
+        parameters, state, _ = step(parameters, state, settings, model, objective, pipeline)
+    assert torch.equal(pipeline.parameterization.image(parameters, size), theirs)
 
 
 def test_the_size_of_a_gradient_is_exact_where_its_squares_underflow():
@@ -133,18 +133,18 @@ def test_every_combination_works_or_says_why_not(network_of, look):
         except UsageError as error:
             refused[words["parameterization"], words["optimizer"]] = str(error)
             continue
-        painting = painted(recipe)
-        tiles = [feature_tile("4", feature) for feature in (0, 5) for _ in range(painting.views.boxes)]
+        pipeline = painted(recipe)
+        tiles = [feature_tile("4", feature) for feature in (0, 5) for _ in range(pipeline.views.boxes)]
         objective = Objective(tiles, "l1", 200.0, {"4": (32, 32)})
-        parameters, size = starting_parameters(painting.parameterization, "noise", (24, 24), 1, tiles[:2]), (24, 24)
+        parameters, size = starting_parameters(pipeline.parameterization, "noise", (24, 24), 1, tiles[:2]), (24, 24)
         for settings in recipe.steps():
-            parameters = painting.parameterization.resized(parameters, size, settings.size)
+            parameters = pipeline.parameterization.resized(parameters, size, settings.size)
             before, size = parameters, settings.size
-            parameters, _, statistics = step(parameters, NEW, settings, model, objective, painting)
+            parameters, _, statistics = step(parameters, NEW, settings, model, objective, pipeline)
             assert parameters.isfinite().all(), words
             assert not torch.equal(parameters, before), words
             assert statistics.activation.isfinite().all(), words
-        images = painting.parameterization.image(parameters, size)
+        images = pipeline.parameterization.image(parameters, size)
         assert images.shape == (2, 3, 32, 32)
         if recipe.range == "sigmoid":
             assert 0 <= images.min() < images.max() <= 1, words

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from featlight.console import printable
-from featlight.examples.collection import Collection, find_images
-from featlight.examples.findings import Findings
 from featlight.examples.finish import write_examples
-from featlight.examples.state import Pass
+from featlight.examples.image_index import ImageIndex, find_images
+from featlight.examples.manifest import ScanManifest
+from featlight.examples.worker_state import WorkerState
 from featlight.report.build import render
-from featlight.store.examples import read_about, read_examples
+from featlight.store.example_files import read_about, read_examples
 from tests.made_up import made_up_run
 
 CPU = torch.device("cpu")
@@ -73,23 +73,23 @@ def test_names_are_read_as_they_were_written_and_others_are_counted(tmp_path, se
     assert found.images.keys() == good
     assert len(found.unreadable) == len(files) - len(good)
     assert {printable(name) for name in files - good} == found.unreadable.keys()
-    images = Collection().followed_by(folder, found)
+    images = ImageIndex().followed_by(folder, found)
     assert images.is_of(found)
 
     store = made_up_run(tmp_path / "run", {"a": 2})
     plan, top = store.need_plan(), len(good)
     keys = [planned.file for planned in plan.tiles]
     settings = {"folder": str(folder), "batch_size": 4, "top": top, "fit": {"size": 8}}
-    known = Pass(settings, images, (tuple(keys),))
+    known = ScanManifest(settings, images, (tuple(keys),))
     known.write(store)
-    assert Pass.read(store) == known
-    findings = Findings.empty(known, "worker-0", CPU)
+    assert ScanManifest.read(store) == known
+    findings = WorkerState.empty(known, "worker-0", CPU)
     findings.refused = {0: "damaged"}
     findings.top.images[:] = torch.arange(top)
     findings.top.values[:] = torch.arange(top, 0, -1)
-    eyes = SimpleNamespace(keys=dict(zip(keys, keys, strict=True)))
+    scorer = SimpleNamespace(keys=dict(zip(keys, keys, strict=True)))
     boxes = dict.fromkeys(keys, [(0, 0, 1, 1)] * top)
-    said = write_examples(store, plan, known, eyes, [findings], findings.top, boxes, {})
+    said = write_examples(store, plan, known, scorer, [findings], findings.top, boxes, {})
 
     read = read_examples(store.folder)
     assert read.keys() == set(keys)

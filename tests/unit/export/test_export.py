@@ -20,7 +20,7 @@ from PIL import ExifTags, Image
 from featlight.cli.main import main
 from featlight.config.tile import Term, Tile
 from featlight.image_io import encode_png
-from featlight.report.beside import draw_with_examples
+from featlight.report.atlas_with_examples import draw_with_examples
 from featlight.report.build import is_rendered, render
 from featlight.store.records import parse_line
 from featlight.store.snapshot import Snapshot

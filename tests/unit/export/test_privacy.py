@@ -13,13 +13,13 @@ from PIL import Image
 
 from featlight.cli.main import main
 from featlight.config.schema import Figure
+from featlight.config.text_checks import shared_reason
 from featlight.config.tile import Term, Tile
-from featlight.config.words import shared_reason
 from featlight.plan.plan import Dictionary
 from featlight.plan.shared_config import config_for_others
-from featlight.report.beside import draw_with_examples
+from featlight.report.atlas_with_examples import draw_with_examples
 from featlight.report.build import is_rendered, render
-from featlight.report.likeness import find_alike
+from featlight.report.similarity_map import find_alike
 from featlight.report.tensorboard.writer import TensorBoard
 from featlight.store.paths import ABOUT_EXAMPLES, EXAMPLES
 from featlight.store.snapshot import Snapshot

@@ -78,7 +78,7 @@ def test_the_graph_gives_what_the_network_gives(monkeypatch, layers):
 
 def test_some_of_the_outputs_are_what_they_are_among_all_and_nothing_runs_beyond():
     frozen = frozen_copy(hand_made(), CPU, torch.float32)
-    whole = PreparedNetwork(frozen, [32], dtype=torch.float32, device=CPU).as_it_is(["1", "3", "4"])
+    whole = PreparedNetwork(frozen, [32], dtype=torch.float32, device=CPU).folded(["1", "3", "4"])
     images = torch.rand(2, 3, 32, 32)
     expected = whole(images)
     for layers in (["3"], ["3", "1"], ["4"]):
@@ -163,7 +163,7 @@ def test_words_may_have_keywords():
     )
     images = torch.rand(2, 3, 8, 8, dtype=torch.float64)
     found = ours.at(["0"], {"0": {3}})(images)["0"]
-    assert torch.allclose(found[:, 2:], ours.as_it_is(["0"])(images)["0"][:, 2:])
+    assert torch.allclose(found[:, 2:], ours.folded(["0"])(images)["0"][:, 2:])
     assert not found[:, :2].any()
 
 
@@ -174,7 +174,7 @@ def test_a_graph_that_gives_other_values_is_refused(monkeypatch):
 
     monkeypatch.setattr("featlight.models.prepared.traced", lambda *words, **options: Other())
     plain = engine(torch.float32)
-    assert plain.at(["4"]) is plain.as_it_is(["4"])
+    assert plain.at(["4"]) is plain.folded(["4"])
     frozen = frozen_copy(hand_made(), CPU, torch.float32)
     with pytest.raises(UsageError, match="it gives other values for 4"):
         PreparedNetwork(frozen, [32], dtype=torch.float32, device=CPU, compile=True).at(["4"])
@@ -256,7 +256,7 @@ def test_a_convolution_goes_before_its_average_pool(pool):
     assert pooled == [2]
     assert torch.allclose(output, network(images), rtol=1e-12)
     found = gradients(cut, images, "0")
-    assert torch.allclose(found, gradients(ours.as_it_is(["0"]), images, "0"), rtol=1e-9, atol=1e-12)
+    assert torch.allclose(found, gradients(ours.folded(["0"]), images, "0"), rtol=1e-9, atol=1e-12)
 
 
 def _noting(pooled):
@@ -291,9 +291,9 @@ def test_a_relu_goes_behind_its_maximum_pool_to_the_bit(function):
     assert names[:2] == ["first", "pool"]
     assert "relu" in names[2]
     images = torch.rand(2, 3, 24, 24) - 0.5
-    assert torch.equal(cut(images)["last"], ours.as_it_is(["last"])(images)["last"])
-    assert torch.equal(gradients(cut, images, "last"), gradients(ours.as_it_is(["last"]), images, "last"))
-    assert ours.at(["first"]) is ours.as_it_is(["first"])  # nothing is moved where it is looked for
+    assert torch.equal(cut(images)["last"], ours.folded(["last"])(images)["last"])
+    assert torch.equal(gradients(cut, images, "last"), gradients(ours.folded(["last"]), images, "last"))
+    assert ours.at(["first"]) is ours.folded(["first"])  # nothing is moved where it is looked for
 
 
 def test_a_pool_that_others_see_and_a_convolution_that_widens_stay():
@@ -312,7 +312,7 @@ def test_a_pool_that_others_see_and_a_convolution_that_widens_stay():
             return self.end(torch.cat([self.narrow(pooled), pooled, self.wide(self.pool(x))], 1))
 
     ours = PreparedNetwork(frozen_copy(Shared(), CPU, torch.float32), [16], dtype=torch.float32, device=CPU)
-    assert ours.at(["end"]) is ours.as_it_is(["end"])
+    assert ours.at(["end"]) is ours.folded(["end"])
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp64"])
@@ -333,7 +333,7 @@ def test_a_layer_that_another_one_needs_stays_whole():
     images = torch.rand(2, 3, 32, 32, dtype=torch.float64)
     layers = ["Mixed_4a", "Mixed_4b"]
     found = ours.at(layers, {"Mixed_4a": {0}, "Mixed_4b": {0}})(images)
-    theirs = ours.as_it_is(layers)(images)
+    theirs = ours.folded(layers)(images)
     assert torch.allclose(found["Mixed_4a"], theirs["Mixed_4a"], rtol=1e-9, atol=1e-12)
     assert torch.allclose(found["Mixed_4b"][:, :32], theirs["Mixed_4b"][:, :32], rtol=1e-9, atol=1e-12)
     assert not found["Mixed_4b"][:, 32:].any()

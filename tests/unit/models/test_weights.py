@@ -11,9 +11,9 @@ from safetensors.torch import save_file
 from torch import nn
 
 from featlight.cli.main import main
-from featlight.config.paths import weights_file
+from featlight.config.user_paths import weights_file
 from featlight.errors import FeatlightError, WeightsError
-from featlight.models.registry import load_model, source_of
+from featlight.models.catalog import load_model, source_of
 
 HERE = "tests.unit.models.test_weights"
 

@@ -9,7 +9,7 @@ from featlight.errors import UsageError
 from featlight.models.frozen import frozen_copy
 from featlight.models.layers import survey
 from featlight.plan.batching import auto_batch_size, fewest_chunks
-from featlight.plan.reading import read_plan
+from featlight.plan.parsing import read_plan
 from featlight.plan.selection import named_layers, wanted_tiles
 from tests.conftest import hand_made
 from tests.made_up import made_up_plan
@@ -19,7 +19,7 @@ OTHER = {"octaves": [{"size": 20, "steps": 1, "lr": [0.1, 0.1], "sigma": None}]}
 
 
 def wanted(**values):
-    config = check({"model": "net:net", "recipe": RECIPE, **values}).settled()
+    config = check({"model": "net:net", "recipe": RECIPE, **values}).resolved()
     network = frozen_copy(hand_made(), torch.device("cpu"), torch.float32)
     surveys = {size: survey(network, size) for size in {way.recipe.first_size for way in config.settings.values()}}
     return wanted_tiles(config, surveys, "net")
@@ -93,7 +93,7 @@ def test_what_the_network_does_not_have_is_refused(values, line):
 
 def test_variants_make_the_same_tiles_each_its_own_way():
     variants = [{"name": "L2", "metric": "l2"}, {"name": "small", "recipe": OTHER, "seed": 1}]
-    config = check({"model": "net:net", "recipe": RECIPE, "variants": variants}).settled()
+    config = check({"model": "net:net", "recipe": RECIPE, "variants": variants}).resolved()
     l2, small = config.settings.values()
     assert (l2.metric, l2.seed, l2.recipe.first_size) == ("l2", 999, 32)
     assert (small.metric, small.seed, small.recipe.first_size) == ("l1", 1, 20)
@@ -180,4 +180,4 @@ def test_a_plan_keeps_the_numbers_as_they_were_written():
     ],
 )
 def test_workers_without_chunks_are_not_started(values, chunks):
-    assert fewest_chunks(check(values).settled()) == chunks
+    assert fewest_chunks(check(values).resolved()) == chunks

@@ -100,7 +100,7 @@ def test_a_figure_is_drawn_from_a_finished_run_and_again_from_its_tiles(monkeypa
     assert "0 made, 3 kept" in capsys.readouterr().out
     before = Path("run/figures/grid.png").read_bytes()
     Path("run/figures/grid.png").unlink()
-    monkeypatch.setattr("featlight.models.registry.load_model", None)
+    monkeypatch.setattr("featlight.models.catalog.load_model", None)
     assert main(["--config", "figure.yaml", "--render-only"]) == 0
     assert Path("run/figures/grid.png").read_bytes() == before
 

@@ -21,7 +21,7 @@ from featlight.cli.main import main
 from featlight.config.validation import check, read
 from featlight.distributed.env import Worker
 from featlight.drawing.sprite_sheet import SmallTiles
-from featlight.plan.plan import Planned
+from featlight.plan.plan import PlannedTile
 from featlight.report.build import render
 from featlight.report.tensorboard import projector
 from featlight.report.tensorboard.events import EventLog
@@ -162,7 +162,7 @@ def test_a_layer_that_has_grown_has_curves_of_its_own_and_no_step_twice(config):
 def test_the_number_of_workers_changes_no_curve(config, monkeypatch):
     """The second worker's chunk is there first, and waits for its turn."""
     assert main(["--config", str(config), "--features", "0-11", "--out", "one"]) == 0
-    settled = check({**read(config), "features": "0-11", "out": "two"}).settled()
+    settled = check({**read(config), "features": "0-11", "out": "two"}).resolved()
     make(settled, worker=Worker(1, 2), others_gone=threading.Event())
     make(settled, worker=Worker(0, 2))
     one, two = events("one"), events("two")
@@ -177,7 +177,7 @@ def test_the_number_of_workers_changes_no_curve(config, monkeypatch):
 
 def test_a_chunk_that_nobody_makes_any_more_holds_nothing_back(config, monkeypatch):
     monkeypatch.setattr("featlight.run.monitor.PATIENCE", 0.1)
-    settled = check({**read(config), "features": "0-11", "out": "run"}).settled()
+    settled = check({**read(config), "features": "0-11", "out": "run"}).resolved()
     assert make(settled, worker=Worker(0, 2)).missing
     assert curve(events(), "health/failed").keys() == {0, 12}  # the second worker's chunk lies between
     assert main(["--config", str(config), "--features", "0-11"]) == 0
@@ -186,7 +186,7 @@ def test_a_chunk_that_nobody_makes_any_more_holds_nothing_back(config, monkeypat
 
 def test_a_log_whose_worker_has_died_is_caught_up_before_it_is_shown(config, monkeypatch):
     assert main(["--config", str(config), "--features", "0-11", "--out", "whole"]) == 0
-    settled = check({**read(config), "features": "0-11", "out": "run"}).settled()
+    settled = check({**read(config), "features": "0-11", "out": "run"}).resolved()
     make(settled, worker=Worker(1, 2), others_gone=threading.Event())
     monkeypatch.setattr("featlight.run.monitor.PATIENCE", 0.1)
     with monkeypatch.context() as patch:
@@ -207,7 +207,7 @@ def test_a_log_whose_worker_has_died_is_caught_up_before_it_is_shown(config, mon
 
 
 def test_failures_are_counted_where_nothing_else_was_made(config):
-    settled = check({**read(config), "features": "0-11", "out": "run"}).settled()
+    settled = check({**read(config), "features": "0-11", "out": "run"}).resolved()
     make(settled)
     store = Store(Path("run"))
     plan = store.plan()
@@ -225,7 +225,7 @@ def test_failures_are_counted_where_nothing_else_was_made(config):
 
 
 def test_what_failed_and_is_made_after_all_counts_once(config):
-    settled = check({**read(config), "features": "0-11", "out": "run"}).settled()
+    settled = check({**read(config), "features": "0-11", "out": "run"}).resolved()
     make(settled)
     store = Store(Path("run"))
     plan, all_made = store.plan(), list(store.records().values())
@@ -248,8 +248,8 @@ def test_a_chunk_is_shown_without_going_through_the_whole_run(monkeypatch, tmp_p
     made = [record | measured for record in store.records().values()]
     board = TensorBoard(store, plan, {}, [planned.file for planned in plan.tiles])
     board.start("")
-    asked = Mock(side_effect=Planned.file.fget)
-    monkeypatch.setattr(Planned, "file", property(asked))
+    asked = Mock(side_effect=PlannedTile.file.fget)
+    monkeypatch.setattr(PlannedTile, "file", property(asked))
     for start in range(0, 400, 4):
         board.add(made[start : start + 4], 1.0)
     board.finish({})

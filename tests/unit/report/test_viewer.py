@@ -19,7 +19,7 @@ from featlight.cli.main import main
 from featlight.config.presets import EMBEDDED
 from featlight.config.tile import Term, Tile, feature_tile
 from featlight.drawing.atlas import draw_atlas
-from featlight.plan.plan import Planned
+from featlight.plan.plan import PlannedTile
 from featlight.plan.reproduce import command_alone
 from featlight.report.build import is_rendered, render, render_again
 from featlight.report.viewer.page import SCRIPTS
@@ -212,7 +212,7 @@ def test_render_only_loads_no_torch(tmp_path):
 def test_commands(tmp_path):
     plan = made_up_run(tmp_path, {"Mixed_4a": 3}).plan()
     two = Tile("both", (Term("Mixed_4a", 1), Term("Mixed_4a", 2, weight=0.5, region="neuron", index=(1, 2))))
-    *lines, last = command_alone(plan, Planned("", two)).splitlines()
+    *lines, last = command_alone(plan, PlannedTile("", two)).splitlines()
     assert yaml.safe_load("\n".join(lines[1:-1]))["tiles"] == [
         {
             "name": "both",
@@ -225,18 +225,18 @@ def test_commands(tmp_path):
     assert last == (
         "featlight --config tile.yaml --model tiny_inception --batch-size 4 --threads 1 --out runs/tiny_inception-both"
     )
-    row = command_alone(plan, Planned("", feature_tile("Mixed_4a", 2, "row", 3))).splitlines()[-1]
+    row = command_alone(plan, PlannedTile("", feature_tile("Mixed_4a", 2, "row", 3))).splitlines()[-1]
     assert "--layer Mixed_4a --features 2 --region row --index 3 " in row
-    assert command_alone(plan, Planned("", feature_tile("Mixed_4a", None))).count("--region all") == 1
+    assert command_alone(plan, PlannedTile("", feature_tile("Mixed_4a", None))).count("--region all") == 1
     network = plan.network.model_copy(update={"weights": "RANDOM WEIGHTS, seed 5", "file": None})
     plan.network = network
-    assert " --weights none " in command_alone(plan, Planned("", two))
+    assert " --weights none " in command_alone(plan, PlannedTile("", two))
     plan.network = network = network.model_copy(update={"weights": "as given"})
-    assert command_alone(plan, Planned("", two)) is None
+    assert command_alone(plan, PlannedTile("", two)) is None
     plan.network = network.model_copy(update={"model": "my.module:build"})
-    assert "--model my.module:build " in command_alone(plan, Planned("", two))
+    assert "--model my.module:build " in command_alone(plan, PlannedTile("", two))
     plan.settings[""] = plan.settings[""].model_copy(update={"init": "1" * 64})
-    assert command_alone(plan, Planned("", two)) is None
+    assert command_alone(plan, PlannedTile("", two)) is None
 
 
 def test_the_command_makes_the_tile_to_the_bit(capsys):

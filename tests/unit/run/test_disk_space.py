@@ -11,7 +11,7 @@ from featlight.config.recipe import Octave, Recipe
 from featlight.config.tile import feature_tile
 from featlight.console import format_bytes
 from featlight.errors import StorageError
-from featlight.plan.plan import EXAMPLES, Planned
+from featlight.plan.plan import EXAMPLES, PlannedTile
 from featlight.run.disk_space import POINT, VIEWER, check_room, expected_bytes, free_bytes
 from featlight.store.store import Store
 from tests.made_up import made_up_plan
@@ -24,7 +24,7 @@ def plan_of(tiles, *, size=100, batch_size=8, precision="fp32"):
 
 
 def layer(name, count):
-    return [Planned("", feature_tile(name, i)) for i in range(count)]
+    return [PlannedTile("", feature_tile(name, i)) for i in range(count)]
 
 
 def expected(plan, there=None, *, missing=None, floats=False, octaves=False):

@@ -10,7 +10,7 @@ from PIL import Image
 from featlight.config.tile import feature_tile
 from featlight.errors import FeatlightError
 from featlight.image_io import encode_png
-from featlight.plan.plan import Planned
+from featlight.plan.plan import PlannedTile
 from featlight.store.contents import read_laid_on_white
 from featlight.store.deletion import Deletion
 from featlight.store.snapshot import Snapshot, take_snapshot
@@ -18,7 +18,7 @@ from featlight.store.store import Store
 from featlight.store.verify import repair, verify
 from tests.made_up import MACO, RECIPE, half, made_up_plan, made_up_run
 
-PLANNED = [Planned("", feature_tile("a", i)) for i in range(4)]
+PLANNED = [PlannedTile("", feature_tile("a", i)) for i in range(4)]
 FILES = [planned.file for planned in PLANNED]
 ALPHA = "tiles/a/00001.alpha.png"
 WORDS = {"Software": "featlight 0"}

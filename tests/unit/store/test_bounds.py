@@ -10,8 +10,8 @@ import pytest
 
 from featlight.config.tile import Term, Tile
 from featlight.errors import StorageError, UsageError
-from featlight.plan.plan import Planned
-from featlight.store import findings, records
+from featlight.plan.plan import PlannedTile
+from featlight.store import damage, records
 from featlight.store.guard.bounds import UNREADABLE
 from featlight.store.records import RecordLog, parse_line
 from featlight.store.store import Store
@@ -120,7 +120,7 @@ def test_a_record_holds_no_more_than_a_run_writes(store: Store) -> None:
 def test_a_tile_of_many_lines_is_looked_at_once(store: Store) -> None:
     line = json.loads(lines_of(store)[0]) | {"file": "tiles/other/00000.png"}
     (store.root / "records/worker-1.jsonl").write_bytes((json.dumps(line).encode() + b"\n") * 500)
-    with mock.patch.object(findings.Evidence, "harm", autospec=True, return_value=None) as harm:
+    with mock.patch.object(damage.VerifyContext, "harm", autospec=True, return_value=None) as harm:
         report = verify(store.root)
     looked = [call.args[1] for call in harm.call_args_list]
     assert looked.count(store.root / "tiles/other/00000.png") == 1
@@ -146,7 +146,7 @@ def test_a_plan_with_much_behind_it_is_not_held(store: Store, stuffing: bytes) -
 
 def test_a_plan_of_long_vectors_and_names_is_read(tmp_path: Path) -> None:
     terms = tuple(Term("L", direction=tuple(i / 7 for i in range(5000))) for _ in range(8))
-    tiles = [Planned("", Tile(f"named/{number}", terms), "\N{SNOWMAN}" * 200) for number in range(5)]
+    tiles = [PlannedTile("", Tile(f"named/{number}", terms), "\N{SNOWMAN}" * 200) for number in range(5)]
     plan = made_up_plan(tiles, layers={"32": {"L": (5000, 4, 4)}})
     store = Store(tmp_path)
     store.write_plan(plan)

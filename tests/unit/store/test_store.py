@@ -7,12 +7,12 @@ import pytest
 
 from featlight.config.tile import feature_tile
 from featlight.errors import StorageError, UsageError
-from featlight.plan.plan import Planned
+from featlight.plan.plan import PlannedTile
 from featlight.store.deletion import Deletion
 from featlight.store.store import Store
 from tests.made_up import made_up_plan
 
-TILES = [Planned("", feature_tile("a", i)) for i in range(3)]
+TILES = [PlannedTile("", feature_tile("a", i)) for i in range(3)]
 
 
 def record(i, status="ok"):

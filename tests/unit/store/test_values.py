@@ -8,14 +8,14 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from featlight.drawing.example_strip import Shown, encode_strip, what_is_shown
+from featlight.drawing.example_strip import ExampleTile, encode_strip, what_is_shown
 from featlight.errors import FeatlightError, StorageError
 from featlight.image_io import encode_jpeg
 from featlight.result import open_run
-from featlight.store.examples import example_lines, read_about, read_answers
+from featlight.store.example_files import example_lines, read_about, read_answers
 from featlight.store.guard.bounds import FREE
-from featlight.store.likeness import Likeness, read_likeness
 from featlight.store.paths import ABOUT_EXAMPLES, EXAMPLES
+from featlight.store.similarity import SimilarityTable, read_similarity
 from featlight.store.store import Store
 from featlight.store.verify import verify
 from tests.made_up import flat, made_up_examples, made_up_run
@@ -112,19 +112,19 @@ def test_what_examples_are_of_is_not_believed(store, key, value):
 )
 def test_a_plane_that_nobody_laid_out_is_none(store, key, value):
     path = store.root / "alike/Mixed_4a.json"
-    good = Likeness(
+    good = SimilarityTable(
         of="x", words="y", tiles=["a", "b"], x=[0, 1], y=[0, 1], clusters=[1, 2], columns=2, rows=1, places=[0, 1]
     )
     store.write(path, good.model_dump_json().encode())
-    assert read_likeness(store.folder, path) == good
+    assert read_similarity(store.folder, path) == good
     path.write_text(json.dumps(good.model_dump() | {key: value}))
-    assert read_likeness(store.folder, path) is None
+    assert read_similarity(store.folder, path) is None
 
 
 @pytest.mark.parametrize("boxes", ["[[1e999,0,1,1]]", "[[0.5,0,1,1]]", "[[true,0,1,1]]", "[[0,0,1]]", "3", "[" * 9999])
 def test_boxes_of_a_strip_are_not_believed(store, boxes):
     path = store.example_path("tiles/Mixed_4a/00000.png")
-    shown = Shown("x", ((0, 0, 1, 1),))
+    shown = ExampleTile("x", ((0, 0, 1, 1),))
     path.write_bytes(encode_strip(flat(1), shown))
     assert what_is_shown(store.folder, path) == shown
     path.write_bytes(encode_jpeg(flat(1), 85, comment=f'["x",{boxes}]'))

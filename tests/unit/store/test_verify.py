@@ -18,13 +18,13 @@ from featlight.cli.main import main
 from featlight.config.recipe import Octave, Recipe
 from featlight.config.tile import feature_tile
 from featlight.image_io import encode_png
-from featlight.plan.plan import Planned
+from featlight.plan.plan import PlannedTile
 from featlight.store.guard.open_folder import OpenFolder
 from featlight.store.store import Store
 from featlight.store.verify import repair, verify
 from tests.made_up import made_up_examples, made_up_plan
 
-PLANNED = [Planned("", feature_tile("a", i)) for i in range(4)]
+PLANNED = [PlannedTile("", feature_tile("a", i)) for i in range(4)]
 NAMES = ", ".join(COMMANDS)
 NOBODY = 99_999_999  # no system counts its processes that far
 PNG = encode_png(Image.new("RGB", (4, 4)), {"Title": "a", "Software": "featlight 0"})
@@ -186,7 +186,7 @@ def test_a_link_is_not_followed_out_of_the_run(store, tmp_path):
 
 
 def test_a_tile_that_is_not_made_is_no_damage(store, capsys):
-    more = plan([*PLANNED, Planned("", feature_tile("a", 4)), Planned("", feature_tile("a", 5))])
+    more = plan([*PLANNED, PlannedTile("", feature_tile("a", 4)), PlannedTile("", feature_tile("a", 5))])
     store.write_plan(more)
     store.commit(None, record(more.tiles[5].file, status="failed"))
     assert main(["verify", "--out", str(store.root)]) == 0
@@ -194,7 +194,7 @@ def test_a_tile_that_is_not_made_is_no_damage(store, capsys):
 
 
 def test_another_workers_records_count(store):
-    more = plan([*PLANNED, Planned("", feature_tile("a", 4))])
+    more = plan([*PLANNED, PlannedTile("", feature_tile("a", 4))])
     store.write_plan(more)
     other = Store(store.root, "worker-1")
     other.write(other.vector_path([more.tiles[4].file]), vectors(1))
@@ -253,7 +253,7 @@ def test_float_images_that_are_wanted_and_not_made_yet_are_a_note(store):
 def test_records_outside_the_plan(store):
     """Whole tiles that another run asked for are kept; records of nothing go, all else stays to the byte."""
     spare = feature_tile("a", 7)
-    store.commit(PNG, record(Planned("", spare).file))
+    store.commit(PNG, record(PlannedTile("", spare).file))
     path = store.root / "records/worker-0.jsonl"
     before = path.read_bytes()
     with path.open("ab") as file:

@@ -9,7 +9,7 @@ from featlight.config.tile import Term, Tile
 from featlight.errors import UsageError, listed
 from featlight.models.layer_info import left_out
 from featlight.models.layers import survey_of
-from featlight.models.probing.look import NEEDED
+from featlight.models.probing.forward_pass import NEEDED
 from tests.families import FAMILIES, last, patches
 from tests.literal import trajectory
 

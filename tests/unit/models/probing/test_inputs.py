@@ -7,7 +7,7 @@ from torch import nn
 import featlight
 from featlight.errors import UsageError
 from featlight.models.layers import CPU, list_layers
-from featlight.models.probing.inputs import Inputs, View, inputs_of
+from featlight.models.probing.inputs import FixedInputSize, Inputs, inputs_of
 from tests.conftest import hand_made
 
 
@@ -77,19 +77,22 @@ def test_channels_are_found_by_trying_where_no_convolution_tells():
 
 
 def test_channels_of_a_network_that_refuses_the_size_before_it_looks_at_them():
-    assert found(OneSize(64, channels=6), 24, 40) == Inputs(6, {24: View(64), 40: View(64)})
+    assert found(OneSize(64, channels=6), 24, 40) == Inputs(6, {24: FixedInputSize(64), 40: FixedInputSize(64)})
 
 
 @pytest.mark.parametrize("says", [True, False])
 @pytest.mark.parametrize("size", [32, 64, 72, 120, 224])
 def test_a_network_of_one_size(size, says):
     free = frozenset() if says else frozenset({"conv"})  # which runs at every size
-    assert found(OneSize(size, says=says), 48, (40, 80)).views == {48: View(size, free), (40, 80): View(size, free)}
+    assert found(OneSize(size, says=says), 48, (40, 80)).views == {
+        48: FixedInputSize(size, free),
+        (40, 80): FixedInputSize(size, free),
+    }
 
 
 @pytest.mark.parametrize("side", [28, 50, 64])
 def test_layers_before_a_head_of_one_size_run_as_they_did(side):
-    view = View(side, frozenset({"0", "1", "2"}))
+    view = FixedInputSize(side, frozenset({"0", "1", "2"}))
     assert found(flat_head(side), 48, 40).views == {48: view, 40: view}
     recipe = featlight.Recipe([featlight.Octave(48, 2, (0.1, 0.1)), featlight.Octave(40, 2, (0.1, 0.1))])
     whole = flat_head(side)

@@ -130,7 +130,7 @@ def test_whole_networks_give_the_same_bits_with_them(name, layer, least):
     prepared = PreparedNetwork(
         frozen_copy(awake(network, 80), CPU, torch.float32), [80], dtype=torch.float32, device=CPU
     )
-    ours, theirs = prepared.at([layer]), prepared.as_it_is([layer])
+    ours, theirs = prepared.optimized([layer]), prepared.folded([layer])
     images = torch.rand(2, 3, 80, 80, generator=torch.Generator().manual_seed(5))
     mine = with_gradient(lambda x: ours(x)[layer], images)
     yours = with_gradient(lambda x: theirs(x)[layer], images)

@@ -16,7 +16,7 @@ from transformers import CLIPConfig, CLIPModel, Dinov2Config, Dinov2Model, ViTCo
 import featlight
 from featlight.cli.main import main
 from featlight.errors import UsageError, WeightsError
-from featlight.models.registry import source_of
+from featlight.models.catalog import source_of
 from featlight.models.sources import hub
 
 TINY = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 28, "patch_size": 14}

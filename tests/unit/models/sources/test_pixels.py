@@ -9,7 +9,7 @@ import torchvision
 from torch import nn
 
 import featlight
-from featlight.models.registry import source_of
+from featlight.models.catalog import source_of
 from featlight.models.sources.pixels import RADIOGRAPHS, normalizes_itself, words_of
 
 MEAN, STD = (0.48, 0.46, 0.41), (0.27, 0.26, 0.28)

@@ -1,1 +1,0 @@
-"""What a recipe is shown besides the images that it moves."""

@@ -1,0 +1,164 @@
+"""`plan.json` as it is read: it may come from anybody, and inside of this border nobody checks it again. No torch."""
+
+import datetime
+import json
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, ValidationError
+
+from featlight.config.inputs.sizes import size_key
+from featlight.config.recipe import LARGEST_SIZE
+from featlight.config.schema import Figure
+from featlight.config.settings import Settings
+from featlight.config.text_checks import check_words
+from featlight.config.tile import LARGEST_FEATURE, MOST_TILES, Term, Tile, is_plain
+from featlight.plan.plan import FORMAT, Dictionary, NetworkInfo, Plan, PlannedTile
+from featlight.plan.selection import RememberedLayers
+from featlight.plan.terms import check_term
+
+LONGEST_NAME = 230  # characters; file systems take 255, and suffixes come on top
+PositiveCount = Annotated[int, Field(ge=1, le=4096)]
+FeatureCount = Annotated[int, Field(ge=1, le=LARGEST_FEATURE)]
+Side = Annotated[int, Field(ge=1, le=LARGEST_SIZE)]  # of a map, which is not larger than the largest image
+Shape = tuple[FeatureCount] | tuple[FeatureCount, Side, Side]
+
+
+class _Entry(BaseModel):
+    variant: str
+    name: str
+    terms: tuple[Term, ...]
+    face: Annotated[int, Field(ge=0, lt=64)] | None = None
+    title: str = ""
+
+
+class _PlanFile(BaseModel):
+    format: Literal[2]
+    created: datetime.date
+    network: NetworkInfo
+    fingerprints: Annotated[dict[str, Settings], Field(max_length=1000)]
+    layers: dict[str, dict[str, Shape]]
+    batch_size: PositiveCount
+    threads: PositiveCount
+    versions: Annotated[dict[str, str], Field(max_length=100)]
+    tiles: Annotated[list[_Entry], Field(max_length=MOST_TILES)]
+    chunks: Annotated[list[list[int]], Field(max_length=MOST_TILES)]
+    figure: Figure | None = None
+    directions: Dictionary | None = None
+
+
+def read_plan(text: str) -> Plan:
+    """A plan from what its file holds, every value checked.
+
+    Raises:
+        ValueError: it is no plan, one of another format, or damaged.
+    """
+    try:
+        values = json.loads(text)
+    except RecursionError:
+        raise ValueError("damaged (lists inside each other, without end)") from None
+    if not isinstance(values, dict) or values.get("format") != FORMAT:
+        raise ValueError(f"not a plan of format {FORMAT}")
+    try:
+        check_words(values)
+        return _plan(values)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ValueError(f"damaged ({where[:80]}: {first['msg'][:200]})") from None
+    except ValueError as error:
+        raise ValueError(f"damaged ({error})") from None
+
+
+def _plan(values: Mapping[str, Any]) -> Plan:
+    file = _PlanFile.model_validate(values)
+    plan = Plan(
+        created=file.created.isoformat(),
+        network=file.network,
+        batch_size=file.batch_size,
+        threads=file.threads,
+        versions=file.versions,
+        settings=file.fingerprints,
+        layers={size: dict(shapes) for size, shapes in file.layers.items()},
+        tiles=_tiles(file),
+        chunks=file.chunks,
+        figure=file.figure,
+        directions=file.directions,
+        fingerprints=values["fingerprints"],
+    )
+    if "featlight" not in plan.versions:
+        raise ValueError("versions: featlight's own is missing")
+    _check_settings(plan)
+    _check_chunks(plan.chunks, plan.tiles, plan.batch_size)
+    _check_faces(plan)
+    return plan
+
+
+def _check_settings(plan: Plan) -> None:
+    """What a digest is of must be what tiles are made by: numbers as numbers, and the plan's own where it has them."""
+    for variant, settings in plan.settings.items():
+        if (settings.batch_size, settings.threads) != (plan.batch_size, plan.threads):
+            raise ValueError("fingerprints: another batch_size or threads than the plan's own")
+        if not _is_written_so(settings.fingerprint(), plan.fingerprints[variant]):
+            raise ValueError(f"fingerprints: a value of {variant!r} is missing, or of another kind than its setting")
+
+
+def _is_written_so(ours: Any, theirs: Any) -> bool:
+    """Whether values of JSON are there and of the same kinds: `true` and `"1"` are no 1, but 1.0 is."""
+    match ours, theirs:
+        case (dict(), dict()):
+            return all(key in theirs and _is_written_so(value, theirs[key]) for key, value in ours.items())
+        case (list(), list()):
+            return len(ours) == len(theirs) and all(map(_is_written_so, ours, theirs))
+        case (bool(), _) | (_, bool()):
+            return ours is theirs
+        case (int() | float(), int() | float()):
+            return True
+    return type(ours) is type(theirs)
+
+
+def _tiles(file: _PlanFile) -> list[PlannedTile]:
+    """Those of the file: each of a variant and of layers that the file knows, and of a name of its own."""
+    for variant in file.fingerprints:
+        if variant != "" and (not is_plain(variant) or len(variant) > LONGEST_NAME):
+            raise ValueError("variant: a name that is none")
+    tiles = [PlannedTile(entry.variant, Tile(entry.name, entry.terms, entry.face), entry.title) for entry in file.tiles]
+    for planned in tiles:
+        if planned.variant not in file.fingerprints:
+            raise ValueError("variant: a name that is none")
+        if max(map(len, planned.tile.name.split("/"))) > LONGEST_NAME:
+            raise ValueError(f"tiles: {planned.tile.name[:60]!r}... is no name")
+        if len(planned.title) > LONGEST_NAME:
+            raise ValueError(f"tiles: {planned.title[:60]!r}... is no title")
+        size = size_key(file.fingerprints[planned.variant].recipe.first_size)
+        layers = RememberedLayers(file.layers.get(size, {}))
+        for term in planned.tile.terms:
+            if term.choice == "image" and file.fingerprints[planned.variant].caricature is None:
+                raise ValueError("tiles: a caricature of no image")
+            try:
+                check_term(term, layers.need(term.output, file.network.model), file.directions)
+            except KeyError:
+                raise ValueError(f"layers: no shape of {term.output!r} at {size} px") from None
+    if len({planned.file for planned in tiles}) < len(tiles):
+        raise ValueError("tiles: two of one file")
+    return tiles
+
+
+def _check_chunks(chunks: Sequence[Sequence[int]], tiles: Sequence[PlannedTile], batch_size: int) -> None:
+    if sorted(i for members in chunks for i in members) != list(range(len(tiles))):
+        raise ValueError("chunks: they do not hold each tile once")
+    for members in chunks:
+        if not 1 <= len(members) <= batch_size:
+            raise ValueError(f"chunks: one of {len(members)} tiles; 1 to {batch_size} are optimised together")
+        if len({(tiles[i].variant, tiles[i].tile.signature) for i in members}) > 1:
+            raise ValueError("chunks: one of tiles that are not made alike")
+
+
+def _check_faces(plan: Plan) -> None:
+    """The faces of a feature stand together in their order."""
+    for members in plan.chunks:
+        tiles = [plan.tiles[i] for i in members]
+        faces = plan.settings[tiles[0].variant].diversity
+        wanted = [None] if faces == 1 else range(faces)
+        if [planned.tile.face for planned in tiles] != [*wanted] * (len(tiles) // faces):
+            raise ValueError(f"chunks: one that splits the {faces} faces of a feature")

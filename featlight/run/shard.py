@@ -1,0 +1,121 @@
+"""What falls to one worker: its chunks that lack a tile, made and committed."""
+
+import os
+import socket
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+from functools import partial
+
+from featlight.distributed.env import told_by
+from featlight.distributed.signals import Stop
+from featlight.engine.chunk_result import ChunkResult
+from featlight.engine.progress import Progress
+from featlight.engine.setup import RunJob
+from featlight.engine.trainer import descend
+from featlight.errors import FeatlightError
+from featlight.run.background_writer import BackgroundWriter
+from featlight.run.commit import commit
+from featlight.store.records import TileRecord
+from featlight.store.store import Store
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A worker's part of a run.
+
+    Args:
+        job: prepared, its plan written.
+        store: of the run.
+        there: records of the plan's tiles that are there, by file.
+        missing: files of the tiles that the job asks for and the directory lacks, whoever makes them.
+        chunks: numbers of the worker's own chunks that lack a tile, or their vectors.
+    """
+
+    job: RunJob
+    store: Store
+    there: Mapping[str, TileRecord]
+    missing: Set[str]
+    chunks: Sequence[int]
+
+    @classmethod
+    def of(cls, job: RunJob, store: Store) -> "Shard":
+        """A worker's share as it stands now."""
+        plan, worker = job.plan, job.worker
+        there = store.made(plan, plan.tiles, job.config.extras)
+        wanted = {planned.file for planned in job.wanted}
+        missing = wanted - there.keys()
+        without = {plan.tiles[plan.chunks[n][0]].file for n in store.lacking_vectors(plan, plan.chunks_of(wanted))}
+        return cls(job, store, there, missing, plan.share(worker.rank, worker.world_size, missing | without))
+
+    @property
+    def files(self) -> set[str]:
+        """Of the tiles that it is to make."""
+        plan = self.job.plan
+        return {plan.tiles[i].file for number in self.chunks for i in plan.chunks[number]} & self.missing
+
+    def of_chunk_with(self, missing: Set[str]) -> "Shard":
+        """The last chunk that lacks one of these tiles, as a share: who comes late begins with the first."""
+        return replace(self, chunks=self.job.plan.share(0, 1, missing)[-1:], missing=missing)
+
+    def make(
+        self,
+        stop: Stop,
+        *,
+        look: Callable[[], object] = lambda: None,
+        callbacks: Sequence[Progress] = (),
+    ) -> None:
+        """Descend and commit, chunk by chunk.
+
+        Args:
+            stop: asked before every step.
+            look: called after every commit.
+            callbacks: for the trainer.
+        """
+        if not self.chunks:
+            return
+        self.store.begin_records()
+        plan, extras = self.job.plan, self.job.config.extras
+        examples = {file for files in plan.octave_samples().values() for file in files}
+
+        def finish(result: ChunkResult) -> None:
+            try:
+                commit(result, plan, self.store, self.there.keys(), extras, examples)
+            except MemoryError as error:  # another batch size would not help
+                name = result.chunk.tiles[0].name
+                raise FeatlightError(f"no memory to write {name} and its chunk ({error})") from None
+            look()
+
+        with BackgroundWriter() as writer:
+            descend(
+                self.job,
+                self.chunks,
+                lambda result: writer.submit(partial(finish, result)),
+                callbacks=callbacks,
+                before_step=stop.check,
+            )
+
+    def __str__(self) -> str:
+        worker, chunks = self.job.worker, len(self.job.plan.chunks)
+        dealt = len(range(worker.rank, chunks, worker.world_size))
+        return (
+            f"worker {worker.rank + 1} of {worker.world_size} on {socket.gethostname()}, {self.job.device}: "
+            f"{dealt} of {chunks} chunks, {len(self.chunks)} of them to be made"
+        )
+
+
+def waiting_for(share: Shard, missing: Collection[str]) -> str:
+    """For whom a worker waits, who says that there is anybody, and how to work alone.
+
+    Args:
+        share: of the worker.
+        missing: files of the tiles that are not there.
+    """
+    worker = share.job.worker
+    ranks = {number % worker.world_size for number in share.job.plan.share(0, 1, missing)} - {worker.rank}
+    others = [rank + 1 for rank in sorted(ranks)]
+    named = ", ".join(map(str, others[:8])) + (", ..." if len(others) > 8 else "")
+    told, alone = told_by(worker, os.environ)
+    return (
+        f"worker {worker.rank + 1} of {worker.world_size} waits for worker{'' if len(others) == 1 else 's'} {named}, "
+        f"of which {told} tell; to work alone, {alone}"
+    )

@@ -1,0 +1,45 @@
+"""How tokens lie on the image, from numbers alone."""
+
+import pytest
+
+from featlight.models.outputs.token_grid import TokenGrid, grid_of
+
+PATCHES = [{"proj": (14, 14)}]
+
+
+@pytest.mark.parametrize(
+    ("counts", "maps", "sides", "options", "expected"),
+    [
+        ([197], PATCHES, [224], {}, TokenGrid(1, ((14, 14),))),
+        ([196], PATCHES, [224], {}, TokenGrid(0, ((14, 14),))),
+        ([201], PATCHES, [224], {"declared": 5}, TokenGrid(5, ((14, 14),))),
+        ([212], PATCHES, [224], {}, None),  # sixteen left, of one size: may be anything
+        ([212], PATCHES, [224], {"declared": 16}, TokenGrid(16, ((14, 14),))),
+        ([100], [{"a": (14, 14), "b": (10, 10)}], [224], {}, TokenGrid(0, ((10, 10),))),
+        ([17], [{"a": (4, 4), "b": (3, 4)}], [32], {}, None),  # 1 or 5
+        ([17], [{"a": (4, 4), "b": (3, 4)}], [32], {"declared": 1}, TokenGrid(1, ((4, 4),))),
+        ([17], [{"a": (4, 4), "b": (3, 4)}], [32], {"told": 5}, TokenGrid(5, ((3, 4),))),
+        # another size tells them apart, and that queries are no map
+        (
+            [17, 26],
+            [{"a": (4, 4), "b": (3, 4)}, {"a": (5, 5), "b": (3, 4)}],
+            [32, 40],
+            {},
+            TokenGrid(1, ((4, 4), (5, 5))),
+        ),
+        ([25, 25], [{"a": (5, 5)}, {"a": (6, 6)}], [40, 48], {}, None),
+        # no map at all: by the image's own size, where two are known or the number before the patches is
+        ([17, 26], [{}, {}], [32, 40], {}, TokenGrid(1, ((4, 4), (5, 5)))),
+        ([17], [{}], [32], {}, None),
+        ([17], [{}], [32], {"declared": 1}, TokenGrid(1, ((4, 4),))),
+        ([18], [{}], [32], {"told": 2}, TokenGrid(2, ((4, 4),))),
+        ([18], [{}], [32], {"told": 1}, None),
+        ([1, 1], [{"a": (4, 4)}, {"a": (5, 5)}], [32, 40], {}, TokenGrid(0, ((1, 1), (1, 1)))),
+    ],
+)
+def test_the_grid_of_tokens(counts, maps, sides, options, expected):
+    assert grid_of(counts, maps, [(side, side) for side in sides], **options) == expected
+
+
+def test_images_that_are_no_squares():
+    assert grid_of([12 + 1], [{}], [(24, 32)], declared=1) == TokenGrid(1, ((3, 4),))
