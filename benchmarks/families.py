@@ -20,6 +20,7 @@ from typing import NamedTuple
 import timm
 import torch
 
+from benchmarks.tables import markdown_table, write_between
 from featlight.config.tile import feature_tile
 from featlight.engine.invariance_checks import check_final
 from featlight.models.frozen import frozen_copy
@@ -30,7 +31,6 @@ from featlight.param.image import noise
 
 CPU = torch.device("cpu")
 MEMORY, PATIENCE = 16 * 2**30, 1200  # bytes, and seconds, of a family
-START, END = "<!-- families -->", "<!-- end of families -->"
 HEAD = ("family", "smallest member", "input, px", "layers", "last map", "its map", "step")
 
 
@@ -130,9 +130,8 @@ def table(outcomes: Sequence[Outcome]) -> list[str]:
     """In Markdown, how many work before it."""
     made = sum(not outcome.refusal for outcome in outcomes)
     versions = f"timm {timm.__version__}, torch {torch.__version__.partition('+')[0]}"
-    rows = [HEAD, tuple("---" for _ in HEAD), *(outcome.row() for outcome in outcomes)]
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    return [f"{made} of {len(outcomes)} families make a step ({versions}).", "", *lines]
+    rows = markdown_table(HEAD, [outcome.row() for outcome in outcomes])
+    return [f"{made} of {len(outcomes)} families make a step ({versions}).", "", *rows]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -148,9 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     lines = table(outcomes)
     print(lines[0])
     if words.write is not None:
-        before, _, rest = words.write.read_text().partition(START)
-        after = rest.partition(END)[2]
-        words.write.write_text("\n".join([before + START, *lines, END]) + after)
+        write_between(words.write, "families", lines)
     return 0
 
 

@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 import featlight
+from benchmarks.tables import markdown_table, write_between
 from featlight.config.inputs.channels import shown_channels
 from featlight.console import say
 from featlight.drawing.atlas import draw_grid
@@ -25,7 +26,6 @@ from featlight.drawing.sheet import Cell
 from featlight.param.image import to_bytes
 
 TREE = Path(__file__).parents[1]
-START, END = "<!-- kinds -->", "<!-- end of kinds -->"
 HEAD = ("kind", "network", "layer", "feature", "at the start", "at the end", "by a hook")
 TILE = 192  # px
 NOTE = "feature 3 of each layer by natural; weights random except where trained is said"
@@ -200,11 +200,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sheet = draw_grid(cells, title="Kinds of networks", subtitle=NOTE, columns=6, tile=TILE)
     (words.docs / "images").mkdir(parents=True, exist_ok=True)
     sheet.save(words.docs / "images" / "kinds.jpg", quality=85, optimize=True)
-    rows = [HEAD, tuple("---" for _ in HEAD), *(each.row() for each in found)]
-    page = words.docs / "networks.md"
-    before, _, rest = page.read_text().partition(START)
-    lines = [before + START, *(f"| {' | '.join(row)} |" for row in rows), END]
-    page.write_text("\n".join(lines) + rest.partition(END)[2])
+    write_between(words.docs / "networks.md", "kinds", markdown_table(HEAD, [each.row() for each in found]))
     return 0
 
 

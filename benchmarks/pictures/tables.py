@@ -7,6 +7,7 @@ from PIL import Image
 from torch import Tensor
 
 from benchmarks.pictures.judge import Judged
+from benchmarks.tables import markdown_table
 from featlight.drawing.rows import Row, draw_rows
 from featlight.drawing.sheet import Cell
 from featlight.param.image import to_bytes
@@ -25,14 +26,14 @@ def markdown(judged: Judged, photographs: Mapping[str, Mapping[str, float]]) -> 
         rows = [_feature_row(name, numbers) for name, numbers in features.items()]
         if photographs:
             rows.append(["photographs", str(len(photographs)), "", "", *_likeness(_mean(photographs)), ""])
-        tables.append(_table(head, rows))
+        tables.append(markdown_table(head, rows))
     classes = {name: each["classes"] for name, each in judged.numbers.items() if "classes" in each}
     if classes:
         others = list(next(iter(classes.values()))["first"])
         ranked = [f"{words}, {other}" for words in ("first", "top five") for other in others]
         rows = [_class_row(name, numbers) for name, numbers in classes.items()]
-        tables.append(_table(["", "classes", *ranked, *LIKENESS, "seconds an image"], rows))
-    return "\n\n".join(tables) + "\n"
+        tables.append(markdown_table(["", "classes", *ranked, *LIKENESS, "seconds an image"], rows))
+    return "\n\n".join("\n".join(lines) for lines in tables) + "\n"
 
 
 def _feature_row(name: str, numbers: Mapping[str, Any]) -> list[str]:
@@ -51,11 +52,6 @@ def _likeness(numbers: Mapping[str, float]) -> list[str]:
 
 def _mean(rows: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     return {key: sum(row[key] for row in rows.values()) / len(rows) for key in next(iter(rows.values()))}
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def sheets(
