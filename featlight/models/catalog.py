@@ -100,7 +100,8 @@ def _load(entry: NetworkEntry, model: str, weights: str, seed: int, layers: Coll
         network = _filled(entry, file, part, layers, by_user=named is not None)
     classes = None if named is not None or weights == "none" else entry.classes  # a file's may be others
     fit = entry.size, entry.resize, entry.interpolation
-    source = Source(entry.name or model, label, entry.mean, entry.std, file, classes, *fit)
+    mean, std = (entry.mean, entry.std) if entry.mean is not None else pixels.trained_with(network) or (None, None)
+    source = Source(entry.name or model, label, mean, std, file, classes, *fit)
     network.featlight_source = source  # type: ignore[assignment]
     network.eval()  # which may give back nothing where the user has written it
     return network

@@ -36,6 +36,31 @@ def test_what_a_library_leaves_with_its_network_is_known():
     assert source_of(of("mine", image_mean=MEAN, image_std=STD)).mean is None
 
 
+BUILDERS = """
+from torch import nn
+
+class Tower(nn.Sequential):
+    pass
+
+def radiographs():
+    Tower.__module__ = "torchxrayvision.models"
+    return Tower(nn.Conv2d(1, 4, 3))
+
+def own():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3))
+    network.image_mean, network.image_std = [0.5], [0.5]
+    return network
+"""
+
+
+def test_what_a_library_leaves_is_known_of_a_network_by_its_path_too():
+    Path("builds.py").write_text(BUILDERS)
+    for weights in ("DEFAULT", "none"):
+        source = source_of(featlight.load_model("builds:radiographs", weights))
+        assert (source.mean, source.std) == RADIOGRAPHS
+    assert source_of(featlight.load_model("builds:own", "none")).mean is None
+
+
 def test_a_preprocessor_beside_the_weights_is_read():
     Path("kept").mkdir()
     network = of("transformers.models.vit", name_or_path="kept")
