@@ -22,7 +22,7 @@ from featlight.errors import UsageError, listed, unknown
 from featlight.models.frozen import frozen_copy
 from featlight.models.layer_info import Layer
 from featlight.models.outputs.output_layout import OutputLayout
-from featlight.models.probing.forward_pass import NEEDED, run_probe
+from featlight.models.probing.forward_pass import NEEDED, part_advice, run_probe
 from featlight.models.probing.inputs import FURTHER, inputs_of
 from featlight.param.image import MeanAndStd
 
@@ -79,6 +79,13 @@ class Survey(Mapping[str, Layer]):
         why = self.failure or "it is not called"
         return refused + [Layer(name, (), 0, refusal=why) for name in leaves if name not in self._layers]
 
+    def check_usable(self) -> None:
+        """Raise UsageError where no layer can be visualized."""
+        if not self.usable:
+            refused = (f"; {layer.name}: {layer.refusal}" for layer in self.left_out)
+            nothing = f"no module of it gives {NEEDED}{next(refused, '')}{part_advice(self._network)}"
+            raise UsageError(f"no layer runs at {shape_words(self.size)} px: {self.failure or nothing}")
+
     def need(self, name: str, network_name: str) -> Layer:
         """The layer of that name.
 
@@ -94,6 +101,7 @@ class Survey(Mapping[str, Layer]):
             raise UsageError(f"tokens: class given; layer {base.name!r} {where} has none ({base.map_words})")
         if layer is not None:
             raise UsageError(f"layer {name!r} {where}: {layer.refusal}")
+        self.check_usable()
         if name not in self.names:
             raise UsageError(unknown("layer", name, [layer.name for layer in self.usable], where))
         why = self.failure or "it is not called when the network classifies an image"
@@ -244,10 +252,7 @@ def survey_of(
     inputs = inputs_of(frozen, [size], CPU, torch.float32, in_channels)
     seen = inputs.views[size].size if size in inputs.views else size
     found = survey(frozen, seen, channels=channels, prefix_tokens=prefix_tokens, in_channels=inputs.channels)
-    if not found.usable:
-        refused = (f"; {layer.name}: {layer.refusal}" for layer in found.left_out)
-        why = found.failure or f"no module of it gives {NEEDED}{next(refused, '')}"
-        raise UsageError(f"no layer runs at {shape_words(size)} px: {why}")
+    found.check_usable()
     return found
 
 

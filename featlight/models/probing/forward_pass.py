@@ -144,6 +144,11 @@ def _advice(network: nn.Module) -> str:
             f"; {deep!r} is a Conv3d: the network takes videos or volumes, (N, C, T, H, W), and its maps have "
             "a dimension more; featlight shows networks of images, (N, C, H, W)"
         )
+    return part_advice(network)
+
+
+def part_advice(network: nn.Module) -> str:
+    """Which part of a network may take images where the whole shows no layer."""
     for name in IMAGE_PARTS:
         part = getattr(network, name, None)
         if isinstance(part, nn.Module) and list(part.children()):
@@ -163,6 +168,8 @@ def _refusal(output: Any, whole: Any, count: int, batch: int) -> str | None:
         what = kind if output.layout == torch.strided else f"{kind}, {output.layout}".replace("torch.", "")
         return f"it gives numbers without a gradient ({what}); a dense tensor of floats is needed"
     shape = tuple(output.shape)
+    if not output.numel():
+        return f"it gives no numbers: its output is empty, ({', '.join(map(str, shape))})"
     if output.ndim in (2, 3, 4) and shape[batch] == count:
         return None
     text = ", ".join(map(str, ("N", *shape[1:]) if shape and shape[0] == count else shape))

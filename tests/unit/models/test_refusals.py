@@ -1,5 +1,6 @@
 """What featlight does not show says what it is, and what to type instead; what it says to type works."""
 
+import copy
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,8 @@ import featlight
 from featlight.cli.main import main
 from featlight.errors import UsageError, WeightsError
 from featlight.models import weights
-from featlight.models.layers import list_layers, survey_of
+from featlight.models.frozen import frozen_copy
+from featlight.models.layers import list_layers, survey, survey_of
 from tests.conftest import hand_made
 from tests.strange.networks import Does, conv
 
@@ -48,6 +50,8 @@ class TwoTowers(nn.Module):
 def test_a_network_of_images_and_words_names_its_part():
     with pytest.raises(UsageError, match=r"its part 'vision_model' \(Sequential\) .*: give network.vision_model"):
         list_layers(TwoTowers(), 32)
+    with pytest.raises(UsageError, match=r"no layer runs at .*: give network.vision_model"):
+        featlight.visualize(TwoTowers(), "0", [0], progress=False)
     assert list_layers(TwoTowers().vision_model, 32)
 
 
@@ -55,6 +59,41 @@ def test_windows_of_images_are_counted():
     network = Does(lambda self, x: self.first(x.unfold(2, 8, 8).movedim(2, 1).flatten(0, 1)[..., :8]), first=conv())
     with pytest.raises(UsageError, match=r"first: it gives \(4, 6, .*\) for 2 images: 2 windows or regions of each"):
         survey_of(network, 16)
+
+
+def test_an_output_without_numbers_is_left_out():
+    network = Does(
+        lambda self, x: self.last(torch.cat([self.first(x), self.empty(x)], 1)),
+        first=conv(padding=1),
+        empty=Does(lambda self, x: x[:, :0]),  # as an encoder does that has no features at a stage
+        last=conv(6, 4),
+    )
+    found = survey_of(network, 16)
+    assert [layer.name for layer in found.usable] == ["first", "last"]
+    with pytest.raises(UsageError, match=r"'empty' in net: it gives no numbers: its output is empty, \(2, 0, 16, 16\)"):
+        found.need("empty", "net")
+    recipe = featlight.Recipe(octaves=[featlight.Octave(16, 2, (0.1, 0.1), (0.5, 0.5))])
+    made = featlight.visualize(network, "last", [3], recipe=recipe, normalize="none", progress=False)
+    with torch.no_grad():
+        assert made.records[0]["activation_end"] == pytest.approx(network(made.images)[0, 3].mean().item(), rel=1e-4)
+
+
+class Predicts(nn.Module):
+    """As a wrapper does that runs a copy of its network."""
+
+    def __init__(self):
+        super().__init__()
+        self.model = hand_made()
+
+    def forward(self, x):
+        return [str(each) for each in copy.deepcopy(self.model)(x).argmax(1)]
+
+
+def test_a_wrapper_that_calls_none_of_its_modules_names_its_network():
+    with pytest.raises(UsageError, match=r"model.0: it is not called; its part 'model' .*: give network.model"):
+        list_layers(Predicts(), 32)
+    with pytest.raises(UsageError, match=r"no layer runs at 32 x 32 px: .*: give network.model"):
+        survey(frozen_copy(Predicts(), torch.device("cpu"), torch.float32), 32).need("model.0", "net")
 
 
 class Wrapper:
