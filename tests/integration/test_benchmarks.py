@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import featlight
-from benchmarks import atlas, families, recipes, record, runs, steps
+from benchmarks import atlas, families, package_trial, packages, recipes, record, runs, steps
 from benchmarks.dead import dead, recipe
 from benchmarks.dead import main as count_dead
 from featlight.models.frozen import frozen_copy
@@ -128,7 +128,7 @@ def test_the_record_of_dead_features_has_a_row_for_each_layer(tmp_path, capsys):
 def test_families_are_tried_and_written_between_the_marks(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(families, "alone", lambda family: families.tried(family, "test_vit"))
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{families.START}\nold\n{families.END}\nafter\n")
+    page.write_text("before\n<!-- families -->\nold\n<!-- end of families -->\nafter\n")
     assert families.main(["vision_transformer", "--write", str(page)]) == 0
     lines = page.read_text().splitlines()
     assert (lines[0], lines[-1]) == ("before", "after")
@@ -140,3 +140,87 @@ def test_families_are_tried_and_written_between_the_marks(monkeypatch, tmp_path,
 def test_the_smallest_member_has_the_fewest_parameters(monkeypatch):
     monkeypatch.setattr(families.timm, "list_models", lambda module: ["resnet34", "test_resnet", "resnet18", module])
     assert families.smallest("no such network") == "test_resnet"
+
+
+TRIAL = package_trial.Trial(
+    "timm", "timm", 'timm.create_model("test_resnet")', "layer2", 32, feed=lambda pixels: (pixels - 0.5) / 0.5
+)
+
+
+@pytest.mark.parametrize(
+    ("trial", "what"),
+    [
+        (TRIAL, "made"),
+        (TRIAL._replace(feed=package_trial.as_given), "a hook sees something else"),
+        (TRIAL._replace(layer="layer5"), "refused: no layer 'layer5' in"),
+        (TRIAL._replace(typed="timm.create_model()"), "refused: TypeError: "),
+        (TRIAL._replace(typed="nn.Identity()"), "refused: NameError: "),
+    ],
+)
+def test_a_packages_network_is_tried(trial, what):
+    found = package_trial.tried(trial)
+    package, typed, layer, size, layers, map_, step, start, recorded, by_hook, network = packages.row(trial, found)
+    assert (package, typed) == (f"timm {families.timm.__version__}", f"`{trial.typed}`")
+    assert step.startswith(what)
+    if what == "made":
+        assert (layer, size, layers, map_, network) == ("`layer2`", "32", "70 of 70", "48 of 4 x 4", "unchanged")
+        assert recorded == by_hook != start
+
+
+def test_a_network_that_comes_back_changed_is_said(monkeypatch):
+    visualize = featlight.visualize
+
+    def leaves_a_hook(network, *words, **options):
+        network.layer1.register_forward_hook(lambda *_: None)
+        network.bn1.running_mean += 1
+        return visualize(network, *words, **options)
+
+    monkeypatch.setattr(featlight, "visualize", leaves_a_hook)
+    found = package_trial.tried(TRIAL)
+    assert found.changed == "module layer1, tensor bn1.running_mean"
+    assert packages.fault(found) == "the network came back changed"
+
+
+def test_packages_are_written_between_the_marks_and_missing_ones_skipped(monkeypatch, tmp_path, capsys):
+    here = TRIAL._replace(package="here")
+    missing, slow, broken = (
+        TRIAL._replace(package=name, module=f"no_{name}") for name in ("missing", "slow", "broken")
+    )
+    monkeypatch.setattr(packages, "TRIALS", (here, missing, slow, broken))
+    monkeypatch.setattr(packages, "PACKAGES", ["here", "missing", "slow", "broken"])
+    made = package_trial.Outcome("1.0", 3, 4, "8 of 2 x 2", 0.1, 0.5, 0.5)
+    called = {}
+
+    def run(command, env, timeout, **options):
+        number, answer = command[-2:]
+        called[number] = command[0], env["PYTHONPATH"].split(packages.os.pathsep)[0]
+        if number == "2":
+            raise packages.subprocess.TimeoutExpired(command, timeout)
+        outcome = made if number == "0" else package_trial.tried(missing)
+        package_trial.Path(answer).write_text(json.dumps(outcome))
+        return packages.subprocess.CompletedProcess(command, int(number == "3"), "", "Traceback\nMemoryError: a | b\n")
+
+    monkeypatch.setattr(packages.subprocess, "run", run)
+    page = tmp_path / "page.md"
+    page.write_text("before\n<!-- packages -->\nold\n<!-- end of packages -->\nafter\n")
+    words = ["--path", f"here={tmp_path}", "--python", "missing=other/python", "--write", str(page)]
+    assert packages.main(words) == 0
+    assert called["0"] == (packages.sys.executable, str(tmp_path))
+    assert called["1"][0] == "other/python"
+    lines = page.read_text().splitlines()
+    assert (lines[0], lines[-1]) == ("before", "after")
+    assert lines[2].startswith("1 of 3 networks make a picture whose activation a hook confirms (torch ")
+    _, there, late, failed, _, skipped, _, _ = lines[5:]
+    typed = '`timm.create_model("test_resnet")` | `layer2` | 32'
+    assert there == f"| here 1.0 | {typed} | 3 of 4 | 8 of 2 x 2 | made | 0.1 | 0.5 | 0.5 | unchanged |"
+    assert late == f"| slow ? | {typed} |  |  | refused: not done after 120 s |  |  |  |  |"
+    assert "refused: its process ended with code 1: MemoryError: a / b" in failed
+    assert skipped == "Skipped: missing (ModuleNotFoundError: No module named 'no_missing')."
+    assert "missing · timm.create_model" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [["timmm"], ["--path", "monai"], ["--python", "no=python"]])
+def test_packages_that_are_not_tried_are_refused(words, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        packages.main(words)
+    assert "monai" in capsys.readouterr().err
