@@ -45,7 +45,7 @@ class FeatureVisualizer(L.LightningModule):
             Lightning neither moves, casts nor saves it.
         chunks: the work, in order.
         first_maps: by first image size and layer, the map which the objectives' positions count on.
-        batch_size: B; shorter chunks are padded with their last tile.
+        batch_size: most images that are optimized together, whatever a chunk asks for; short chunks are padded.
         on_chunk: called with what each chunk gave.
         init: instead of each chunk's own start, a tensor for each of its tiles.
         extras: what to keep of each tile besides its image.
@@ -118,7 +118,8 @@ class FeatureVisualizer(L.LightningModule):
 
     def on_train_epoch_start(self) -> None:
         chunk, recipe = self.chunk, self.chunk.settings.recipe
-        padding = [chunk.tiles[-1]] * (self._batch_size - len(chunk.tiles))
+        self._rows = min(self._batch_size, chunk.batch_size)  # B
+        padding = [chunk.tiles[-1]] * (self._rows - len(chunk.tiles))
         tiles = [*chunk.tiles, *padding]
         self._steps = list(recipe.steps())
         if chunk.number in self._unchanged:
@@ -146,8 +147,8 @@ class FeatureVisualizer(L.LightningModule):
         start = starting_parameters(pipeline.parameterization, init, self._size, chunk.settings.seed, tiles)
         self._set_batch(start.to(self.device, self._image_dtype))
         steps, device = recipe.total_steps, self.device
-        self._activation = torch.zeros(steps, self._batch_size, dtype=self._image_dtype, device=device)
-        self._norms = torch.zeros(steps, self._batch_size, dtype=self._image_dtype, device=device)
+        self._activation = torch.zeros(steps, self._rows, dtype=self._image_dtype, device=device)
+        self._norms = torch.zeros(steps, self._rows, dtype=self._image_dtype, device=device)
         self._octaves: list[Tensor] = []
         self._pulls = torch.zeros_like(self.images[:, 0]) if recipe.keeps_alpha else None  # (B, H, W), over the steps
         self.octave = 0
@@ -221,7 +222,7 @@ class FeatureVisualizer(L.LightningModule):
                 octaves=self._octaves,
                 maps=[found.cpu() for found in self._objective.maps(outputs, *guide)] if "maps" in self._extras else [],
                 seconds=time.perf_counter() - self._started,
-                batch_size=self._batch_size,
+                batch_size=self._rows,
             )
         )
 

@@ -175,9 +175,11 @@ def prepare(
         for recipe in [settings.recipe for settings in config.settings.values()]:
             if isinstance(recipe.parameterization, type):
                 check_parameterization(recipe, model.network.in_channels)
-        check_network(model.network, layers, next(iter(surveys)), plan.batch_size, name, bounded=all(_bounds(config)))
+        check_network(
+            model.network, layers, next(iter(surveys)), plan.largest_batch, name, bounded=all(_bounds(config))
+        )
         if objective is not None:
-            check_function(OwnObjective(objective), model.network, layers, next(iter(surveys)), plan.batch_size)
+            check_function(OwnObjective(objective), model.network, layers, next(iter(surveys)), plan.largest_batch)
     return RunJob(config, worker, device, model.network, plan, wanted, known, directions, objective, init)
 
 

@@ -49,7 +49,7 @@ def descend(
         FeatlightError: there is no memory for a single image, or for the faces of a feature.
     """
     left = [job.plan.chunk(number, job.settings) for number in numbers]
-    batch_size = job.plan.batch_size
+    batch_size = max((chunk.batch_size for chunk in left), default=1)
     unchanged: set[int] = set()
 
     def done(result: ChunkResult) -> None:

@@ -21,7 +21,7 @@ class RunFacts:
         shapes: by image size (px) and layer, the shape of an output: (C, H, W) or (C,).
         order: of the network's layers.
         normalize: what `auto` means for this network and these recipes.
-        batch_size: what `auto` means for a new plan.
+        batch_size: what `auto` means for a new plan, and for one that has grown from a single chunk.
         threads: likewise, on a CPU.
         versions: of what the images depend on, by package.
         init_sha256: by variant, the checksum of its starting image's pixels; None for a start by name.
@@ -65,10 +65,12 @@ def make_plan(config: Config, known: Plan | None, wanted: Sequence[PlannedTile],
         )
     else:
         plan = known.copy()
+    has_few = len(plan.tiles) <= plan.largest_batch  # its batch may be as small as it is for want of tiles
+    batch_size = facts.batch_size if has_few and config.batch_size == "auto" else plan.largest_batch
     for variant, settings in config.settings.items():
-        if settings.diversity > plan.batch_size:
+        if settings.diversity > batch_size:
             raise UsageError(
-                f"diversity: {settings.diversity} given; {plan.batch_size} images are optimised together (batch_size), "
+                f"diversity: {settings.diversity} given; {batch_size} images are optimised together (batch_size), "
                 "and the faces of a feature must be among these"
             )
         settled = resolve_settings(
@@ -92,7 +94,7 @@ def make_plan(config: Config, known: Plan | None, wanted: Sequence[PlannedTile],
         _refuse_other_shapes(config, plan.layers.get(size_key(size), {}), shapes)
         both = plan.layers.get(size_key(size), {}) | dict(shapes)
         plan.layers[size_key(size)] = {layer: both[layer] for layer in sorted(both, key=place)}
-    plan.add(wanted)
+    plan.add(wanted, batch_size)
     plan.figure = config.figure
     plan.directions = plan.directions or facts.directions
     return plan

@@ -2,7 +2,7 @@
 
 import datetime
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
@@ -19,6 +19,7 @@ from featlight.plan.terms import check_term
 
 LONGEST_NAME = 230  # characters; file systems take 255, and suffixes come on top
 PositiveCount = Annotated[int, Field(ge=1, le=4096)]
+ChunkNumber = Annotated[int, Field(ge=0, lt=MOST_TILES)]
 FeatureCount = Annotated[int, Field(ge=1, le=LARGEST_FEATURE)]
 Side = Annotated[int, Field(ge=1, le=LARGEST_SIZE)]  # of a map, which is not larger than the largest image
 Shape = tuple[FeatureCount] | tuple[FeatureCount, Side, Side]
@@ -45,6 +46,7 @@ class _PlanFile(BaseModel):
     chunks: Annotated[list[list[int]], Field(max_length=MOST_TILES)]
     figure: Figure | None = None
     directions: Dictionary | None = None
+    larger_batches: Annotated[dict[ChunkNumber, PositiveCount], Field(max_length=12)] = {}
 
 
 def read_plan(text: str) -> Plan:
@@ -85,11 +87,12 @@ def _plan(values: Mapping[str, Any]) -> Plan:
         figure=file.figure,
         directions=file.directions,
         fingerprints=values["fingerprints"],
+        larger_batches=file.larger_batches,
     )
     if "featlight" not in plan.versions:
         raise ValueError("versions: featlight's own is missing")
     _check_settings(plan)
-    _check_chunks(plan.chunks, plan.tiles, plan.batch_size)
+    _check_chunks(plan)
     _check_faces(plan)
     return plan
 
@@ -144,12 +147,16 @@ def _tiles(file: _PlanFile) -> list[PlannedTile]:
     return tiles
 
 
-def _check_chunks(chunks: Sequence[Sequence[int]], tiles: Sequence[PlannedTile], batch_size: int) -> None:
-    if sorted(i for members in chunks for i in members) != list(range(len(tiles))):
+def _check_chunks(plan: Plan) -> None:
+    tiles = plan.tiles
+    if sorted(i for members in plan.chunks for i in members) != list(range(len(tiles))):
         raise ValueError("chunks: they do not hold each tile once")
-    for members in chunks:
-        if not 1 <= len(members) <= batch_size:
-            raise ValueError(f"chunks: one of {len(members)} tiles; 1 to {batch_size} are optimised together")
+    batches = [plan.batch_size, *(size for _, size in sorted(plan.larger_batches.items()))]
+    if batches != sorted(set(batches)) or any(first >= len(plan.chunks) for first in plan.larger_batches):
+        raise ValueError("larger_batches: they do not grow with the chunks")
+    for number, members in enumerate(plan.chunks):
+        if not 1 <= len(members) <= plan.batch_of(number):
+            raise ValueError(f"chunks: one of {len(members)} tiles; its batch size is {plan.batch_of(number)}")
         if len({(tiles[i].variant, tiles[i].tile.signature) for i in members}) > 1:
             raise ValueError("chunks: one of tiles that are not made alike")
 

@@ -112,6 +112,7 @@ class Chunk:
     variant: str
     settings: Settings
     tiles: tuple[Tile, ...]
+    batch_size: int  # images that are optimized together; fewer tiles are padded
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -147,7 +148,8 @@ class Plan:
     Args:
         created: date of the run's first start, ISO.
         network: which one.
-        batch_size: images optimised together; shorter chunks are padded.
+        batch_size: images that the first chunks optimize together; shorter chunks are padded.
+        larger_batches: batch size by the number of the first chunk that has it, where a run of few tiles has grown.
         threads: CPU threads of each worker.
         versions: of what the images depend on, by package.
         settings: by variant, how its tiles are made, settled.
@@ -172,6 +174,7 @@ class Plan:
     figure: Figure | None = None
     directions: Dictionary | None = None
     fingerprints: dict[str, dict[str, Any]] = field(default_factory=dict)
+    larger_batches: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for variant, settings in self.settings.items():
@@ -191,6 +194,7 @@ class Plan:
             tiles=list(self.tiles),
             chunks=list(self.chunks),
             fingerprints=dict(self.fingerprints),
+            larger_batches=dict(self.larger_batches),
         )
 
     def without_folders(self) -> "Plan":
@@ -206,11 +210,14 @@ class Plan:
         kept = {variant: each for variant, each in self.settings.items() if not each.shows_photograph}
         numbers = [i for i, planned in enumerate(self.tiles) if planned.variant in kept]
         places = {number: place for place, number in enumerate(numbers)}
+        chunks = [number for number, members in enumerate(self.chunks) if members[0] in places]
+        batches = [self.batch_of(number) for number in chunks]
         return replace(
             self,
             settings=kept,
             tiles=[self.tiles[i] for i in numbers],
-            chunks=[[places[i] for i in members] for members in self.chunks if members[0] in places],
+            chunks=[[places[i] for i in self.chunks[number]] for number in chunks],
+            larger_batches={i: size for i, size in enumerate(batches) if size > (self.batch_size, *batches)[i]},
             fingerprints={variant: self.fingerprints[variant] for variant in kept},
             figure=self.figure if kept == self.settings else None,
         )
@@ -247,10 +254,27 @@ class Plan:
         features = [planned.tile for planned in self.tiles if not planned.tile.is_named]
         return {tile.terms[0].layer: tile.name.partition("/")[0] for tile in features}
 
-    def add(self, wanted: Sequence[PlannedTile]) -> None:
-        """Append what is not there yet, in chunks of its own, so that the chunks there stay as they are.
+    def batch_of(self, number: int) -> int:
+        """Images that a chunk optimizes together, given its number."""
+        return max((size for first, size in self.larger_batches.items() if first <= number), default=self.batch_size)
 
-        What is there takes the names that are given now.
+    def batch_of_tile(self, file: str) -> int:
+        """Images that the chunk of a tile optimizes together, given the tile's file."""
+        return self.batch_of(self.chunks_of({file})[0]) if self.larger_batches else self.batch_size
+
+    @property
+    def largest_batch(self) -> int:
+        """Images that the newest chunks optimize together."""
+        return max(self.batch_size, *self.larger_batches.values(), 0)
+
+    def add(self, wanted: Sequence[PlannedTile], batch_size: int = 0) -> None:
+        """Append new tiles in chunks of their own, so that the existing chunks stay as they are.
+
+        Existing tiles take the titles given now.
+
+        Args:
+            wanted: tiles; those that the plan holds are not appended.
+            batch_size: images that the new chunks optimize together; at least as many as the newest chunks do.
         """
         known = {planned: place for place, planned in enumerate(self.tiles)}
         for planned in wanted:
@@ -259,7 +283,9 @@ class Plan:
         new = [planned for planned in dict.fromkeys(wanted) if planned not in known]
         for _, group in groupby(new, key=lambda planned: (planned.variant, planned.tile.signature)):
             members = list(group)
-            most = most_together(self.batch_size, self.settings[members[0].variant])
+            if batch_size > self.largest_batch:
+                self.larger_batches[len(self.chunks)] = batch_size
+            most = most_together(self.largest_batch, self.settings[members[0].variant])
             for start in range(0, len(members), most):
                 part = members[start : start + most]
                 self.chunks.append(list(range(len(self.tiles), len(self.tiles) + len(part))))
@@ -271,12 +297,13 @@ class Plan:
             self.add_variant(variant, settings)
         for size, shapes in other.layers.items():
             self.layers.setdefault(size, {}).update(shapes)
-        self.add(other.tiles)
+        self.add(other.tiles, other.largest_batch)
 
     def chunk(self, number: int, settings: Mapping[str, Settings]) -> Chunk:
         members = [self.tiles[i] for i in self.chunks[number]]
         variant = members[0].variant
-        return Chunk(number, variant, settings[variant], tuple(planned.tile for planned in members))
+        tiles = tuple(planned.tile for planned in members)
+        return Chunk(number, variant, settings[variant], tiles, self.batch_of(number))
 
     def share(self, rank: int, world: int, missing: Container[str]) -> list[int]:
         """Numbers of the chunks that fall to a worker and lack a tile.
@@ -314,6 +341,7 @@ class Plan:
             "threads": self.threads,
             "versions": self.versions,
             "chunks": self.chunks,
+            **({"larger_batches": self.larger_batches} if self.larger_batches else {}),
             "figure": None if self.figure is None else self.figure.model_dump(mode="json"),
             **({} if self.directions is None else {"directions": self.directions.model_dump()}),
             "tiles": [_entry(planned) for planned in self.tiles],

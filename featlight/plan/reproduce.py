@@ -49,7 +49,7 @@ def command_alone(plan: Plan, planned: PlannedTile) -> str | None:
         values["directions"] = weights_without_folder(plan.directions.asked)
     values = {key: value for key, value in values.items() if value != _DEFAULTS.get(key)}
     out = "-".join(filter(None, [file_name(network.model), planned.variant, *tile.name.split("/")]))
-    values |= {"batch_size": plan.batch_size, "threads": plan.threads, "out": f"runs/{out}"}
+    values |= {"batch_size": plan.batch_of_tile(planned.file), "threads": plan.threads, "out": f"runs/{out}"}
     tables = {key: value for key, value in values.items() if isinstance(value, dict | list)}
     flags = " ".join(
         f"--{key.replace('_', '-')} {shlex.quote(str(value))}" for key, value in values.items() if key not in tables

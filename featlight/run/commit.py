@@ -79,7 +79,8 @@ def _number(value: Tensor) -> float | None:
 def provenance(result: ChunkResult, place: int, plan: Plan) -> dict[str, str]:
     """The text inside a tile's PNG: all that made it, and nothing that varies from run to run."""
     variant, tile = result.chunk.variant, result.chunk.tiles[place]
-    values: dict[str, Any] = {"terms": [term.values() for term in tile.terms], **plan.fingerprints[variant]}
+    settings = plan.fingerprints[variant] | {"batch_size": result.chunk.batch_size}
+    values: dict[str, Any] = {"terms": [term.values() for term in tile.terms], **settings}
     return {
         "Title": f"{plan.network.model} {tile.name}",
         "Software": f"featlight {__version__}",

@@ -71,7 +71,7 @@ def expected_bytes(
         total += OCTAVE_PICTURE**2 * MOSAIC_SHARE * len(octave_sizes) * min(EXAMPLES, len(mine)) + CURVES
         if len(section.tiles) * pixels > SHEET_PIXELS:
             total += 3 * OVERVIEW_PIXELS * png / (3 * pixels)
-        chunks = -(-len(mine) // plan.batch_size)
+        chunks = -(-len(mine) // plan.largest_batch)
         mosaic = min(MOSAIC_PIXELS, len(section.tiles) * MOSAIC_SIDE**2)
         total += mosaic * MOSAIC_SHARE * (min(MOSAICS, chunks) + 1) / 2 + EVENTS * (chunks + 5)
     return round(total)

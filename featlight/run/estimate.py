@@ -54,7 +54,7 @@ def estimate(config: Config, *, workers: int = 1, fresh: bool = False) -> dict[s
         "input": job.network.input_words,
         "layers": listed(dict.fromkeys(term.layer for planned in job.wanted for term in planned.tile.terms)),
         "tiles": f"{len(job.wanted)}, {len(missing)} of them to be made",
-        "chunks": f"{len(chunks)} of up to {plan.batch_size} tiles",
+        "chunks": f"{len(chunks)} of up to {plan.largest_batch} tiles",
         "workers": f"{workers}, on {job.device.type}, {plan.threads} threads each; chunks of each: {share}",
         "disk": f"about {format_bytes(disk)} in {config.out}, where {format_bytes(free_bytes(store.root))} are free",
         "time": f"about {seconds / 3600:.2f} hours ({seconds:.0f} s), from {TIMED_STEPS} timed steps an octave",
@@ -69,7 +69,7 @@ def _kind(chunk: Chunk) -> tuple[str, tuple[str, ...]]:
 def _chunk_seconds(job: RunJob, chunk: Chunk) -> float:
     recipe = chunk.settings.recipe
     network = job.network.optimized(chunk.layers, chunk.features)
-    tiles = [chunk.tiles[0]] * job.plan.batch_size
+    tiles = [chunk.tiles[0]] * chunk.batch_size
     maps = job.first_maps[recipe.first_size]
     painting = make_pipeline(
         recipe,

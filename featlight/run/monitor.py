@@ -84,7 +84,7 @@ class Monitor:
             if record["fingerprint"] not in self._digests or not (file in self.pending or file in self._failed):
                 continue
             self._others_seen |= file not in self._own
-            self._slowest = max(self._slowest, (record["seconds"] or 0.0) * self._plan.batch_size)
+            self._slowest = max(self._slowest, (record["seconds"] or 0.0) * self._plan.largest_batch)
             if file in self.pending:
                 new.append(record)
             self.pending.discard(file)

@@ -154,6 +154,6 @@ def _header(job: RunJob) -> str:
     graphs = "compiled" if job.config.compile == "on" else "not compiled"
     return (
         f"{plan.network.model} ({plan.network.weights}), {layers}: {len(job.wanted)} tiles, "
-        f"{plan.batch_size} at a time, {job.config.precision}, {graphs}, on {job.device.type} with {threads}, "
+        f"{plan.largest_batch} at a time, {job.config.precision}, {graphs}, on {job.device.type} with {threads}, "
         f"into {job.config.out}"
     )

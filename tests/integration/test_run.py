@@ -168,6 +168,15 @@ def test_asking_for_more_extends_the_run(config, capsys):
     assert "2 tiles: 0 made, 2 kept" in capsys.readouterr().out
 
 
+def test_a_run_that_grows_from_one_tile_draws_as_a_larger_run_does(config):
+    assert run(config, "--features", "3", "--batch-size", "auto") == 0
+    assert run(config, "--features", "2-5", "--batch-size", "auto") == 0
+    assert [record["batch_size"] for record in records()] == [1, 4, 4, 4]
+    assert run(config, "--features", "2,4,5", "--out", "other", "--batch-size", "auto") == 0
+    grown, other = tiles(), tiles("other")
+    assert all(grown[name] == other[name] for name in other)
+
+
 @pytest.mark.parametrize(
     ("flags", "keys"),
     [(["--seed", "1"], "seed: there 999, now 1"), (["--metric", "l2"], 'metric: there "l1", now "l2"')],

@@ -8,10 +8,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from featlight.config.inputs.fit import Fit
 from featlight.console import printable
 from featlight.examples.finish import write_examples
 from featlight.examples.image_index import ImageIndex, find_images
-from featlight.examples.manifest import ScanManifest
+from featlight.examples.manifest import ScanManifest, ScanSettings
 from featlight.examples.worker_state import WorkerState
 from featlight.report.build import render
 from featlight.store.example_files import read_about, read_examples
@@ -79,10 +80,10 @@ def test_names_are_read_as_they_were_written_and_others_are_counted(tmp_path, se
     store = made_up_run(tmp_path / "run", {"a": 2})
     plan, top = store.need_plan(), len(good)
     keys = [planned.file for planned in plan.tiles]
-    settings = {"folder": str(folder), "batch_size": 4, "top": top, "fit": {"size": 8}}
-    known = ScanManifest(settings, images, (tuple(keys),))
+    settings = ScanSettings(str(folder), Fit(size=8), 4, top, "network", "preparation", "none", "fp32")
+    known = ScanManifest(settings.plain(), images, (tuple(keys),))
     known.write(store)
-    assert ScanManifest.read(store) == known
+    assert ScanManifest.read(store, len(files)) == known
     findings = WorkerState.empty(known, "worker-0", CPU)
     findings.refused = {0: "damaged"}
     findings.top.images[:] = torch.arange(top)

@@ -110,6 +110,26 @@ def test_chunks_hold_one_layer_and_stay_as_they_are_when_a_run_grows():
     assert len(plan.tiles) == 10
 
 
+def test_chunks_of_a_run_that_grows_from_a_few_tiles_are_larger():
+    plan = plan_of(wanted(layer="3", features="0"), batch_size=1)
+    plan.add(wanted(layer="3", features="0-9"), 4)
+    plan.add(wanted(layer="3", features="10,11"), 2)  # never smaller
+    assert [len(chunk) for chunk in plan.chunks] == [1, 4, 4, 1, 2]
+    assert [plan.chunk(number, plan.settings).batch_size for number in range(5)] == [1, 4, 4, 4, 4]
+    assert [plan.batch_of_tile(f"tiles/3/0000{number}.png") for number in (0, 1)] == [1, 4]
+    assert read_plan(plan.to_json()) == plan
+    assert read_plan(plan.copy().to_json()).larger_batches == {1: 4}
+
+
+@pytest.mark.parametrize("batches", [{"0": 1}, {"1": 4, "2": 3}, {"9": 4}, {"-1": 4}, {"1": 0}, {"one": 4}, [4]])
+def test_batches_that_do_not_grow_are_refused(batches):
+    plan = plan_of(wanted(layer="3", features="0"), batch_size=1)
+    plan.add(wanted(layer="3", features="0-9"), 4)
+    values = json.loads(plan.to_json()) | {"larger_batches": batches}
+    with pytest.raises(ValueError, match=r"larger_batches|chunks"):
+        read_plan(json.dumps(values))
+
+
 def test_a_plan_reads_back_equal():
     tiles = [{"name": "both", "terms": [{"layer": "3", "feature": 1}, {"layer": "5", "weight": 0.5}]}]
     plan = plan_of(wanted(tiles=tiles))
