@@ -66,19 +66,19 @@ _LATER = {
     **{name: ("config.recipe", name) for name in ("Octave", "Recipe", "Regularizers")},
     **{name: ("config.tile", name) for name in ("Term", "Tile")},
     **{
-        name: ("config.transforms", name)
+        name: ("config.transform_settings", name)
         for name in ("Crop", "Jitter", "Noise", "Pad", "ResizedCrop", "Rotate", "Scale")
     },
     "visualize": ("api", "visualize"),
     "encoder_directions": ("objectives.sparse_autoencoders", "encoder_directions"),
-    "find_alike": ("report.likeness", "find_alike"),
+    "find_alike": ("report.similarity_map", "find_alike"),
     "find_examples": ("api", "find_examples"),
     "list_layers": ("models.layers", "list_layers"),
-    "list_models": ("models.registry", "list_models"),
-    "load_model": ("models.registry", "load_model"),
+    "list_models": ("models.catalog", "list_models"),
+    "load_model": ("models.catalog", "load_model"),
     "open_run": ("result", "open_run"),
     # as they were called first
-    "load": ("models.registry", "load_model"),
+    "load": ("models.catalog", "load_model"),
     "open": ("result", "open_run"),
     "Result": ("result", "Result"),
 }

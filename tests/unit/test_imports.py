@@ -52,11 +52,11 @@ FREE_OF_TORCH = {
     *("config.schema", "config.recipe", "config.tile", "config.validation"),
     *("distributed.env", "distributed.launcher", "distributed.signals"),
     "models.layer_info",
-    *("plan.plan", "plan.batching", "plan.selection", "plan.fingerprint", "plan.reproduce", "plan.reading"),
+    *("plan.plan", "plan.batching", "plan.selection", "plan.fingerprint", "plan.reproduce", "plan.parsing"),
     *("store.store", "store.paths", "store.records", "store.snapshot", "store.heartbeat", "store.verify"),
     *("store.orphans", "store.deletion", "store.contents", "store.guard.run_folder"),
-    *("store.examples", "examples.collection", "cli.examples"),
-    *("store.likeness", "report.likeness", "analysis.likeness"),
+    *("store.example_files", "examples.image_index", "cli.examples_command"),
+    *("store.similarity", "report.similarity_map", "analysis.embedding"),
     *("report.sections", "report.build", "report.viewer.page", "run.resume", "run.disk_space"),
     *("cli.main", "cli.commands", "cli.show"),
 }
@@ -139,3 +139,8 @@ def test_packages_hold_nothing_but_their_modules():
         if path.parent != ROOT:
             (only,) = ast.parse(path.read_text()).body
             assert isinstance(only, ast.Expr), path
+
+
+@pytest.mark.parametrize("name", featlight.__all__)
+def test_what_the_package_offers_is_there(name):
+    assert getattr(featlight, name) is not None
