@@ -132,3 +132,8 @@ def test_packages_hold_nothing_but_their_modules():
         if path.parent != ROOT:
             (only,) = ast.parse(path.read_text()).body
             assert isinstance(only, ast.Expr), path
+
+
+@pytest.mark.parametrize("name", featlight.__all__)
+def test_what_the_package_offers_is_there(name):
+    assert getattr(featlight, name) is not None
