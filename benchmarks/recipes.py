@@ -51,7 +51,7 @@ def parts_of(name: str, engine: PreparedNetwork, layer: str, size: int, batch: i
     shipped = RECIPES[name]
     octave = replace(shipped.octaves[-1], size=size)
     recipe = replace(shipped, octaves=(octave,), redirected_relu=0)
-    outputs, maps = engine.at([layer]), {layer: engine.surveys[size][layer].map_size}
+    outputs, maps = engine.optimized([layer]), {layer: engine.surveys[size][layer].map_size}
     tiles = [feature_tile(layer, feature) for feature in range(batch)]
     pipeline, objective = make_pipeline(recipe, range(batch), CPU), Objective(tiles, "l1", 200.0, maps)
     settings = list(recipe.steps())[1]

@@ -27,7 +27,7 @@ def test_a_convolution_that_is_looked_for_gives_what_it_gave():
     ours = engine()
     assert [fold.convolution for fold in ours.folds] == ["0", "3"]
     for layers in (("0",), ("4",), ("3", "4"), ("0", "5"), ("4",)):
-        outputs = ours.at(layers)(images)
+        outputs = ours.optimized(layers)(images)
         for layer in layers:
             theirs = network[: int(layer) + 1](images)
             assert torch.allclose(outputs[layer], theirs, rtol=1e-12, atol=1e-12)
@@ -35,15 +35,15 @@ def test_a_convolution_that_is_looked_for_gives_what_it_gave():
 
 def test_chunks_of_one_kind_share_a_network():
     ours = engine()
-    assert ours.at(["4"])._network is ours.at(["5"])._network
-    assert ours.at(["3"])._network is not ours.at(["4"])._network
+    assert ours.optimized(["4"])._network is ours.optimized(["5"])._network
+    assert ours.optimized(["3"])._network is not ours.optimized(["4"])._network
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_norms_are_folded_before_they_are_rounded(dtype):
     network = hand_made()
     network[1].running_var.fill_(1e-4)  # the fold scales by a hundred: rounding first would be off by more
-    weight = engine(dtype, network).at(["4"])._network[0].weight
+    weight = engine(dtype, network).optimized(["4"])._network[0].weight
     scale = network[1].weight.double() / (network[1].running_var.double() + network[1].eps).sqrt()
     assert weight.dtype == dtype
     exact = network[0].weight.double() * scale[:, None, None, None]
@@ -67,8 +67,8 @@ def gradients(outputs, images, layer):
 def test_the_graph_gives_what_the_network_gives(monkeypatch, layers):
     monkeypatch.setattr(torch, "compile", lambda graph: graph)
     frozen = frozen_copy(hand_made(), CPU, torch.float64)
-    plain = PreparedNetwork(frozen, [32], dtype=torch.float64, device=CPU).at(layers)
-    graph = PreparedNetwork(frozen, [32], dtype=torch.float64, device=CPU, compile=True).at(layers)
+    plain = PreparedNetwork(frozen, [32], dtype=torch.float64, device=CPU).optimized(layers)
+    graph = PreparedNetwork(frozen, [32], dtype=torch.float64, device=CPU, compile=True).optimized(layers)
     assert graph._function is not None
     images = torch.rand(2, 3, 32, 32, dtype=torch.float64)
     for layer in layers:
@@ -96,9 +96,9 @@ def test_a_compiled_network_gives_the_same_gradients():
     frozen = frozen_copy(hand_made()[:3], CPU, torch.float32)
     ours = PreparedNetwork(frozen, [16], dtype=torch.float32, device=CPU, compile=True)
     images = torch.rand(2, 3, 16, 16)
-    theirs = gradients(PreparedNetwork(frozen, [16], dtype=torch.float32, device=CPU).at(["2"]), images, "2")
-    assert torch.allclose(gradients(ours.at(["2"]), images, "2"), theirs, rtol=1e-4, atol=1e-6)
-    assert ours.at(["2"]) is ours.at(["2"]), "compiled once"
+    theirs = gradients(PreparedNetwork(frozen, [16], dtype=torch.float32, device=CPU).optimized(["2"]), images, "2")
+    assert torch.allclose(gradients(ours.optimized(["2"]), images, "2"), theirs, rtol=1e-4, atol=1e-6)
+    assert ours.optimized(["2"]) is ours.optimized(["2"]), "compiled once"
 
 
 class Decides(torch.nn.Module):
@@ -115,10 +115,10 @@ def test_what_cannot_be_traced_is_said_and_runs_as_it_is():
     ours = PreparedNetwork(frozen, [16], dtype=torch.float32, device=CPU, compile=True)
     line = r"^compile: on given, but the network is no plain graph \(TraceError.*auto, off$"
     with pytest.raises(UsageError, match=line):
-        ours.at(["conv"])
+        ours.optimized(["conv"])
     plain = PreparedNetwork(frozen, [16], dtype=torch.float32, device=CPU)
     images = torch.rand(2, 3, 16, 16)
-    assert torch.allclose(plain.at(["conv"], {"conv": {0}})(images)["conv"], frozen.conv(images), atol=1e-6)
+    assert torch.allclose(plain.optimized(["conv"], {"conv": {0}})(images)["conv"], frozen.conv(images), atol=1e-6)
 
 
 class Draws(torch.nn.Module):
@@ -139,7 +139,7 @@ def test_a_network_that_cannot_be_traced_stays_in_eval_mode():
     """Tracing, where it fails, leaves train mode behind, in which the images of a batch change each other."""
     frozen = frozen_copy(Draws(), CPU, torch.float32)
     ours = PreparedNetwork(frozen, [16], dtype=torch.float32, device=CPU)
-    cut = ours.at(["end"], {"end": {0}})
+    cut = ours.optimized(["end"], {"end": {0}})
     images = torch.rand(2, 3, 16, 16)
     assert torch.equal(cut(images)["end"], cut(images)["end"])
     assert torch.allclose(cut(images)["end"], frozen(images), atol=1e-6)
@@ -162,7 +162,7 @@ def test_words_may_have_keywords():
         frozen_copy(torch.nn.Sequential(Keywords()), CPU, torch.float64), [8], dtype=torch.float64, device=CPU
     )
     images = torch.rand(2, 3, 8, 8, dtype=torch.float64)
-    found = ours.at(["0"], {"0": {3}})(images)["0"]
+    found = ours.optimized(["0"], {"0": {3}})(images)["0"]
     assert torch.allclose(found[:, 2:], ours.folded(["0"])(images)["0"][:, 2:])
     assert not found[:, :2].any()
 
@@ -174,10 +174,10 @@ def test_a_graph_that_gives_other_values_is_refused(monkeypatch):
 
     monkeypatch.setattr("featlight.models.prepared.traced", lambda *words, **options: Other())
     plain = engine(torch.float32)
-    assert plain.at(["4"]) is plain.folded(["4"])
+    assert plain.optimized(["4"]) is plain.folded(["4"])
     frozen = frozen_copy(hand_made(), CPU, torch.float32)
     with pytest.raises(UsageError, match="it gives other values for 4"):
-        PreparedNetwork(frozen, [32], dtype=torch.float32, device=CPU, compile=True).at(["4"])
+        PreparedNetwork(frozen, [32], dtype=torch.float32, device=CPU, compile=True).optimized(["4"])
 
 
 class Branches(torch.nn.Module):
@@ -226,13 +226,13 @@ def test_only_the_branches_that_hold_the_features_run(features, zero):
     images = torch.rand(2, 3, 16, 16, dtype=torch.float64)
     theirs = network(images)
     kept = [i for i in range(12) if i not in set(zero)]
-    output, flops = counted(ours.at(["0"], {"0": features}), images)
+    output, flops = counted(ours.optimized(["0"], {"0": features}), images)
     assert torch.allclose(output[:, kept], theirs[:, kept], rtol=1e-12)
     assert not output[:, list(zero)].any()
-    _, all_flops = counted(ours.at(["0"]), images)
+    _, all_flops = counted(ours.optimized(["0"]), images)
     assert all_flops - flops == 2 * 2 * 16 * 16 * 8 * len(list(zero))  # 2 images, 1 x 1 from 8 channels
-    again = ours.at(["0"], {"0": set(features)})
-    assert again is ours.at(["0"], {"0": features})
+    again = ours.optimized(["0"], {"0": set(features)})
+    assert again is ours.optimized(["0"], {"0": features})
     assert torch.equal(again(images)["0"], output)
 
 
@@ -247,7 +247,7 @@ def test_only_the_branches_that_hold_the_features_run(features, zero):
 def test_a_convolution_goes_before_its_average_pool(pool):
     """Pooling 2 channels instead of 8, with the bias added last: at the border the pool sees zeros."""
     ours, network = branched(pool)
-    cut = ours.at(["0"])
+    cut = ours.optimized(["0"])
     pooled = []
     mode = type("Mode", (TorchFunctionMode,), {"__torch_function__": _noting(pooled)})
     images = torch.rand(2, 3, 16, 16, dtype=torch.float64)
@@ -285,7 +285,7 @@ class Pooled(torch.nn.Module):
 def test_a_relu_goes_behind_its_maximum_pool_to_the_bit(function):
     network = frozen_copy(Pooled(function), CPU, torch.float32)
     ours = PreparedNetwork(network, [24], dtype=torch.float32, device=CPU)
-    cut = ours.at(["last"])
+    cut = ours.optimized(["last"])
     graph = [(node.op, str(node.target)) for node in ours._cut.graph.graph.nodes]
     names = [target for op, target in graph if op in ("call_module", "call_function")]
     assert names[:2] == ["first", "pool"]
@@ -293,7 +293,7 @@ def test_a_relu_goes_behind_its_maximum_pool_to_the_bit(function):
     images = torch.rand(2, 3, 24, 24) - 0.5
     assert torch.equal(cut(images)["last"], ours.folded(["last"])(images)["last"])
     assert torch.equal(gradients(cut, images, "last"), gradients(ours.folded(["last"]), images, "last"))
-    assert ours.at(["first"]) is ours.folded(["first"])  # nothing is moved where it is looked for
+    assert ours.optimized(["first"]) is ours.folded(["first"])  # nothing is moved where it is looked for
 
 
 def test_a_pool_that_others_see_and_a_convolution_that_widens_stay():
@@ -312,7 +312,7 @@ def test_a_pool_that_others_see_and_a_convolution_that_widens_stay():
             return self.end(torch.cat([self.narrow(pooled), pooled, self.wide(self.pool(x))], 1))
 
     ours = PreparedNetwork(frozen_copy(Shared(), CPU, torch.float32), [16], dtype=torch.float32, device=CPU)
-    assert ours.at(["end"]) is ours.folded(["end"])
+    assert ours.optimized(["end"]) is ours.folded(["end"])
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp64"])
@@ -332,7 +332,7 @@ def test_a_layer_that_another_one_needs_stays_whole():
     ours = PreparedNetwork(frozen_copy(tiny, CPU, torch.float64), [32], dtype=torch.float64, device=CPU)
     images = torch.rand(2, 3, 32, 32, dtype=torch.float64)
     layers = ["Mixed_4a", "Mixed_4b"]
-    found = ours.at(layers, {"Mixed_4a": {0}, "Mixed_4b": {0}})(images)
+    found = ours.optimized(layers, {"Mixed_4a": {0}, "Mixed_4b": {0}})(images)
     theirs = ours.folded(layers)(images)
     assert torch.allclose(found["Mixed_4a"], theirs["Mixed_4a"], rtol=1e-9, atol=1e-12)
     assert torch.allclose(found["Mixed_4b"][:, :32], theirs["Mixed_4b"][:, :32], rtol=1e-9, atol=1e-12)
