@@ -77,7 +77,7 @@ def tried(family: str, member: str) -> Outcome:
         if not survey.usable:
             return found._replace(refusal=survey.failure or "no layer")
         last = [layer for layer in survey.usable if layer.map_size != (1, 1)][-1]
-        found = found._replace(usable=len(survey.usable), layer=last.name, map=f"{last.features} of {last.map_words}")
+        found = found._replace(usable=len(survey.usable), layer=last.name, map=f"{last.features} of {last.map_label}")
         return found._replace(refusal=stepped(prepared, last, size))
     except Exception as error:
         return found._replace(refusal=" ".join(f"{type(error).__name__}: {error}".split())[:200])

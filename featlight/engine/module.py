@@ -123,7 +123,7 @@ class FeatureVisualizer(L.LightningModule):
         tiles = [*chunk.tiles, *padding]
         self._steps = list(recipe.steps())
         if chunk.number in self._unchanged:
-            self._network = self._prepared.original_copy(chunk.layers)
+            self._network = self._prepared.original(chunk.layers, copied=True)
         else:
             self._network = self._prepared.optimized(chunk.layers, chunk.features)
         seeds = [own_seed(chunk.settings.seed, tile) for tile in tiles]

@@ -41,7 +41,7 @@ class NetworkProbe:
         self.layers = layers
         self._name = name
         self._prepared = network
-        self._network = network.given
+        self._network = network.original_network
         self._cut = network.original(layers)
         self._modules = dict(self._network.named_modules(remove_duplicate=False))
 
@@ -53,7 +53,7 @@ class NetworkProbe:
         """
         size = image_size(*images.shape[-2:])
         survey = self._prepared.surveys[size]
-        left = {layer: survey[layer].meant_call for layer in self.layers}
+        left = {layer: survey[layer].call_number for layer in self.layers}
         outputs: dict[str, Tensor] = {}
 
         def keeper(layer: str) -> Callable[..., None]:
@@ -70,7 +70,7 @@ class NetworkProbe:
         hooks = [(self._modules[survey[layer].module], keeper(layer)) for layer in self.layers]
         with forward_hooks(hooks), torch.no_grad():
             try:
-                self._network(self._cut.prepared(images))
+                self._network(self._cut.network_input(images))
             except _AllGivenError:
                 pass
             except (Exception, SystemExit) as error:  # a network may raise anything
@@ -89,7 +89,7 @@ class NetworkProbe:
     def _check_shape(self, layer: str, output: Tensor, images: Tensor) -> None:
         known, given = self._prepared.surveys[image_size(*images.shape[-2:])][layer], tuple(output.shape)
         batch = min(len(ENDS), len(images))
-        if len(given) not in (2, 3, 4) or given[0] != batch or prod(given[1:]) != known.numbers:
+        if len(given) not in (2, 3, 4) or given[0] != batch or prod(given[1:]) != known.value_count:
             shape = ", ".join(map(str, given))
             self.refuse(layer, f"for {_count(images)} it gives ({shape}), for 2 it gave {known.shape} each")
 
@@ -131,7 +131,7 @@ class NetworkProbe:
         with running(self._network) as stack, forward_hooks(hooks), torch.no_grad(), suppress(Exception, SystemExit):
             draws.stack = stack
             with draws:
-                self._network(self._cut.prepared(images))
+                self._network(self._cut.network_input(images))
         for layer, place in drawn.items():
             if place is not None:
                 self.refuse(layer, f"it draws chance, in {self._label(place)}")
@@ -144,7 +144,7 @@ class NetworkProbe:
         """Raise UsageError where the images ask for another call of a module under a layer's name."""
         one_of_several = [layer for layer in self.layers if survey[layer].call is not None]
         names = names_of(self._network) if one_of_several else {}
-        calls = names_called(self._network, self._cut.prepared(images)) if one_of_several else {}
+        calls = names_called(self._network, self._cut.network_input(images)) if one_of_several else {}
         for layer in one_of_several:
             every, known = names[self._modules[survey[layer].module]], survey[layer]
             if meant_call(known.module, every, calls[every[0]], known.calls) != known.call:
@@ -185,7 +185,7 @@ class NetworkProbe:
             events.append(_Event(place, [_ends(tensor.detach(), len(images)) for tensor in whole]))
 
         with running(self._network, note), torch.no_grad(), suppress(Exception, SystemExit):
-            self._network(self._cut.prepared(images))
+            self._network(self._cut.network_input(images))
         return events
 
     def _gradient_ends(self, images: Tensor) -> str:
@@ -198,7 +198,7 @@ class NetworkProbe:
 
         modules = [(module, note) for module in self._network.modules()]
         with forward_hooks(modules), suppress(Exception, SystemExit), torch.enable_grad():
-            self._network(self._cut.prepared(images.detach().clone().requires_grad_(True)))
+            self._network(self._cut.network_input(images.detach().clone().requires_grad_(True)))
         return f"; it ends in {self._label(ends[0])}" if ends else ""
 
     def _label(self, place: str) -> str:

@@ -35,8 +35,7 @@ from featlight.engine.reference_images import read_reference
 from featlight.errors import UsageError
 from featlight.models.catalog import Source, checksum, load_model, source_of
 from featlight.models.copying import unwrapped
-from featlight.models.frozen import frozen_copy
-from featlight.models.isolation import check_own
+from featlight.models.frozen import check_isolated, frozen_copy
 from featlight.models.layer_info import left_out
 from featlight.models.layers import Survey, check_features, check_independent, survey, usable_everywhere
 from featlight.models.prepared import PreparedNetwork, exact_dtype, samples
@@ -199,7 +198,7 @@ def _with_layers(config: Config, model: LoadedNetwork, *, quiet: bool) -> Config
     network = model.network
     modules = set(next(iter(network.surveys.values())).names)
     smallest = network.surveys[min(network.surveys, key=pixels_of)]
-    own = partial(own_outputs, network.given, network.sample, smallest)
+    own = partial(own_outputs, network.original_network, network.sample, smallest)
     every = usable_everywhere(network.surveys)
     usable = list(filter(is_word, every))
     if len(usable) < len(every):
@@ -237,7 +236,7 @@ def prepare_model(config: Config, network: nn.Module, device: torch.device) -> L
     pixels, precision = _mean_and_std(likely, source), exact_dtype(dtype)
     inputs = inputs_of(frozen, sizes, device, precision, config.in_channels, views_differ=differ, pixels=pixels)
     smallest = min({view.size for view in inputs.views.values()} or sizes, key=pixels_of)
-    check_own(frozen, network, samples(smallest, inputs.channels).to(device, exact_dtype(dtype)), source.model)
+    check_isolated(frozen, network, samples(smallest, inputs.channels).to(device, exact_dtype(dtype)), source.model)
     check_independent(frozen, source.model)
     check_channels(config, inputs.channels, source.model)
     normalize = normalization_of(config, source, inputs.channels)

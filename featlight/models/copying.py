@@ -1,4 +1,4 @@
-"""Copies of a network that share nothing with it."""
+"""Copies of a network that share nothing with the original."""
 
 import copy
 import weakref
@@ -13,44 +13,44 @@ from torch import Tensor, nn
 
 from featlight.errors import UsageError
 
-# What holds nothing, or nothing of a network's
+# Types whose values hold no part of a network
 _ATOMS = (str, bytes, int, float, complex, bool, type(None), type, ModuleType, torch.dtype, torch.device)
-_BORING = frozenset(_ATOMS)
-_TABLES = frozenset({dict, OrderedDict, list, tuple, set})  # of which a module has a dozen, most of them empty
-# Wrappers that do nothing to what their child gives, by the name of the class, and the child that they call
+_ATOM_TYPES = frozenset(_ATOMS)
+_CONTAINERS = frozenset({dict, OrderedDict, list, tuple, set})  # a module has a dozen, most of them empty
+# Wrappers that return their child's output unchanged: name of the class, and name of the child
 _WRAPPERS = {
     "OptimizedModule": "_orig_mod",
     "DistributedDataParallel": "module",
     "DataParallel": "module",
     "_FabricModule": "_forward_module",
 }
-# Classes of Lightning whose objects train a network and are no part of it
+# Classes of Lightning whose objects train a network and are not part of it
 _LIGHTNING = ("lightning", "pytorch_lightning", "lightning_fabric")
 _TRAINING = {"Trainer", "Fabric", "Strategy", "Callback", "Logger", "LightningDataModule", "_FabricOptimizer"}
 
 
 class _Wrapper(nn.Module):
-    """A wrapper of a network without what it does for training; its children have the names that it gave them."""
+    """A wrapper without its work for training; its children keep their names."""
 
-    def __init__(self, called: str) -> None:
+    def __init__(self, child: str) -> None:
         super().__init__()
-        self.called = called
+        self.child = child
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        return self._modules[self.called](*args, **kwargs)  # type: ignore[misc]
+        return self._modules[self.child](*args, **kwargs)  # type: ignore[misc]
 
 
 class _LeftOut:
-    """Stands in a copy for what is no part of a network; a network that uses it all the same fails."""
+    """A stand-in for an object that is not copied with a network; it fails if the network uses it."""
 
     def __init__(self, value: object) -> None:
         self.kind = type(value).__name__
 
     def _refuse(self, *_: object) -> NoReturn:
-        raise UsageError(f"it uses a {self.kind}, which is no part of the network and is not copied with it")
+        raise UsageError(f"it uses a {self.kind}, which is not part of the network and is not copied with it")
 
     def __getattr__(self, name: str) -> NoReturn:
-        if name.startswith("__"):  # asked by Python itself
+        if name.startswith("__"):  # Python itself looks these up
             raise AttributeError(name)
         self._refuse()
 
@@ -60,40 +60,41 @@ class _LeftOut:
         return self
 
 
-_STAND_INS = (*weakref.ProxyTypes, _LeftOut)  # copies have these as they are
+_STAND_INS = (*weakref.ProxyTypes, _LeftOut)  # copies share these
 
 
 def unwrapped(network: nn.Module) -> nn.Module:
-    """The network without `torch.compile`, DistributedDataParallel and the like around it, or without their copies."""
-    while (called := _called(network)) is not None:
-        network = network.get_submodule(called)
+    """Return the network inside `torch.compile`, DistributedDataParallel and other wrappers, or inside their copies."""
+    while (child := _wrapped_child(network)) is not None:
+        network = network.get_submodule(child)
     return network
 
 
-def _called(module: nn.Module) -> str | None:
-    """The name of the child that a wrapper calls; None where it is no wrapper."""
-    return module.called if isinstance(module, _Wrapper) else _WRAPPERS.get(type(module).__name__)
+def _wrapped_child(module: nn.Module) -> str | None:
+    """Return the name of the child that a wrapper calls; None for other modules."""
+    return module.child if isinstance(module, _Wrapper) else _WRAPPERS.get(type(module).__name__)
 
 
-def _is_apart(value: object) -> bool:
-    """Whether it is no part of a network that holds it: a weak proxy, or what trains the network."""
+def _is_external(value: object) -> bool:
+    """Return whether an object is not part of the network that holds it: a weak proxy, or one that trains it."""
     if type(value) in _STAND_INS:
         return True
-    kinds = [base.__module__.partition(".")[0] for base in type(value).__mro__ if base.__name__ in _TRAINING]
-    return any(kind in _LIGHTNING for kind in kinds) and not isinstance(value, nn.Module)
+    packages = [base.__module__.partition(".")[0] for base in type(value).__mro__ if base.__name__ in _TRAINING]
+    return any(package in _LIGHTNING for package in packages) and not isinstance(value, nn.Module)
 
 
 def reachable(root: object) -> Iterator[object]:
-    """All that an object holds: modules, registered or not, tensors, and what functions have closed over."""
-    seen: dict[int, object] = {}  # kept alive, so that no two are the same
-    left = [root]
-    while left:
-        value = left.pop()
-        if id(value) in seen or _is_apart(value) or isinstance(value, _ATOMS):
+    """Yield every object that an object holds: modules, registered or not, tensors, and closures of functions."""
+    seen: dict[int, object] = {}  # keeps the objects alive, so that their ids stay unique
+    pending = [root]
+    while pending:
+        value = pending.pop()
+        if id(value) in seen or _is_external(value) or isinstance(value, _ATOMS):
             continue
         seen[id(value)] = value
         yield value
-        left.extend(part for part in _parts(value) if type(part) not in _BORING and (type(part) not in _TABLES or part))
+        parts = (part for part in _parts(value) if type(part) not in _ATOM_TYPES)
+        pending.extend(part for part in parts if type(part) not in _CONTAINERS or part)
 
 
 def _parts(value: object) -> Iterator[object]:
@@ -104,12 +105,12 @@ def _parts(value: object) -> Iterator[object]:
             yield from value.values()
         case list() | tuple() | set() | frozenset() | deque():
             yield from value
-        case nn.Module() if type(value).__name__ in _WRAPPERS:  # its other attributes are those of training
+        case nn.Module() if type(value).__name__ in _WRAPPERS:  # its other attributes serve training
             yield from value.children()
         case nn.Module():
             yield from vars(value).values()
             if isinstance(value, torch.jit.ScriptModule):
-                yield from value.parameters(recurse=False)  # which it has elsewhere
+                yield from value.parameters(recurse=False)  # they are not among its attributes
         case FunctionType():
             yield from _closed_over(value)
             yield value.__defaults__
@@ -127,53 +128,54 @@ def _closed_over(function: FunctionType) -> Iterator[object]:
     for cell in function.__closure__ or ():
         try:
             yield cell.cell_contents
-        except ValueError:  # not filled yet
+        except ValueError:  # an empty cell
             continue
 
 
 def all_modules(network: nn.Module) -> list[nn.Module]:
-    """Every module that a network holds, those in plain lists and the like too."""
+    """Return every module that a network holds, registered or in a plain list."""
     return [value for value in reachable(network) if isinstance(value, nn.Module)]
 
 
 def duplicate(network: nn.Module, *, share_tensors: bool = False) -> nn.Module:
-    """A copy that does not use the network itself, not even through a `forward` that was replaced by a closure.
+    """Return a copy that never uses the original, not even through a `forward` that was replaced by a closure.
 
     Args:
-        network: any; it is not changed.
-        share_tensors: whether the copy has the very parameters and buffers, for a look at its structure.
+        network: any network; it is not changed.
+        share_tensors: whether the copy shares the parameters and buffers, to examine its structure.
 
     Raises:
-        UsageError: it cannot be copied.
+        UsageError: the network cannot be copied.
     """
     parts = list(reachable(network))
     own = {id(value): value for value in parts if isinstance(value, nn.Module | Tensor)}
-    apart = {id(each): each for value in parts for each in _parts(value) if _is_apart(each)}
-    memo = {key: each if type(each) in _STAND_INS else _LeftOut(each) for key, each in apart.items()}
+    external = {id(part): part for value in parts for part in _parts(value) if _is_external(part)}
+    memo = {key: value if type(value) in _STAND_INS else _LeftOut(value) for key, value in external.items()}
     try:
-        other = _copied(network, parts, own, memo, share_tensors)
-    except Exception:  # a lock, a file, a writer of logs: whatever deepcopy refuses
-        memo |= {id(part): part if _is_free(part, own) else _LeftOut(part) for part in _uncopyable(parts, memo)}
+        copied = _deepcopy(network, parts, own, memo, share_tensors)
+    except Exception:  # deepcopy refuses locks, files, log writers and more
+        refused = _uncopyable(parts, memo)
+        memo |= {id(part): _LeftOut(part) if _holds_any(part, own) else part for part in refused}
         try:
-            other = _copied(network, parts, own, memo, share_tensors)
+            copied = _deepcopy(network, parts, own, memo, share_tensors)
         except Exception as error:
-            why = " ".join(str(error).split())[:200]
-            raise UsageError(f"{type(network).__name__} cannot be copied: {why}") from None
+            reason = " ".join(str(error).split())[:200]
+            raise UsageError(f"{type(network).__name__} cannot be copied: {reason}") from None
     kinds = nn.Module if share_tensors else nn.Module | Tensor
-    for value in reachable(other):
+    for value in reachable(copied):
         if isinstance(value, kinds) and id(value) in own:
-            what = type(value).__name__
-            raise UsageError(f"{type(network).__name__} cannot be copied: the copy would still hold its own {what}")
-    return other
+            kind = type(value).__name__
+            raise UsageError(f"{type(network).__name__} cannot be copied: the copy would still hold its own {kind}")
+    return copied
 
 
-def _is_free(part: object, own: Mapping[int, object]) -> bool:
-    """Whether it holds nothing of a network's own."""
-    return not any(id(each) in own for each in reachable(part))
+def _holds_any(part: object, values: Mapping[int, object]) -> bool:
+    """Return whether an object holds one of some objects, given by id."""
+    return any(id(value) in values for value in reachable(part))
 
 
 def _uncopyable(parts: Sequence[object], memo: Mapping[int, object]) -> Iterator[object]:
-    """The parts of a network that deepcopy refuses by themselves, whatever they hold."""
+    """Yield the parts of a network that deepcopy refuses even if all other parts are shared."""
     others = dict(memo) | {id(part): part for part in parts}
     for part in parts:
         if isinstance(part, nn.Module | Tensor):
@@ -186,13 +188,14 @@ def _uncopyable(parts: Sequence[object], memo: Mapping[int, object]) -> Iterator
         others[id(part)] = part
 
 
-def _copied(
+def _deepcopy(
     network: nn.Module,
     parts: Sequence[object],
     own: Mapping[int, object],
     shared: Mapping[int, object],
     share_tensors: bool,
 ) -> nn.Module:
+    """Copy a network and the closures of its functions, which `copy.deepcopy` shares."""
     memo: dict[int, Any] = dict(shared)
     cells: dict[int, tuple[CellType, CellType]] = {}
     rebuilt: list[tuple[FunctionType, FunctionType]] = []
@@ -202,34 +205,33 @@ def _copied(
         if isinstance(value, Tensor) and share_tensors:
             memo[id(value)] = value
         elif isinstance(value, Tensor) and not value.is_leaf:
-            # a forward pass has computed it, and deepcopy refuses it: an old weight_norm's, or what a hook has kept
+            # deepcopy refuses tensors that a forward pass has computed: an old weight_norm's, or one that a hook kept
             memo[id(value)] = value.detach().clone()
-        elif isinstance(value, FunctionType) and any(id(each) in own for each in reachable(value)):
-            memo[id(value)] = function = _rebuilt(value, cells)
+        elif isinstance(value, FunctionType) and _holds_any(value, own):
+            memo[id(value)] = function = _with_empty_cells(value, cells)
             rebuilt.append((value, function))
     with torch.no_grad():  # a scripted module computes its copy
-        other = copy.deepcopy(network, memo)
+        copied = copy.deepcopy(network, memo)
         for wrapper in wrappers:
             memo[id(wrapper)]._modules |= copy.deepcopy(wrapper._modules, memo)
     for old, new in cells.values():
         try:
             new.cell_contents = copy.deepcopy(old.cell_contents, memo)
-        except ValueError:  # not filled yet
+        except ValueError:  # an empty cell
             continue
     for function, new_function in rebuilt:
         new_function.__defaults__ = copy.deepcopy(function.__defaults__, memo)
         new_function.__kwdefaults__ = copy.deepcopy(function.__kwdefaults__, memo)
-    for module in [
-        memo[id(value)] for value in parts if rebuilt and isinstance(value, nn.Module) and id(value) in memo
-    ]:
+    modules = [memo[id(value)] for value in parts if isinstance(value, nn.Module) and id(value) in memo]
+    for module in modules if rebuilt else ():
         for name, value in list(vars(module).items()):
             if isinstance(value, MethodType) and id(value.__func__) in memo:
                 vars(module)[name] = MethodType(memo[id(value.__func__)], value.__self__)
-    return other
+    return copied
 
 
-def _rebuilt(function: FunctionType, cells: dict[int, tuple[CellType, CellType]]) -> FunctionType:
-    """The function with cells of its own, empty as yet, for deepcopy takes functions as they are."""
+def _with_empty_cells(function: FunctionType, cells: dict[int, tuple[CellType, CellType]]) -> FunctionType:
+    """Return a function with new, empty cells for its closure."""
     closure = tuple(cells.setdefault(id(cell), (cell, CellType()))[1] for cell in function.__closure__ or ())
     other = FunctionType(function.__code__, function.__globals__, function.__name__, None, closure)
     other.__dict__.update(function.__dict__)

@@ -1,4 +1,4 @@
-"""A frozen network as a function from images to the outputs of chosen layers, run only as far as they need."""
+"""A frozen network as a function from images to the outputs of some layers; it runs no further than these."""
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
@@ -17,18 +17,18 @@ from featlight.param.image import resize
 
 
 class LayerOutputs:
-    """A frozen network, cut after the last of the chosen layers.
+    """A frozen network, cut after the last of some layers.
 
     Args:
-        network: as `frozen_copy` gives it; it belongs to this object from now on.
-        layers: what to give; of a module that is called several times, the call that its layer means.
-        surveys: by size of the images in pixels and by name, the layers at that size: how often they are called, and
-            the grid of their tokens. Where a size is not among them, as `layers` say.
-        normalize: the (mean, std) of the pixels that the network expects, each of C; None for raw pixels.
-        format: of the images that the network is given.
-        device: of the network.
-        dtype: of the network.
-        views: by size of the images, to which other size they are brought first, for a network that takes no other.
+        network: result of `frozen_copy`, which the caller uses no more.
+        layers: layers to return.
+        normalize: (mean, std) of the pixels that the network expects, C values each; None for raw pixels.
+        format: memory format of the network's input.
+        device: device of the network.
+        dtype: precision of the network.
+        surveys: layers by image size in pixels and by name, with their calls and token grids at that size; `layers`
+            for other sizes.
+        views: size that the network requires, by image size.
     """
 
     def __init__(
@@ -48,10 +48,10 @@ class LayerOutputs:
         self._layers = {layer.name: layer for layer in layers}
         self._dtype = dtype
         modules = dict(network.named_modules(remove_duplicate=False))
-        self._targets = [(modules[layer.module], self._keeper(layer)) for layer in layers]
+        self._hooks = {layer.name: (modules[layer.module], self._hook(layer)) for layer in layers}
         self._surveys = surveys or {}
         self._outputs: dict[str, Tensor] = {}
-        self._left: dict[str, int] = {}  # calls, of each layer, until it has given what is looked for
+        self._calls_left: dict[str, int] = {}  # by layer, until the call whose output it is
         self._function: Callable[[Tensor], Mapping[str, Tensor]] | None = None
         self._normalize = None
         if normalize is not None:
@@ -59,31 +59,30 @@ class LayerOutputs:
             self._normalize = (mean, std)
 
     def __call__(self, images: Tensor) -> dict[str, Tensor]:
-        """Each layer's output, (N, C, H, W), in the images' dtype.
+        """Return each layer's output, (N, C, H, W), in the images' precision.
 
         Args:
-            images: (N, C, H, W), in pixel units.
+            images: pixels, (N, C, H, W).
         """
         outputs = self._run(images) if self._function is None else self._function(images)
         layers = self._at(images)
         return {name: as_map(layers[name], output).to(images.dtype) for name, output in outputs.items()}
 
-    def of(self, function: Callable[[Tensor], Mapping[str, Tensor]]) -> "LayerOutputs":
-        """The same outputs, given by another function of images: the network's graph, say."""
+    def computed_by(self, function: Callable[[Tensor], Mapping[str, Tensor]]) -> "LayerOutputs":
+        """Return the same outputs, computed by another function of the images, such as the network's graph."""
         other = copy.copy(self)
         other._function = function
         return other
 
-    def only(self, layers: Sequence[str]) -> "LayerOutputs":
-        """Some of the outputs, to the bit as they are among the others; the network runs as far as these need it."""
+    def subset(self, layers: Sequence[str]) -> "LayerOutputs":
+        """Return some of the outputs, with equal bits; the network runs no further than these."""
         other = copy.copy(self)
         other._layers = {name: self._layers[name] for name in layers}
-        modules = dict(zip(self._layers, (module for module, _ in self._targets), strict=True))
-        other._targets = [(modules[name], other._keeper(layer)) for name, layer in other._layers.items()]
+        other._hooks = {name: (self._hooks[name][0], other._hook(layer)) for name, layer in other._layers.items()}
         return other
 
-    def prepared(self, images: Tensor) -> Tensor:
-        """Images as the network is given them."""
+    def network_input(self, images: Tensor) -> Tensor:
+        """Return images in the size, precision, memory format and normalization that the network takes."""
         size = image_size(*images.shape[-2:])
         if size in self._views:
             images = resize(images, self._views[size], antialias=True)
@@ -93,30 +92,30 @@ class LayerOutputs:
 
     def _run(self, images: Tensor) -> dict[str, Tensor]:
         layers = self._at(images)
-        self._outputs, self._left = {}, {name: layers[name].meant_call for name in self._layers}
-        with forward_hooks(self._targets), suppress(_AllReached):
-            self._network(self.prepared(images))
+        self._outputs, self._calls_left = {}, {name: layers[name].call_number for name in self._layers}
+        with forward_hooks(list(self._hooks.values())), suppress(_AllReachedError):
+            self._network(self.network_input(images))
         outputs, self._outputs = self._outputs, {}
         return outputs
 
     def _at(self, images: Tensor) -> Mapping[str, Layer]:
-        """The layers, for images of this size."""
+        """Return the layers at the size of the images."""
         return self._surveys.get(image_size(*images.shape[-2:]), self._layers)
 
-    def _keeper(self, layer: Layer) -> Callable[[nn.Module, Any, Any], None]:
+    def _hook(self, layer: Layer) -> Callable[[nn.Module, Any, Any], None]:
         def keep(_: nn.Module, __: Any, output: Any) -> None:
-            self._left[layer.name] -= 1
-            if self._left[layer.name] != 0:
+            self._calls_left[layer.name] -= 1
+            if self._calls_left[layer.name] != 0:
                 return
             output = part_of(output, layer.part)
             self._outputs[layer.name] = output
             if len(self._outputs) == len(self._layers):
-                raise _AllReached
-            # what runs next may write into this tensor: an in-place ReLU, `out += identity`
+                raise _AllReachedError
+            # the next module may write into this tensor: an in-place ReLU, `out += identity`
             self._outputs[layer.name] = output.clone()
 
         return keep
 
 
-class _AllReached(BaseException):
+class _AllReachedError(BaseException):
     """Ends a forward pass early; not an Exception, so that no network catches it."""

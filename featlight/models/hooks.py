@@ -1,4 +1,4 @@
-"""Looking into a network while it runs."""
+"""Hooks on the modules of a running network."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -8,9 +8,18 @@ from torch import nn
 
 
 @contextmanager
-def forward_hooks(pairs: Sequence[tuple[nn.Module, Callable[..., None]]]) -> Iterator[None]:
-    """Forward hooks that are gone afterwards, whatever happens."""
+def forward_hooks(
+    pairs: Sequence[tuple[nn.Module, Callable[..., None]]],
+    before: Sequence[tuple[nn.Module, Callable[..., None]]] = (),
+) -> Iterator[None]:
+    """Register forward hooks, and remove them at the end.
+
+    Args:
+        pairs: modules and the hooks that run after them.
+        before: modules and the hooks that run before them, with their keyword arguments.
+    """
     handles = [module.register_forward_hook(hook) for module, hook in pairs]
+    handles += [module.register_forward_pre_hook(hook, with_kwargs=True) for module, hook in before]
     try:
         yield
     finally:
@@ -20,32 +29,27 @@ def forward_hooks(pairs: Sequence[tuple[nn.Module, Callable[..., None]]]) -> Ite
 
 @contextmanager
 def running(network: nn.Module, note: Callable[[str, Any], None] = lambda *_: None) -> Iterator[list[str]]:
-    """Follow a network while it runs.
+    """Follow the modules of a running network.
 
     Args:
-        network: whose modules are followed.
-        note: told of what goes into and comes out of each module, with the name of the module whose doing that is:
-            a module's input is its caller's.
+        network: network to follow.
+        note: function that receives the inputs and outputs of each module, with the name of the module that made
+            them: a module's inputs come from the module that calls it.
 
     Yields:
-        The names of the modules at work, the innermost last.
+        Names of the running modules, the innermost last.
     """
     stack = [""]
     names = {module: name for name, module in network.named_modules()}
 
-    def enter(module: nn.Module, given: Any, words: Any) -> None:
-        note(stack[-1], (given, words))
+    def enter(module: nn.Module, args: Any, kwargs: Any) -> None:
+        note(stack[-1], (args, kwargs))
         stack.append(names[module])
 
     def leave(module: nn.Module, _: Any, output: Any) -> None:
         while len(stack) > 1 and stack.pop() != names[module]:
-            pass  # one that failed, which somebody has caught
+            pass  # a module that failed, in a network that caught the error
         note(names[module], output)
 
-    entering = [module.register_forward_pre_hook(enter, with_kwargs=True) for module in names]
-    try:
-        with forward_hooks([(module, leave) for module in names]):
-            yield stack
-    finally:
-        for handle in entering:
-            handle.remove()
+    with forward_hooks([(module, leave) for module in names], [(module, enter) for module in names]):
+        yield stack

@@ -1,4 +1,4 @@
-"""What a network has to offer, in words. Plain data, no torch."""
+"""Descriptions of a network's layers: plain data without torch."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -10,13 +10,13 @@ from featlight.config.tile import CLASS, TokenKind
 
 @dataclass(frozen=True)
 class Tokens:
-    """Which tokens of an output (N, T, C) are meant.
+    """The tokens of an output (N, T, C).
 
     Args:
-        count: T, of one image.
-        prefix: how many stand before the patches: class and register tokens.
+        count: number of tokens of one image, T.
+        prefix: number of class and register tokens before the patches.
         has_class: whether the first of these is a class token.
-        chosen: the patches, on their grid, or the class token.
+        chosen: tokens that the layer uses: the patches, on their grid, or the class token.
     """
 
     count: int
@@ -27,39 +27,52 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Layer:
-    """What one module gives in one forward pass, or a part of that."""
+    """The output of one module in one forward pass, or a part of that output.
+
+    Args:
+        name: name of the module, followed by the part and by CLASS for a class token.
+        shape: shape without the batch: (C, H, W) or (C,) if the layer is usable, else the raw shape.
+        calls: number of calls of the module.
+        dimension: feature dimension of an output with more than two dimensions.
+        refusal: reason why its features cannot be visualized; None if they can.
+        kind: class of the module, such as "Conv2d".
+        part: indices and keys of the part, if the module returns a structure.
+        tokens: tokens of a transformer's output; None for maps and vectors.
+        call: call of the module that the layer means, from 1; None for the last.
+        batch: batch dimension of the output: 1 if tokens come first, (T, N, C).
+    """
 
     name: str
-    shape: tuple[int, ...]  # without the batch: (C, H, W) or (C,) where usable, else what it is
+    shape: tuple[int, ...]
     calls: int
-    dimension: int = 1  # of an output that is more than (N, C), where the feature stands
-    refusal: str | None = None  # why no feature of it can be visualized
-    kind: str = ""  # the module's class, as in "Conv2d"
-    part: tuple[str, ...] = ()  # indices and keys that lead to it in a structure that the module gives
+    dimension: int = 1
+    refusal: str | None = None
+    kind: str = ""
+    part: tuple[str, ...] = ()
     tokens: Tokens | None = None
-    call: int | None = None  # which of its calls is meant, from 1; None for the last
-    batch: int = 0  # where the images stand in its output: tokens first, (T, N, C), have them second
+    call: int | None = None
+    batch: int = 0
 
     @property
-    def meant_call(self) -> int:
-        """Which of its calls is meant, from 1."""
+    def call_number(self) -> int:
+        """The call of the module that the layer means, from 1."""
         return self.calls if self.call is None else self.call
 
     @property
-    def kind_words(self) -> str:
-        """Its kind, and which call is meant where its module is called several times."""
+    def kind_label(self) -> str:
+        """The class of the module, and the call if there are several."""
         which = "the last" if self.call is None else f"call {self.call}"
         return self.kind if self.calls == 1 else f"{self.kind}, {which} of {self.calls} calls"
 
     @property
     def module(self) -> str:
-        """The name of the module that gives it."""
+        """The name of the module."""
         name = self.name.removesuffix(CLASS) if self.tokens is not None else self.name
-        return name.removesuffix(part_words(self.part))
+        return name.removesuffix(part_suffix(self.part))
 
     @property
-    def numbers(self) -> int:
-        """How many its module gives of one image."""
+    def value_count(self) -> int:
+        """The number of values in the module's output for one image."""
         return prod(self.shape) if self.tokens is None else self.tokens.count * self.features
 
     @property
@@ -72,52 +85,51 @@ class Layer:
         return (self.shape[1], self.shape[2]) if len(self.shape) == 3 else (1, 1)
 
     @property
-    def map_words(self) -> str:
-        """Its map, and the tokens besides, as in `14 x 14 + class + 4`."""
+    def map_label(self) -> str:
+        """The size of the map and the other tokens, as in `14 x 14 + class + 4`."""
         if len(self.shape) != 3:
             return "flat"
         height, width = self.map_size
         if self.tokens is None:
             return f"{height} x {width}"
-        others = self.tokens.prefix - self.tokens.has_class
-        besides = [*(["class"] if self.tokens.has_class else []), *([str(others)] if others else [])]
-        return " + ".join([f"{height} x {width}", *besides])
+        registers = self.tokens.prefix - self.tokens.has_class
+        others = [*(["class"] if self.tokens.has_class else []), *([str(registers)] if registers else [])]
+        return " + ".join([f"{height} x {width}", *others])
 
 
 def left_out(layers: Iterable[Layer], most: int = 3) -> list[str]:
-    """Lines for people: how many layers cannot be visualized, and the first reasons; none where there are none.
+    """Return lines that say how many layers cannot be visualized, and the first reasons; no lines for no layers.
 
     Args:
-        layers: each with its refusal.
-        most: reasons that are said.
+        layers: layers with a refusal.
+        most: maximum number of reasons.
     """
-    alike: dict[str, list[Layer]] = {}
+    by_reason: dict[str, list[Layer]] = {}
     for layer in layers:
-        alike.setdefault(re.sub("[0-9]+", "", layer.refusal or ""), []).append(layer)
-    if not alike:
+        by_reason.setdefault(re.sub("[0-9]+", "", layer.refusal or ""), []).append(layer)
+    if not by_reason:
         return []
-    count = sum(map(len, alike.values()))
+    count = sum(map(len, by_reason.values()))
     lines = [f"{count} layer{' is' if count == 1 else 's are'} left out:"]
-    for each in list(alike.values())[:most]:
-        others = f" (and {len(each) - 1} more for the like)" if len(each) > 1 else ""
-        lines.append(f"  {each[0].name}{others}: {each[0].refusal}")
-    more = len(alike) - most
+    for group in list(by_reason.values())[:most]:
+        others = f" (and {len(group) - 1} more for the like)" if len(group) > 1 else ""
+        lines.append(f"  {group[0].name}{others}: {group[0].refusal}")
+    more = len(by_reason) - most
     return [*lines, f"  ... and {more} other reason{'' if more == 1 else 's'}"] if more > 0 else lines
 
 
-def part_words(part: Sequence[str]) -> str:
-    """What stands after a module's name for a part of what it gives, as in `:hidden_states:3`."""
+def part_suffix(part: Sequence[str]) -> str:
+    """Return the end of a layer's name for a part of its module's output, as in `:hidden_states:3`."""
     return "".join(f":{key}" for key in part)
 
 
 def table(layers: Sequence[Layer]) -> list[str]:
-    """Lines for people: a header, and for each layer its name, features, map and kind.
+    """Return a header and a line for each layer with its name, features, map and kind.
 
     Args:
-        layers: usable ones.
+        layers: usable layers.
     """
     rows = [("layer", "features", "map", "kind")]
-    for layer in layers:
-        rows.append((layer.name, str(layer.features), layer.map_words, layer.kind_words))
-    name, features, map, _ = (max(len(word) for word in column) for column in zip(*rows, strict=True))
+    rows += [(layer.name, str(layer.features), layer.map_label, layer.kind_label) for layer in layers]
+    name, features, map, _ = (max(len(cell) for cell in column) for column in zip(*rows, strict=True))
     return [f"{row[0]:{name}}  {row[1]:>{features}}  {row[2]:>{map}}  {row[3]}".rstrip() for row in rows]

@@ -1,4 +1,4 @@
-"""A network's layers: what every module gives at an image size, and which of it can be visualized."""
+"""A network's layers: the outputs of its modules at an image size, and which of these can be visualized."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
@@ -30,7 +30,15 @@ CPU = torch.device("cpu")
 
 
 class Survey(Mapping[str, Layer]):
-    """Every module that ran at one image size, by name, in the order in which they first ended."""
+    """The layers of a network at one image size by name, in the order in which their modules first ended.
+
+    Args:
+        network: frozen network.
+        size: size of the images in pixels.
+        layers: layers by name.
+        failure: error that ended the forward pass early; None if there was none.
+        format: memory format of the images.
+    """
 
     def __init__(
         self,
@@ -41,8 +49,8 @@ class Survey(Mapping[str, Layer]):
         format: torch.memory_format,
     ) -> None:
         self.size = size
-        self.failure = failure  # why the pass ended early, if it did
-        self.format = format  # of images, that suits the network
+        self.failure = failure
+        self.format = format
         self._network = network
         self._layers = layers
 
@@ -56,41 +64,41 @@ class Survey(Mapping[str, Layer]):
         return len(self._layers)
 
     def with_layers(self, layers: Mapping[str, Layer], size: ImageSize) -> "Survey":
-        """The same with some layers as they are at another size, in the same order; it then is of that size."""
+        """Return a survey at another size, with some of its layers replaced."""
         own = {name: layers.get(name, layer) for name, layer in self._layers.items()}
         return Survey(self._network, size, own, self.failure, self.format)
 
     @property
     def names(self) -> list[str]:
-        """Of all modules, whether they ran or not."""
+        """Names of all modules, including those that did not run."""
         return [name for name, _ in self._network.named_modules(remove_duplicate=False)]
 
     @property
     def usable(self) -> list[Layer]:
-        """What can be visualized; class tokens belong to their layers."""
+        """Layers that can be visualized, without class tokens, which belong to their layers."""
         return [layer for layer in self.values() if layer.refusal is None and not layer.name.endswith(CLASS)]
 
     @property
     def left_out(self) -> list[Layer]:
-        """What cannot be visualized, each with its reason; a structure whose parts can be is none of it."""
+        """Layers that cannot be visualized, with their reasons, without structures that have usable parts."""
         whole = {layer.module for layer in self.usable if layer.part}
         refused = [layer for layer in self.values() if layer.refusal is not None and layer.name not in whole]
         leaves = [name for name, module in self._network.named_modules() if name and not list(module.children())]
-        why = self.failure or "it is not called"
-        return refused + [Layer(name, (), 0, refusal=why) for name in leaves if name not in self._layers]
+        reason = self.failure or "it is not called"
+        return refused + [Layer(name, (), 0, refusal=reason) for name in leaves if name not in self._layers]
 
     def check_usable(self) -> None:
-        """Raise UsageError where no layer can be visualized."""
+        """Raise UsageError if no layer can be visualized."""
         if not self.usable:
             refused = (f"; {layer.name}: {layer.refusal}" for layer in self.left_out)
             nothing = f"no module of it gives {NEEDED}{next(refused, '')}{part_advice(self._network)}"
             raise UsageError(f"no layer runs at {shape_words(self.size)} px: {self.failure or nothing}")
 
     def need(self, name: str, network_name: str) -> Layer:
-        """The layer of that name.
+        """Return the layer of that name.
 
         Raises:
-            UsageError: there is none, it does not run, or its output has no features.
+            UsageError: there is no such layer, it does not run, or its output has no features.
         """
         layer = self._layers.get(name)
         if layer is not None and layer.refusal is None:
@@ -98,25 +106,25 @@ class Survey(Mapping[str, Layer]):
         where = f"in {network_name}"
         if layer is None and name.endswith(CLASS):
             base = self.need(name.removesuffix(CLASS), network_name)
-            raise UsageError(f"tokens: class given; layer {base.name!r} {where} has none ({base.map_words})")
+            raise UsageError(f"tokens: class given; layer {base.name!r} {where} has none ({base.map_label})")
         if layer is not None:
             raise UsageError(f"layer {name!r} {where}: {layer.refusal}")
         self.check_usable()
         if name not in self.names:
             raise UsageError(unknown("layer", name, [layer.name for layer in self.usable], where))
-        why = self.failure or "it is not called when the network classifies an image"
+        reason = self.failure or "it is not called when the network classifies an image"
         inner = [layer.name for layer in self.usable if layer.name.startswith(f"{name}.")]
         if inner and self.failure is None:
             kind = type(self._network.get_submodule(name)).__name__
             raise UsageError(
-                f"layer {name!r} {where}: it is a {kind}, which holds layers and is not called itself; name one of its "
-                f"own: {listed(inner)}, or several by the pattern {name + '.**'!r}"
+                f"layer {name!r} {where}: it is a {kind}, which holds layers and is not called itself; give one of its "
+                f"layers: {listed(inner)}, or several by the pattern {name + '.**'!r}"
             )
-        raise UsageError(f"layer {name!r} {where} gives nothing at {shape_words(self.size)} px: {why}")
+        raise UsageError(f"layer {name!r} {where} gives nothing at {shape_words(self.size)} px: {reason}")
 
 
 def check_independent(network: nn.Module, name: str) -> None:
-    """Raise UsageError where a layer would let the images of a batch change each other."""
+    """Raise UsageError if a batch norm would make an image depend on the rest of the batch."""
     for path, module in network.named_modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
             raise UsageError(
@@ -134,7 +142,7 @@ def survey(
     in_channels: int = 3,
     pixels: MeanAndStd | None = None,
 ) -> Survey:
-    """As `surveys`, for one size."""
+    """Return the layers at one image size; see `surveys`."""
     return surveys(network, [size], device, dtype, channels, prefix_tokens, in_channels, pixels)[size]
 
 
@@ -148,85 +156,85 @@ def surveys(
     in_channels: int = 3,
     pixels: MeanAndStd | None = None,
 ) -> dict[ImageSize, Survey]:
-    """Run two images of noise of each size through a frozen network and note what every module gives.
+    """Run two noise images of each size through a frozen network and return its layers by size.
 
-    Images are channels last, in which convolutions run faster, unless the network cannot take them: one that calls
-    `view` on its maps, say.
+    Images are channels last, in which convolutions run faster, unless the network fails at that, for example because it
+    calls `view` on its maps.
 
     Args:
-        network: as `frozen_copy` gives it; its weights are laid out as its images.
-        sizes: of the images, in pixels.
-        device: of the network.
-        dtype: of the network.
-        channels: which dimension of an output is the feature; `auto`: as the modules' kinds tell, or what moves with
-            the size. Where one size does not tell, a further one is tried.
-        prefix_tokens: how many tokens stand before the patches; `auto`: as the network's own maps tell, or how the
-            number of tokens moves with the size.
-        in_channels: of the images.
+        network: result of `frozen_copy`; its weights get the memory format of the images.
+        sizes: sizes of the images in pixels.
+        device: device of the network.
+        dtype: precision of the network.
+        channels: feature dimension of all outputs, `first` or `last`; `auto` determines it from the kinds of modules
+            and from the image sizes, with more sizes if necessary.
+        prefix_tokens: number of tokens before the patches; `auto` determines it from the network's maps and from the
+            image sizes.
+        in_channels: number of channels of the images.
         pixels: mean and std that images are normalized with.
     """
     passes = {size: run_probe(network, size, device, dtype, in_channels, pixels) for size in sizes}
-    further = dict(passes)
+    all_passes = dict(passes)
 
-    def meaning() -> OutputLayout:
-        return OutputLayout(network, {size: found.seen for size, found in further.items()}, channels, prefix_tokens)
+    def layout() -> OutputLayout:
+        outputs = {size: result.outputs for size, result in all_passes.items()}
+        return OutputLayout(network, outputs, channels, prefix_tokens)
 
     height, width = both_sides(max(sizes, key=pixels_of))
-    for size in (image_size(height + FURTHER, width + FURTHER), image_size(2 * height, 2 * width)):
-        known = meaning()
-        if any(known.is_open(each, name) for each in sizes for name in passes[each].seen):
-            further.setdefault(size, run_probe(network, size, device, dtype, in_channels, pixels))
-    known = meaning()
+    for further in (image_size(height + FURTHER, width + FURTHER), image_size(2 * height, 2 * width)):
+        known = layout()
+        if any(known.is_open(size, name) for size in sizes for name in passes[size].outputs):
+            all_passes.setdefault(further, run_probe(network, further, device, dtype, in_channels, pixels))
+    known = layout()
     return {
-        size: Survey(network, size, {layer.name: layer for layer in known.layers(size)}, found.failure, found.format)
-        for size, found in passes.items()
+        size: Survey(network, size, {layer.name: layer for layer in known.layers(size)}, result.failure, result.format)
+        for size, result in passes.items()
     }
 
 
 def check_features(found: Mapping[ImageSize, Survey], names: Sequence[str], network_name: str) -> None:
-    """Raise UsageError where a layer is missing at some size, or its features are others there than at the first."""
+    """Raise UsageError if a layer is missing at an image size or has other features there than at the first size."""
     first, *others = found.values()
     for name in names:
-        ours = first.need(name, network_name)
-        for other in others:
-            theirs = other.need(name, network_name)
-            if not _alike(theirs, ours):
-                here, there = (size_words(each.size) for each in (first, other))
+        layer = first.need(name, network_name)
+        for survey in others:
+            other = survey.need(name, network_name)
+            if not _same_features(other, layer):
+                size, other_size = size_words(first.size), size_words(survey.size)
                 raise UsageError(
-                    f"layer {name!r} in {network_name}: it gives {ours.features} features at {here} px and "
-                    f"{theirs.features} at {there} px, so that a feature is not the same in every octave"
+                    f"layer {name!r} in {network_name}: it gives {layer.features} features at {size} px and "
+                    f"{other.features} at {other_size} px, so that a feature is not the same in every octave"
                 )
 
 
 def usable_everywhere(found: Mapping[ImageSize, Survey]) -> list[str]:
-    """The layers that `check_features` has nothing against, in the network's order."""
+    """Return the names of the layers that pass `check_features`, in the network's order."""
     first, *others = found.values()
     every = [{layer.name: layer for layer in other.usable} for other in others]
     usable = first.usable
-    return [u.name for u in usable if all(u.name in other and _alike(other[u.name], u) for other in every)]
+    return [u.name for u in usable if all(u.name in other and _same_features(other[u.name], u) for other in every)]
 
 
-def _alike(ours: Layer, theirs: Layer) -> bool:
-    """Whether a layer's features are the same at two sizes."""
-    return (ours.features, ours.dimension) == (theirs.features, theirs.dimension)
+def _same_features(one: Layer, other: Layer) -> bool:
+    return (one.features, one.dimension) == (other.features, other.dimension)
 
 
 def layer_name(network: nn.Module, module: nn.Module) -> str:
-    """The name of one of a network's modules, which need not have but one.
+    """Return a name of one of a network's modules.
 
     Raises:
-        UsageError: it is none of the network's, or its names mean different calls of it.
+        UsageError: the module is not part of the network, or its names mean different calls of it.
     """
     names = [name for name, each in network.named_modules(remove_duplicate=False) if name and each is module]
     if not names:
         raise UsageError(f"layer: a {type(module).__name__} given that is none of the network's modules")
-    meant = {layer.name: layer.call for layer in list_layers(network) if layer.name in names} if names[1:] else {}
-    if len(set(meant.values())) > 1:
+    calls = {layer.name: layer.call for layer in list_layers(network) if layer.name in names} if names[1:] else {}
+    if len(set(calls.values())) > 1:
         raise UsageError(
-            f"layer: a {type(module).__name__} given that is called in {len(meant)} places of the network; give the "
-            f"name of one of them: {listed(meant)}"
+            f"layer: a {type(module).__name__} given that is called in {len(calls)} places of the network; give the "
+            f"name of one of them: {listed(calls)}"
         )
-    return next(iter(meant), names[0])
+    return next(iter(calls), names[0])
 
 
 def survey_of(
@@ -236,18 +244,7 @@ def survey_of(
     prefix_tokens: PrefixTokens = "auto",
     in_channels: int | Literal["auto"] = "auto",
 ) -> Survey:
-    """A network's layers at one size of image, those that cannot be visualized too.
-
-    Args:
-        network: any; it is not changed.
-        size: of the images, in pixels: the side of a square, or height and width.
-        channels: which dimension of an output is the feature, `first` or `last`, where `auto` cannot tell.
-        prefix_tokens: how many tokens stand before the patches, where `auto` cannot tell.
-        in_channels: of the images; `auto`: as many as the network takes.
-
-    Raises:
-        UsageError: the network runs no layer at this size.
-    """
+    """Return all layers of a network at one image size; see `list_layers`."""
     frozen, size = frozen_copy(network, CPU, torch.float32), parse_size(size)
     inputs = inputs_of(frozen, [size], CPU, torch.float32, in_channels)
     seen = inputs.views[size].size if size in inputs.views else size
@@ -264,20 +261,20 @@ def list_layers(
     prefix_tokens: PrefixTokens = "auto",
     in_channels: int | Literal["auto"] = "auto",
 ) -> list[Layer]:
-    """The layers of a network whose features can be visualized.
+    """Return the layers of a network whose features can be visualized.
 
     Args:
-        network: any; it is not changed.
-        size: of the images, in pixels: the side of a square, or height and width.
-        channels: which dimension of an output is the feature, `first` or `last`, where `auto` cannot tell.
-        prefix_tokens: how many tokens stand before the patches, where `auto` cannot tell.
-        in_channels: of the images; `auto`: as many as the network takes.
+        network: any network; it is not changed.
+        size: size of the images in pixels: the side of a square, or height and width.
+        channels: feature dimension of all outputs, `first` or `last`; `auto` to determine it.
+        prefix_tokens: number of tokens before the patches; `auto` to determine it.
+        in_channels: number of channels of the images; `auto` for the number that the network takes.
 
     Returns:
-        One `Layer` each, with name, shape (C, H, W) or (C,), number of features, and kind (the module's class), in the
-        order of their first run.
+        Layers with name, shape (C, H, W) or (C,), number of features, and kind (the module's class), in the order of
+        their first run.
 
     Raises:
-        UsageError: the network runs no layer at this size.
+        UsageError: no layer of the network runs at this size.
     """
     return survey_of(network, size, channels, prefix_tokens, in_channels).usable

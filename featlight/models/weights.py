@@ -1,4 +1,4 @@
-"""Weight files, as training leaves them: read without running code, and fitted where they fit without doubt."""
+"""Weight files: read without running their code, and loaded into a network if exactly one entry fits."""
 
 import json
 import logging
@@ -20,8 +20,8 @@ from featlight.errors import WeightsError
 log = logging.getLogger("featlight")
 
 StateDict = Mapping[str, Any]
-DEPTH = 3  # of entries in entries
-TENSORS_ALONE = (  # a program that saves what is left of a pickled network or checkpoint without its classes
+DEPTH = 3  # levels of nested entries
+SAVE_TENSORS = (  # a program that saves the tensors of a pickled network or checkpoint
     "import torch; x = torch.load({path}, map_location='cpu', weights_only=False); "
     "x = x.get('state_dict', x.get('model', x)) if isinstance(x, dict) else x; "
     "torch.save(x.state_dict() if hasattr(x, 'state_dict') else x, {to})"
@@ -29,75 +29,84 @@ TENSORS_ALONE = (  # a program that saves what is left of a pickled network or c
 
 
 class _Candidate(NamedTuple):
-    """A state dict that a file may mean."""
+    """A state dict in a file."""
 
-    entry: str  # where in the file, "" for the file itself
-    prefix: str  # that its names have lost
-    left_out: int  # tensors of the entry without that prefix
+    entry: str  # keys that lead to it; "" for the file itself
+    prefix: str  # prefix that was removed from its names
+    left_out: int  # number of the entry's tensors without that prefix
     state: StateDict
 
     @property
     def address(self) -> str:
-        """What stands after `FILE:` for it."""
+        """What a user gives after `FILE:` to select it."""
         return ".".join(filter(None, (self.entry, self.prefix.strip("."))))
+
+    @property
+    def label(self) -> str:
+        """Its entry and prefix, for log and error lines."""
+        entry = f"its entry {self.entry!r}" if self.entry else "it"
+        return f"{entry} without the prefix {self.prefix!r}" if self.prefix else entry
 
 
 class _Gaps(NamedTuple):
-    """Where a state dict is not that of the whole network."""
+    """Differences between a state dict and the network's own."""
 
-    missing: tuple[str, ...] = ()  # names of the network's tensors that it has not, or of another shape
-    unexpected: tuple[str, ...] = ()  # names of its tensors that the network has not
+    missing: tuple[str, ...] = ()  # the network's tensors that the state dict lacks or has in another shape
+    unexpected: tuple[str, ...] = ()  # the state dict's tensors that the network lacks
+
+
+def misfit(path: Path, error: Exception) -> WeightsError:
+    """Return the error for a file that a library cannot load into its network."""
+    return WeightsError(f"weights {path}: they do not fit ({short(str(error))})")
+
+
+def short(text: str, width: int = 240) -> str:
+    """Return a text on one line, cut between words."""
+    return shorten(text, width, placeholder=" ...")
 
 
 def read(path: Path) -> Any:
-    """What a weight file holds, on the CPU. Never runs code that it holds.
+    """Read a weight file onto the CPU without running code that it holds.
 
     Args:
-        path: path of a safetensors file or one of torch's, whatever its suffix.
+        path: path of a safetensors or torch file with any suffix.
 
     Raises:
-        WeightsError: it is missing, damaged, not weights, or needs pickle to load.
+        WeightsError: the file is missing or damaged, holds no weights, or needs pickle.
     """
     try:
-        start = _start(path)
-        is_safe = _is_safetensors(start) or path.suffix == ".safetensors"
-        return load_file(path) if is_safe else _unpickled(path, start)
+        with path.open("rb") as file:
+            start = file.read(256)
+        # a safetensors file begins with the length of its header, then the header in JSON
+        is_safetensors = start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 2**30
+        is_safetensors = is_safetensors or path.suffix == ".safetensors"
+        return load_file(path) if is_safetensors else _torch_load(path, start)
     except FileNotFoundError:
         raise WeightsError(f"weights {path}: no such file") from None
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"weights {path}: {' '.join(str(error).split())}") from None
 
 
-def _start(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(256)
-
-
-def _is_safetensors(start: bytes) -> bool:
-    """Whether it begins as such a file: the length of its header, then the header, in JSON."""
-    return start[8:9] == b"{" and int.from_bytes(start[:8], "little") < 2**30
-
-
-def _unpickled(path: Path, start: bytes) -> Any:
+def _torch_load(path: Path, start: bytes) -> Any:
     if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
-        raise WeightsError(f"weights {path}: a web page, not weights; the download went wrong")
+        raise WeightsError(f"weights {path}: a web page, not weights; download the file again")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a different kind for each way in which a file can be broken
         reason = " ".join(str(error).split())
         if "TorchScript" in reason:
             raise WeightsError(
-                f"weights {path}: a scripted network; save the state_dict() of what it was made of"
+                f"weights {path}: a scripted network; save the state_dict() of the network that was scripted"
             ) from None
         if "weights_only" in reason.lower():
-            found = re.search(r"GLOBAL (\S+)", reason)
-            own, other = (json.dumps(str(each)) for each in (path, path.with_name(f"{path.stem}-tensors.pth")))
-            what = f"it holds more than tensors ({found[1]})" if found else "it holds more than tensors"
+            match = re.search(r"GLOBAL (\S+)", reason)
+            source, target = (json.dumps(str(each)) for each in (path, path.with_name(f"{path.stem}-tensors.pth")))
+            problem = f"it holds more than tensors ({match[1]})" if match else "it holds more than tensors"
             raise WeightsError(
-                f"weights {path}: {what}, and loading it could run code; where you trust it, save its tensors alone, "
-                f"and give that file: python -c {shlex.quote(TENSORS_ALONE.format(path=own, to=other))}"
+                f"weights {path}: {problem}, and loading it could run code; if you trust it, save only its tensors, "
+                f"and give that file: python -c {shlex.quote(SAVE_TENSORS.format(path=source, to=target))}"
             ) from None
-        raise WeightsError(f"weights {path}: damaged or not weights ({_short(reason)})") from None
+        raise WeightsError(f"weights {path}: damaged or not weights ({short(reason)})") from None
 
 
 def fitted(
@@ -109,78 +118,66 @@ def fitted(
     part: str = "",
     layers: Collection[str] = (),
 ) -> nn.Module:
-    """A network with the weights of a file, found among its entries and under the names that wrappers give.
+    """Return a network with the weights of a file, which may be nested in entries and renamed by wrappers.
 
     Args:
         content: content of the file.
-        build_for: gives the network ready to receive a state dict.
+        build_for: function that builds the network for a state dict.
         path: path of the file.
-        fit: gives a state dict the names that a network has for its tensors.
-        part: entry, prefix, or both, that is meant; "" for whatever fits.
-        layers: names of the layers that are asked for; what comes after them may be missing.
+        fit: function that renames the tensors of a state dict to the network's names.
+        part: entry, prefix, or both, that the user selected; "" for any that fits.
+        layers: names of the requested layers; the file may lack the tensors after them.
 
     Raises:
-        WeightsError: nothing in it fits, or more than one thing does.
+        WeightsError: no state dict in the file fits, or several different ones do.
     """
     candidates = list(_candidates(content))
     if not candidates:
-        has = f"; its entries are {_short(', '.join(map(str, content)))}" if isinstance(content, Mapping) else ""
-        raise WeightsError(f"weights {path}: not a state dict (names and tensors){has}")
+        entries = f"; its entries are {short(', '.join(map(str, content)))}" if isinstance(content, Mapping) else ""
+        raise WeightsError(f"weights {path}: not a state dict (names and tensors){entries}")
     fits: list[tuple[_Candidate, nn.Module, _Gaps]] = []
-    slips: list[tuple[int, str]] = []
-    for wanted in ((), layers) if layers else ((),):
-        for candidate in _unwrapped(candidates, build_for):
+    failures: list[tuple[int, str]] = []
+    for last_layers in ((), layers) if layers else ((),):
+        for candidate in _without_prefixes(candidates, build_for):
             if part not in ("", candidate.address, candidate.entry, candidate.prefix.strip(".")):
                 continue
             network = build_for(dict(candidate.state))
             state = fit(network, candidate.state)
-            gaps = _gaps(network, state, wanted) if wanted else _Gaps()
-            slip = "" if gaps is None else _fill(network, state, gaps)
-            if gaps is not None and slip is None:
+            gaps = _gaps(network, state, last_layers) if last_layers else _Gaps()
+            failure = "" if gaps is None else _load_state(network, state, gaps)
+            if gaps is not None and failure is None:
                 fits.append((candidate, network, gaps))
-            elif slip:
-                slips.append((len(network.state_dict().keys() & candidate.state.keys()), slip))
+            elif failure:
+                failures.append((len(network.state_dict().keys() & candidate.state.keys()), failure))
         if fits:
             break
-    if not fits and not slips:
+    if not fits and not failures:
         names = ", ".join(dict.fromkeys(map(str, content)))
-        raise WeightsError(f"weights {path}: no entry {part!r}; it has {_short(names)}")
+        raise WeightsError(f"weights {path}: no entry {part!r}; it has {short(names)}")
     if not fits:
-        raise WeightsError(f"weights {path}: they do not fit {max(slips, key=lambda slip: slip[0])[1]}")
+        raise WeightsError(f"weights {path}: they do not fit {max(failures, key=lambda failure: failure[0])[1]}")
     for (one, _, _), (other, _, _) in combinations(fits, 2):
         if not _equal(one.state, other.state):
             raise WeightsError(
-                f"weights {path}: {_words(one)} and {_words(other)} both fit, and differ; say which, as in "
-                f"{path.name}:{other.address or one.address}, or save the one that is meant"
+                f"weights {path}: {one.label} and {other.label} both fit, and differ; select one, as in "
+                f"{path.name}:{other.address or one.address}, or save it to a file of its own"
             )
     chosen, network, gaps = fits[0]
-    _fill(network, fit(network, chosen.state), gaps)  # a callable may give the same network every time
+    _load_state(network, fit(network, chosen.state), gaps)  # a callable may return the same network every time
     left_out = chosen.left_out + len(gaps.unexpected)
     if not part and (chosen.entry or chosen.prefix or gaps.missing or gaps.unexpected):
         rest = f"; {left_out} other tensors in it are not used" if left_out else ""
-        log.warning("weights %s: taken from %s%s", path, _words(chosen), rest)
+        log.warning("weights %s: taken from %s%s", path, chosen.label, rest)
     if gaps.missing:
+        missing = short(", ".join(gaps.missing))
         log.warning(
-            "weights %s: nothing in it fits %s, which comes after %s and is left empty",
-            path,
-            _short(", ".join(gaps.missing)),
-            ", ".join(layers),
+            "weights %s: no weights for %s, which come after %s and stay empty", path, missing, ", ".join(layers)
         )
     return network
 
 
-def _short(text: str) -> str:
-    """A text on one line, cut between words."""
-    return shorten(text, 240, placeholder=" ...")
-
-
-def _words(candidate: _Candidate) -> str:
-    entry = f"its entry {candidate.entry!r}" if candidate.entry else "it"
-    return f"{entry} without the prefix {candidate.prefix!r}" if candidate.prefix else entry
-
-
 def _candidates(content: Any, entry: str = "", depth: int = DEPTH) -> Iterator[_Candidate]:
-    """Every state dict in a file, as it is."""
+    """Yield every state dict of a file under its own names."""
     if not isinstance(content, Mapping) or not all(isinstance(key, str) for key in content):
         return
     state = {key: value for key, value in content.items() if isinstance(value, Tensor) or key.endswith("_extra_state")}
@@ -191,8 +188,10 @@ def _candidates(content: Any, entry: str = "", depth: int = DEPTH) -> Iterator[_
             yield from _candidates(value, f"{entry}.{key}" if entry else key, depth - 1)
 
 
-def _unwrapped(candidates: Sequence[_Candidate], build_for: Callable[[StateDict], nn.Module]) -> Iterator[_Candidate]:
-    """All of them, and each without what stands before most of the network's own names in it."""
+def _without_prefixes(
+    candidates: Sequence[_Candidate], build_for: Callable[[StateDict], nn.Module]
+) -> Iterator[_Candidate]:
+    """Yield every candidate, and again without each prefix under which it holds most of the network's names."""
     for candidate in candidates:
         yield candidate
         own = build_for(dict(candidate.state)).state_dict().keys()
@@ -204,7 +203,7 @@ def _unwrapped(candidates: Sequence[_Candidate], build_for: Callable[[StateDict]
 
 
 def _gaps(network: nn.Module, state: StateDict, layers: Collection[str]) -> _Gaps | None:
-    """What a state dict lacks after some layers of a network, and what it has besides; None where it lacks more."""
+    """Return the gaps of a state dict if all missing tensors come after some layers; None otherwise."""
     own = network.state_dict()
     fits = [
         name
@@ -213,24 +212,24 @@ def _gaps(network: nn.Module, state: StateDict, layers: Collection[str]) -> _Gap
     ]
     missing = [name for name in own if name not in fits]
     unexpected = [name for name in state if name not in fits]
-    names = [name for name, _ in network.named_modules()]
-    parts = {name.partition(".")[0] for name in fits}
-    asked = [layer.partition(":")[0] for layer in layers]
-    if not fits or not set(asked) <= set(names) or list(own)[len(fits) :] != missing:
+    modules = [name for name, _ in network.named_modules()]
+    requested = [layer.partition(":")[0] for layer in layers]
+    if not fits or not set(requested) <= set(modules) or list(own)[len(fits) :] != missing:
         return None
     owners = {name.rpartition(".")[0] for name in missing}
-    last = max(names.index(layer) for layer in asked)
-    inside = any(
-        f"{owner}.".startswith(f"{layer}.") or names.index(owner) <= last for owner in owners for layer in asked
+    last = max(modules.index(layer) for layer in requested)
+    is_needed = any(
+        f"{owner}.".startswith(f"{layer}.") or modules.index(owner) <= last for owner in owners for layer in requested
     )
-    if inside or any(name.partition(".")[0] in parts for name in unexpected):
+    filled_parts = {name.partition(".")[0] for name in fits}
+    if is_needed or any(name.partition(".")[0] in filled_parts for name in unexpected):
         return None
     return _Gaps(tuple(missing), tuple(unexpected))
 
 
-def _fill(network: nn.Module, state: StateDict, gaps: _Gaps) -> str | None:
-    """Put tensors into a network, NaN for those that it lacks; why they do not fit, if they do not."""
-    # DenseNet's files are older than its modules' names: denselayer1.norm.1.weight is norm1.weight now
+def _load_state(network: nn.Module, state: StateDict, gaps: _Gaps) -> str | None:
+    """Load a state dict, with NaN for missing tensors; return the reason if it does not fit, None if it does."""
+    # DenseNet's files are older than its module names: denselayer1.norm.1.weight is now norm1.weight
     state = {re.sub(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)", r"\1\2", key): v for key, v in state.items()}
     state = {key: value for key, value in state.items() if key not in gaps.unexpected}
     for name in gaps.missing:
@@ -238,14 +237,9 @@ def _fill(network: nn.Module, state: StateDict, gaps: _Gaps) -> str | None:
         state[name] = torch.full_like(own, torch.nan) if own.is_floating_point() else own
     try:
         network.load_state_dict(state)
-    except (
-        RuntimeError,
-        ValueError,
-        AttributeError,
-        TypeError,
-    ) as error:  # a network may have its own way
+    except (RuntimeError, ValueError, AttributeError, TypeError) as error:  # a network may override the method
         _, newline, rest = str(error).partition("\n")
-        return f"{type(network).__name__}: {_short(rest if newline else str(error))}"
+        return f"{type(network).__name__}: {short(rest if newline else str(error))}"
     return None
 
 

@@ -51,7 +51,7 @@ def estimate(config: Config, *, workers: int = 1, fresh: bool = False) -> dict[s
     share = str(most) if fewest == most else f"{fewest} to {most}"
     return {
         "network": f"{plan.network.model}, {plan.network.weights}",
-        "input": job.network.input_words,
+        "input": job.network.input_description,
         "layers": listed(dict.fromkeys(term.layer for planned in job.wanted for term in planned.tile.terms)),
         "tiles": f"{len(job.wanted)}, {len(missing)} of them to be made",
         "chunks": f"{len(chunks)} of up to {plan.largest_batch} tiles",

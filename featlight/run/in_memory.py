@@ -30,7 +30,7 @@ def make_in_memory(
     alphas: dict[str, Tensor] = {}
     records: dict[str, TileRecord] = {}
     if not quiet:
-        say(f"input        {job.network.input_words}")
+        say(f"input        {job.network.input_description}")
     progress = Progress(len(job.wanted), quiet=quiet)
 
     def on_chunk(result: ChunkResult) -> None:

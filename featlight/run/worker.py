@@ -89,7 +89,7 @@ def make(
     share = Shard.of(job, store)
     if worker.rank == 0 and not quiet:
         say(_header(job))
-        say(f"input        {job.network.input_words}")
+        say(f"input        {job.network.input_description}")
     if worker.world_size > 1:
         say(str(share))
     check_room(store.root, expected_bytes(job.plan, share.there, share.missing, job.config.extras))

@@ -242,6 +242,6 @@ def test_a_wrapped_network_keeps_what_is_known_of_it():
 def test_a_network_that_needs_its_trainer_is_told_so():
     network = with_trainer()
     network.forward = lambda images: network.net(images) * network.trainer.current_epoch
-    with pytest.raises(UsageError, match="it uses a Trainer, which is no part of the network"):
+    with pytest.raises(UsageError, match="it uses a Trainer, which is not part of the network"):
         look(network, "")
     torch.testing.assert_close(look(network), look(network_of()))  # a layer before that

@@ -129,7 +129,7 @@ def test_a_picture_is_what_it_says(kind, build, layers, octaves, dimension, opti
 
 # kind, network, layer, options, the line
 REFUSED = [
-    ("dimension", n.of_one_size, "2", {}, r"gives \(N, 7, 7, 5\), and neither .* say channels: first, or last"),
+    ("dimension", n.of_one_size, "2", {}, r"gives \(N, 7, 7, 5\), and neither .* set channels: first, or last"),
     ("dimension", n.of_one_size, "0", {}, r"gives \(N, 3, 7, 7\), and neither its kind"),
     ("dimension", n.flattened, "1", {}, "gives 384 features at 32 px and 600 at 40 px"),
     ("chance", n.between(lambda self, x: nn.functional.dropout(x, 0.5, True)), "2", {},
@@ -155,9 +155,9 @@ REFUSED = [
     ("state", n.between(n.remembered), "2", {}, "keeps state from call to call"),
     ("state", n.keeps_a_graph, "2", {}, r"keeps state from call to call"),
     ("state", n.between(n.late), "2", {"recipe": recipe([(32, 60, (1e-3, 1e-3), None)])}, "keeps state"),
-    ("copy", n.globally_named, "1", {}, "uses a Conv2d that is no part of it"),
-    ("copy", n.OfTheClass, "last", {}, "uses a Conv2d that is no part of it"),
-    ("copy", n.weakly_held, "1", {}, "uses a tensor of .* that is no part of it"),
+    ("copy", n.globally_named, "1", {}, "uses a Conv2d that is not part of it"),
+    ("copy", n.OfTheClass, "last", {}, "uses a Conv2d that is not part of it"),
+    ("copy", n.weakly_held, "1", {}, "uses a tensor of .* that is not part of it"),
     ("gradient", n.between(lambda self, x: x.detach()), "2", {}, r"reaches the image; it ends in '1' \(Does\)"),
     ("gradient", n.between(torch.no_grad()(lambda self, x: x * 2)), "2", {}, "no gradient reaches the image"),
     ("gradient", n.between(lambda self, x: torch.from_numpy(x.numpy() * 2)), "2", {}, "no gradient can be taken"),

@@ -60,7 +60,7 @@ def own(monkeypatch):
 
 # a user's module, the exit code, and what is said of it
 MODULES = [
-    ("import sys\nsys.exit(0)", 2, r"importing it ended the program, with exit code 0; put what is not the network's"),
+    ("import sys\nsys.exit(0)", 2, r"importing it ended the program, with exit code 0; move what does not belong"),
     ("raise SystemExit('no data set')", 2, "importing it ended the program, with exit code no data set"),
     (
         "import argparse\np = argparse.ArgumentParser()\np.add_argument('data')\np.parse_args()",

@@ -90,7 +90,7 @@ class ActivationScorer:
 
     @cached_property
     def _outputs(self) -> LayerOutputs:
-        return self.whole if self.fit.size is None else self.whole.only(self.layers)
+        return self.whole if self.fit.size is None else self.whole.subset(self.layers)
 
 
 def layers_of(queries: Mapping[str, TileQuery]) -> list[str]:

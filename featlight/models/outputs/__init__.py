@@ -1,1 +1,1 @@
-"""What modules give: parts of structures, and tokens on their grid."""
+"""The layout of module outputs: parts of structures, feature dimensions, and tokens on their grid."""

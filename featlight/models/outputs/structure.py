@@ -1,4 +1,4 @@
-"""From what a module gives to a map of features: the part that is meant, tokens on their grid, features first."""
+"""Turn a module's output into a feature map: select a part, arrange tokens on their grid, put the features first."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
@@ -9,11 +9,11 @@ from torch import Tensor
 
 from featlight.models.layer_info import Layer
 
-DEPTH = 3  # of structures in structures
+DEPTH = 3  # levels of nested structures
 
 
 def parts(output: Any, depth: int = DEPTH) -> Iterator[tuple[tuple[str, ...], Tensor]]:
-    """Every tensor in a structure, with the indices and keys that lead there."""
+    """Yield every tensor in a structure, with the indices and keys that lead to it."""
     for key, value in _entries(output).items():
         if isinstance(value, Tensor):
             yield (key,), value
@@ -22,7 +22,7 @@ def parts(output: Any, depth: int = DEPTH) -> Iterator[tuple[tuple[str, ...], Te
 
 
 def part_of(output: Any, path: Sequence[str]) -> Any:
-    """What lies at these indices and keys of a structure; None where it has no such place."""
+    """Return the part of a structure at some indices and keys; None if there is no such part."""
     for key in path:
         output = _entries(output).get(key)
     return output
@@ -32,18 +32,18 @@ def _entries(output: Any) -> Mapping[str, Any]:
     if isinstance(output, Mapping):
         return {str(key): value for key, value in output.items()}
     if isinstance(output, list | tuple):
-        return {str(place): value for place, value in enumerate(output)}
+        return {str(index): value for index, value in enumerate(output)}
     if is_dataclass(output) and not isinstance(output, type):
-        return {each.name: getattr(output, each.name) for each in fields(output)}
+        return {field.name: getattr(output, field.name) for field in fields(output)}
     return {}
 
 
 def as_map(layer: Layer, output: Tensor) -> Tensor:
-    """A layer's output as (N, C, H, W).
+    """Return a layer's output as a map, (N, C, H, W).
 
     Args:
-        layer: which dimension is the feature, and which tokens are meant.
-        output: of its module, or the part of it that is meant: (N, C), (N, T, C), (N, C, T) or (T, N, C), or 4-D.
+        layer: layer with the feature dimension and the tokens to use.
+        output: output of the module, or a part of it: (N, C), (N, T, C), (N, C, T), (T, N, C), or 4-D.
     """
     output = output.movedim(layer.batch, 0) if layer.batch else output
     if layer.tokens is None:
@@ -58,11 +58,11 @@ def as_map(layer: Layer, output: Tensor) -> Tensor:
 
 
 def _grid(layer: Layer, count: int) -> tuple[int, int]:
-    """Height and width of so many patches; at a size that nobody has looked at, of the shape that is known."""
+    """Return the height and width of a number of patches; at an unknown image size, in the known aspect ratio."""
     height, width = layer.map_size
     if count == height * width:
         return height, width
     side = isqrt(count * height // width)
     if not side or count % side:
-        raise ValueError(f"layer {layer.name!r} gives {count} patches, which are no grid like {height} x {width}")
+        raise ValueError(f"layer {layer.name!r} gives {count} patches, which form no grid like {height} x {width}")
     return side, count // side

@@ -1,7 +1,7 @@
-"""How the tokens of a transformer lie on the image: how many stand before its patches, and the patches' grid.
+"""The tokens of a transformer: the number of tokens before the patches, and the grid of the patches on the image.
 
-Both follow from the network itself: its own maps, of its patch embedding say, or how the number of tokens moves with
-the image's size. A number that the network declares only decides between what these allow.
+Both follow from the network's maps, such as that of its patch embedding, or from the number of tokens at several image
+sizes. A number that the network declares only decides between the possibilities.
 """
 
 import re
@@ -11,19 +11,19 @@ from typing import NamedTuple
 from torch import nn
 
 GridSize = tuple[int, int]
-MOST_PREFIX = 64  # tokens before the patches, where several sizes or the network itself tell
-MOST_UNDECLARED = 8  # where one size alone tells: what is left beyond a smaller map may be anything
+MOST_PREFIX = 64  # tokens before the patches, if several image sizes or the network determine it
+MOST_UNDECLARED = 8  # the same for one image size: with more, a smaller map may leave anything
 DECLARING = ("num_prefix_tokens", "num_cls_token", "num_cls_tokens")
 CLASS_TOKENS = r"(cls|class)_token\d*|class_embedding"  # parameters of timm, transformers and torchvision
 
-REORDERING = {"Hiera", "HieraModel"}  # kinds whose tokens stand window by window, not in reading order
+REORDERING = {"Hiera", "HieraModel"}  # classes whose tokens come window by window, not row by row
 
 
 class TokenGrid(NamedTuple):
-    """The tokens of a layer at some sizes of image."""
+    """The grid of a layer's tokens at some image sizes."""
 
-    prefix: int  # how many stand before the patches
-    sizes: tuple[GridSize, ...]  # height and width of the patches, at each size
+    prefix: int  # number of tokens before the patches
+    sizes: tuple[GridSize, ...]  # height and width in patches, at each image size
 
 
 def grid_of(
@@ -31,26 +31,26 @@ def grid_of(
     maps: Sequence[Mapping[str, GridSize]],
     images: Sequence[GridSize],
     declared: int | None = None,
-    told: int | None = None,
+    given: int | None = None,
 ) -> TokenGrid | None:
-    """The grid of a layer's tokens; None where it is not known.
+    """Return the grid of a layer's tokens; None if it is unknown.
 
     Args:
-        counts: how many tokens it gives, at each size of image.
-        maps: of other layers of the network, by name, at each size.
-        images: height and width, in pixels.
-        declared: how many tokens stand before the patches, as the network says.
-        told: as the user says.
+        counts: number of the layer's tokens, at each image size.
+        maps: sizes of the network's maps by layer name, at each image size.
+        images: height and width of the images in pixels.
+        declared: number of tokens before the patches that the network declares; None if it declares none.
+        given: number of tokens before the patches that the user gave; None if the user gave none.
     """
-    if told is None and set(counts) == {1}:
+    if given is None and set(counts) == {1}:
         return TokenGrid(0, tuple((1, 1) for _ in counts))
     fits = set(_on_maps(counts, maps))
-    if told is not None:
-        fits = {fit for fit in fits if fit.prefix == told}
+    if given is not None:
+        fits = {fit for fit in fits if fit.prefix == given}
     elif len(counts) == 1:
         fits = {fit for fit in fits if fit.prefix <= MOST_UNDECLARED or fit.prefix == declared}
     chosen = _only(fits, declared)
-    return _on_images(counts, images, declared if told is None else told) if chosen is None and not fits else chosen
+    return _on_images(counts, images, declared if given is None else given) if chosen is None and not fits else chosen
 
 
 def _only(fits: set[TokenGrid], declared: int | None) -> TokenGrid | None:
@@ -59,7 +59,7 @@ def _only(fits: set[TokenGrid], declared: int | None) -> TokenGrid | None:
 
 
 def _on_maps(counts: Sequence[int], maps: Sequence[Mapping[str, GridSize]]) -> Iterator[TokenGrid]:
-    """What is left of the tokens beyond each map, where that is the same at every size."""
+    """Yield each map as a grid if the number of tokens beyond it is the same at every image size."""
     for name, first in maps[0].items():
         if all(name in each for each in maps):
             sizes = tuple(each[name] for each in maps)
@@ -69,7 +69,7 @@ def _on_maps(counts: Sequence[int], maps: Sequence[Mapping[str, GridSize]]) -> I
 
 
 def _on_images(counts: Sequence[int], images: Sequence[GridSize], prefix: int | None) -> TokenGrid | None:
-    """Square patches of the image: told by several sizes, or by the number of tokens before them."""
+    """Return the grid of square patches that fits the tokens at several image sizes, or a known prefix."""
     fits = set()
     for side in range(1, min(map(min, images)) + 1):
         sizes = tuple((height // side, width // side) for height, width in images)
@@ -80,13 +80,13 @@ def _on_images(counts: Sequence[int], images: Sequence[GridSize], prefix: int | 
 
 
 def declared_prefix(network: nn.Module, module: str) -> int | None:
-    """How many tokens stand before the patches, as the module or one that holds it says; None where none says it."""
+    """Return the number of tokens before the patches that a module or one around it declares; None if none does."""
     place = module
     while True:
         holder = network.get_submodule(place)
-        found = next((getattr(holder, name, None) for name in DECLARING if hasattr(holder, name)), None)
-        if isinstance(found, int):
-            return found
+        declared = next((getattr(holder, name, None) for name in DECLARING if hasattr(holder, name)), None)
+        if isinstance(declared, int):
+            return declared
         registers = getattr(getattr(holder, "config", None), "num_register_tokens", None)
         if isinstance(registers, int):
             return 1 + registers
@@ -96,10 +96,10 @@ def declared_prefix(network: nn.Module, module: str) -> int | None:
 
 
 def reorders(network: nn.Module) -> bool:
-    """Whether the network's tokens stand in another order than their places in the image."""
+    """Return whether the network's tokens have another order than the patches in the image."""
     return any(type(module).__name__ in REORDERING for module in network.modules())
 
 
 def has_class_token(network: nn.Module) -> bool:
-    """Whether the network has a parameter of that name; it stands before all other tokens."""
+    """Return whether the network has a class token, which comes before all other tokens."""
     return any(re.fullmatch(CLASS_TOKENS, name.rpartition(".")[2]) for name, _ in network.named_parameters())

@@ -1,1 +1,1 @@
-"""A network is run to learn what it takes and what its modules give."""
+"""Runs of a network that determine its valid inputs and the outputs of its modules."""

@@ -1,4 +1,4 @@
-"""Which call of a module each of its names means, where one module stands in a network under several names."""
+"""The call that each name means, for a module that a network holds under several names."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -13,7 +13,7 @@ from featlight.models.hooks import forward_hooks
 
 
 def names_of(network: nn.Module) -> dict[nn.Module, list[str]]:
-    """All names of each module, the network's own "" too."""
+    """Return all names of each module, including the network's own, ""."""
     names: dict[nn.Module, list[str]] = {}
     for name, module in network.named_modules(remove_duplicate=False):
         names.setdefault(module, []).append(name)
@@ -21,38 +21,40 @@ def names_of(network: nn.Module) -> dict[nn.Module, list[str]]:
 
 
 def names_called(network: nn.Module, images: Tensor) -> dict[str, list[str]]:
-    """By first name of each module that has several, the name that each of its calls went by, as the calls end.
+    """Return the names that the calls of each module with several names used, by its first name, as the calls end.
 
-    A copy of the network is run whose names all have modules of their own, which share their tensors.
+    It runs a copy of the network in which every name has its own module; the modules share their tensors.
 
     Args:
-        network: it is not changed.
-        images: to run.
+        network: frozen network; it is not changed.
+        images: images to run, (N, C, H, W).
 
     Returns:
-        "" where a call went by no name: by a plain list of the network's own, say.
+        Names, "" for a call without a name, such as one through a plain list.
     """
-    found: dict[str, list[str]] = {each[0]: [] for each in names_of(network).values() if len(each) > 1}
-    if not found:
-        return found
-    with suppress(Exception, SystemExit), torch.no_grad():  # what the network fails at, others say
+    calls: dict[str, list[str]] = {names[0]: [] for names in names_of(network).values() if len(names) > 1}
+    if not calls:
+        return calls
+    with suppress(Exception, SystemExit), torch.no_grad():  # errors of the network are reported by `run_probe`
         copy = duplicate(network, share_tensors=True)
-        shared = {module: each for module, each in names_of(copy).items() if len(each) > 1}
+        shared = {module: names for module, names in names_of(copy).items() if len(names) > 1}
         _separate(copy, shared)
-        whose = {name: each[0] for each in shared.values() for name in each}
-        hooks = [(module, _noter(found[each[0]], "")) for module, each in shared.items()]
-        own = [(module, name) for name, module in copy.named_modules() if name in whose]
-        with forward_hooks([*hooks, *((module, _noter(found[whose[name]], name)) for module, name in own)]):
+        first_names = {name: names[0] for names in shared.values() for name in names}
+        hooks = [(module, _recorder(calls[names[0]], "")) for module, names in shared.items()]
+        for name, module in copy.named_modules():
+            if name in first_names:
+                hooks.append((module, _recorder(calls[first_names[name]], name)))
+        with forward_hooks(hooks):
             copy(images.clone(memory_format=torch.preserve_format))
-    return found
+    return calls
 
 
-def _noter(calls: list[str], name: str) -> Callable[..., None]:
+def _recorder(calls: list[str], name: str) -> Callable[..., None]:
     return lambda *_: calls.append(name)
 
 
 def _separate(module: nn.Module, shared: Mapping[nn.Module, Sequence[str]]) -> None:
-    """Give every name below a module a module of its own."""
+    """Give every name of a shared module below a module its own copy."""
     for name, child in module._modules.items():
         if child is not None:
             module._modules[name] = own = _shallow_copy(child) if child in shared else child
@@ -60,7 +62,7 @@ def _separate(module: nn.Module, shared: Mapping[nn.Module, Sequence[str]]) -> N
 
 
 def _shallow_copy(module: nn.Module) -> nn.Module:
-    """The module with tables of its own, whose entries are the same."""
+    """Return a module with its own dicts of parameters, buffers, modules and hooks, whose entries are shared."""
     other: nn.Module = object.__new__(type(module))
     tables = vars(nn.Module())
     for key, value in vars(module).items():
@@ -73,16 +75,16 @@ def _shallow_copy(module: nn.Module) -> nn.Module:
 
 
 def meant_call(name: str, names: Sequence[str], calls: Sequence[str], count: int) -> int | str | None:
-    """Which call of its module a name means.
+    """Return the call of its module that a name means.
 
     Args:
-        name: one of the module's.
-        names: all of them.
-        calls: the name that each call went by.
-        count: of the calls, by another look.
+        name: name of the module.
+        names: all names of the module.
+        calls: name that each call used.
+        count: number of calls in another run.
 
     Returns:
-        The call's number from 1; None for the last one; or, where it is not known, why.
+        The call's number from 1; None for the last call; or the reason why it is unknown.
     """
     used = set(calls)
     if len(names) == 1 or count == 1:
@@ -95,6 +97,6 @@ def meant_call(name: str, names: Sequence[str], calls: Sequence[str], count: int
     known = [each for each in names if each in used] if len(calls) == count else []
     instead = listed(known) if known else "the layers around it"
     return (
-        f"its module has {len(names)} names and is called {count} times, and which of these calls this name means is "
-        f"not known; use {instead} (--list-layers)"
+        f"its module has {len(names)} names and is called {count} times, and the call that this name means is unknown; "
+        f"use {instead} (--list-layers)"
     )

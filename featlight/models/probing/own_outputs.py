@@ -1,4 +1,4 @@
-"""Which layers give something of their own: a container often gives just what its last part gave."""
+"""The layers with outputs of their own: a container often returns the output of its last part."""
 
 import itertools
 from collections import Counter
@@ -14,58 +14,54 @@ from featlight.models.hooks import forward_hooks
 from featlight.models.layer_info import Layer
 
 
-class _Given(NamedTuple):
-    output: tuple[int, int]  # number of the tensor, and of what was written into it
+class _Output(NamedTuple):
+    tensor: tuple[int, int]  # number and version of the tensor
     calls: int
     has_gradient: bool
 
 
 def own_outputs(network: nn.Module, images: Tensor, layers: Mapping[str, Layer], names: Sequence[str]) -> list[str]:
-    """Those of some layers that give something which no other of them gives, each thing once, in their order.
+    """Return one layer for each different output, in the order of `names`.
 
-    Of modules that give the very same tensor, that one stays which is called once, else the one that gave it first: of
-    a container whose last part gives its output, the part. Layers that no gradient can reach the images from are left
-    out, unless it reaches them from none.
+    Of the modules that return the same tensor, it keeps one that is called once, else the first: the last part of a
+    container, not the container. It leaves out layers without a gradient to the images, unless no layer has one.
 
     Args:
-        network: as it was given, frozen, nothing folded.
-        images: to run, of the network's type.
-        layers: by name, as they are for such images.
-        names: of layers.
+        network: original network, frozen.
+        images: images to run, in the network's precision, (N, C, H, W).
+        layers: layers by name, for images of this size.
+        names: names of the layers to choose from.
     """
-    wanted = {name: layers[name] for name in names}
-    given = _look(network, images, wanted)  # parts before containers
-    reached = [name for name, each in given.items() if each.has_gradient] or list(given)
+    outputs = _outputs(network, images, {name: layers[name] for name in names})  # parts before containers
+    differentiable = [name for name, output in outputs.items() if output.has_gradient] or list(outputs)
     kept: dict[tuple[int, int], str] = {}
-    for name in reached:
-        before = kept.get(given[name].output)
-        if before is None or (given[before].calls > 1 and given[name].calls == 1):
-            kept[given[name].output] = name
+    for name in differentiable:
+        other = kept.get(outputs[name].tensor)
+        if other is None or (outputs[other].calls > 1 and outputs[name].calls == 1):
+            kept[outputs[name].tensor] = name
     own = set(kept.values())
     return [name for name in names if name in own]
 
 
-def _look(network: nn.Module, images: Tensor, layers: Mapping[str, Layer]) -> Mapping[str, _Given]:
+def _outputs(network: nn.Module, images: Tensor, layers: Mapping[str, Layer]) -> Mapping[str, _Output]:
     modules = dict(network.named_modules(remove_duplicate=False))
     names: dict[nn.Module, list[str]] = {}
     for name, layer in layers.items():
         names.setdefault(modules[layer.module], []).append(name)
-    numbers: MutableMapping[Tensor, int] = (
-        WeakTensorKeyDictionary()
-    )  # a tensor that is gone may leave its place in memory to another one
-    given: dict[str, _Given] = {}
+    numbers: MutableMapping[Tensor, int] = WeakTensorKeyDictionary()  # ids and addresses may be used again
+    outputs: dict[str, _Output] = {}
     calls: Counter[nn.Module] = Counter()
     count = itertools.count()
 
-    def look(module: nn.Module, _: Any, output: Any) -> None:
+    def record(module: nn.Module, _: Any, output: Any) -> None:
         calls[module] += 1
         if not isinstance(output, Tensor):
             return
         number = numbers.setdefault(output, next(count))
         for name in names[module]:
-            if calls[module] == layers[name].meant_call:
-                given[name] = _Given((number, output._version), layers[name].calls, output.requires_grad)
+            if calls[module] == layers[name].call_number:
+                outputs[name] = _Output((number, output._version), layers[name].calls, output.requires_grad)
 
-    with forward_hooks([(module, look) for module in names]), torch.enable_grad(), suppress(Exception, SystemExit):
-        network(images.detach().clone().requires_grad_(True).clone())  # where it ends early, others say why
-    return given
+    with forward_hooks([(module, record) for module in names]), torch.enable_grad(), suppress(Exception, SystemExit):
+        network(images.detach().clone().requires_grad_(True).clone())  # errors are reported by `run_probe`
+    return outputs

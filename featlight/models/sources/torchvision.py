@@ -1,4 +1,4 @@
-"""Networks of torchvision.models by name, with their weights from torchvision's own cache."""
+"""The classification networks of torchvision.models by name, with weights from torch's cache."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,10 +13,10 @@ from featlight.models.sources import download
 from featlight.models.sources.entry import NetworkEntry
 
 HAS_AUXILIARY = ("inception_v3", "googlenet")
-TRANSFORMS_INPUT = (
-    torchvision.models.GoogLeNet,
-    torchvision.models.Inception3,
-)  # an attribute that others may have too
+
+
+def has(model: str) -> bool:
+    return model in names()
 
 
 def names() -> list[str]:
@@ -24,23 +24,24 @@ def names() -> list[str]:
 
 
 def transform_input(network: nn.Module) -> None:
-    """Have a network of torchvision's bring its input from what its weights were trained with to what they expect."""
-    if type(network) in TRANSFORMS_INPUT:
+    """Switch on the input transform of torchvision's Inception and GoogLeNet, whose weights come from TensorFlow."""
+    # other classes may have an attribute of that name, too
+    if type(network) in (torchvision.models.GoogLeNet, torchvision.models.Inception3):
         network.transform_input = True  # type: ignore[assignment]
 
 
 def entry(model: str) -> NetworkEntry:
-    """A network of torchvision.models by name.
+    """Return a network of torchvision.models by name.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is no classification network of that name.
     """
     if model not in names() and model in torchvision.models.list_models():
         kind = torchvision.models.get_model_builder(model).__module__.split(".")[2]
         raise UsageError(
-            f"--model: {model} given, a network of torchvision.models.{kind}; those for classification alone are known "
-            f"by name. Write a function that returns torchvision.models.get_model({model!r}, weights='DEFAULT'), and "
-            "name it, as in --model file:function"
+            f"--model: {model} given, a network of torchvision.models.{kind}; only classification networks have names. "
+            f"Write a function that returns torchvision.models.get_model({model!r}, weights='DEFAULT') and give "
+            "--model file:function"
         )
     if model not in names():
         raise UsageError(f"--model: {unknown('network', model, [EMBEDDED, LITE, *names()], 'in torchvision.models')}")
@@ -50,9 +51,8 @@ def entry(model: str) -> NetworkEntry:
         return network
 
     choices = torchvision.models.get_model_weights(model)
-    trained_with = choices.DEFAULT.transforms()
-    mean, std = tuple(trained_with.mean), tuple(trained_with.std)
-    side = trained_with.crop_size[0]
+    transforms = choices.DEFAULT.transforms()
+    side = transforms.crop_size[0]
 
     def build_for(state: Mapping[str, Any]) -> nn.Module:
         if model not in HAS_AUXILIARY:
@@ -66,19 +66,16 @@ def entry(model: str) -> NetworkEntry:
         if name != "DEFAULT" and name not in choices.__members__:
             raise WeightsError(unknown("weights", name, ["DEFAULT", *choices.__members__, "none"], f"of {model}"))
         weights = choices[name] if name in choices.__members__ else choices.DEFAULT
-        return weights.name, download.cached(weights.url, f"{model} {weights.name}")
-
-    def classes() -> list[str]:
-        return list(choices.DEFAULT.meta["categories"])
+        return weights.name, download.from_torch_cache(weights.url, f"{model} {weights.name}")
 
     return NetworkEntry(
         build_random,
         build_for,
         find,
-        mean=mean,
-        std=std,
-        classes=classes,
+        mean=tuple(transforms.mean),
+        std=tuple(transforms.std),
+        classes=lambda: list(choices.DEFAULT.meta["categories"]),
         size=(side, side),
-        resize=trained_with.resize_size[0],
-        interpolation=trained_with.interpolation.value,
+        resize=transforms.resize_size[0],
+        interpolation=transforms.interpolation.value,
     )

@@ -177,7 +177,7 @@ def test_a_bad_safetensors_file_is_refused(tmp_path):
         ("resnet50d", "no network 'resnet50d' in torchvision.models; timm has it: timm/resnet50d"),
         ("timm/resnet5", "--model: no network 'timm/resnet5' in timm; nearest: 'timm/resnet50'"),
         ("timm/resnet50.a1_in1", "in timm; nearest: 'timm/resnet50.a1_in1k'"),
-        ("hf/./nowhere", "--model hf/./nowhere: no such folder, and no repository's name"),
+        ("hf/./nowhere", "--model hf/./nowhere: no such folder, and not a repository's name"),
         ("no.such:thing", "--model no.such:thing: No module named 'no'"),
         ("tests.conftest:nothing", "has no attribute 'nothing'"),
         ("tests.unit.models.test_catalog:give_text", "it gives a str, not an nn.Module"),

@@ -119,7 +119,7 @@ def test_a_module_called_several_times_means_its_last_call():
         ("Conv", "no layer 'Conv' in net; nearest: 'conv'"),
         ("zzz", "no layer 'zzz' in net; allowed: conv, relu, alias, pair:0, pair:1, flat"),
         ("unused", "layer 'unused' in net gives nothing at 16 x 16 px: it is not called"),
-        ("pair", "layer 'pair' in net: it gives a tuple, not a tensor; say which part, after the layer's name: :0, :1"),
+        ("pair", "layer 'pair' in net: it gives a tuple, not a tensor; add a part to the layer's name: :0, :1"),
         ("rows", r"layer 'rows' in net: it gives \(N, 48, 16\), and neither its kind"),
     ],
 )

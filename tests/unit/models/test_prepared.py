@@ -82,12 +82,12 @@ def test_some_of_the_outputs_are_what_they_are_among_all_and_nothing_runs_beyond
     images = torch.rand(2, 3, 32, 32)
     expected = whole(images)
     for layers in (["3"], ["3", "1"], ["4"]):
-        found = whole.only(layers)(images)
+        found = whole.subset(layers)(images)
         assert found.keys() == set(layers)
         assert all(torch.equal(found[layer], expected[layer]) for layer in layers)
     convolution = torch.nn.Conv2d.forward
     with mock.patch.object(torch.nn.Conv2d, "forward", autospec=True, side_effect=convolution) as forward:
-        whole.only(["1"])(images)
+        whole.subset(["1"])(images)
     assert forward.call_count == 1
 
 

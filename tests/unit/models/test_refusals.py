@@ -123,9 +123,12 @@ def test_builders_and_wrappers_say_what_to_write(capsys):
         assert main(["--model", f"builders:{name}", "--list-layers"]) == 2
         return capsys.readouterr().err
 
-    assert "needs arguments (classes, width) and is called without any; write a function that returns" in line("build")
-    assert "it gives a Wrapper, not an nn.Module; its .model is one (Sequential): write a function" in line("wrapped")
-    assert "a network of torchvision.models.segmentation; those for classification alone" in (
+    assert (
+        "needs arguments (classes, width) and is called without any; give the path of a function that returns"
+        in line("build")
+    )
+    assert "not an nn.Module; its .model is one (Sequential): give the path of a function" in line("wrapped")
+    assert "a network of torchvision.models.segmentation; only classification networks" in (
         main(["--model", "fcn_resnet50", "--list-layers"]) and capsys.readouterr().err
     )
     with pytest.raises(ValueError, match=r"a Wrapper given; an nn.Module is needed \(its .model is one\)"):

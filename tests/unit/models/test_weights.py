@@ -147,7 +147,7 @@ REFUSED = [
         lambda: {"state_dict": weights(), "args": argparse.Namespace(lr=1)},
         "holds more than tensors (argparse.Namespace)",
     ),
-    (lambda: plain(), "loading it could run code; where you trust it, save its tensors alone"),
+    (lambda: plain(), "loading it could run code; if you trust it, save only its tensors"),
     (lambda: torch.rand(3), "not a state dict (names and tensors)"),
 ]
 
@@ -185,7 +185,7 @@ def test_a_head_may_be_missing_behind_the_layers_that_are_asked_for(content, cap
     network = load_model(f"{HERE}:plain", "headless.pth", layers=["0", "1"])
     assert torch.equal(network[0].weight, weights()["0.weight"])
     assert network[2].weight.isnan().all()
-    assert "nothing in it fits 2.weight, 2.bias, which comes after 0, 1 and is left empty" in caplog.text
+    assert "no weights for 2.weight, 2.bias, which come after 0, 1 and stay empty" in caplog.text
 
 
 def test_a_file_that_lacks_more_than_a_head_is_refused():

@@ -138,7 +138,7 @@ def test_tokens_that_are_not_there_are_refused_in_one_line(built):
         featlight.visualize(
             built("timm vit, registers"), "blocks.1.ls2", [0], tokens="class", recipe=recipe(64), progress=False
         )
-    with pytest.raises(UsageError, match=r"layer '0' in Sequential: it gives a dict, not a tensor; say .*: :masks"):
+    with pytest.raises(UsageError, match=r"layer '0' in Sequential: it gives a dict, not a tensor; add .*: :masks"):
         featlight.visualize(built("u-net, a part"), "0", [0], recipe=recipe(32), progress=False)
 
 
@@ -167,7 +167,7 @@ def test_tokens_that_are_no_map_are_refused_and_the_users_word_counts():
     assert told["mixed"].tokens.has_class  # the user knows that there are such
     wrong = {layer.name for layer in featlight.list_layers(Queries(), 32, prefix_tokens=3)}
     assert "mixed" not in wrong
-    with pytest.raises(UsageError, match=r"25 tokens of 8 features, and how many .* say it, as in prefix_tokens: 1"):
+    with pytest.raises(UsageError, match=r"25 tokens of 8 features, and the number .* set it, as in prefix_tokens: 1"):
         featlight.visualize(Queries(), "queries", [0], recipe=recipe(32), progress=False)
 
 

@@ -17,7 +17,7 @@ import featlight
 from featlight.cli.main import main
 from featlight.errors import UsageError, WeightsError
 from featlight.models.catalog import source_of
-from featlight.models.sources import hub
+from featlight.models.sources import download
 
 TINY = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 28, "patch_size": 14}
 REVISION = "a" * 40
@@ -31,7 +31,7 @@ def caches(tmp_path, monkeypatch):
         raise OSError("unreachable")
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(hub, "_reach", unreachable)
+    monkeypatch.setattr(download, "_check_reachable", unreachable)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     return tmp_path / "hub"
 
@@ -160,8 +160,8 @@ def test_a_network_that_its_file_leaves_in_part_random_is_refused(tmp_path):
     ("config", "line"),
     [
         ({"model_type": "own", "auto_map": {"AutoModel": "own.Own"}}, "no networks of the kind 'own' .its code is not"),
-        ({"architecture": "resnet50"}, "it is a network of timm's; as in --model timm/resnet50"),
-        ({"model_type": "bert", "architectures": ["BertModel"]}, "of the kind 'bert' does not take images alone"),
+        ({"architecture": "resnet50"}, "it is a network of timm; give --model timm/resnet50"),
+        ({"model_type": "bert", "architectures": ["BertModel"]}, "of the kind 'bert' takes more than images"),
     ],
 )
 def test_what_is_no_vision_network_of_transformers_is_refused(tmp_path, config, line):

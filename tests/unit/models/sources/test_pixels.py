@@ -10,7 +10,7 @@ from torch import nn
 
 import featlight
 from featlight.models.catalog import source_of
-from featlight.models.sources.pixels import RADIOGRAPHS, normalizes_itself, words_of
+from featlight.models.sources.pixels import RADIOGRAPHS, describe_input, normalizes_itself
 
 MEAN, STD = (0.48, 0.46, 0.41), (0.27, 0.26, 0.28)
 
@@ -28,7 +28,7 @@ def test_what_a_library_leaves_with_its_network_is_known():
     whole = of("open_clip.model", visual=tower)
     for network in (tower, whole):
         assert (source_of(network).mean, source_of(network).std) == (MEAN, STD)
-        assert words_of(network, (MEAN, STD)).endswith("over std 0.27, 0.26, 0.28")
+        assert describe_input(network, (MEAN, STD)).endswith("over std 0.27, 0.26, 0.28")
     xrays = source_of(of("torchxrayvision.models"))
     assert (xrays.mean, xrays.std) == RADIOGRAPHS
     ends = (torch.tensor([0.0, 1.0]) - RADIOGRAPHS[0][0]) / RADIOGRAPHS[1][0]
@@ -93,7 +93,7 @@ class Normalize(nn.Module):
 )
 def test_a_network_that_normalizes_itself_is_seen(network, name):
     assert normalizes_itself(network) == name
-    words = words_of(network, None)
+    words = describe_input(network, None)
     assert words.startswith("pixels from 0 (black) to 1 (white), as they are")
     assert ("normalizes them itself" in words) == (name is not None)
 
