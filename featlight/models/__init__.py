@@ -1,1 +1,1 @@
-"""Networks: where they come from, what their layers give, and how they run fast."""
+"""Networks: sources, weights, layers, frozen copies, and faster equivalents."""

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor, nn
 
-from featlight.errors import UsageError
+from featlight.errors import UsageError, one_line
 
 # Types whose values hold no part of a network
 _ATOMS = (str, bytes, int, float, complex, bool, type(None), type, ModuleType, torch.dtype, torch.device)
@@ -159,7 +159,7 @@ def duplicate(network: nn.Module, *, share_tensors: bool = False) -> nn.Module:
         try:
             copied = _deepcopy(network, parts, own, memo, share_tensors)
         except Exception as error:
-            reason = " ".join(str(error).split())[:200]
+            reason = one_line(error, 200)
             raise UsageError(f"{type(network).__name__} cannot be copied: {reason}") from None
     kinds = nn.Module if share_tensors else nn.Module | Tensor
     for value in reachable(copied):

@@ -1,6 +1,6 @@
-"""ReLUs that let a gradient through where they would let none, so that features which start dead can wake.
+"""ReLUs that pass a gradient to images that would get none, so that a feature can start from zero activation.
 
-GELU and SiLU likewise: below their minimum they would let it through the wrong way round, and hardly any of it.
+GELU and SiLU are redirected, too: below their minimum, their own gradient is small and has the wrong sign.
 
 with redirected_relus():
     outputs = network(images)  # the same values; the backward pass may follow later, outside
@@ -16,16 +16,16 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 INFINITE = float("inf")
-FEW = 8  # channels or tokens that are asked first
+FEW = 8  # channels or tokens that are checked first
 
 
 class Redirected(torch.autograd.Function):
-    """A ReLU from `low` to `high` whose gradient, for an image that gets none at all, goes where it can do something.
+    """A ReLU, clamped to [`low`, `high`], with a gradient for images whose units are all in the flat parts.
 
-    An image whose units here are all in the flat parts passes on the part of its gradient that would move them, in a
-    descent, out of these: up from the lower one, down from the upper one.
+    Such an image gets the part of its gradient that moves units out of the flat parts in a descent: up from the lower
+    part, down from the upper part.
 
-    Source: lucid, `optvis/overrides/redirected_relu_grad.py`; here for each image by itself, not for the batch.
+    Source: lucid, `optvis/overrides/redirected_relu_grad.py`; here for each image separately, not for the batch.
     """
 
     @staticmethod
@@ -41,19 +41,19 @@ class Redirected(torch.autograd.Function):
         low, high = ctx.bounds
         own: Tensor = torch.ops.aten.hardtanh_backward(gradient, x, low, high)
         alive = own.any((1, 2, 3)) if own.ndim == 4 else own.flatten(1).any(1)  # (N,)
-        if alive.device.type == "cpu" and alive.all():  # elsewhere the question would wait for the device
+        if alive.device.type == "cpu" and alive.all():  # other devices would have to synchronize
             return own, None, None
         useful = ((x <= low) & (gradient < 0)) | ((x >= high) & (gradient > 0))
         return torch.where(alive.view(-1, *[1] * (x.ndim - 1)), own, gradient * useful), None, None
 
 
 class Smooth(NamedTuple):
-    """An activation that falls to a minimum and rises from there on.
+    """An activation that falls to a minimum and rises after it.
 
     Args:
-        forward: of x.
-        backward: from the gradient of what it gives, and x, to the gradient of x.
-        lowest: where its minimum is.
+        forward: function of x.
+        backward: function from the gradient of the output, and x, to the gradient of x.
+        lowest: x at the minimum.
     """
 
     forward: Callable[[Tensor], Tensor]
@@ -62,9 +62,9 @@ class Smooth(NamedTuple):
 
 
 class RedirectedSmooth(torch.autograd.Function):
-    """Such an activation; the gradient of an image that rests below the minimum wherever it is asked to move, goes up.
+    """A smooth activation with a redirected gradient for images whose units with a gradient are all below the minimum.
 
-    What a descent is to raise would sink further from there, towards 0, and what it is to lower stays as it is.
+    There, a descent that should raise a unit would lower x further. Units that it should lower get no gradient.
     """
 
     @staticmethod
@@ -78,8 +78,8 @@ class RedirectedSmooth(torch.autograd.Function):
         (gradient,) = gradients
         (x,) = ctx.saved_tensors
         own = ctx.smooth.backward(gradient, x)
-        if x.device.type == "cpu":  # elsewhere the question would wait for the device
-            few = (x[:, :FEW] > ctx.smooth.lowest) & (gradient[:, :FEW] != 0)  # nearly always enough to tell
+        if x.device.type == "cpu":  # other devices would have to synchronize
+            few = (x[:, :FEW] > ctx.smooth.lowest) & (gradient[:, :FEW] != 0)  # these nearly always decide
             if few.flatten(1).any(1).all():
                 return own, None
         below = x <= ctx.smooth.lowest
@@ -93,8 +93,8 @@ def _gelu(x: Tensor, approximate: str = "none") -> tuple[Tensor, Smooth]:
         return F.gelu(x, approximate=approximate)
 
     def backward(gradient: Tensor, x: Tensor) -> Tensor:
-        found: Tensor = torch.ops.aten.gelu_backward(gradient, x, approximate=approximate)
-        return found
+        pulled: Tensor = torch.ops.aten.gelu_backward(gradient, x, approximate=approximate)
+        return pulled
 
     return x, Smooth(forward, backward, -0.75246 if approximate == "tanh" else -0.75179)
 
@@ -117,7 +117,7 @@ def _hardtanh(
     return x, min_val, max_val
 
 
-# What modules and functional calls come down to, and how each is called
+# Functions that modules and functional calls end in, with functions that normalize their arguments
 _CALLS: Mapping[Callable[..., Any], Callable[..., tuple[Tensor, float, float]]] = {
     F.relu: _relu,
     torch.relu: _relu,
@@ -145,33 +145,33 @@ class _Redirecting(TorchFunctionMode):
         return Redirected.apply(x, low, high)
 
 
-class _Looking(TorchFunctionMode):
+class _SmoothDetector(TorchFunctionMode):
     def __init__(self) -> None:
         super().__init__()
-        self.found = False
+        self.detected = False
 
     def __torch_function__(
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        self.found = self.found or func in _SMOOTH_CALLS
+        self.detected = self.detected or func in _SMOOTH_CALLS
         return func(*args, **(kwargs or {}))
 
 
 def has_smooth(function: Callable[[Tensor], Any], images: Tensor) -> bool:
-    """Whether a GELU or SiLU runs in a function of images; what fails on the way is for others to say."""
-    looking = _Looking()
-    with torch.no_grad(), suppress(Exception, SystemExit), looking:
+    """Return whether a function of images runs a GELU or SiLU; errors of the function are ignored."""
+    detector = _SmoothDetector()
+    with torch.no_grad(), suppress(Exception, SystemExit), detector:
         function(images.clone())
-    return looking.found
+    return detector.detected
 
 
 @contextmanager
 def redirected_relus(relus: bool = True) -> Iterator[None]:
-    """For a while, every ReLU, ReLU6, Hardtanh, GELU and SiLU that runs redirects its gradient.
+    """Redirect the gradient of every ReLU, ReLU6, Hardtanh, GELU and SiLU that runs in this context.
 
     Args:
-        relus: whether those with flat parts do; for GELU and SiLU it never does harm, for below the minimum their own
-            gradient leads further down.
+        relus: whether to redirect ReLU, ReLU6 and Hardtanh; GELU and SiLU are always redirected, because below the
+            minimum their own gradient leads further down.
     """
     with _Redirecting(relus):
         yield

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from featlight.errors import WeightsError
+from featlight.errors import WeightsError, one_line
 
 log = logging.getLogger("featlight")
 
@@ -84,7 +84,7 @@ def read(path: Path) -> Any:
     except FileNotFoundError:
         raise WeightsError(f"weights {path}: no such file") from None
     except (SafetensorError, OSError) as error:
-        raise WeightsError(f"weights {path}: {' '.join(str(error).split())}") from None
+        raise WeightsError(f"weights {path}: {one_line(error)}") from None
 
 
 def _torch_load(path: Path, start: bytes) -> Any:
@@ -93,7 +93,7 @@ def _torch_load(path: Path, start: bytes) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a different kind for each way in which a file can be broken
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         if "TorchScript" in reason:
             raise WeightsError(
                 f"weights {path}: a scripted network; save the state_dict() of the network that was scripted"

@@ -1,1 +1,1 @@
-"""The network rewritten so that less work gives the same: norms folded, pools moved, branches left out."""
+"""Rewrites that give equal outputs with less work: folded norms, moved pools, omitted branches."""

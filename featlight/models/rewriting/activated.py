@@ -1,7 +1,7 @@
-"""An activation and the convolution that alone takes it as one operation of autograd: fewer passes over the maps.
+"""An activation and the only convolution that takes its output, as one autograd operation: fewer passes over maps.
 
-Both ways the activation writes over what it is given: forward over a map that nobody else takes, and back over the
-gradient that the convolution has just made. Values and gradients are the same, to the bit.
+The activation works in place: forward on a map that nothing else takes, and backward on the gradient that the
+convolution has just computed. The bits of values and gradients stay equal.
 """
 
 import operator
@@ -13,17 +13,17 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 from torch.overrides import has_torch_function_unary
 
-from featlight.models.rewriting.nodes import copied, is_alone, is_kind, module_of, taken
+from featlight.models.rewriting.graph import copied, is_alone, is_kind, module_of, taken
 from featlight.models.rewriting.padding import PaddedConv2d
 
 
 class Activation(NamedTuple):
-    """One whose gradient is known from what it gives.
+    """An activation whose gradient follows from its output.
 
     Args:
-        function: from a map to another one.
-        write: the same, over what it is given.
-        pull: from the gradient of what it gave, and that, to the gradient of what it took, over the first.
+        function: function from a map to a new map.
+        write: the function in place.
+        pull: function that turns the gradient of the output, given with the output, into that of the input, in place.
     """
 
     function: Callable[[Tensor], Tensor]
@@ -39,12 +39,7 @@ RELU = Activation(F.relu, F.relu_, _pull_relu)
 
 
 def clamp(low: float, high: float) -> Activation:
-    """Hardtanh, of which ReLU6 is one.
-
-    Args:
-        low: the least that it gives.
-        high: the most.
-    """
+    """Return a Hardtanh, such as ReLU6, from its smallest and its largest output."""
 
     def pull(gradient: Tensor, given: Tensor) -> None:
         torch.ops.aten.hardtanh_backward.grad_input(gradient, given, low, high, grad_input=gradient)
@@ -53,11 +48,11 @@ def clamp(low: float, high: float) -> Activation:
 
 
 class ActivatedConv2d(nn.Module):
-    """A frozen convolution of an activated map, over which the activation is written.
+    """A frozen convolution with the activation before it, which works in place.
 
     Args:
-        activation: of what it is given.
-        convolution: padded with zeros; its weight and bias are shared.
+        activation: activation of the input.
+        convolution: convolution with zero padding; its weight and bias are shared.
     """
 
     def __init__(self, activation: Activation, convolution: nn.Conv2d | PaddedConv2d) -> None:
@@ -65,15 +60,15 @@ class ActivatedConv2d(nn.Module):
         self.activation, self.convolution = activation, convolution
 
     def forward(self, x: Tensor) -> Tensor:
-        if has_torch_function_unary(x):  # a mode, one that redirects activations say, is to see them
+        if has_torch_function_unary(x):  # a torch mode, such as redirected ReLUs, must see the activation
             plain: Tensor = self.convolution(self.activation.function(x))
             return plain
         own = self.convolution
         weight, padding = own.padded(x) if isinstance(own, PaddedConv2d) else (own.weight, own.padding)
-        found: Tensor = _Activated.apply(
+        output: Tensor = _Activated.apply(
             x, self.activation, weight, own.bias, (own.stride, padding, own.dilation, own.groups)
         )
-        return found
+        return output
 
 
 class _Activated(torch.autograd.Function):
@@ -92,14 +87,14 @@ class _Activated(torch.autograd.Function):
         stride, padding, dilation, groups = ctx.options
         gradient, _, _ = torch.ops.aten.convolution_backward(
             *(gradients[0], x, weight, None, stride, padding, dilation),
-            *(False, (0, 0), groups, (True, False, False)),  # not transposed; of what it takes alone
+            *(False, (0, 0), groups, (True, False, False)),  # not transposed; the gradient of the input only
         )
         ctx.activation.pull(gradient, x)
         return gradient, None, None, None, None
 
 
 def activated(graph: fx.GraphModule) -> fx.GraphModule | None:
-    """A copy in which convolutions take in the activations before them; None where there are none to take."""
+    """Return a copy in which convolutions absorb the activations before them; None if there are none."""
     graph = fx.GraphModule(graph, copied(graph))
     found = [_take_activation(graph, node) for node in list(graph.graph.nodes)]
     graph.graph.eliminate_dead_code()
@@ -108,7 +103,7 @@ def activated(graph: fx.GraphModule) -> fx.GraphModule | None:
 
 
 def _take_activation(graph: fx.GraphModule, node: fx.Node) -> bool:
-    """Have a convolution take in the activation before it, where nobody else sees what either gives."""
+    """Merge a convolution with the activation before it if nothing else takes the activation's input or output."""
     convolution, before = module_of(graph, node), _source(graph, node)
     if before is None or not _is_plain(convolution):
         return False
@@ -124,7 +119,7 @@ def _take_activation(graph: fx.GraphModule, node: fx.Node) -> bool:
 
 
 def _is_plain(module: nn.Module | None) -> TypeGuard[nn.Conv2d | PaddedConv2d]:
-    """Whether it is a convolution of a frozen kernel that pads with as many zeros at every size."""
+    """Return whether a module is a convolution with a frozen kernel and the same zero padding at every size."""
     if isinstance(module, PaddedConv2d):
         return module.is_depthwise
     if type(module) is not nn.Conv2d or module.padding_mode != "zeros" or isinstance(module.padding, str):
@@ -133,7 +128,7 @@ def _is_plain(module: nn.Module | None) -> TypeGuard[nn.Conv2d | PaddedConv2d]:
 
 
 def _activation(graph: fx.GraphModule, node: fx.Node) -> Activation | None:
-    """What a node does; a function's bounds may be given in many ways, so of these a ReLU alone."""
+    """Return a node's activation; of functions only ReLU, because the arguments of others have many forms."""
     if is_kind(graph, node, F.relu, nn.ReLU):
         return RELU
     module = module_of(graph, node)
@@ -143,7 +138,7 @@ def _activation(graph: fx.GraphModule, node: fx.Node) -> Activation | None:
 
 
 def _source(graph: fx.GraphModule, node: fx.Node) -> fx.Node | None:
-    """The node that gives what this one takes, past modules that change nothing; None where others take it too."""
+    """Return the node whose output this one takes, skipping identities; None if other nodes take it, too."""
     source = taken(node)
     while is_alone(source) and type(module_of(graph, source)) is nn.Identity:
         source = taken(source)
@@ -151,7 +146,7 @@ def _source(graph: fx.GraphModule, node: fx.Node) -> fx.Node | None:
 
 
 def _is_fresh(graph: fx.GraphModule, node: fx.Node) -> bool:
-    """Whether what a node gives is a tensor of its own that its gradient does without."""
+    """Return whether a node returns a new tensor that its own gradient does not need."""
     if node.op == "call_function":
         return node.target in (operator.add, torch.add, torch.conv2d)
     return type(module_of(graph, node)) in (nn.Conv2d, PaddedConv2d, ActivatedConv2d, nn.MaxPool2d)

@@ -1,7 +1,7 @@
-"""Batch norms of a frozen network taken into the convolutions before them: the same function, a pass over memory less.
+"""Fold the batch norms of a frozen network into the convolutions before them: the same function, one pass less.
 
-Which norm follows which convolution is seen while the network runs, not read from names, so nesting does not matter:
-torchvision's BasicConv2d, a Sequential and a residual block alike. A norm that comes before its convolution stays.
+A run of the network shows which norm follows which convolution, so nesting and names do not matter. A norm before its
+convolution stays.
 """
 
 from collections import Counter
@@ -18,52 +18,49 @@ from featlight.models.hooks import forward_hooks
 from featlight.models.rewriting.padding import PaddedConv2d
 from featlight.models.rewriting.trace import is_hooked
 
-BATCH_NORM_ACT = "timm.layers.norm_act.BatchNormAct2d"  # a batch norm, then dropout and activation of its own
-CONV_SAME = "timm.layers.conv2d_same.Conv2dSame"  # a convolution that pads as TensorFlow does, weight and bias as usual
-# Their gradients need what they take: to write in place, autograd copies it first
+BATCH_NORM_ACT = "timm.layers.norm_act.BatchNormAct2d"  # a batch norm with dropout and activation
+CONV_SAME = "timm.layers.conv2d_same.Conv2dSame"  # a convolution with TensorFlow's padding
+# Their gradients need their inputs, so that autograd copies these before they work in place
 NEED_INPUT = (nn.ReLU6, nn.Hardtanh, nn.SiLU, nn.Hardswish, nn.Hardsigmoid, nn.Mish)
-TOLERANCE = 1e-3  # of the largest value of an output in float32; a fold that changes the function is off by far more
+TOLERANCE = 1e-3  # relative to an output's largest value; a fold that changes the function differs by far more
 
 
 class Fold(NamedTuple):
-    """A convolution and the batch norm that takes its output, by module name."""
+    """Names of a convolution and of the batch norm that takes its output."""
 
     convolution: str
     norm: str
 
 
 def find_folds(network: nn.Module, images: Sequence[Tensor]) -> list[Fold]:
-    """Every batch norm of a frozen network that alone takes the output of a convolution, each called once.
+    """Return the convolutions whose output only a batch norm takes, if both are called once.
 
     Args:
-        network: in eval mode.
-        images: to run, (N, C, H, W) of every size; the network may write into them.
+        network: frozen network.
+        images: images of every size to run, (N, C, H, W).
 
     Returns:
-        None of them where the folds, all together, would change an output of the network.
+        Folds; none if all folds together would change an output of the network.
     """
     try:
         first, *others = (_seen(network, each) for each in images)
         folds = [fold for fold in first if all(fold in other for other in others)]
         return folds if folds and _same(network, fold_in(network, folds), images[0], folds) else []
-    except (
-        Exception,
-        SystemExit,
-    ):  # a network may raise anything, at a size that it does not take or where it looks into a norm
+    except (Exception, SystemExit):  # a network may raise anything, for example at a size that it does not take
         return []
 
 
 def _seen(network: nn.Module, images: Tensor) -> list[Fold]:
     names = _names(network)
     calls: Counter[nn.Module] = Counter()
-    made: list[tuple[Tensor, int, nn.Module]] = []  # kept alive, so that no two are the same object
+    made: list[tuple[Tensor, int, nn.Module]] = []  # keeps tensors alive, so that their ids stay unique
     found: dict[nn.Module, nn.Module] = {}
     uses = _Uses()
 
-    def enter(module: nn.Module, _: Any) -> None:
+    def enter(module: nn.Module, *_: Any) -> None:
         uses.inside = module
 
-    def look(module: nn.Module, given: Any, output: Any) -> None:
+    def leave(module: nn.Module, given: Any, output: Any) -> None:
         uses.inside = None
         calls[module] += 1
         if isinstance(module, nn.BatchNorm2d):
@@ -75,37 +72,33 @@ def _seen(network: nn.Module, images: Tensor) -> list[Fold]:
             made.append((output, output._version, module))
 
     modules = [module for module in names if _can_fold(module)]
-    entering = [module.register_forward_pre_hook(enter) for module in modules]
-    try:
-        with forward_hooks([(module, look) for module in modules]), torch.no_grad(), uses:
-            network(images.clone(memory_format=torch.preserve_format))
-    finally:
-        for handle in entering:
-            handle.remove()
-    taken = {convolution: uses.of(output) for output, _, convolution in made}
+    hooks = forward_hooks([(module, leave) for module in modules], [(module, enter) for module in modules])
+    with hooks, torch.no_grad(), uses:
+        network(images.clone(memory_format=torch.preserve_format))
+    taken = {convolution: uses.modules_using(output) for output, _, convolution in made}
     return [
         Fold(names[convolution], names[norm])
         for norm, convolution in found.items()
         if calls[norm] == calls[convolution] == 1
         and taken[convolution] == {norm}
-        and all(uses.of(tensor) <= {norm} for tensor in [*norm.parameters(), *norm.buffers()])
-        and all(None not in uses.of(tensor) for tensor in convolution.parameters())
+        and all(uses.modules_using(tensor) <= {norm} for tensor in [*norm.parameters(), *norm.buffers()])
+        and all(None not in uses.modules_using(tensor) for tensor in convolution.parameters())
     ]
 
 
 class _Uses(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own __init_subclass__
-    """Which modules' own operations take each tensor; None where it is no module's that is looked at."""
+    """Records the modules whose operations use each tensor; None stands for code outside of these modules."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.inside: nn.Module | None = None
         self._takers: dict[int, set[nn.Module | None]] = {}
 
-    def of(self, tensor: Tensor) -> set[nn.Module | None]:
+    def modules_using(self, tensor: Tensor) -> set[nn.Module | None]:
         return self._takers.get(tensor.untyped_storage().data_ptr(), set())
 
     def forget(self, tensor: Tensor) -> None:
-        """Begin with a tensor that is new: where it lies, another one may have been."""
+        """Forget the uses of a new tensor's memory, which may have held another tensor."""
         self._takers.pop(tensor.untyped_storage().data_ptr(), None)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -120,12 +113,12 @@ def _names(network: nn.Module) -> dict[nn.Module, str]:
 
 
 def _can_fold(module: nn.Module) -> bool:
-    """Whether it is a batch norm or a convolution, and nothing else: no subclass that does more, and nobody's hooks."""
+    """Return whether a module is a plain batch norm or convolution: no subclass that does more, and no hooks."""
     if is_hooked(module) or "forward" in vars(module):
         return False
     if _is_norm(module):
         return module._buffers.get("running_mean") is not None
-    # what computes its weights anew at every call (weight norm, parametrizations) must keep them
+    # modules that compute their weights at every call (weight norm, parametrizations) must keep them
     return _is_exactly(module, nn.Conv2d, CONV_SAME) and isinstance(module._parameters.get("weight"), Tensor)
 
 
@@ -134,13 +127,13 @@ def _is_norm(module: nn.Module) -> bool:
 
 
 def _is_exactly(module: nn.Module, kind: type[nn.Module], other: str) -> bool:
-    """Whether it is of torch's class or of a library's that is known to do no more, and of no subclass."""
+    """Return whether a module's class is torch's own or a library's class of that name, and no subclass."""
     own = type(module)
     return own is kind or f"{own.__module__}.{own.__qualname__}" == other
 
 
 class _Activation(nn.Module):
-    """What is left of a folded norm that held its activation."""
+    """The dropout and activation of a folded norm."""
 
     def __init__(self, norm: nn.Module) -> None:
         super().__init__()
@@ -151,7 +144,7 @@ class _Activation(nn.Module):
 
 
 def _same(network: nn.Module, other: nn.Module, images: Tensor, folds: Sequence[Fold]) -> bool:
-    """Whether every module gives what it gave, except for the convolutions that were folded into."""
+    """Return whether all modules have equal outputs in two networks, except for the folded convolutions."""
     left_out = {fold.convolution for fold in folds}
     ours, theirs = _outputs(network, images, left_out), _outputs(other, images, left_out)
     return len(ours) == len(theirs) and all(
@@ -175,12 +168,12 @@ def _outputs(network: nn.Module, images: Tensor, left_out: Collection[str]) -> l
 
 
 def fold_in(network: nn.Module, folds: Collection[Fold]) -> nn.Module:
-    """A copy of a frozen network with these norms folded; what was a norm gives its input back, or activates it.
+    """Return a copy of a frozen network with folded norms; the norms become identities or activations.
 
-    Activations that would copy what they take to write in place write beside it.
+    In-place activations that would first copy their input no longer work in place.
 
-    y = (W x + b - mean) / sqrt(var + eps) * gamma + beta, worked out in float64 and rounded once: torch's own
-    `fuse_conv_bn_weights` works in the network's type, and gives other bits.
+    y = (W x + b - mean) / sqrt(var + eps) * gamma + beta, computed in float64 and rounded once: torch's
+    `fuse_conv_bn_weights` computes in the network's precision and gives other bits.
     """
     network = duplicate(network)
     for convolution_name, norm_name in folds:
@@ -205,7 +198,7 @@ def fold_in(network: nn.Module, folds: Collection[Fold]) -> nn.Module:
         if type(convolution) is not nn.Conv2d and convolution.dilation == (1, 1):
             _replace(network, convolution_name, PaddedConv2d(convolution))
         _replace(network, norm_name, nn.Identity() if type(norm) is nn.BatchNorm2d else _Activation(norm))
-    for module in network.modules() if folds else ():  # where there are folds, all of it was compared
+    for module in network.modules() if folds else ():  # with folds, all outputs were compared
         if type(module) in NEED_INPUT and not is_hooked(module) and "forward" not in vars(module):
             module.inplace = False  # type: ignore[assignment]
     return network

@@ -1,28 +1,26 @@
-"""The cut network as a graph, rewritten where less work gives the same.
+"""Rewrites of a network's graph that give equal outputs with less work.
 
-A 1 x 1 convolution comes before the average pool that it follows (they commute; its bias comes last), so that the pool
-sees fewer channels. A ReLU comes behind the maximum pool that follows it, where maps are smaller. Of a layer that is a
-concatenation only those branches run that hold the features asked for.
+A 1 x 1 convolution moves before the average pool that it follows (they commute; its bias comes last), so that the pool
+has fewer channels. A ReLU moves behind the maximum pool that follows it, where maps are smaller. For a layer that is a
+concatenation, only the branches with requested features run.
 """
 
 from bisect import bisect
 from collections.abc import Collection, Mapping, Sequence
 from itertools import accumulate
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from featlight.models.rewriting.nodes import copied, is_alone, is_kind, taken
-
-ChosenFeatures = Mapping[str, Collection[int]]  # by layer, those that are looked for
-KeptBranches = Mapping[str, tuple[int, int]]  # by layer, the first and the last branch that run
-CHANNELS = "channels"  # in a node's `meta`: of the map that it gives
+ChosenFeatures = Mapping[str, Collection[int]]  # requested features by layer
+KeptBranches = Mapping[str, tuple[int, int]]  # first and last branch that run, by layer
+CHANNELS = "channels"  # key in a node's `meta` for the channels of its map
 
 
 def shortened(graph: fx.GraphModule) -> fx.GraphModule | None:
-    """A copy in which pools come where they cost and save most; None where nothing is to be moved."""
+    """Return a copy with pools where they save work; None if there is nothing to move."""
     graph = fx.GraphModule(graph, copied(graph))
     moved = 0
     for node in list(graph.graph.nodes):
@@ -32,7 +30,7 @@ def shortened(graph: fx.GraphModule) -> fx.GraphModule | None:
 
 
 def _narrow_before_pool(graph: fx.GraphModule, node: fx.Node) -> bool:
-    """Put a 1 x 1 convolution before the average pool that it alone follows, where it leaves fewer channels."""
+    """Move a 1 x 1 convolution to fewer channels before the average pool whose output only it takes."""
     convolution, pool = _narrowing_convolution(graph, node), taken(node)
     if convolution is None or not is_alone(pool) or not is_kind(graph, pool, F.avg_pool2d, nn.AvgPool2d):
         return False
@@ -54,7 +52,7 @@ def _narrow_before_pool(graph: fx.GraphModule, node: fx.Node) -> bool:
 
 
 def _pool_before_relu(graph: fx.GraphModule, node: fx.Node) -> bool:
-    """Put a ReLU behind the maximum pool that alone takes it: the same values and gradients, to the bit."""
+    """Move a ReLU behind the maximum pool that alone takes its output; the bits of values and gradients stay equal."""
     pool = graph.get_submodule(str(node.target)) if node.op == "call_module" else None
     relu = taken(node)
     if type(pool) is not nn.MaxPool2d or "forward" in vars(pool) or pool.return_indices or not is_alone(relu):
@@ -72,21 +70,21 @@ def _pool_before_relu(graph: fx.GraphModule, node: fx.Node) -> bool:
 
 
 def count_channels(graph: fx.GraphModule, images: Tensor) -> None:
-    """Note of each node that gives a map how many channels it has.
+    """Record the number of channels in the `meta` of each node that returns a map.
 
     Args:
-        graph: to look into.
-        images: to run, (N, C, H, W).
+        graph: graph of a network.
+        images: images to run, (N, C, H, W).
     """
     _Channels(graph).run(images)
 
 
 def needed_branches(graph: fx.GraphModule, features: ChosenFeatures) -> KeptBranches:
-    """By layer that is a concatenation, its first and last branch that are needed, where others can be left out.
+    """Return the first and last branch that layers need, for concatenations with branches that can be omitted.
 
     Args:
-        graph: its channels counted.
-        features: by layer; a layer that is not named is needed whole.
+        graph: graph with counted channels.
+        features: requested features by layer; other layers need all features.
     """
     output, given = _given(graph)
     found = {}
@@ -103,7 +101,7 @@ def needed_branches(graph: fx.GraphModule, features: ChosenFeatures) -> KeptBran
 
 
 def with_branches(graph: fx.GraphModule, kept: KeptBranches) -> fx.GraphModule:
-    """A copy that runs only these branches of its concatenations, and gives 0 for the others."""
+    """Return a copy that runs only some branches of its concatenations and returns 0 for the others."""
     graph = fx.GraphModule(graph, copied(graph))
     output, given = _given(graph)
     for layer, (first, last) in kept.items():
@@ -122,18 +120,18 @@ def with_branches(graph: fx.GraphModule, kept: KeptBranches) -> fx.GraphModule:
 
 
 def _given(graph: fx.GraphModule) -> tuple[fx.Node, dict[str, fx.Node]]:
-    """The node of the output, and what it gives, by layer."""
+    """Return the output node, and the nodes of its layers."""
     (output,) = graph.graph.find_nodes(op="output")
     return output, dict(output.args[0])
 
 
 def _ends(branches: Sequence[fx.Node]) -> list[int]:
-    """Where each branch's channels begin in the concatenation, and where the last one's end."""
+    """Return the first channel of each branch in the concatenation, and the total number of channels."""
     return [0, *accumulate(branch.meta[CHANNELS] for branch in branches)]
 
 
 def _narrowing_convolution(graph: fx.GraphModule, node: fx.Node) -> nn.Conv2d | None:
-    """The node's module, where it is a plain 1 x 1 convolution to fewer channels."""
+    """Return a node's module if it is a plain 1 x 1 convolution to fewer channels."""
     module = graph.get_submodule(str(node.target)) if node.op == "call_module" else None
     if type(module) is not nn.Conv2d or "forward" in vars(module):
         return None
@@ -156,7 +154,7 @@ class _Channels(fx.Interpreter):
 
 
 def _branches(node: fx.Node) -> list[fx.Node] | None:
-    """What is concatenated, channel after channel; None where it is something else."""
+    """Return the nodes that a node concatenates along the channels; None for other nodes."""
     if node.op != "call_function" or node.target is not torch.cat:
         return None
     parts = node.args[0] if node.args else node.kwargs.get("tensors")
@@ -165,3 +163,35 @@ def _branches(node: fx.Node) -> list[fx.Node] | None:
         return None
     branches = [part for part in parts if isinstance(part, fx.Node) and CHANNELS in part.meta]
     return branches if len(branches) == len(parts) > 1 else None
+
+
+def copied(graph: fx.GraphModule) -> fx.Graph:
+    """Return a copy of a graph's nodes and their `meta`."""
+    other = fx.Graph()
+    other.output(other.graph_copy(graph.graph, {}))
+    for ours, theirs in zip(other.nodes, graph.graph.nodes, strict=True):
+        ours.meta = dict(theirs.meta)
+    return other
+
+
+def taken(node: fx.Node) -> Any:
+    """Return a node's first positional argument."""
+    return node.args[0] if node.args else None
+
+
+def is_alone(node: Any) -> TypeGuard[fx.Node]:
+    """Return whether a value is a node whose output only one other node takes."""
+    return isinstance(node, fx.Node) and len(node.users) == 1
+
+
+def module_of(graph: fx.GraphModule, node: fx.Node) -> nn.Module | None:
+    """Return the module that a node calls; None for functions and for modules with a replaced `forward`."""
+    module = graph.get_submodule(str(node.target)) if node.op == "call_module" else None
+    return None if module is None or "forward" in vars(module) else module
+
+
+def is_kind(graph: fx.GraphModule, node: fx.Node, function: Any, module: type[nn.Module]) -> bool:
+    """Return whether a node calls this function or a module of exactly this class."""
+    if node.op == "call_module":
+        return type(module_of(graph, node)) is module
+    return node.op == "call_function" and node.target is function

@@ -1,18 +1,18 @@
-"""Convolutions that pad as TensorFlow does, by the library's own padding where a padded copy would cost more."""
+"""Convolutions with TensorFlow's padding, without a padded copy of the map where the library's padding is cheaper."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 
 class PaddedConv2d(nn.Module):
-    """The same convolution.
+    """A convolution with TensorFlow's `SAME` padding, which puts an odd zero at the end.
 
-    TensorFlow's `SAME` puts an odd zero behind, where the library's own padding is alike on both sides. A depthwise
-    kernel gets zeros in front of it, and padding for these: the same sums by a few more products, instead of a copy of
-    the map, there and on the way back. Others would take too many products more, and copy.
+    The library pads both sides equally. A depthwise kernel gets leading zeros and padding for these: equal sums with a
+    few more products, but without copies of the map in the forward and backward pass. For other kernels the products
+    would cost more than the copies.
 
     Args:
-        convolution: timm's, not dilated; its weight and bias are shared.
+        convolution: timm's convolution without dilation; its weight and bias are shared.
     """
 
     def __init__(self, convolution: nn.Conv2d) -> None:
@@ -33,12 +33,12 @@ class PaddedConv2d(nn.Module):
         return F.conv2d(x, weight, self.bias, self.stride, padding, self.dilation, self.groups)
 
     def padded(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        """A kernel with zeros in front, and the padding that goes with it, for a map."""
+        """Return a kernel with leading zeros, and its padding, for a map."""
         rows, columns = self._zeros(x)
         return F.pad(self.weight, (columns % 2, 0, rows % 2, 0)), ((rows + 1) // 2, (columns + 1) // 2)
 
     def _zeros(self, x: Tensor) -> tuple[int, int]:
-        """That a map needs, in all, in each direction."""
+        """Return the total number of zeros that a map needs in each direction."""
         sides = zip(x.shape[2:], self.kernel_size, self.stride, strict=True)
         rows, columns = (max((-(-n // s) - 1) * s + k - n, 0) for n, k, s in sides)
         return rows, columns

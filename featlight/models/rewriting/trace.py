@@ -1,7 +1,7 @@
-"""The graph of a frozen network, only where it surely does what the network does, gradients included.
+"""The graph of a frozen network, if it certainly has the network's outputs and gradients.
 
-A graph holds neither hooks nor modes of torch nor what is written without being used: `x.clamp_(-1, 1)` as a statement
-is no part of what a layer gives, and vanishes. Such networks run as they are.
+A graph keeps no hooks, no torch modes and no in-place writes whose result is unused: `x.clamp_(-1, 1)` as a statement
+vanishes. Networks with these run without a graph.
 """
 
 import math
@@ -26,17 +26,17 @@ _LEAVES = tuple(
 
 
 class NoGraphError(Exception):
-    """The network has no graph that surely does the same."""
+    """The network has no graph that certainly does the same."""
 
 
 def traced(network: nn.Module, layers: Sequence[Layer], images: Tensor, *, inplace: bool = True) -> fx.GraphModule:
-    """The graph of a frozen network from images to the outputs of some layers, by name.
+    """Return the graph of a frozen network from images to the outputs of some layers, by name.
 
     Args:
-        network: is not changed, and shares its parameters and buffers with the graph.
-        layers: of a module that is called several times, the call that its layer means.
-        images: to run; any will do.
-        inplace: whether modules that write into what they are given go on to.
+        network: network, which is not changed; the graph shares its parameters and buffers.
+        layers: layers of the outputs.
+        images: images to run, (N, C, H, W).
+        inplace: whether in-place modules stay in place.
 
     Raises:
         NoGraphError: the graph would do something else.
@@ -44,7 +44,7 @@ def traced(network: nn.Module, layers: Sequence[Layer], images: Tensor, *, inpla
     """
     if any(is_hooked(module) for module in network.modules()):
         raise NoGraphError("it has hooks")
-    structure = duplicate(network, share_tensors=True)  # tracing leaves its marks in what keeps its outputs
+    structure = duplicate(network, share_tensors=True)  # a module that keeps its outputs would keep proxies
     if not inplace:
         for module in structure.modules():
             if getattr(module, "inplace", False):
@@ -65,24 +65,24 @@ def traced(network: nn.Module, layers: Sequence[Layer], images: Tensor, *, inpla
 
 
 def _given(layer: Layer, calls: Sequence[Any]) -> Any:
-    """What a layer is in the graph, of all that its module gives there; None where it is not known."""
+    """Return a layer's output from the outputs of its module's calls; None if it is unknown."""
     if not calls or (layer.call is not None and len(calls) != layer.calls):
         return None
     return part_of(calls[-1 if layer.call is None else layer.call - 1], layer.part)
 
 
 def is_hooked(module: nn.Module) -> bool:
-    """Whether somebody looks into what a module is given or gives, forward or back."""
+    """Return whether a module has forward or backward hooks."""
     return bool(
         module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
     )
 
 
 def operations(outputs: Mapping[str, Tensor]) -> Counter[tuple[str, int, str]]:
-    """Which operations of autograd lie on the way to some outputs, and which takes what of which: a function's shape.
+    """Count the edges of the autograd graph behind some outputs.
 
     Returns:
-        How often each (operation, place of an input, operation that this comes from) is there.
+        Counts of (operation, index of its input, operation that computed the input).
     """
     left = [_behind_copies(output.grad_fn) for output in outputs.values()]
     seen = set(left)
@@ -99,7 +99,7 @@ def operations(outputs: Mapping[str, Tensor]) -> Counter[tuple[str, int, str]]:
 
 
 def _behind_copies(node: Any) -> Any:
-    """The cut network keeps copies of what it gives, for what runs next may write into it."""
+    """Skip the copies that `LayerOutputs` makes of its outputs."""
     while _name(node) in ("CloneBackward", "AliasBackward"):
         node = node.next_functions[0][0]
     return node
@@ -110,7 +110,7 @@ def _name(node: Any) -> str:
 
 
 class _Tracer(fx.Tracer):
-    """Notes what each module gave, call after call."""
+    """Records the outputs of each module, call by call."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -126,7 +126,7 @@ class _Tracer(fx.Tracer):
 
 
 def _end_with(graph: fx.Graph, nodes: Mapping[str, fx.Node]) -> None:
-    """Cut what comes after the last of some nodes, and have the graph give them."""
+    """Remove the nodes after the last of some nodes, and return these as the graph's output."""
     for node in reversed(list(graph.nodes)):
         if node in nodes.values():
             break
@@ -135,7 +135,7 @@ def _end_with(graph: fx.Graph, nodes: Mapping[str, fx.Node]) -> None:
 
 
 def _refuse_writes(graph: fx.GraphModule, images: Tensor) -> None:
-    """Raise NoGraphError where something is written into a tensor that is taken elsewhere too."""
+    """Raise NoGraphError if a node writes into a tensor that a later node takes, too."""
     run = _Writes(graph, garbage_collect_values=False)
     with torch.no_grad():
         run.run(images)
@@ -149,7 +149,7 @@ def _refuse_writes(graph: fx.GraphModule, images: Tensor) -> None:
 
 
 class _Writes(fx.Interpreter):
-    """Runs a graph, and notes where each node's tensors lie and which nodes write into what they are given."""
+    """Runs a graph, and records the memory of each node's tensors and the nodes that write into their inputs."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)

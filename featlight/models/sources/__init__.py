@@ -1,1 +1,1 @@
-"""Where networks come from, a module for each source."""
+"""The sources of networks, a module each."""

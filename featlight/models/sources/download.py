@@ -14,7 +14,7 @@ from urllib.parse import urlparse
 
 import torch
 
-from featlight.errors import WeightsError
+from featlight.errors import WeightsError, one_line
 
 log = logging.getLogger("featlight")
 
@@ -56,7 +56,7 @@ def from_torch_cache(url: str, label: str) -> Path:
                 folder.rmdir()
         raise WeightsError(
             f"weights of {label}: {path.name} is not in {path.parent} and {url} cannot be reached "
-            f"({' '.join(str(error).split())}); put {path.name} there, {ALTERNATIVES}"
+            f"({one_line(error)}); put {path.name} there, {ALTERNATIVES}"
         ) from None
     return path
 
@@ -116,7 +116,7 @@ def from_hub(repository: str, names: Sequence[str], label: str, revision: str | 
     folder = Path(constants.HF_HUB_CACHE) / f"models--{repository.replace('/', '--')}"
     raise WeightsError(
         f"weights of {label}: {' or '.join(names)} is not in {folder} and {url} cannot be downloaded "
-        f"({' '.join(reason.split())[:160]}); run `hf download {repository}` on a machine with network access and "
+        f"({one_line(reason, 160)}); run `hf download {repository}` on a machine with network access and "
         f"put the folder there, {ALTERNATIVES}"
     )
 

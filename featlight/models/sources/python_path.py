@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from featlight.errors import UsageError
+from featlight.errors import UsageError, one_line
 from featlight.models.sources.entry import NetworkEntry
 
 IMPORTING, CALLING = "importing it", "calling it"
@@ -129,5 +129,5 @@ def _user_code(path: str, action: str) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split())
+    text = one_line(error)
     return text if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: {text}"

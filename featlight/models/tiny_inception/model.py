@@ -26,13 +26,13 @@ CLASSES = (
 
 
 class BasicConv2d(nn.Module):
-    """A convolution that keeps the size, batch normalisation and ReLU.
+    """A convolution that keeps the size, batch normalization and ReLU.
 
     Args:
         inputs: channels in.
         outputs: channels out.
         kernel: side of the kernel in pixels, odd.
-        mirror: pad by reflection instead of with zeros, so that the picture's border is no edge.
+        mirror: whether to pad by reflection instead of zeros, so that the picture's border is no edge.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, mirror: bool = False) -> None:
@@ -42,7 +42,7 @@ class BasicConv2d(nn.Module):
         self.bn = nn.BatchNorm2d(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs, H, W) to (B, outputs, H, W), nothing below zero."""
+        """Map (B, inputs, H, W) to (B, outputs, H, W)."""
         return F.relu(self.bn(self.conv(x)))
 
 
@@ -70,7 +70,7 @@ class Mixed(nn.Module):
         self.branch_pool = BasicConv2d(inputs, pooled, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs, H, W) to (B, plain + single + double + pooled, H, W)."""
+        """Map (B, inputs, H, W) to (B, plain + single + double + pooled, H, W)."""
         branches = [
             self.branch1x1(x),
             self.branch3x3_2(self.branch3x3_1(x)),
@@ -81,12 +81,12 @@ class Mixed(nn.Module):
 
 
 class TinyInception(nn.Module):
-    """Names a pattern from raw pixels in [0, 1]; any size from 32 pixels on.
+    """A classifier of patterns from raw pixels in [0, 1], at least 32 x 32.
 
-    Averages, not strides or maxima, halve the maps, so that every pixel gets a like share of the gradient.
+    Averages, not strides or maxima, halve the maps, so that every pixel gets an equal share of the gradient.
 
     Args:
-        classes: how many patterns it tells apart.
+        classes: number of classes.
     """
 
     def __init__(self, classes: int) -> None:
@@ -103,7 +103,7 @@ class TinyInception(nn.Module):
         self.fc = nn.Linear(256, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Pictures (B, 3, H, W) in [0, 1] to one score per class (B, classes)."""
+        """Map pictures (B, 3, H, W) in [0, 1] to class scores (B, classes)."""
         x = F.avg_pool2d(self.Conv2d_1a_5x5(x), 2)  # (B, 16, H/2, W/2)
         x = F.avg_pool2d(self.Conv2d_2a_3x3(x), 2)  # (B, 32, H/4, W/4)
         x = self.Mixed_3a(x)  # (B, 96, H/4, W/4)
@@ -118,8 +118,8 @@ class TinyInception(nn.Module):
 
 
 def load() -> TinyInception:
-    """The network with its packaged weights, in eval mode."""
-    with torch.device("meta"):  # nothing is drawn, so the global random state stays as it is
+    """Return the network with its packaged weights, in eval mode."""
+    with torch.device("meta"):  # draws no random weights, so that the global random state does not change
         network = TinyInception(len(CLASSES))
     network.load_state_dict(load_file(WEIGHTS_FILE), strict=True, assign=True)
     return network.eval()
