@@ -7,7 +7,7 @@ import pytest
 from PIL import Image, ImageChops, ImageStat
 
 from featlight.drawing.atlas import SAMPLE, draw_atlas, draw_grid
-from featlight.drawing.sheet import Cell, Drawing, Heading, Sheet, draw_sheet, set_memory_format
+from featlight.drawing.sheet import Cell, Drawing, Heading, Sheet, draw_sheet, lay_out
 from featlight.drawing.square import HAIRLINE
 from featlight.drawing.text import GLYPHS, measure, plain, shorten, wrap
 from featlight.image_io import encode_png
@@ -89,7 +89,7 @@ def test_a_tile_is_drawn_pixel_for_pixel() -> None:
 def test_a_white_tile_is_framed() -> None:
     """On white paper it would be taken for a place that is empty."""
     whites = [Cell(str(i), lambda i=i: Image.new("RGB", (64, 64), (255 - i, 255, 255))) for i in (0, 40)]
-    sheet = set_memory_format(whites, Heading("", "", "", ""), 2, 64)
+    sheet = lay_out(whites, Heading("", "", "", ""), 2, 64)
     picture = draw_sheet(sheet)
     tiles = [picture.crop((x, sheet.top, x + 64, sheet.top + 64)) for x in (sheet.left, sheet.left + sheet.across)]
     assert [tile.getpixel((0, 9)) for tile in tiles] == [HAIRLINE, (215, 255, 255)]
@@ -154,14 +154,14 @@ def test_marked_tiles_look_different_and_are_counted() -> None:
     assert min(inks) > 3
     captions = {i: picture.crop((b[0], b[3], b[2], b[3] + 20)) for i in range(16) for b in [where[color(i)]]}
     assert {i for i, caption in captions.items() if tinted(caption)} == set(marks)
-    sheet = set_memory_format(marked, Heading("layer", "", "", ""), 4, 64)
+    sheet = lay_out(marked, Heading("layer", "", "", ""), 4, 64)
     legend = [run.text for run in sheet.runs if run.swatch]
     assert legend == ["dead: no gradient (2 of 16)", "failed: not finite (1 of 16)", "missing (1 of 16)"]
 
 
 def test_many_reasons_are_counted_by_kind() -> None:
     layer = cells(300, marks={i: f"failed: not finite at step {i}" for i in range(200)})
-    legend = [run for run in set_memory_format(layer, Heading("layer", "", "", ""), 20, 64).runs if run.swatch]
+    legend = [run for run in lay_out(layer, Heading("layer", "", "", ""), 20, 64).runs if run.swatch]
     assert [run.text for run in legend] == ["failed (200 of 300)"]
 
 
