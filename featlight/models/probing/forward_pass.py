@@ -157,7 +157,7 @@ def part_advice(network: nn.Module) -> str:
     for name in IMAGE_PARTS:
         part = getattr(network, name, None)
         if isinstance(part, nn.Module) and list(part.children()):
-            return f"; its part {name!r} ({type(part).__name__}) may take images by itself; give network.{name}"
+            return f"; its part {name!r} ({type(part).__name__}) may take images by itself: give network.{name}"
     return ""
 
 
