@@ -211,7 +211,7 @@ def _markdown(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def _text(words: str) -> str:
-    """Heading from outside, on one line and with nothing in them that Markdown or HTML would read as its own."""
+    """Escape text from outside: one line, with nothing that Markdown or HTML would interpret."""
     return re.sub(r"([\\`*_{}\[\]<>|#&~])", r"\\\1", " ".join(words.split()))
 
 

@@ -10,8 +10,7 @@ from PIL import Image
 
 import featlight.report.build
 from featlight.config.tile import Term, Tile
-from featlight.drawing.atlas import Show
-from featlight.drawing.sheet import Cell
+from featlight.drawing.sheet import Cell, Show
 from featlight.report.build import render
 from tests.browser.window import DEAD, FAILED, MISSING, VECTORS
 from tests.made_up import flat, made_up_run
