@@ -12,9 +12,9 @@ import yaml
 
 from featlight.config.describe import facts, label, octave_rows
 from featlight.config.settings import Settings
+from featlight.console import cell_text
 from featlight.plan.plan import Plan
 from featlight.report.sections import sections
-from featlight.report.tables import cell_text
 from featlight.store.example_files import read_about
 from featlight.store.snapshot import Snapshot, TileState
 
