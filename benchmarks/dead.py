@@ -1,9 +1,9 @@
-"""How many features start dead, and how many of these the redirected ReLU brings to life, layer by layer.
+"""Count the dead features of each layer, and how many of them redirected ReLU gradients make alive.
 
 python -m benchmarks.dead --model efficientnet_lite0
 
-A feature is dead where no step has any gradient: its ReLUs never open. `natural` is taken, one short octave of it, once
-with every ReLU as it is, and then, for the dead ones alone, with ReLUs that let through what would open them.
+A feature is dead if no step has a gradient, because its ReLUs never activate. One short octave of `natural` runs first
+without redirected gradients, then with them for the dead features.
 """
 
 import argparse
@@ -23,19 +23,19 @@ LAYERS = {
     "tiny_inception": [
         *("Conv2d_1a_5x5", "Conv2d_2a_3x3", "Mixed_3a", "Mixed_4a", "Mixed_4b", "Mixed_4c", "Mixed_5a", "Mixed_5b"),
     ],
-    "efficientnet_lite0": ["bn1", *(f"blocks.{stage}.0.bn2" for stage in range(7)), "bn2"],  # what comes out of a ReLU6
+    "efficientnet_lite0": ["bn1", *(f"blocks.{stage}.0.bn2" for stage in range(7)), "bn2"],  # outputs of ReLU6
 }
 AT_ONCE = 32
 
 
 def recipe(size: int, steps: int, redirected: int) -> Recipe:
-    """`natural`, one octave of it."""
+    """Return `natural` with one octave."""
     octave = replace(NATURAL.octaves[0], size=size, steps=steps)
     return replace(NATURAL, octaves=(octave,), redirected_relu=redirected)
 
 
 def dead(network: nn.Module, layer: str, features: str | Sequence[int], how: Recipe) -> list[int]:
-    """Those of these features that are dead under a recipe."""
+    """Return the features that are dead under a recipe."""
     if not isinstance(features, str) and not features:
         return []
     found = featlight.visualize(network, layer, features, recipe=how, batch_size=AT_ONCE, progress=False)
@@ -45,15 +45,15 @@ def dead(network: nn.Module, layer: str, features: str | Sequence[int], how: Rec
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", choices=LAYERS, default="tiny_inception")
-    parser.add_argument("--layer", action="append", help="repeatable; all that have ReLUs in front of them, else")
-    parser.add_argument("--size", type=int, default=96, help="of the images, in pixels")
-    parser.add_argument("--steps", type=int, default=24)
-    parser.add_argument("--out", type=Path, help="a JSON file for the record")
+    parser.add_argument("--layer", action="append", help="layer, repeatable (default: all outputs of ReLUs)")
+    parser.add_argument("--size", type=int, default=96, help="image size in pixels (default: 96)")
+    parser.add_argument("--steps", type=int, default=24, help="optimization steps (default: 24)")
+    parser.add_argument("--out", type=Path, help="JSON file for the record")
     options = parser.parse_args(arguments)
     network = featlight.load_model(options.model)
     layers = {found.name: found.features for found in featlight.list_layers(network, size=options.size)}
     rows = []
-    print("| layer | features | dead | of these alive with a redirected ReLU |")
+    print("| layer | features | dead | alive with a redirected ReLU |")
     print("|---|---|---|---|")
     for layer in options.layer or LAYERS[options.model]:
         before = dead(network, layer, "all", recipe(options.size, options.steps, 0))

@@ -1,10 +1,10 @@
-"""A run of very many directions from first to last, stopped twice on its way: seconds and memory of each part.
+"""Measure seconds and memory of a run with very many directions that is stopped twice.
 
 python -m benchmarks.dictionary --count 65536 --out runs/dictionary
 
-The dictionary is made with a seed: mixtures of features of the embedded network's smallest layer; its pictures of 32 px
-take three steps each. At a third of the tiles the command gets SIGTERM, at two thirds one of its workers SIGKILL, and
-each time the same command goes on. `python -m benchmarks.viewer --tiles N --out DIR` then measures the viewer.
+The dictionary holds seeded mixtures of features of the embedded network's smallest layer. Each tile of 32 px takes
+three steps. At a third of the tiles, the command gets SIGTERM; at two thirds, one worker gets SIGKILL. The same command
+then resumes the run. `python -m benchmarks.viewer --tiles N --out DIR` measures the viewer.
 """
 
 import argparse
@@ -32,19 +32,19 @@ OFTEN = 0.1  # seconds
 
 
 class Part:
-    """One start of the command, watched until it ends.
+    """One execution of the command, observed until it ends.
 
     Args:
-        words: of the command.
-        out: the run directory.
+        arguments: arguments of the command.
+        out: run directory.
     """
 
-    def __init__(self, words: Sequence[str], out: Path) -> None:
+    def __init__(self, arguments: Sequence[str], out: Path) -> None:
         self._out, self._seen = out, 0
         self._read: dict[Path, int] = {}  # bytes, by file of records
         self._before = self._tiles()
         self._started = time.perf_counter()
-        self._process = subprocess.Popen([sys.executable, "-m", "featlight", *words], stdout=subprocess.DEVNULL)
+        self._process = subprocess.Popen([sys.executable, "-m", "featlight", *arguments], stdout=subprocess.DEVNULL)
         self._peaks: dict[int, float] = {}
         self._first = self._last = 0.0  # seconds until its first tile, and its last one
         self._watch = threading.Thread(target=self._look)
@@ -60,7 +60,7 @@ class Part:
             time.sleep(OFTEN)
 
     def _tiles(self) -> int:
-        """Those that are recorded, from the lines that have come since the last look."""
+        """Return the number of recorded tiles; read only lines that are new since the last call."""
         for path in self._out.glob("records/*.jsonl"):
             with path.open("rb") as file:
                 file.seek(self._read.get(path, 0))
@@ -70,15 +70,15 @@ class Part:
         return self._seen
 
     def kill_at(self, tiles: int, what: signal.Signals, *, worker: bool) -> None:
-        """Send a signal to the command, or to one of its workers, once so many tiles are there."""
+        """Send a signal to the command or one of its workers when a number of tiles has been made."""
         while self._seen < tiles and self._process.poll() is None:
             time.sleep(OFTEN)
-        victims = [self._process.pid, *(children(self._process.pid) if worker else ())]  # one worker is the command
-        if self._process.poll() is None:  # else it has ended before
+        victims = [self._process.pid, *(children(self._process.pid) if worker else ())]  # a single worker has no child
+        if self._process.poll() is None:
             os.kill(victims[-1], what)
 
     def end(self, name: str) -> dict[str, Any]:
-        """What it took, once it has ended."""
+        """Wait for the end, and return the measurements."""
         code, taken = self._process.wait(), time.perf_counter() - self._started
         self._watch.join()
         own = self._peaks.pop(self._process.pid)
@@ -96,20 +96,20 @@ class Part:
         return found
 
 
-def whole_run(words: Sequence[str], out: Path, count: int) -> list[dict[str, Any]]:
-    """The run in three parts."""
-    first = Part(words, out)
+def whole_run(arguments: Sequence[str], out: Path, count: int) -> list[dict[str, Any]]:
+    """Make the run in three parts."""
+    first = Part(arguments, out)
     first.kill_at(count // 3, signal.SIGTERM, worker=False)
     found = [first.end("until SIGTERM, at a third")]
-    second = Part(words, out)
+    second = Part(arguments, out)
     second.kill_at(2 * count // 3, signal.SIGKILL, worker=True)
     found.append(second.end("until a worker's SIGKILL, at two thirds"))
-    return [*found, Part(words, out).end("to the end")]
+    return [*found, Part(arguments, out).end("to the end")]
 
 
-def once(name: str, *words: str) -> dict[str, Any]:
-    """A command on the finished run."""
-    seconds, peak = runs.command(*words)
+def once(name: str, *arguments: str) -> dict[str, Any]:
+    """Measure a command on the finished run."""
+    seconds, peak = runs.command(*arguments)
     found = {"command": name, "seconds": round(seconds, 1), "peak_megabytes": round(peak / 1e6)}
     print(found, flush=True)
     return found
@@ -117,11 +117,13 @@ def once(name: str, *words: str) -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=65_536, help="of directions")
-    parser.add_argument("--batch-size", type=int, default=256)
-    parser.add_argument("--devices", default="2", help="workers")
-    parser.add_argument("--out", type=Path, required=True, help="a new run directory; the dictionary comes beside it")
-    parser.add_argument("--record", type=Path, help="a JSON file")
+    parser.add_argument("--count", type=int, default=65_536, help="number of directions (default: 65536)")
+    parser.add_argument("--batch-size", type=int, default=256, help="images in a batch (default: 256)")
+    parser.add_argument("--devices", default="2", help="number of workers (default: 2)")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="new run directory; the dictionary is written beside it"
+    )
+    parser.add_argument("--record", type=Path, help="JSON file for the record")
     options = parser.parse_args(arguments)
     out, beside = options.out, options.out.parent
     beside.mkdir(parents=True, exist_ok=True)
@@ -137,12 +139,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     }
     values |= {"directions": str(beside / "dictionary.npy"), "labels": str(beside / "dictionary.txt")}
     (beside / "dictionary.yaml").write_text(yaml.safe_dump(values))
-    words = ["--config", str(beside / "dictionary.yaml"), "--out", str(out), "--devices", options.devices]
-    parts = whole_run(words, out, options.count)
+    command = ["--config", str(beside / "dictionary.yaml"), "--out", str(out), "--devices", options.devices]
+    parts = whole_run(command, out, options.count)
     after = [
         once("verify", "verify", "--out", str(out)),
-        once("the same again", *words),
-        once("--dry-run --fresh", *words, "--dry-run", "--fresh"),
+        once("the same again", *command),
+        once("--dry-run --fresh", *command, "--dry-run", "--fresh"),
         once("--render-only", "--render-only", "--out", str(out)),
     ]
     if options.record is not None:

@@ -1,9 +1,11 @@
-"""What looking for examples costs: `python -m benchmarks.examples [--images 2000] [--memory 500,20000]`.
+"""Measure speed and memory of the search for examples.
 
-Throughput: images a second of a pass over crops of scikit-image's photographs, JPEGs of 256 to 420 px, beside the plain
-forward pass of the same network to the same layer at the same batch size. On both sides one process decodes (torch's
-DataLoader) and one thread computes. Memory: the highest of a whole pass by the embedded network, each in a process of
-its own. What was measured is kept as a record under benchmarks/results/.
+python -m benchmarks.examples [--images 2000] [--memory 500,20000]
+
+Speed: images per second of a pass over JPEG crops of scikit-image's photographs (256 to 420 px), compared with a plain
+forward pass of the same network to the same layer with the same batch size. Both use one decoding process (torch's
+DataLoader) and one computing thread. Memory: peak of a whole pass by the embedded network, in its own process. The
+record is written to benchmarks/results/.
 """
 
 import argparse
@@ -44,7 +46,7 @@ def photographs(folder: Path, count: int) -> Path:
 
 
 class Plain(Dataset[torch.Tensor]):
-    """As anybody reads photographs."""
+    """Photographs, read in the usual way."""
 
     def __init__(self, folder: Path) -> None:
         self.files = sorted(folder.rglob("*.jpg"))
@@ -64,7 +66,7 @@ class Reached(Exception):
 
 
 def plain_rate(folder: Path) -> float:
-    """Images a second of the plain forward pass."""
+    """Return images per second of the plain forward pass."""
     network = load_model(MODEL).to(memory_format=torch.channels_last)
 
     def stop(*_: object) -> None:
@@ -84,7 +86,7 @@ def plain_rate(folder: Path) -> float:
 
 
 def peak(count: int) -> float:
-    """Megabytes that a process takes at most for a pass over so many images."""
+    """Return the peak memory of a pass over `count` images, in megabytes."""
     words = [sys.executable, "-m", "benchmarks.examples", "--one", str(count)]
     return float(subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()[-1])
 
@@ -94,27 +96,27 @@ def one(count: int) -> None:
         folder = folder_of(Path(name) / "images", crops(count))
         planned_run(Path(name) / "run", layer={"Mixed_3a": "all", "Mixed_4a": "all"})
         find(Path(name) / "run", ExamplesRequest(folder), processes=1)
-    print(peak_megabytes(os.getpid()))  # not what getrusage says, which is the parent's where that was larger
+    print(peak_megabytes(os.getpid()))  # getrusage would include the parent's peak
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, default=2000)
-    parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--memory", default="500,20000", help="numbers of images, or none")
+    parser.add_argument("--images", type=int, default=2000, help="number of images to measure speed (default: 2000)")
+    parser.add_argument("--repeats", type=int, default=2, help="number of repeats (default: 2)")
+    parser.add_argument("--memory", default="500,20000", help="numbers of images to measure memory, or none")
     parser.add_argument("--record", type=Path, default=TREE / "benchmarks" / "results" / "examples.json")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
-    words = parser.parse_args()
-    if words.one:
-        one(words.one)
+    options = parser.parse_args()
+    if options.one:
+        one(options.one)
         return
     torch.set_num_threads(1)
     values = surroundings(torch.device("cpu"), "benchmarks.examples")
     print(values["cpu"]["name"], values["date"])
     passes, memory = [], {}
     with tempfile.TemporaryDirectory() as name:
-        folder = photographs(Path(name) / "images", words.images) if words.images else None
-        for repeat in range(words.repeats if folder else 0):
+        folder = photographs(Path(name) / "images", options.images) if options.images else None
+        for repeat in range(options.repeats if folder else 0):
             out = Path(name) / f"run-{repeat}"
             planned_run(out, model=MODEL, layer=LAYER)
             theirs = plain_rate(folder)
@@ -123,14 +125,15 @@ def main() -> None:
             whole = time.perf_counter() - started
             passes.append({"plain": round(theirs, 1), "ours": round(ours, 1), "whole_seconds": round(whole)})
             print(
-                f"{words.images} images, {CPU_BATCH} at a time: plain {theirs:.1f} images/s, ours {ours:.1f}", end=" "
+                f"{options.images} images, batch {CPU_BATCH}: plain {theirs:.1f} images/s, featlight {ours:.1f}",
+                end=" ",
             )
             print(f"({ours / theirs:.2f}); the whole command with its pictures {whole:.0f} s")
-    for count in [] if words.memory == "none" else map(int, words.memory.split(",")):
+    for count in [] if options.memory == "none" else map(int, options.memory.split(",")):
         memory[count] = round(peak(count))
         print(f"memory of a pass over {count} images: {memory[count]} MB")
-    values |= {"model": MODEL, "layer": LAYER, "images": words.images, "batch_size": CPU_BATCH}
-    write(words.record, values | {"images_per_second": passes, "highest_megabytes": memory})
+    values |= {"model": MODEL, "layer": LAYER, "images": options.images, "batch_size": CPU_BATCH}
+    write(options.record, values | {"images_per_second": passes, "highest_megabytes": memory})
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Every family of timm's architectures, at its smallest member: surveyed, and one step made at its last map.
+"""Make one step on the smallest network of every timm family, at its last layer with a map.
 
 python -m benchmarks.families [FAMILY ...] [--write docs/networks.md]
 
-A family is one of timm's modules. Weights are random. Each family runs in a process of its own, whose memory is
-limited, and is reported whatever becomes of it. A step is that of a run, without the questions that a run asks first.
+A family is one of timm's modules. Weights are random. Each family runs in its own process with limited memory, and
+every outcome is reported. A step is that of a run, without a run's checks before it.
 """
 
 import argparse
@@ -30,24 +30,24 @@ from featlight.objectives.objective import Objective
 from featlight.param.image import noise
 
 CPU = torch.device("cpu")
-MEMORY, PATIENCE = 16 * 2**30, 1200  # bytes, and seconds, of a family
+MEMORY, PATIENCE = 16 * 2**30, 1200  # limits of a family: bytes and seconds
 HEAD = ("family", "smallest member", "input, px", "layers", "last map", "its map", "step")
 
 
 class Outcome(NamedTuple):
-    """What became of a family."""
+    """Result of a family."""
 
     family: str
     member: str
     size: int = 0
     usable: int = 0  # layers
     every: int = 0
-    layer: str = ""  # of which a step was made
+    layer: str = ""  # layer of the step
     map: str = ""
-    refusal: str = ""  # why none was
+    refusal: str = ""  # reason without a step
 
     def row(self) -> tuple[str, ...]:
-        """As it stands in the table."""
+        """Return the cells of the table."""
         step = "made" if not self.refusal else "refused: " + self.refusal.replace("|", "/")
         layers = f"{self.usable} of {self.every}" if self.every else ""
         layer = f"`{self.layer}`" if self.layer else ""
@@ -55,7 +55,7 @@ class Outcome(NamedTuple):
 
 
 def smallest(family: str) -> str:
-    """The member with the fewest parameters; one that cannot be counted without its memory counts as the largest."""
+    """Return the member with the fewest parameters; one that cannot be built on the meta device comes last."""
 
     def parameters(name: str) -> float:
         with torch.device("meta"), contextlib.suppress(Exception):
@@ -66,7 +66,7 @@ def smallest(family: str) -> str:
 
 
 def tried(family: str, member: str) -> Outcome:
-    """Survey a member of a family, and make one step at its last map."""
+    """Survey a member of a family, and make one step at its last layer with a map."""
     torch.manual_seed(0)
     network = timm.create_model(member).eval()
     size = int(network.pretrained_cfg["input_size"][-1])
@@ -84,7 +84,7 @@ def tried(family: str, member: str) -> Outcome:
 
 
 def stepped(prepared: PreparedNetwork, layer: Layer, size: int, feature: int | None = 0) -> str:
-    """Make a step at a layer's first feature, or where that is dead at all of them; what is wrong, "" for nothing."""
+    """Make a step for a layer's first feature, or for all if it is dead; return the reason of a failure, or ""."""
     layers = (layer.name,)
     chosen = {} if feature is None else {layer.name: {feature}}
     outputs = prepared.optimized(layers, chosen)
@@ -97,7 +97,7 @@ def stepped(prepared: PreparedNetwork, layer: Layer, size: int, feature: int | N
     with torch.no_grad():
         ours, theirs = outputs(moved), prepared.original(layers)(moved)
     other = check_final(prepared, moved, ours, theirs, chosen)
-    return "" if other is None else "what runs is another network than the one given"
+    return "" if other is None else "the optimized network disagrees with the original"
 
 
 def _child(family: str, member: str, answer: Connection) -> None:
@@ -108,9 +108,9 @@ def _child(family: str, member: str, answer: Connection) -> None:
 
 
 def alone(family: str) -> Outcome:
-    """A family's smallest member, in a process of its own."""
+    """Try a family's smallest member in its own process."""
     member = smallest(family)
-    context = multiprocessing.get_context("fork")  # what is imported need not be imported again
+    context = multiprocessing.get_context("fork")  # keeps the imports
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_child, args=(family, member, sender))
     process.start()
@@ -120,14 +120,14 @@ def alone(family: str) -> Outcome:
             return Outcome(family, member, refusal=f"not done after {PATIENCE} s")
         return receiver.recv()  # type: ignore[no-any-return]
     except EOFError:
-        return Outcome(family, member, refusal="its process ended: of memory, say")
+        return Outcome(family, member, refusal="its process was killed, perhaps for memory")
     finally:
         process.kill()
         process.join()
 
 
 def table(outcomes: Sequence[Outcome]) -> list[str]:
-    """In Markdown, how many work before it."""
+    """Return a Markdown table, with the number of successes above it."""
     made = sum(not outcome.refusal for outcome in outcomes)
     versions = f"timm {timm.__version__}, torch {torch.__version__.partition('+')[0]}"
     rows = markdown_table(HEAD, [outcome.row() for outcome in outcomes])
@@ -136,18 +136,18 @@ def table(outcomes: Sequence[Outcome]) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("families", nargs="*", metavar="FAMILY")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="put the table between the marks in this file")
-    words = parser.parse_args(arguments)
+    parser.add_argument("families", nargs="*", metavar="FAMILY", help="module of timm (default: all)")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="write the table between the marks in this file")
+    options = parser.parse_args(arguments)
     outcomes = []
-    for family in words.families or timm.list_modules():
+    for family in options.families or timm.list_modules():
         started = time.perf_counter()
         outcomes.append(alone(family))
         print(*outcomes[-1], f"{time.perf_counter() - started:.0f} s", sep=" · ", flush=True)
     lines = table(outcomes)
     print(lines[0])
-    if words.write is not None:
-        write_between(words.write, "families", lines)
+    if options.write is not None:
+        write_between(options.write, "families", lines)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Steps of whole recipes on a trained network, beside the article's way and lucent's, and what each step is made of."""
+"""Time of a recipe's steps and their parts on a trained network, compared with the article's code and with lucent."""
 
 import resource
 import sys
@@ -29,24 +29,24 @@ ARTICLE, PEER = "the article's way", "lucent"
 
 @dataclass(frozen=True)
 class Parts:
-    """A recipe's step, whole and in parts, each ready to be called; of a batch of images."""
+    """A recipe's step on a batch of images, whole and in parts, as functions."""
 
     batch: int
     whole: Callable[[], None]
-    network: Callable[[], None]  # forth and back, the views given
-    views: Callable[[], None]  # likewise, of the transforms alone
-    optimizer: Callable[[], None]  # one move, spectrum and all
+    network: Callable[[], None]  # forward and backward pass of the transformed images
+    views: Callable[[], None]  # forward and backward pass of the transforms
+    optimizer: Callable[[], None]  # update of the parameters
 
 
 def parts_of(name: str, engine: PreparedNetwork, layer: str, size: int, batch: int) -> Parts:
-    """Steps by a recipe at one size, in the middle of it: no ReLU is redirected any more.
+    """Return a recipe's step at one size, after the steps with redirected ReLU gradients.
 
     Args:
-        name: of the recipe.
-        engine: the network.
-        layer: of it.
-        size: of the images, in pixels.
-        batch: images at a time.
+        name: name of the recipe.
+        engine: network to optimize on.
+        layer: layer of the features.
+        size: image size, in pixels.
+        batch: number of images in a batch.
     """
     shipped = RECIPES[name]
     octave = replace(shipped.octaves[-1], size=size)
@@ -82,7 +82,7 @@ def parts_of(name: str, engine: PreparedNetwork, layer: str, size: int, batch: i
 
 
 def article_way(network: nn.Module, layer: str, size: int) -> Callable[[], None]:
-    """A step of one image as the article's listing makes it."""
+    """Return a step of one image as in the article's listing."""
     return steps.article(frozen_copy(network, CPU, torch.float32), layer, size, CPU).step
 
 
@@ -96,17 +96,17 @@ def recipe_times(
     rounds: int,
     python: str = sys.executable,
 ) -> list[dict[str, Any]]:
-    """A row for each way, in alternating rounds of which the fastest counts; lucent where an interpreter has it.
+    """Measure each method in alternating rounds, of which the fastest counts; return a row for each.
 
     Args:
-        network: trained.
-        names: of recipes.
-        layer: of the network.
-        size: of the images, in pixels.
-        batch: images at a time.
-        threads: on the CPU.
-        rounds: of some steps of each way.
-        python: an interpreter that may have lucent.
+        network: trained network.
+        names: names of recipes.
+        layer: layer of the features.
+        size: image size, in pixels.
+        batch: number of images in a batch.
+        threads: number of CPU threads.
+        rounds: number of rounds over all methods.
+        python: Python interpreter; lucent is measured if it is installed there.
     """
     keep_memory()
     source = source_of(network)
@@ -158,13 +158,13 @@ def _keep(best: dict[tuple[str, str], float], key: tuple[str, str], taken: float
 
 
 def _processor() -> tuple[float, float]:
-    """Seconds of this process's threads in its own code and in the kernel."""
+    """Return this process's CPU seconds in user code and in the kernel."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime, used.ru_stime
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Of `recipe_times`, as Markdown."""
+    """Return the rows of `recipe_times` as a Markdown table."""
     lines = [
         "| | threads | batch | ms an image-step | times lucent | network | transforms | optimizer | kernel |",
         "|---|---|---|---|---|---|---|---|---|",
@@ -175,6 +175,6 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
         times = "" if row["times_lucent"] is None else f"{row['times_lucent']:.1f}"
         kernel = "" if row["kernel"] is None else f"{row['kernel']:.1%}"
         taken = f"{1000 * row['seconds_per_image_step']:.1f}"
-        words = [row["way"], str(row["threads"]), str(row["batch_size"]), taken, times, *cells, kernel]
-        lines.append(f"| {' | '.join(words)} |")
+        row_cells = [row["way"], str(row["threads"]), str(row["batch_size"]), taken, times, *cells, kernel]
+        lines.append(f"| {' | '.join(row_cells)} |")
     return "\n".join(lines) + "\n"

@@ -1,4 +1,4 @@
-"""What a record of measurements says of where it was made."""
+"""Records of measurements: hardware, versions, date, command and commit."""
 
 import datetime
 import json
@@ -19,12 +19,12 @@ TREE = Path(__file__).parents[1]
 
 
 def surroundings(device: torch.device, benchmark: str, arguments: Sequence[str] | None = None) -> dict[str, Any]:
-    """Hardware, versions, date, command and commit.
+    """Return hardware, versions, date, command and commit.
 
     Args:
-        device: that was measured.
+        device: measured device.
         benchmark: name of the module.
-        arguments: it was called with; None for the command line's.
+        arguments: arguments of the module; None for those of the command line.
     """
     where: dict[str, Any] = {
         "date": datetime.date.today().isoformat(),
@@ -40,8 +40,8 @@ def surroundings(device: torch.device, benchmark: str, arguments: Sequence[str] 
     return where
 
 
-def _git(*words: str) -> str:
-    return subprocess.run(["git", *words], cwd=TREE, capture_output=True, text=True, check=False).stdout.strip()
+def _git(*arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=TREE, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def _cpu_info() -> str:
@@ -67,7 +67,7 @@ def write(path: Path, values: dict[str, Any]) -> None:
 
 
 def peak_megabytes(process: int) -> float:
-    """The highest memory of a process, on Linux; 0 where it has gone."""
+    """Return the peak memory of a process on Linux; 0 if it has ended."""
     try:
         status = Path(f"/proc/{process}/status").read_text()
     except OSError:

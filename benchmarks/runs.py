@@ -1,4 +1,4 @@
-"""Whole commands, each in a process of its own: time, memory, tiles a second."""
+"""Measurements of whole commands, each in its own process: time, memory, tiles per second."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ import yaml
 
 ONE_STEP = {"octaves": [{"size": 80, "steps": 1, "lr": [0.1, 0.1], "sigma": [1.0, 1.0]}]}
 
-# Linux counts what a process was before `exec` as its own peak: a small one has to start the command.
+# On Linux, the peak memory of a process includes that of its parent at the fork, so a small process starts the command.
 _SMALL = """
 import resource, subprocess, sys
 code = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
@@ -21,27 +21,27 @@ sys.exit(code)
 """
 
 
-def command(*words: str) -> tuple[float, int]:
-    """Seconds and peak resident memory (bytes) of a command that ends well."""
+def command(*flags: str) -> tuple[float, int]:
+    """Run a command and return its seconds and peak resident memory in bytes."""
     started = time.perf_counter()
-    arguments = [sys.executable, "-c", _SMALL, sys.executable, "-m", "featlight", *words]
+    arguments = [sys.executable, "-c", _SMALL, sys.executable, "-m", "featlight", *flags]
     process = subprocess.run(arguments, capture_output=True, text=True, check=False)
     if process.returncode:
-        raise SystemExit(f"featlight {' '.join(words)}: exit code {process.returncode}")
+        raise SystemExit(f"featlight {' '.join(flags)}: exit code {process.returncode}")
     return time.perf_counter() - started, int(process.stdout) * 1024
 
 
 def commands(help_times: int = 3) -> dict[str, float]:
-    """What --help and a second start of a finished run cost, in seconds, the shortest of some."""
+    """Return the seconds of --help and of a second start of a finished run, the shortest of `help_times`."""
     with tempfile.TemporaryDirectory() as folder:
-        words = [*_config(folder, {"features": "0-7", "recipe": ONE_STEP}), "--out", f"{folder}/run"]
-        command(*words)
-        again = min(command(*words)[0] for _ in range(help_times))
+        flags = [*_config(folder, {"features": "0-7", "recipe": ONE_STEP}), "--out", f"{folder}/run"]
+        command(*flags)
+        again = min(command(*flags)[0] for _ in range(help_times))
     return {"help": min(command("--help")[0] for _ in range(help_times)), "finished run": again}
 
 
 def layer_sizes(sizes: Sequence[int], model: str, layer: str, size: int) -> list[dict[str, float]]:
-    """Peak memory and seconds of runs over ever more features of a layer, one step each."""
+    """Return peak memory and seconds of runs with one step over growing numbers of features."""
     recipe = {"octaves": [{"size": size, "steps": 1, "lr": [0.1, 0.1], "sigma": [1.0, 1.0]}]}
     found = []
     for features in sizes:
@@ -49,17 +49,17 @@ def layer_sizes(sizes: Sequence[int], model: str, layer: str, size: int) -> list
             values = {"model": model, "layer": [layer], "features": f"0-{features - 1}", "recipe": recipe}
             if model != "tiny_inception":
                 values["weights"] = "none"
-            words = [*_config(folder, values), "--devices", "1", "--out", f"{folder}/run"]
-            taken, memory = command(*words)
+            flags = [*_config(folder, values), "--devices", "1", "--out", f"{folder}/run"]
+            taken, memory = command(*flags)
         found.append({"features": features, "size": size, "seconds": round(taken, 1), "peak_bytes": memory})
     return found
 
 
 def workers(counts: Sequence[int], features: int, rounds: int) -> list[dict[str, float]]:
-    """Tiles a second of the embedded network with so many workers of one thread each, start-up left out.
+    """Return tiles per second of the embedded network by number of workers with one thread each, without start-up.
 
-    Rounds alternate. The clock runs from the first chunk on disk to the last; the first chunk of each worker is not
-    counted.
+    Rounds alternate between the counts. Time is measured from the first chunks on disk to the last chunk; the first
+    chunk of each worker is not counted.
     """
     best: dict[int, float] = {}
     for _ in range(rounds):

@@ -1,4 +1,4 @@
-"""Ways to make one gradient step, from the article's to featlight's, a measure at a time."""
+"""Methods to make one gradient step, from the article's to featlight's, with one optimization added at a time."""
 
 import copy
 import time
@@ -23,19 +23,19 @@ from featlight.param.image import noise
 from featlight.plan.batching import auto_batch_size
 
 SIGMA, LR = 1.0, 0.01
-FEW = 8  # features that a chunk looks for, all of them in the first branch of a layer that has branches
+FEW = 8  # features of a chunk, all in the first branch of a layer with branches
 
 
 @dataclass
 class Way:
-    """A way to make steps.
+    """A method to make steps.
 
     Args:
-        name: of it.
-        batch: images that a step moves.
-        step: makes one.
-        network_only: only runs the network forth and back; None where the two cannot be told apart.
-        dtype: of its arithmetic.
+        name: name of the method.
+        batch: number of images in a step.
+        step: function that makes a step.
+        network_only: function that makes only the network's forward and backward pass; None if it is not separate.
+        dtype: floating-point type.
     """
 
     name: str
@@ -46,11 +46,11 @@ class Way:
 
 
 def article(network: nn.Module, layer: str, size: int, device: torch.device) -> Way:
-    """One image, the network's weights not frozen, as the article's listing does; stopped at the layer."""
+    """Return the article's method: one image, weights not frozen; the forward pass stops at the layer."""
     for parameter in network.parameters():
         parameter.requires_grad_(True)
     found = survey(network, size, device)
-    network.to(memory_format=torch.contiguous_format)  # as torchvision gives it; the survey has laid it out otherwise
+    network.to(memory_format=torch.contiguous_format)  # torchvision's format, which the survey changed
     cut = LayerOutputs(network, [found[layer]], device=device)
     image = noise(size, 999)[None].to(device)  # (1, 3, S, S)
 
@@ -67,7 +67,7 @@ def article(network: nn.Module, layer: str, size: int, device: torch.device) -> 
 
 
 def plain(network: nn.Module, layer: str, size: int, batch: int, device: torch.device) -> Way:
-    """The whole network forward, a hook at the layer, and back from there: what anybody would write, and no step."""
+    """Return the usual code: a forward pass of the whole network with a hook at the layer, and a backward pass."""
     images = noise(size, 999).expand(batch, 3, size, size).to(device).clone()
     found: list[Tensor] = []
     network.get_submodule(layer).register_forward_hook(lambda _, __, output: found.append(output))
@@ -80,7 +80,7 @@ def plain(network: nn.Module, layer: str, size: int, batch: int, device: torch.d
 
 
 def of_outputs(name: str, outputs: LayerOutputs, layer: str, size: int, batch: int, device: torch.device) -> Way:
-    """Steps of a batch as featlight makes them, without Lightning around them."""
+    """Return featlight's step of a batch, without Lightning."""
     tiles = [feature_tile(layer, feature) for feature in range(batch)]
     objective = Objective(tiles, "l1", 200.0, {})
     start = noise(size, 999).expand(batch, 3, size, size).to(device).clone()
@@ -100,20 +100,20 @@ def of_outputs(name: str, outputs: LayerOutputs, layer: str, size: int, batch: i
 
 
 def batch_of(engine: PreparedNetwork, layer: str, device: torch.device) -> int:
-    """Images at a time, as a run over many features settles it."""
+    """Return the batch size of a run over many features."""
     image, memory = engine.image_memory([layer]), memory_of(device)
     return auto_batch_size(1 << 20, gpu=device.type == "cuda", image=image, memory=memory)
 
 
 def ways(network: nn.Module, layer: str, size: int, batch: int, device: torch.device, compile: bool) -> list[Way]:
-    """The article's, then each measure on top of those before it.
+    """Return the article's method, then featlight's optimizations, each on top of those before it.
 
     Args:
-        network: any.
-        layer: of it.
-        size: of the images, in pixels.
-        batch: images at a time; 0 for as many as a run takes.
-        device: of the network.
+        network: any network.
+        layer: layer of the features.
+        size: image size, in pixels.
+        batch: number of images in a batch; 0 for a run's choice.
+        device: device of the network.
         compile: whether to compile graphs, too.
     """
     frozen = frozen_copy(network, device, torch.float32)
@@ -152,12 +152,12 @@ def ways(network: nn.Module, layer: str, size: int, batch: int, device: torch.de
 
 
 def lucent(network: nn.Module, layer: str, size: int, steps: int) -> float | None:
-    """Seconds a step of the peer torch-lucent, one image; None where it is not installed."""
+    """Return torch-lucent's seconds per step of one image; None if it is not installed."""
     try:
         from lucent.optvis import param, render
     except ImportError:
         return None
-    network = copy.deepcopy(network)  # it leaves its hooks on every module
+    network = copy.deepcopy(network)  # lucent leaves its hooks on every module
     options = {"thresholds": (steps,), "transforms": [], "show_image": False, "progress": False, "preprocess": False}
     started = time.perf_counter()
     render.render_vis(
@@ -171,7 +171,7 @@ def lucent(network: nn.Module, layer: str, size: int, steps: int) -> float | Non
 
 
 def product(network: nn.Module, layer: str, size: int, batch: int, steps: int, precision: str) -> float:
-    """Seconds an image through `featlight.visualize`: Lightning, objective, steps, blur and the last look."""
+    """Return the seconds per image of `featlight.visualize`, with everything that a run does."""
     recipe = featlight.Recipe([featlight.Octave(size, steps, (LR, LR), (SIGMA, SIGMA))])
     features = range(max(batch, FEW))
     result = featlight.visualize(
@@ -181,21 +181,21 @@ def product(network: nn.Module, layer: str, size: int, batch: int, steps: int, p
 
 
 def flops(way: Way) -> float:
-    """Floating-point operations of one image-step."""
+    """Return the floating-point operations of a step of one image."""
     with FlopCounterMode(display=False) as counter:
         way.step()
     return counter.get_total_flops() / way.batch
 
 
 def matrix_rate(dtype: torch.dtype, device: torch.device) -> float:
-    """Operations a second that a large matrix product reaches, the best of several."""
+    """Return the operations per second of a large matrix product, the best of several runs."""
     n = 8192 if device.type == "cuda" else 1536
     a, b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
     return 2 * n**3 / seconds(lambda: a @ b, 5, device)
 
 
 def seconds(work: Callable[[], object], repeats: int, device: torch.device) -> float:
-    """The shortest of several runs."""
+    """Return the seconds of the fastest of several runs."""
     return min(times(work, repeats, device))
 
 
@@ -211,5 +211,5 @@ def times(work: Callable[[], object], repeats: int, device: torch.device) -> Seq
 
 
 def agreement(one: Tensor, other: Tensor) -> float:
-    """The correlation of two images."""
+    """Return the correlation of two images."""
     return float(torch.corrcoef(torch.stack([one.flatten(), other.flatten()]).double())[0, 1])

@@ -1,7 +1,9 @@
-"""How fast the viewer is with many tiles: `python -m benchmarks.viewer [--tiles 10000] [--examples 9] [--out DIR]`.
+"""Measure the viewer's speed with many tiles.
 
-Makes up a run, with examples where they are asked for, draws it, opens it in Chromium, prints what was measured, and
-keeps a record of it under benchmarks/results/.
+python -m benchmarks.viewer [--tiles 10000] [--examples 9] [--out DIR]
+
+Writes an artificial run, draws it, opens it in Chromium, prints the measurements, and writes a record to
+benchmarks/results/.
 """
 
 import argparse
@@ -20,7 +22,7 @@ from featlight.report.build import render
 from tests.made_up import made_up_examples, made_up_run
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-# since the page was asked for until its first tiles stood on the screen
+# milliseconds from the request of the page to its first tiles on the screen
 LOADED = "performance.getEntriesByName('featlight-first-tiles')[0]?.startTime"
 
 SCROLL = """() => new Promise((done) => {
@@ -38,14 +40,14 @@ SCROLL = """() => new Promise((done) => {
 
 
 def texture(number: int) -> Image.Image:
-    """Waves and noise: about as hard to compress as a real tile, 144 px."""
+    """Return smooth noise of 144 px, which compresses about as well as a tile."""
     generator = np.random.default_rng(number)
     small = Image.fromarray(generator.integers(0, 256, (24, 24, 3), np.uint8))
     return small.resize((144, 144), Image.Resampling.BICUBIC)
 
 
 def measure(page: Page, address: str, repeats: int) -> dict[str, float]:
-    """Milliseconds, the median of some repeats."""
+    """Return medians of several measurements, in milliseconds."""
     found: dict[str, list[float]] = {}
 
     def note(name: str, value: float) -> None:
@@ -72,7 +74,7 @@ def measure(page: Page, address: str, repeats: int) -> dict[str, float]:
             note(f"a frame while scrolling by {order}, median", float(np.median(frames)))
             note(f"a frame while scrolling by {order}, the slowest of 60", max(frames))
             page.evaluate("scrollTo(0, 0); Featlight.app.sortBy('end')")
-            page.wait_for_timeout(1500)  # the sheets of tiles from everywhere come
+            page.wait_for_timeout(1500)  # sprite sheets of the whole layer are loaded
     return {name: float(np.median(values)) for name, values in found.items()}
 
 
@@ -82,19 +84,19 @@ def megabytes(folder: Path) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--tiles", type=int, default=10_000)
-    parser.add_argument("--examples", type=int, default=0, help="images of a data set for each tile")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--out", type=Path, help="keep the run there; a run that is there is opened again")
-    words = parser.parse_args()
+    parser.add_argument("--tiles", type=int, default=10_000, help="number of tiles (default: 10000)")
+    parser.add_argument("--examples", type=int, default=0, help="number of examples of each tile (default: 0)")
+    parser.add_argument("--repeats", type=int, default=5, help="number of repeats (default: 5)")
+    parser.add_argument("--out", type=Path, help="run directory to keep; an existing run is used again")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        root = words.out or Path(folder) / "run"
+        root = options.out or Path(folder) / "run"
         if not (root / "index.html").is_file():
-            vectors = np.random.default_rng(0).random((words.tiles, 256))
+            vectors = np.random.default_rng(0).random((options.tiles, 256))
             started = time.perf_counter()
-            store = made_up_run(root, {"layer": words.tiles}, picture=texture, vectors={"layer": vectors})
-            if words.examples:
-                made_up_examples(store, words.examples, texture)
+            store = made_up_run(root, {"layer": options.tiles}, picture=texture, vectors={"layer": vectors})
+            if options.examples:
+                made_up_examples(store, options.examples, texture)
             print(f"made up: {time.perf_counter() - started:.1f} s")
             plan = store.plan()
             assert plan is not None
@@ -102,20 +104,20 @@ def main() -> None:
             render(store, plan)
             print(f"drawn with its atlas: {time.perf_counter() - started:.1f} s")
         values = surroundings(torch.device("cpu"), "benchmarks.viewer")
-        print(f"{words.tiles} tiles; {values['cpu']['name']}, {values['date']}")
+        print(f"{options.tiles} tiles; {values['cpu']['name']}, {values['date']}")
         data = (root / "assets/data.js").stat().st_size / 1e6
         print(f"assets: {megabytes(root / 'assets'):.1f} MB, of it data.js {data:.2f} MB")
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
             print(f"Chromium {browser.version}, 1440 x 900 px")
             page = browser.new_page(viewport={"width": 1440, "height": 900})
-            measured = measure(page, (root / "index.html").resolve().as_uri(), words.repeats)
+            measured = measure(page, (root / "index.html").resolve().as_uri(), options.repeats)
             for name, value in measured.items():
                 print(f"{name}: {value:.1f} ms")
-            values |= {"tiles": words.tiles, "examples": words.examples, "chromium": browser.version}
+            values |= {"tiles": options.tiles, "examples": options.examples, "chromium": browser.version}
             browser.close()
     milliseconds = {name: round(value, 1) for name, value in measured.items()}
-    path = TREE / "benchmarks" / "results" / f"viewer-{words.tiles}-tiles.json"
+    path = TREE / "benchmarks" / "results" / f"viewer-{options.tiles}-tiles.json"
     write(path, values | {"milliseconds": milliseconds})
 
 

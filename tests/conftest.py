@@ -1,4 +1,4 @@
-"""What several tests share: small networks that move, and one CPU thread, so that tests do not fight over cores."""
+"""Fixtures that several tests share: small networks with activations, and one CPU thread for each test."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -15,11 +15,11 @@ LONGEST = ("test_launcher.py", "test_notebook.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest first: what begins last alone keeps one process busy."""
+    """Run the longest tests first, so that all processes end at about the same time."""
     items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
-_warned: list[object] = []  # within a call of featlight's, where no filter makes a warning an error
+_warned: list[object] = []  # warnings inside a featlight call, where pytest's filter does not apply
 
 
 def pytest_warning_recorded(warning_message: object) -> None:
@@ -28,7 +28,7 @@ def pytest_warning_recorded(warning_message: object) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Warnings are errors there too."""
+    """Fail on warnings inside featlight calls, too."""
     if _warned:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -43,36 +43,36 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _one_worker(monkeypatch) -> None:
-    """A command that is run within a test stays in its process, unless the test asks for workers."""
+    """Run commands in the test's own process, unless the test asks for workers."""
     monkeypatch.setattr("featlight.cli.making.workers_of", lambda *words: 1)
 
 
 @pytest.fixture(autouse=True)
 def _soon_alone(monkeypatch) -> None:
-    """Another worker than the first, in a test, need not wait a minute to know that it is alone."""
+    """Shorten the minute after which a worker decides that it is alone."""
     monkeypatch.setattr("featlight.run.follower.PATIENCE", 0.1)
 
 
 @pytest.fixture(autouse=True)
 def _own_environment() -> Iterator[None]:
-    """Lightning's launchers write NODE_RANK and the like, which would place a later test's run on another machine."""
+    """Restore the environment: Lightning's launchers set NODE_RANK and the like, which would affect later tests."""
     with mock.patch.dict(os.environ):
         yield
 
 
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path, monkeypatch) -> None:
-    """Runs land in a folder of the test's own."""
+    """Run each test in its own folder."""
     monkeypatch.chdir(tmp_path)
 
 
 def awake(network: nn.Module, size: int) -> nn.Module:
-    """Batch-norm statistics from one pass over noise: default ones leave the deep features of random networks dead."""
+    """Compute batch-norm statistics from noise; with default ones, deep features of random networks are dead."""
     torch.manual_seed(1)
     with torch.no_grad():
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):
-                module.momentum = None  # the average of what is seen
+                module.momentum = None  # average over all batches
         network.train()(torch.rand(4, 3, size, size) / 10 + 0.5)
     return network.eval()
 
@@ -100,7 +100,7 @@ _made: dict[str, nn.Module] = {}
 
 @pytest.fixture
 def network_of() -> Callable[[str], nn.Module]:
-    """A random network by name, awake; the same object every time, which also shows that nobody changes it."""
+    """Return a random network by name, with active features. Tests share the object, so a change would show."""
 
     def make(name: str) -> nn.Module:
         if name not in _made:

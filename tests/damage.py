@@ -1,4 +1,4 @@
-"""Damage to a run directory, at random: to what its files hold, and to what stands in their place."""
+"""Random damage to a run directory: altered contents, and links, pipes or folders in place of its files."""
 
 import contextlib
 import json
@@ -14,7 +14,7 @@ from typing import Any
 
 from tests.pngs import part, png
 
-ENDLESS = 1 << 42  # bytes of a file of which nothing is on disk
+ENDLESS = 1 << 42  # bytes of a sparse file
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"{new}: &{new} [{','.join(['*' + old] * 9)}]\n" for old, new in zip("abcdefgh", "bcdefghi", strict=True)
 )
@@ -34,7 +34,7 @@ def files_of(run: Path) -> list[Path]:
 
 
 def nodes(tree: Any) -> Iterator[tuple[Any, Any]]:
-    """Every place in a value of tables and lists: its holder and its key."""
+    """Yield every container and key in a nested value."""
     keys = list(tree) if isinstance(tree, dict) else list(range(len(tree))) if isinstance(tree, list) else []
     for key in keys:
         yield tree, key
@@ -42,7 +42,7 @@ def nodes(tree: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def twist(tree: Any, chance: random.Random) -> None:
-    """Change one place in a value of tables and lists."""
+    """Change one entry of a nested value."""
     holder, key = chance.choice(list(nodes(tree)))
     match chance.randrange(5):
         case 0:
@@ -54,7 +54,7 @@ def twist(tree: Any, chance: random.Random) -> None:
         case 2:
             holder[key] = chance.choice(list(nodes(tree)))[0]
             with contextlib.suppress(ValueError, RecursionError):
-                json.dumps(tree)  # it may hold itself now
+                json.dumps(tree)  # the value may contain itself now
                 return
             holder[key] = None
         case _:
@@ -62,7 +62,7 @@ def twist(tree: Any, chance: random.Random) -> None:
 
 
 def spoil_json(path: Path, chance: random.Random) -> None:
-    """One value of a JSON file, or of one line of a file of such."""
+    """Change one value of a JSON file, or of one line of a JSON Lines file."""
     lines = path.read_bytes().splitlines() if path.suffix == ".jsonl" else [path.read_bytes()]
     number = chance.randrange(len(lines))
     tree = json.loads(lines[number])
@@ -72,7 +72,7 @@ def spoil_json(path: Path, chance: random.Random) -> None:
 
 
 def spoil_lines(path: Path, chance: random.Random) -> None:
-    """Lines that go, come twice, or come from elsewhere."""
+    """Delete, repeat or insert lines."""
     lines = path.read_bytes().splitlines(keepends=True)
     match chance.randrange(4):
         case 0:
@@ -88,7 +88,7 @@ def spoil_lines(path: Path, chance: random.Random) -> None:
 
 
 def spoil_bytes(path: Path, chance: random.Random) -> None:
-    """Bits that flip, an end that is lost, zeros, bytes that come in between."""
+    """Flip bits, truncate, overwrite bytes or insert some."""
     content = bytearray(path.read_bytes())
     at = chance.randrange(min(len(content), chance.choice([16, 128, 1 << 30])) + 1)
     match chance.randrange(4):
@@ -117,7 +117,7 @@ def spoil_config(run: Path, chance: random.Random) -> None:
 
 
 def stand_in(path: Path, outside: Path, chance: random.Random) -> None:
-    """Put something else in the place of a file or a folder."""
+    """Replace a file or folder by a link, a pipe, a folder, a huge or an empty file, or nothing."""
     was_folder = path.is_dir() and not path.is_symlink()
     if was_folder:
         shutil.rmtree(path)
@@ -143,7 +143,7 @@ def stand_in(path: Path, outside: Path, chance: random.Random) -> None:
 
 
 def crafted(suffix: str, chance: random.Random) -> bytes:
-    """What a file of that kind may hold to harm whoever believes its head."""
+    """Return a file whose header makes a reader allocate or unpack too much."""
     side = chance.choice([0, 1, 9000, 60_000, 2**31 - 1])
     text = part(b"zTXt", b"featlight\0\0" + zlib.compress(bytes(1 << 22)))
     picture = png(side, side, text, depth=chance.choice([8, 16, 3]), color=chance.choice([0, 2, 3, 6]))
@@ -158,7 +158,7 @@ def crafted(suffix: str, chance: random.Random) -> bytes:
 
 
 def forge(run: Path, path: Path, chance: random.Random) -> None:
-    """A file of a dangerous content, and for a tile a record that vouches for it."""
+    """Write a file with dangerous content, and a record with its checksum if it is a tile."""
     content, name = crafted(path.suffix, chance), path.relative_to(run).as_posix()
     path.write_bytes(content)
     for log in [each for each in files_of(run) if each.suffix == ".jsonl"]:
@@ -173,7 +173,7 @@ def forge(run: Path, path: Path, chance: random.Random) -> None:
 
 
 def add(run: Path, chance: random.Random) -> None:
-    """Something of a user's own, or of nobody's."""
+    """Add a file that featlight did not write."""
     folders = [path for path in (run, *sorted(run.rglob("*"))) if path.is_dir() and not path.is_symlink()]
     name = chance.choice(
         [".DS_Store", "mine.txt", "00001.png", ".x.png.7.tmp", "00009.png", "a b", "events.out.tfevents.x"]
@@ -184,7 +184,7 @@ def add(run: Path, chance: random.Random) -> None:
 
 
 def mutate(run: Path, outside: Path, chance: random.Random) -> str:
-    """Do one damage; says which."""
+    """Apply one random damage, and return its description."""
     files = files_of(run)
     by_kind = {
         "plan": [run / "plan.json"],
@@ -233,7 +233,7 @@ def mutate(run: Path, outside: Path, chance: random.Random) -> str:
     elif path.suffix in (".png", ".npy", ".safetensors") and chance.random() < 0.4:
         forge(run, path, chance)
     elif path.suffix in (".json", ".jsonl") and chance.random() < 0.7:
-        with contextlib.suppress(ValueError, IndexError):  # damaged already
+        with contextlib.suppress(ValueError, IndexError):  # an earlier damage made it unreadable
             spoil_json(path, chance)
     elif path.suffix in (".jsonl", ".txt") and chance.random() < 0.7:
         with contextlib.suppress(ValueError, IndexError):

@@ -1,10 +1,8 @@
-"""One, two and four workers that look for examples, and such as are killed by SIGKILL at random moments, beside one
-that looks by itself.
+"""Find examples with one, two and four workers, and with workers that SIGKILL stops at random, and compare the results.
 
 python -m tests.example_storm --kills 40
 
-Workers are forked from a process that has imported everything already, each with a process that decodes. Two at a time
-are killed.
+Workers are forked from a process with all imports done. Each has one decoding process. Two are killed at a time.
 """
 
 import argparse
@@ -29,7 +27,7 @@ KILLED = 2
 
 
 def fork(out: Path, request: ExamplesRequest, rank: int, workers: int) -> int:
-    """A worker in a process of its own, and of its own group; returns its number."""
+    """Start a worker in its own process group, and return its process id."""
     child = os.fork()
     if child:
         return child
@@ -44,7 +42,7 @@ def fork(out: Path, request: ExamplesRequest, rank: int, workers: int) -> int:
 
 
 def was_killed(child: int) -> bool:
-    """Kill a worker and its process that decodes; whether it was still at work."""
+    """Kill a worker and its decoding process; return whether it was still running."""
     at_work = os.waitpid(child, os.WNOHANG) == (0, 0)
     with suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)
@@ -52,7 +50,7 @@ def was_killed(child: int) -> bool:
 
 
 def everything(out: Path) -> dict[str, bytes]:
-    """All that people see."""
+    """Return the files that users see, by path."""
     files = [
         *(out / "examples" / name for name in ("examples.jsonl", "about.json")),
         *sorted((out / "examples").rglob("*.jpg")),
@@ -61,7 +59,7 @@ def everything(out: Path) -> dict[str, bytes]:
 
 
 def storm(kills: int, images: int, seed: int) -> dict[str, int]:
-    """Counts of workers that nobody disturbed, of kills, of passes, and of those that found something else."""
+    """Return counts of undisturbed workers, kills, starts, passes, and passes with different results."""
     chance = random.Random(seed)
     report = {"undisturbed": 0, "kills": 0, "starts": 0, "passes": 0, "different": 0}
     with tempfile.TemporaryDirectory() as name:
@@ -86,9 +84,9 @@ def storm(kills: int, images: int, seed: int) -> dict[str, int]:
                     time.sleep(chance.uniform(0.05, 1.2))
                     report["kills"] += was_killed(child)
                 for child in children:
-                    with suppress(ChildProcessError):  # it was waited for already
+                    with suppress(ChildProcessError):  # already waited for
                         os.waitpid(child, 0)
-            find(out, request, processes=0)  # whatever was killed last
+            find(out, request, processes=0)  # completes whatever was killed last
             report["passes"] += 1
             report["different"] += everything(out) != expected
             shutil.rmtree(out)
@@ -100,9 +98,9 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=40)
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
-    words = parser.parse_args()
+    options = parser.parse_args()
     torch.set_num_threads(1)
-    report = storm(words.kills, words.images, words.seed)
+    report = storm(options.kills, options.images, options.seed)
     print(", ".join(f"{count} {word}" for word, count in report.items()))
     raise SystemExit(1 if report["different"] or report["undisturbed"] < sum(WORKERS) else 0)
 

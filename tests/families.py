@@ -1,4 +1,4 @@
-"""One small network of each family that people bring, with random weights, and how a hook reads its layers by hand."""
+"""A small random network of each family, and how to read its layers with a hook."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -31,7 +31,7 @@ class UNet(nn.Module):
 
 
 class Patches(nn.Module):
-    """As einops' Rearrange cuts an image: (N, H W / P^2, 3 P^2), row by row."""
+    """Cut an image into patches as einops' Rearrange does: (N, H W / P^2, 3 P^2), row by row."""
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.unfold(2, 8, 8).unfold(3, 8, 8)  # (N, 3, h, w, 8, 8)
@@ -52,7 +52,7 @@ class Block(nn.Module):
 
 
 class FixedViT(nn.Module):
-    """A transformer for 32 px alone, with a class token; its tokens come first where its batch does not."""
+    """A transformer for 32 px only, with a class token; the token dimension is first unless `batch_first`."""
 
     def __init__(self, patches: nn.Module, *, batch_first: bool) -> None:
         super().__init__()
@@ -74,16 +74,16 @@ class FixedViT(nn.Module):
 class Family(NamedTuple):
     build: Callable[[], nn.Module]
     layer: str
-    read: Callable[[Tensor], Tensor]  # from what it gives to (N, C, H, W), by hand
+    read: Callable[[Tensor], Tensor]  # converts the output to (N, C, H, W)
     features: int
     prefix: int | None = None  # tokens before the patches
     has_class: bool = True
     size: int = 32
-    part: Callable[[Any], Tensor] = lambda x: x  # of what its module gives
+    part: Callable[[Any], Tensor] = lambda x: x  # selects a tensor from the module's output
 
     @property
     def module(self) -> str:
-        """That a hook looks at."""
+        """Name of the module to hook."""
         return self.layer.partition(":")[0]
 
 

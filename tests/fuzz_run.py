@@ -1,13 +1,13 @@
-"""Damage small runs in every way that comes to mind, type commands on them, and see that nothing is lost.
+"""Damage small runs at random, run commands on them, and check that nothing is lost.
 
 python -m tests.fuzz_run --mutations 2000 --seed 0
 
-After each mutation (one to three faults: in the plan, records, list of outputs, config, vectors, float images,
-octaves, tiles, page, TensorBoard's events, examples, planes of tiles alike, the note of a worker; links, hard links,
-pipes, folders, endless files in their place; and in the files of directions and labels that a run was given) some
-commands are typed. None may end in a traceback, take 30 seconds, write a line that is not featlight's own, change a
-file outside of the run, or lose a good tile: one that is as it was made, and that the plan or a record names. Where
-examples alone were damaged, finding them again gives what they were, or says that it cannot.
+A mutation has one to three faults: in the plan, records, list of outputs, config, vectors, float images, octaves,
+tiles, page, TensorBoard events, examples, similarity tables or a worker's note; links, hard links, pipes, folders or
+huge files in their place; or damage to the files of directions and labels. After each mutation, some commands are run.
+None may end in a traceback, take 30 seconds, print a line that is not featlight's, change a file outside of the run, or
+lose a good tile: an unaltered one that the plan or a record names. If only examples were damaged, finding them again
+restores them or reports an error.
 """
 
 import argparse
@@ -87,13 +87,13 @@ CONFIGS: dict[str, dict[str, Any]] = {
         "labels": "names.csv",
     },
 }
-GIVEN = ("rows.npy", "names.csv", "photographs")  # what runs are given, beside them
+GIVEN = ("rows.npy", "names.csv", "photographs")  # input files of the runs, beside them
 LIMIT = 30.0  # seconds
 CODES = {0, 1, 2, 3, 74, 75}
 
 
 class HungError(BaseException):
-    """A command that did not come back; nobody else catches it."""
+    """A command exceeded the time limit. A BaseException, so that no command catches it."""
 
 
 @dataclass
@@ -106,7 +106,7 @@ class Report:
 
 
 def read_all(run: Path) -> int:
-    """What Python offers."""
+    """Read all tiles through the Python interface; return the exit code."""
     try:
         result = open_run(run)
         for i in range(len(result)):
@@ -117,7 +117,7 @@ def read_all(run: Path) -> int:
 
 
 def follow(run: Path) -> int:
-    """What `featlight tensorboard` does before TensorBoard itself."""
+    """Do what `featlight tensorboard` does before it starts TensorBoard."""
     catch_up(run)
     return 0
 
@@ -149,7 +149,7 @@ def hung(number: int, frame: object) -> None:
 
 
 def heard(do: Callable[[], int]) -> tuple[int | None, str, float]:
-    """The exit code of a command (None: a traceback), its lines on standard error, and how long it took."""
+    """Return a command's exit code (None after a traceback), its standard error, and its seconds."""
     said, started = io.StringIO(), time.monotonic()
     handler = logging.StreamHandler(said)
     handler.setFormatter(PrintableFormatter("featlight: %(message)s"))
@@ -174,7 +174,7 @@ def heard(do: Callable[[], int]) -> tuple[int | None, str, float]:
 
 
 def around(root: Path, run: Path) -> dict[str, object]:
-    """All that is in a folder, but not in a run in it: names, kinds and contents."""
+    """Return names, kinds and contents of all files in a folder, except those of a run."""
     found: dict[str, object] = {}
     for path in sorted(root.rglob("*")):
         if path.is_relative_to(run):
@@ -189,7 +189,7 @@ def is_file_of(path: Path, content: bytes) -> bool:
 
 
 def good_tiles(run: Path, made: dict[str, bytes]) -> set[str]:
-    """Those that are as they were made, and that the plan or a record names."""
+    """Return the unaltered tiles that the plan or a record names."""
     there = set()
     for file, content in made.items():
         path = run / file
@@ -206,7 +206,7 @@ def good_tiles(run: Path, made: dict[str, bytes]) -> set[str]:
 
 
 def fuzz(mutations: int, seed: int, root: Path) -> Report:
-    """Damage, type, look; as often as that."""
+    """Damage a run, run commands and check the result, `mutations` times."""
     chance, report = random.Random(seed), Report()
     bases, made = {}, {}
     home = root / "box/home"
@@ -257,7 +257,7 @@ def fuzz(mutations: int, seed: int, root: Path) -> Report:
 
 
 def give(folder: Path) -> None:
-    """What runs are given: directions, what they are called, and photographs."""
+    """Write the input files of runs: directions, their labels, and photographs."""
     folder.mkdir()
     chance = np.random.default_rng(0)
     np.save(folder / "rows.npy", chance.normal(size=(4, 96)).astype(np.float32))
@@ -276,13 +276,13 @@ def spoil_given(path: Path, chance: random.Random) -> str:
 
 
 def found_in(run: Path) -> dict[str, bytes]:
-    """What a search for examples gives, without what each worker has kept of it."""
+    """Return the results of a search for examples, without the workers' own files."""
     names = ("about.json", "examples.jsonl")
     return {name: (run / "examples" / name).read_bytes() for name in names}
 
 
 def _see_examples(report: Report, find: Callable[[], int], done: Sequence[str], run: Path, base: Path) -> None:
-    """Whether examples that were damaged are found again as they were."""
+    """Check that damaged examples are found again unchanged."""
     code, said, took = heard(find)
     report.commands["examples again"] += 1
     report.slowest = max(report.slowest, took)
@@ -331,11 +331,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("tests.fuzz_run", description=__doc__)
     parser.add_argument("--mutations", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
-    words = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder, mock.patch("webbrowser.open", return_value=True):
-        report = fuzz(words.mutations, words.seed, Path(folder))
+        report = fuzz(options.mutations, options.seed, Path(folder))
     print(*report.faults, sep="\n")
     print(f"{report.mutations} mutations, {report.commands.total()} commands in {time.monotonic() - started:.0f} s")
     print(f"commands {dict(report.commands)}, exit codes {dict(sorted(report.codes.items()))}")

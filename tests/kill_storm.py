@@ -1,10 +1,10 @@
-"""Kill random workers of random runs with SIGKILL at random moments, and compare the tiles with a clean run's.
+"""Kill random workers of random runs with SIGKILL at random moments, and compare the tiles with those of a clean run.
 
 python -m tests.kill_storm --kills 200
 python -m tests.kill_storm --kills 20 --of diversity    # or directions: other tiles than features
 
-Most workers are forked from a process that has imported everything already, so that a kill costs a second, not ten; one
-start in ten is the whole command with its supervisor.
+Most workers are forked from a process with all imports done, so that a kill costs one second instead of ten. One start
+in ten is the whole command with its supervisor.
 """
 
 import argparse
@@ -39,7 +39,7 @@ CONFIG = {
     "recipe": {"octaves": [{"size": 32, "steps": 40, "lr": [0.1, 0.05], "sigma": [1.0, 0.5]}], "gradient": "rms"},
 }
 DICTIONARY = "dictionary.npy"
-OF = {  # what the tiles are of; 32 of them each time
+OF = {  # kinds of tiles; each config makes 32 tiles
     "features": {},
     "diversity": {"features": "0-7", "diversity": 4, "batch_size": 4},
     "directions": {"directions": DICTIONARY},
@@ -51,11 +51,11 @@ WAIT = 300.0  # seconds, for anything
 class Report:
     kills: int = 0
     starts: int = 0
-    runs: int = 0  # directories that were brought to their end
-    missing: int = 0  # tiles that a finished run lacks
-    different: int = 0  # tiles with other bits than the clean run's
-    doubled: int = 0  # tiles with records in contradiction, and files that no record names
-    corrupt: int = 0  # tiles that are not what their records say
+    runs: int = 0  # completed directories
+    missing: int = 0  # tiles that a completed run lacks
+    different: int = 0  # tiles that differ from those of the clean run
+    doubled: int = 0  # tiles with contradictory records, and files without a record
+    corrupt: int = 0  # tiles that do not match their records
 
     @property
     def good(self) -> bool:
@@ -69,10 +69,10 @@ def start(config: Path, out: Path, *flags: str) -> "subprocess.Popen[bytes]":
 
 
 def children(process: int) -> list[int]:
-    """Those of a process, on Linux."""
+    """Return the child processes of a process, on Linux."""
     try:
         return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
-    except OSError:  # it has gone, or is about to
+    except OSError:  # the process has ended, or is ending
         return []
 
 
@@ -92,7 +92,7 @@ def tiles(out: Path) -> dict[str, bytes]:
 
 
 def fork(config: Path, out: Path, rank: int, workers: int) -> int:
-    """A worker as torchrun would start it, its imports done; returns its process."""
+    """Fork a worker with the environment that torchrun sets, and return its process id."""
     process = os.fork()
     if process:
         return process
@@ -115,7 +115,7 @@ def fork(config: Path, out: Path, rank: int, workers: int) -> int:
 
 
 def wound_forked(config: Path, out: Path, report: Report, most: int, chance: random.Random) -> None:
-    """Start some workers, and kill all of them, one after the other; some end before that."""
+    """Fork some workers and kill them one by one; some end before."""
     workers = chance.choice([1, 2, 3])
     report.starts += 1
     before = len(records(out))
@@ -129,7 +129,7 @@ def wound_forked(config: Path, out: Path, report: Report, most: int, chance: ran
         time.sleep(chance.uniform(0, 0.6))
         if not _has_ended(victim) and report.kills < most:
             report.kills += 1
-        os.kill(victim, signal.SIGKILL)  # a process that has ended is still there until it is waited for
+        os.kill(victim, signal.SIGKILL)  # an ended process exists until it is waited for
         os.waitpid(victim, 0)
 
 
@@ -138,7 +138,7 @@ def _has_ended(process: int) -> bool:
 
 
 def wound(config: Path, out: Path, report: Report, most: int, chance: random.Random) -> None:
-    """Start a run of some workers, and kill some of them, the supervisor perhaps, one after the other."""
+    """Start a run with some workers, and kill some of them, perhaps the supervisor, one by one."""
     workers = chance.choice([1, 2, 3])
     report.starts += 1
     before = len(records(out))
@@ -158,7 +158,7 @@ def wound(config: Path, out: Path, report: Report, most: int, chance: random.Ran
             os.kill(victim, signal.SIGKILL)
             report.kills += 1
         run.wait(WAIT)
-    for worker in ours - {run.pid}:  # of a supervisor that was killed
+    for worker in ours - {run.pid}:  # wait for the workers of a killed supervisor
         deadline = time.monotonic() + WAIT
         while Path(f"/proc/{worker}").exists() and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -179,7 +179,7 @@ def check(out: Path, clean: dict[str, bytes], report: Report) -> None:
 
 
 def clean_run(config: Path, root: Path) -> dict[str, bytes]:
-    """The tiles that a run makes which nobody disturbs, with one worker as with two."""
+    """Return the tiles of an undisturbed run; one worker and two must give the same."""
     made = []
     for workers in ("1", "2"):
         with start(config, root / f"clean-{workers}", "--devices", workers) as run:
@@ -191,13 +191,13 @@ def clean_run(config: Path, root: Path) -> dict[str, bytes]:
 
 
 def storm(kills: int, seed: int, root: Path, of: str = "features") -> Report:
-    """Kill until that many processes are dead, then bring every directory to its end and look at it."""
-    importlib.import_module("featlight.run.worker")  # and with it all that a worker imports
+    """Kill `kills` processes; complete and check every run directory."""
+    importlib.import_module("featlight.run.worker")  # with everything that a worker imports
     chance, report = random.Random(seed), Report()
     config = root / "storm.yaml"
     np.save(root / DICTIONARY, mixtures(32, 96, seed))  # of Mixed_3a
     config.write_text(yaml.safe_dump(CONFIG | OF[of]))
-    os.chdir(root)  # where the dictionary is
+    os.chdir(root)  # the config names the dictionary by a relative path
     clean = clean_run(config, root)
     number = 0
     while report.kills < kills:
@@ -215,11 +215,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("tests.kill_storm", description=__doc__)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--of", choices=list(OF), default="features", help="what the tiles are of (default: features)")
-    words = parser.parse_args(arguments)
-    torch.set_num_threads(1)  # a process that has threads cannot be forked
+    parser.add_argument("--of", choices=list(OF), default="features", help="kind of tiles (default: features)")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)  # a process with threads must not fork
     with tempfile.TemporaryDirectory() as folder:
-        return 0 if storm(words.kills, words.seed, Path(folder), words.of).good else 1
+        return 0 if storm(options.kills, options.seed, Path(folder), options.of).good else 1
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The method as one would write it by hand: one image, one loop, torchvision's layers; no code of featlight's."""
+"""A literal implementation of the method as a reference: one image, one loop, no code of featlight."""
 
 import torch
 import torchvision
@@ -7,13 +7,16 @@ from torchvision.models.feature_extraction import create_feature_extractor
 
 
 def layer_function(network: nn.Module, layer: str):
-    """Images to the layer's output by torchvision's own graph surgery, which prunes what would overwrite it."""
+    """Return a function from images to the layer's output, by torchvision's feature extraction.
+
+    It removes later in-place operations, which would overwrite the output.
+    """
     extract = create_feature_extractor(network, [layer])
     return lambda x: extract(x)[layer]
 
 
 def chosen(z: Tensor, region: str, index, first: tuple[int, int]) -> list[Tensor]:
-    """The neurons of one image's map (H, W) that a region means, row by row."""
+    """Return the neurons of a region of one map (H, W), row by row."""
     height, width = z.shape
     if region == "map":
         return [z[m] for m in range(height)]
@@ -44,7 +47,7 @@ def loss_of(rows: list[Tensor], metric: str, target: float) -> Tensor:
 def layer_loss(
     function, x: Tensor, feature: int | None, region="map", index=None, metric="l1", target=200.0, first=None
 ):
-    """The loss of one image (1, 3, S, S); positions count on the map `first`, or on the image's own."""
+    """Return the loss of one image (1, 3, S, S); positions refer to the map size `first`, or to the image's own map."""
     z = function(x)
     if z.ndim == 2:
         z = z[:, :, None, None]
@@ -54,10 +57,10 @@ def layer_loss(
 
 
 def trajectory(function, feature, octaves, dtype=torch.float64, seed=999, rms=False, **objective):
-    """Every image of the descent with its gradient, and the final image with None.
+    """Yield every image of the optimization with its gradient, then the final image with None.
 
     Args:
-        octaves: (size, steps, (lr0, lr1), (sigma0, sigma1) or None).
+        octaves: octaves as (size, steps, (lr0, lr1), (sigma0, sigma1) or None).
     """
     size = octaves[0][0]
     first = tuple(function(torch.zeros(1, 3, size, size, dtype=dtype)).shape[2:]) or (1, 1)
@@ -65,7 +68,7 @@ def trajectory(function, feature, octaves, dtype=torch.float64, seed=999, rms=Fa
 
 
 def descent(loss, octaves, dtype=torch.float64, seed=999, rms=False):
-    """The same for any loss of an image (1, 3, S, S)."""
+    """Yield images and gradients as `trajectory` does, for any loss of an image (1, 3, S, S)."""
     size = octaves[0][0]
     x = (torch.rand((1, 3, size, size), generator=torch.Generator().manual_seed(seed)) / 10 + 0.5).to(dtype)
     for size, n, lr, sigma in octaves:

@@ -1,4 +1,4 @@
-"""Run directories with tiles of known colours and numbers, made in a moment, without a network."""
+"""Run directories with tiles of known colors and numbers, written quickly without a network."""
 
 import io
 import json
@@ -33,12 +33,12 @@ def flat(number: int) -> Image.Image:
 
 
 def half(number: int) -> Image.Image:
-    """A transparency: clear at the left, opaque at the right."""
+    """Return an alpha channel: transparent at the left, opaque at the right."""
     return Image.fromarray(np.repeat(np.uint8([[0] * 20 + [255] * 20]), 40, 0))
 
 
 def activation(number: int) -> float:
-    """After the descent: each of 0.5, 1.5, ... 99.5 for some of 100 tiles, in no order of their own."""
+    """Return a final activation: each of 0.5, 1.5, ..., 99.5 once among 100 tiles, in mixed order."""
     return (number * 37) % 100 + 0.5
 
 
@@ -52,7 +52,7 @@ def made_up_plan(
     layers: "Mapping[str, Mapping[str, tuple[int, ...]]] | None" = None,
     **settings: object,
 ) -> Plan:
-    """The plan of a run of the embedded network that nobody made."""
+    """Return the plan of a run of the embedded network, without making the run."""
     settled = {"weights": "0" * 64, "recipe": recipe, "batch_size": batch_size, "threads": 1, "compile": "off"}
     plan = Plan(
         created="2026-01-02",
@@ -75,7 +75,7 @@ def made_up_plan(
 
 
 def _layers(recipe: Recipe, tiles: Sequence[PlannedTile]) -> dict[str, dict[str, tuple[int, ...]]]:
-    """Shapes that have all that some tiles look for."""
+    """Return layer shapes that contain the features of all tiles."""
     terms = [term for planned in tiles for term in planned.tile.terms]
     return {size_key(recipe.first_size): {term.layer: (100, 4, 4) for term in terms}}
 
@@ -99,19 +99,20 @@ def made_up_run(
     """Write the plan, tiles, records and vectors of a run.
 
     Args:
-        root: a new directory.
-        layers: number of features by layer.
-        variants: the tiles are made in each of them.
-        named: tiles besides, with names of their own.
-        dead, failed, missing: features of the first layer.
-        picture: a tile, given its feature.
-        weights: in words.
-        octaves: whether to keep the ends of the octaves.
-        vectors: by layer, (features, width).
-        alpha: a tile's transparency, given its feature; the recipe is then one that makes them.
+        root: new directory.
+        layers: numbers of features by layer.
+        variants: names of variants; each has all tiles.
+        named: additional named tiles.
+        dead, failed, missing: features of the first layer with this status.
+        picture: function that draws the tile of a feature.
+        weights: description of the weights.
+        octaves: whether to write pictures of the octaves.
+        vectors: vectors by layer, (features, width).
+        alpha: function that draws the alpha channel of a feature's tile; the recipe is then `MACO`.
+        recipe: recipe of all variants.
     """
     plan = made_up_plan(variants=variants, weights=weights, recipe=recipe if alpha is None else MACO)
-    # vectors hold a number for every feature of their layer, whether or not it has a tile
+    # vectors have a number for every feature of their layer, also for those without a tile
     widths = {layer: vectors[layer].shape[1] if vectors else 0 for layer in layers}
     shapes = {layer: (max(features, widths[layer]), 4, 4) for layer, features in layers.items()}
     plan.layers = {size_key(recipe.first_size): shapes}
@@ -175,7 +176,7 @@ def made_up_run(
 
 
 def made_up_examples(store: Store, count: int = 3, picture: Callable[[int], Image.Image] = flat) -> None:
-    """Examples of a run's tiles: of tile n, crops of the colours n + 1, n + 2 and so on, each in a black whole."""
+    """Write examples of a run's tiles: crops of tile n have the colors n + 1, n + 2, ..., whole images are black."""
     plan = store.need_plan()
     lines = []
     for number, planned in enumerate(plan.tiles):

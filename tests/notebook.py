@@ -1,7 +1,6 @@
-"""The example notebook, executed from its first cell to its last.
+"""Execute the example notebook.
 
-from tests import ROOT
-python -m tests.notebook        # writes docs/example.ipynb again, with what comes out
+python -m tests.notebook        # writes docs/example.ipynb again, with new outputs
 """
 
 import os
@@ -17,7 +16,7 @@ from tests import ROOT
 EXAMPLE = ROOT / "docs" / "example.ipynb"
 
 
-# Before the first cell, where pictures need only be made and not be good: few steps an octave
+# Code before the first cell that makes tests fast: few steps in each octave
 BRIEFLY = """
 from dataclasses import replace
 import featlight
@@ -32,14 +31,14 @@ del replace, few
 
 
 def execute(folder: Path, before: str = "") -> NotebookNode:
-    """The notebook with what its cells give now.
+    """Execute the notebook and return it with its outputs.
 
     Args:
-        folder: where it runs, and what it writes lands.
-        before: code that runs ahead of its cells.
+        folder: working directory.
+        before: code that runs before the first cell.
 
     Raises:
-        nbclient.exceptions.CellExecutionError: a cell raised something.
+        nbclient.exceptions.CellExecutionError: a cell raised an error.
     """
     notebook = nbformat.read(EXAMPLE, as_version=4)
     startup = folder / ".ipython" / "profile_default" / "startup"
@@ -48,11 +47,11 @@ def execute(folder: Path, before: str = "") -> NotebookNode:
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
-        "IPYTHONDIR": str(folder / ".ipython"),  # nobody's own history and start-up files
-        "PYTHONWARNINGS": "ignore:IProgress not found",  # tqdm's, of widgets that nothing here uses
-        "OMP_NUM_THREADS": "1",  # the same bits whatever the number of cores; no fight over them in a test
+        "IPYTHONDIR": str(folder / ".ipython"),  # ignore the user's history and start-up files
+        "PYTHONWARNINGS": "ignore:IProgress not found",  # from tqdm, about widgets that are not used here
+        "OMP_NUM_THREADS": "1",  # the same bits on any number of cores
     }
-    # no timing: the cells' metadata would hold dates
+    # timing would write dates into the cells' metadata
     client = NotebookClient(notebook, timeout=300, record_timing=False, resources={"metadata": {"path": str(folder)}})
     client.execute(env=environment)
     return notebook
@@ -61,7 +60,7 @@ def execute(folder: Path, before: str = "") -> NotebookNode:
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         notebook = execute(Path(folder))
-    del notebook.metadata["language_info"]  # which Python it was
+    del notebook.metadata["language_info"]  # the version of Python
     nbformat.write(notebook, EXAMPLE)
 
 

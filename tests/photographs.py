@@ -1,4 +1,4 @@
-"""Folders of small photographs, and runs that only their plans stand for."""
+"""Folders of small photographs, and runs that have only a plan."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +17,7 @@ PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
 
 
 def crops(count: int, side: int = 64, seed: int = 0) -> Iterator[Image.Image]:
-    """Squares of scikit-image's photographs, each at another place."""
+    """Yield random square crops of scikit-image's photographs."""
     generator = np.random.default_rng(seed)
     photographs = [getattr(data, name)() for name in PHOTOGRAPHS]
     for number in range(count):
@@ -27,7 +27,7 @@ def crops(count: int, side: int = 64, seed: int = 0) -> Iterator[Image.Image]:
 
 
 def folder_of(folder: Path, images: Iterator[Image.Image]) -> Path:
-    """Write images into a folder, a hundred in each of its own."""
+    """Write images into subfolders of a hundred images, and return the folder."""
     for number, image in enumerate(images):
         path = folder / f"{number // 100}" / f"{number:05d}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -36,7 +36,7 @@ def folder_of(folder: Path, images: Iterator[Image.Image]) -> Path:
 
 
 def planned_run(out: Path, network: nn.Module | None = None, **settings: object) -> Config:
-    """A run with a plan and a config, and no tile; one that is there grows."""
+    """Write a run's plan and config without tiles; an existing run is extended."""
     recipe = {"octaves": [{"size": 48, "steps": 1, "lr": [0.1, 0.1]}]}
     config = check({"model": "tiny_inception", "out": str(out), "recipe": recipe, **settings}).resolved()
     store = Store(out)

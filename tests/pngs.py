@@ -1,4 +1,4 @@
-"""PNGs put together by hand: of any depth, and of what no library writes."""
+"""PNG files assembled by hand, with any bit depth and with contents that no library writes."""
 
 import struct
 import zlib
@@ -14,15 +14,15 @@ def part(kind: bytes, data: bytes) -> bytes:
 
 
 def png(width: int, height: int, *parts: bytes, depth: int = 8, color: int = RGB, data: bytes = b"x") -> bytes:
-    """A file with that head, whatever its pixels are.
+    """Return a PNG file with any header and data.
 
     Args:
-        width: in pixels.
-        height: in pixels.
-        parts: between the head and the pixels.
-        depth: bits of a value.
-        color: one of the kinds above.
-        data: of the pixels, not compressed.
+        width: width in the header, in pixels.
+        height: height in the header, in pixels.
+        parts: chunks between the header and the pixels.
+        depth: bits per value.
+        color: color type, one of the constants above.
+        data: uncompressed pixel data.
     """
     head = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
     every = [part(b"IHDR", head), *parts, part(b"IDAT", zlib.compress(data)), part(b"IEND", b"")]
@@ -30,7 +30,7 @@ def png(width: int, height: int, *parts: bytes, depth: int = 8, color: int = RGB
 
 
 def picture(pixels: Sequence, color: int, *parts: bytes, depth: int = 8) -> bytes:
-    """A picture of these values, (H, W) or (H, W, channels)."""
+    """Return a PNG file of pixel values, (H, W) or (H, W, channels)."""
     rows = np.asarray(pixels).astype(">u2" if depth == 16 else "u1")
     lines = b"".join(b"\0" + row.tobytes() for row in rows)
     return png(rows.shape[1], rows.shape[0], *parts, depth=depth, color=color, data=lines)

@@ -1,4 +1,4 @@
-"""The pictures and tables of the documents, made by one command from the configs of a source tree.
+"""Make the pictures and tables of the documentation from the configs of the source tree.
 
 python -m tools.gallery
 """
@@ -17,29 +17,29 @@ from featlight.drawing.animation import encode_animation
 from featlight.errors import UsageError
 
 TREE = Path(__file__).parents[1]
-WIDTH = 1200  # px, of a still picture at most
-FRAMES, FRAME_WIDTH = 50, 288  # of an animation: at most so many frames, so wide
-SECONDS = 10  # an animation runs
+WIDTH = 1200  # px, maximum width of a still picture
+FRAMES, FRAME_WIDTH = 50, 288  # maximum number of frames of an animation, and their width in px
+SECONDS = 10  # duration of an animation
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what the documents show and put its figures, small, and its tables into them.
+    """Run the configs, and write their figures, scaled down, and tables into the documentation.
 
     Returns:
-        The exit code: that of the first run which does not end with 0.
+        The exit code of the first run that fails, or 0.
     """
     parser = argparse.ArgumentParser("python -m tools.gallery", description=main.__doc__)
-    parser.add_argument("names", nargs="*", help="of the configs to run; all of them where none is named")
-    parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the runs are kept")
-    parser.add_argument("--docs", type=Path, default=TREE / "docs", help="where the documents are")
-    words = parser.parse_args(arguments)
+    parser.add_argument("names", nargs="*", help="names of configs (default: all)")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="folder of the runs (default: runs)")
+    parser.add_argument("--docs", type=Path, default=TREE / "docs", help="folder of the documentation")
+    options = parser.parse_args(arguments)
     try:
-        chosen = configs(words.names)
+        chosen = configs(options.names)
     except UsageError as error:
         print(f"featlight: {error}", file=sys.stderr)
         return error.exit_code
     for config in chosen:
-        out = words.runs / config.stem
+        out = options.runs / config.stem
         say(f"{config.stem}: --config {config}")
         code = featlight(["--config", str(config), "--out", str(out)])
         if code:
@@ -48,16 +48,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         kept: set[Path] = set()
         for figure in figures:
             if figure.suffix != ".gif":
-                kept.add(target := document(figure, config.stem, words.docs, kept))
+                kept.add(target := document(figure, config.stem, options.docs, kept))
                 say(f"  {target}")
     return 0
 
 
 def configs(names: Sequence[str] = ()) -> list[Path]:
-    """The configs of those names, or all that need no network's weights, in order.
+    """Return the configs with the given names or, without names, all that need no download, in order.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: there is no config with a name.
     """
     folder = TREE / "configs"
     first = (folder / "quickstart.yaml", folder / "depth.yaml")
@@ -70,16 +70,16 @@ def configs(names: Sequence[str] = ()) -> list[Path]:
 
 
 def document(figure: Path, name: str, docs: Path, others: Collection[Path] = ()) -> Path:
-    """Put a run's figure into the documents.
+    """Write a run's figure into the documentation.
 
     Args:
-        figure: a picture (PNG), an animation (WebP) or a table (CSV) of the run.
-        name: of the config, which begins the file's name.
-        docs: the folder of the documents.
-        others: of the same run, that are there; a second one of a kind is named by its variant, too.
+        figure: picture (PNG), animation (WebP) or table (CSV) of the run.
+        name: name of the config, the first part of the file name.
+        docs: folder of the documentation.
+        others: files that the same run has written; a name that is taken gets the variant's name appended.
 
     Returns:
-        Where it is.
+        Path of the file.
     """
     kind = figure.stem.split("-")[0]  # `growth` and `added` come from one run
     stem = f"{name}-added" if kind == "added" else name
@@ -109,7 +109,7 @@ def _folder(target: Path) -> Path:
 
 
 def _shorter(path: Path) -> bytes:
-    """The same animation, smaller and with fewer frames, its last one among them."""
+    """Encode an animation again, smaller and with fewer frames; the last frame is kept."""
     with Image.open(path) as animation:
         count: int = animation.n_frames  # type: ignore[attr-defined]
         step = -(-count // FRAMES)

@@ -1,4 +1,4 @@
-"""Images to look for examples among, without a download: photographs, and pictures drawn in classes.
+"""Write images for `featlight examples` without a download: photographs, and drawn pictures in classes.
 
 python -m tools.images images
 
@@ -26,15 +26,15 @@ SMALLEST, LARGEST = 96, 400  # px of a square's side
 
 def main() -> None:
     parser = argparse.ArgumentParser("python -m tools.images", description="Write two folders of images.")
-    parser.add_argument("folder", type=Path, help="gets photographs/NAME/00012.jpg and drawn/CLASS/00012.png")
-    parser.add_argument("--count", type=int, default=1000, help="of each of the two, about")
-    words = parser.parse_args()
-    say(f"{photographs(words.folder / 'photographs', words.count)} photographs")
-    say(f"{drawn(words.folder / 'drawn', words.count)} drawn pictures of {len(CLASSES)} classes")
+    parser.add_argument("folder", type=Path, help="folder for photographs/NAME/00012.jpg and drawn/CLASS/00012.png")
+    parser.add_argument("--count", type=int, default=1000, help="approximate number of each kind (default: 1000)")
+    options = parser.parse_args()
+    say(f"{photographs(options.folder / 'photographs', options.count)} photographs")
+    say(f"{drawn(options.folder / 'drawn', options.count)} drawn pictures of {len(CLASSES)} classes")
 
 
 def photographs(folder: Path, count: int) -> int:
-    """Squares of scikit-image's photographs, of many sizes and places, in a folder for each photograph."""
+    """Write random square crops of scikit-image's photographs, with a folder for each photograph."""
     generator = np.random.default_rng(0)
     each = -(-count // len(PHOTOGRAPHS))
     for name in PHOTOGRAPHS:
@@ -49,7 +49,7 @@ def photographs(folder: Path, count: int) -> int:
 
 
 def drawn(folder: Path, count: int) -> int:
-    """What the embedded network has learnt from, 64 px, in a folder for each class."""
+    """Write training pictures of the embedded network, 64 px, with a folder for each class."""
     each = -(-count // len(CLASSES))
     pictures, labels = draw_balanced(each, torch.Generator().manual_seed(0))  # (N, 3, H, W), (N,)
     pixels = pictures.mul(255).round().byte().permute(0, 2, 3, 1).numpy()  # (N, H, W, 3)

@@ -1,4 +1,4 @@
-"""A picture of a feature of each kind of network and layer, its activation checked by a hook on the untouched network.
+"""Draw a feature of each kind of network and layer, and check its activation with a hook on the original network.
 
 python -m tools.kinds [--docs docs]
 """
@@ -30,32 +30,32 @@ HEAD = ("kind", "network", "layer", "feature", "at the start", "at the end", "by
 TILE = 192  # px
 NOTE = "feature 3 of each layer by natural; weights random except where trained is said"
 SMALL = {"hidden_size": 96, "num_hidden_layers": 4, "num_attention_heads": 3, "image_size": 224, "patch_size": 16}
-NEAR = 1e-4  # of an activation, between ours and the hook's: folded norms and other layouts round otherwise
+NEAR = 1e-4  # relative tolerance of activations: folded norms and memory formats change the rounding
 RECIPE = replace(
     featlight.NATURAL,
     octaves=(featlight.Octave(160, 40, (0.03, 0.02), (0.5, 0.4)), featlight.Octave(224, 40, (0.02, 0.003), (0.4, 0.3))),
-)  # its last size is that which the networks of one size take
+)  # the last size is that of the networks with a fixed input size
 
 Reading = Callable[[Any], Tensor]
 
 
 def first(output: Tensor) -> Tensor:
-    """Features of a map (N, C, H, W) by their mean, (N, C)."""
+    """Return the means of a map (N, C, H, W), (N, C)."""
     return output.mean((2, 3))
 
 
 def last(output: Tensor) -> Tensor:
-    """The same of (N, H, W, C)."""
+    """Return the means of a channels-last map (N, H, W, C), (N, C)."""
     return output.mean((1, 2))
 
 
 def patches(prefix: int) -> Reading:
-    """The same of tokens (N, T, C) behind those that are no patches."""
+    """Return a function for the means of patch tokens in (N, T, C), after a prefix of other tokens."""
     return lambda output: output[:, prefix:].mean(1)
 
 
 def token(output: Tensor) -> Tensor:
-    """The class token of (N, T, C)."""
+    """Return the class token of (N, T, C), (N, C)."""
     return output[:, 0]
 
 
@@ -63,12 +63,12 @@ class Kind(NamedTuple):
     """A kind of network and layer.
 
     Args:
-        name: of the kind.
-        network: how its network is called.
-        layer: of which a feature is shown.
-        read: by hand, what its module gives.
-        build: the network; None for `load_model` by its name.
-        tokens: of a transformer.
+        name: name of the kind.
+        network: name of the network.
+        layer: layer of the feature.
+        read: function from the module's output to activations.
+        build: function that builds the network; None to load it by name.
+        tokens: tokens of a transformer to optimize.
     """
 
     name: str
@@ -80,7 +80,7 @@ class Kind(NamedTuple):
 
 
 class UNet(nn.Module):
-    """Down, and up again beside what was there on the way down."""
+    """A small U-Net with a skip connection."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -90,8 +90,8 @@ class UNet(nn.Module):
         self.last = nn.Conv2d(32, 8, 3, padding=1)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        beside = self.first(x)
-        return {"masks": self.last(torch.cat([beside, self.up(self.down(beside))], 1))}
+        skip = self.first(x)
+        return {"masks": self.last(torch.cat([skip, self.up(self.down(skip))], 1))}
 
 
 def _clip() -> nn.Module:
@@ -146,17 +146,17 @@ class Shown(NamedTuple):
     by_hook: float
 
     def row(self) -> tuple[str, ...]:
-        """As it stands in the table."""
+        """Return the cells of the table."""
         kind = self.kind
         numbers = (f"{value:.4g}" for value in (self.start, self.end, self.by_hook))
         return kind.name, kind.network, f"`{kind.layer}`", str(self.feature), *numbers
 
 
 def shown(kind: Kind, feature: int = 3) -> Shown:
-    """Draw a feature by `natural` and read its activation by hand.
+    """Draw a feature with `natural`, and read its activation with a hook.
 
     Raises:
-        AssertionError: the hook sees something else.
+        AssertionError: the hook's activation differs from the recorded one.
     """
     torch.manual_seed(0)
     trained = kind.network in ("efficientnet_lite0", "tiny_inception")
@@ -186,21 +186,21 @@ def shown(kind: Kind, feature: int = 3) -> Shown:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Draw all kinds as one sheet, and write their table into the documents."""
+    """Draw all kinds on one sheet, and write their table into the documentation."""
     parser = argparse.ArgumentParser("python -m tools.kinds", description=main.__doc__)
-    parser.add_argument("names", nargs="*", help="of the kinds; all of them where none is named")
-    parser.add_argument("--docs", type=Path, default=TREE / "docs", help="where the documents are")
-    words = parser.parse_args(arguments)
+    parser.add_argument("names", nargs="*", help="names of kinds (default: all)")
+    parser.add_argument("--docs", type=Path, default=TREE / "docs", help="folder of the documentation")
+    options = parser.parse_args(arguments)
     found = []
     for kind in KINDS:
-        if not words.names or kind.name in words.names:
+        if not options.names or kind.name in options.names:
             found.append(shown(kind))
             say(" · ".join(found[-1].row()))
     cells = [Cell(each.kind.name, partial(Image.Image.copy, each.picture)) for each in found]
     sheet = draw_grid(cells, title="Kinds of networks", subtitle=NOTE, columns=6, tile=TILE)
-    (words.docs / "images").mkdir(parents=True, exist_ok=True)
-    sheet.save(words.docs / "images" / "kinds.jpg", quality=85, optimize=True)
-    write_between(words.docs / "networks.md", "kinds", markdown_table(HEAD, [each.row() for each in found]))
+    (options.docs / "images").mkdir(parents=True, exist_ok=True)
+    sheet.save(options.docs / "images" / "kinds.jpg", quality=85, optimize=True)
+    write_between(options.docs / "networks.md", "kinds", markdown_table(HEAD, [each.row() for each in found]))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The spectrum of photographs that the parameterization `maco` draws with, measured anew.
+"""Measure the spectrum of photographs for the parameterization `maco`.
 
 python -m tools.spectrum
 """
@@ -19,28 +19,24 @@ from featlight.param import color
 from featlight.param.photo_spectrum import DIRECTIONS, LOWEST, PER_OCTAVE, RADII, TABLE, places
 from featlight.param.spectrum import frequencies
 
-# Licences as the docstrings of scikit-image's `skimage.data` name them
+# Licenses from the docstrings of scikit-image's `skimage.data`
 LICENCES = {
     "astronaut": "NASA Great Images database: no known copyright restrictions, released into the public domain",
     "chelsea": "Stefan van der Walt: CC0",
     "coffee": "Rachel Michetti: CC0, by the photographer",
     "rocket": "SpaceX: released in the public domain",
 }
-SIDE = 256  # px, of the squares that are measured
-DARKEST = 0.02  # and as near to white: a logit has no bound there
-ENOUGH = 0.3  # coefficients that fall to a bin, all photographs alike; with fewer it tells nothing
-SLOPE_OVER = 4  # bins from the lowest that is known, along which the slope below it is read
-REFERENCE = 8  # number of the bin of which the first colour's mean is 0: only ratios matter
+SIDE = 256  # px, side of the measured squares
+DARKEST = 0.02  # smallest value and distance from white, where logits are unbounded
+ENOUGH = 0.3  # smallest total weight of a bin that is measured
+SLOPE_OVER = 4  # bins above the lowest measured one that give the slope below it
+REFERENCE = 8  # frequency bin where the first color's mean is 0; only ratios matter
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure the spectrum, and write it where the package reads it.
-
-    Returns:
-        The exit code.
-    """
+    """Measure the spectrum, and write it to the package's file."""
     parser = argparse.ArgumentParser("python -m tools.spectrum", description=main.__doc__)
-    parser.add_argument("--to", type=Path, default=Path(color.__file__).with_name(TABLE), help="the file to write")
+    parser.add_argument("--to", type=Path, default=Path(color.__file__).with_name(TABLE), help="output file")
     path = parser.parse_args(arguments).to
     path.write_text(as_text(measured()))
     say(f"{path}: {path.stat().st_size} bytes")
@@ -48,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def measured() -> Tensor:
-    """Mean logarithm of the magnitude, (3, RADII, DIRECTIONS): independent colours, frequency, direction."""
+    """Return mean log magnitudes, (3, RADII, DIRECTIONS), by independent color, frequency and direction."""
     window = torch.hann_window(SIDE, periodic=False, dtype=torch.float64)
     window = window[:, None] * window  # (SIDE, SIDE)
     rows, columns, shares, known = _bins(frequencies((SIDE, SIDE), window))
@@ -57,7 +53,7 @@ def measured() -> Tensor:
         logits = color.from_rgb(torch.logit(squares(name), DARKEST))
         waves = torch.fft.rfft2((logits - logits.mean((2, 3), keepdim=True)) * window)
         power = waves.abs().square().mean(0)  # (3, SIDE, SIDE // 2 + 1), over the squares
-        power = power / power.mean()  # each photograph counts alike
+        power = power / power.mean()  # equal weights for all photographs
         sums = torch.zeros_like(total)
         weights = torch.zeros(RADII, DIRECTIONS, dtype=torch.float64)
         for row, column, share in zip(rows, columns, shares, strict=True):
@@ -65,13 +61,13 @@ def measured() -> Tensor:
             for channel in range(3):
                 sums[channel].index_put_((row, column), power[channel][known] * share, accumulate=True)
         means = sums / weights.clamp_min(1e-9)
-        total += means.clamp_min(1e-12).log() / 2 / len(LICENCES)  # half the logarithm of a power is its magnitude's
+        total += means.clamp_min(1e-12).log() / 2 / len(LICENCES)  # log magnitude is half of log power
     lowest = int((weights > ENOUGH).all(1).nonzero()[0])
     return _extended(total, lowest) - total[0, REFERENCE].mean()
 
 
 def squares(name: str) -> Tensor:
-    """A photograph as overlapping squares along its longer side, (N, 3, SIDE, SIDE), float64 in [0, 1]."""
+    """Cut a photograph into overlapping squares along its longer side, (N, 3, SIDE, SIDE), float64 in [0, 1]."""
     photograph = torch.from_numpy(getattr(data, name)().copy()).permute(2, 0, 1).double() / 255  # (3, H, W)
     height, width = photograph.shape[1:]
     side = min(height, width)
@@ -82,7 +78,7 @@ def squares(name: str) -> Tensor:
 
 
 def _bins(cycles: Tensor) -> tuple[list[Tensor], list[Tensor], list[Tensor], Tensor]:
-    """The four bins that share a coefficient out: their rows, columns and shares, and which coefficients are in any."""
+    """Return rows, columns and shares of the four bins around each coefficient, and a mask of coefficients in a bin."""
     radius, direction = places((SIDE, SIDE), cycles)
     known = (cycles > 0) & (radius >= 0) & (radius <= RADII - 1)
     radius, direction = radius[known], direction[known]
@@ -91,13 +87,13 @@ def _bins(cycles: Tensor) -> tuple[list[Tensor], list[Tensor], list[Tensor], Ten
         for on in (0, 1):
             row, column = radius.floor() + up, direction.floor() + on
             shares.append((1 - (radius - row).abs()) * (1 - (direction - column).abs()))
-            rows.append(row.long().clamp_max(RADII - 1))  # the last one's neighbour has a share of 0
+            rows.append(row.long().clamp_max(RADII - 1))  # the neighbor of the last row has a share of 0
             columns.append(column.long() % DIRECTIONS)
     return rows, columns, shares, known
 
 
 def _extended(table: Tensor, lowest: int) -> Tensor:
-    """Below what squares of this size can tell, the line goes on as it falls just above, alike in all directions."""
+    """Extrapolate to lower frequencies than the squares contain, with one slope for all directions."""
     line = table.mean(2)
     slope = (line[:, lowest + SLOPE_OVER] - line[:, lowest]) / SLOPE_OVER
     table = table.clone()
@@ -107,7 +103,7 @@ def _extended(table: Tensor, lowest: int) -> Tensor:
 
 
 def as_text(table: Tensor) -> str:
-    """The table with where it comes from, as JSON."""
+    """Return the table and its sources as JSON."""
     about = {
         "about": "Mean logarithm of magnitudes of photographs' spectra, by independent colour, frequency, direction",
         "made by": "python -m tools.spectrum",

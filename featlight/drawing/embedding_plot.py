@@ -1,4 +1,4 @@
-"""Tiles on a plane, each at its place, on the colour of its cluster, with the cluster's number in its corner."""
+"""Plot of a two-dimensional embedding: each tile at its position, on the color and with the number of its cluster."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -23,18 +23,18 @@ from featlight.drawing.sheet import (
 from featlight.drawing.square import square_tile
 from featlight.drawing.text import RGB, leading, measure, write
 
-WIDE, WIDEST = 4096, 7800  # px across without margins, where tiles can be seen so, and otherwise
-LEAST = 48  # px, side of a tile that can be seen
+WIDE, WIDEST = 4096, 7800  # px without margins: usual width, and width for many tiles
+LEAST = 48  # px, smallest side of a tile at the usual width
 
 
 @dataclass(frozen=True)
 class EmbeddingPlot:
-    """Tiles on a plane.
+    """Tiles, their clusters and their positions.
 
     Args:
-        cells: of the tiles.
-        clusters: of each, the number of its own, from 1.
-        grid: where each stands.
+        cells: cells of the tiles.
+        clusters: cluster number of each tile, from 1.
+        grid: position of each tile.
     """
 
     cells: Sequence[Cell]
@@ -43,32 +43,32 @@ class EmbeddingPlot:
 
 
 def cluster_color(number: int) -> RGB:
-    """The colour of a cluster: those of numbers that follow each other are far apart, and white is read on all."""
+    """Return a cluster's color. Successive numbers have distant hues, and white text is readable on all of them."""
     red, green, blue = hls_to_rgb((0.04 + 0.618034 * (number - 1)) % 1, 0.42, 0.5)
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def side_on_a_plane(columns: int, largest: int) -> int:
-    """The side of tiles that stand in so many columns, in pixels.
+    """Return the side of a tile in the plot, in pixels.
 
     Args:
-        columns: of the plane.
-        largest: their own side, which is not passed.
+        columns: number of columns of the grid.
+        largest: maximum side, the tiles' own.
     """
     room = WIDE if WIDE // columns >= LEAST + _gap(LEAST) else WIDEST
     return max(4, min(largest, room // columns - _gap(room // columns)))
 
 
-def draw_embedding_plot(plane: EmbeddingPlot, words: Heading, side: int) -> Image.Image:
-    """Draw tiles on a plane, and below them how many each cluster holds.
+def draw_embedding_plot(plane: EmbeddingPlot, heading: Heading, side: int) -> Image.Image:
+    """Draw the tiles, and below them the size of each cluster.
 
     Args:
-        plane: what stands where; a cell is opened once.
-        words: for the head and the foot.
-        side: of a tile, in pixels.
+        plane: tiles, clusters and positions; each cell is opened once.
+        heading: texts above and below the plot.
+        side: side of a tile, in pixels.
 
     Returns:
-        The picture, RGB.
+        The RGB picture.
     """
     gap, (columns, rows, places) = _gap(side), plane.grid
     label = max(9, round(side / 9)) if side >= LABELLED else 0
@@ -76,11 +76,11 @@ def draw_embedding_plot(plane: EmbeddingPlot, words: Heading, side: int) -> Imag
     inner = max(columns * across, 520)
     small = max(14, round(inner / 110))
     margin = 16 + round(inner / 48)
-    head, top = place_head(words, margin, inner, small)
+    head, top = place_head(heading, margin, inner, small)
     legend, under = _legend(plane.clusters, margin, top + rows * down + small, inner, small)
-    foot, bottom = place_foot(plane.cells, words.footer, margin, under, inner, small)
-    runs, size = [*head, *foot], (inner + 2 * margin, bottom + margin)
-    picture = draw_sheet(Sheet([], 1, side, 0, 0, across, down, 0, 1, runs, *size))
+    foot, bottom = place_foot(plane.cells, heading.footer, margin, under, inner, small)
+    text_lines, size = [*head, *foot], (inner + 2 * margin, bottom + margin)
+    picture = draw_sheet(Sheet([], 1, side, 0, 0, across, down, 0, 1, text_lines, *size))
     draw = ImageDraw.Draw(picture)
     for x, y, number, tally in legend:
         end = _badge(draw, x, y, number, small)
@@ -99,12 +99,12 @@ def draw_embedding_plot(plane: EmbeddingPlot, words: Heading, side: int) -> Imag
 
 
 def _gap(side: int) -> int:
-    """How far apart tiles of a side stand, so that the colour of their cluster is seen between them; pixels."""
+    """Return the gap between tiles in pixels, which shows the color of their cluster."""
     return max(2, round(side / 20))
 
 
 def _badge(draw: ImageDraw.ImageDraw, x: int, y: int, number: int, size: int) -> int:
-    """A cluster's number on its colour, the font's size in pixels; returns where it ends."""
+    """Draw a cluster's number on its color; return the x coordinate of its right edge."""
     end = x + round(measure(f"{number}", size) + 0.8 * size)
     draw.rectangle((x, y, end - 1, y + leading(size) - 1), cluster_color(number))
     write(draw, x + 0.4 * size, y + 0.05 * size, f"{number}", size, PAPER)
@@ -114,7 +114,7 @@ def _badge(draw: ImageDraw.ImageDraw, x: int, y: int, number: int, size: int) ->
 def _legend(
     clusters: Sequence[int], left: int, y: int, inner: int, size: int
 ) -> tuple[list[tuple[int, int, int, str]], int]:
-    """Of each cluster, where its badge stands, its number, and how many tiles it holds; and where they end."""
+    """Return each cluster's badge position, number and tile count, and the y coordinate below the legend."""
     placed, x = [], left
     for number, count in sorted(Counter(clusters).items()):
         tally = f"{count} tile{'' if count == 1 else 's'}"

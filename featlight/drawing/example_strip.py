@@ -1,6 +1,6 @@
-"""A tile's examples in one picture: above each image's part that counts, below the whole image with that part outlined.
+"""A tile's dataset examples as one JPEG: crops in the upper row, whole images with the crop outlined in the lower row.
 
-What a strip shows stands in its comment, so that it is drawn again only where that has changed.
+The JPEG's comment says which examples it shows, so a strip is drawn again only when they change.
 """
 
 import json
@@ -25,11 +25,11 @@ Box = tuple[int, int, int, int]  # left, top, right, bottom, in pixels
 
 
 class ExampleTile(NamedTuple):
-    """What a strip shows.
+    """Examples that a strip shows.
 
     Args:
-        digest: of the examples.
-        boxes: of each, in the pixels of its file.
+        digest: digest of the examples.
+        boxes: crop box of each example, in pixels of its image file.
     """
 
     digest: str
@@ -44,9 +44,9 @@ def draw_strip(crops: Sequence[Image.Image], wholes: Sequence[Image.Image], boxe
     """Draw a tile's examples, best first.
 
     Args:
-        crops: the part of each image that counts.
-        wholes: each image, of any size.
-        boxes: of the parts in the wholes.
+        crops: part of each image in the receptive field.
+        wholes: whole images of any size.
+        boxes: boxes of the crops in the whole images.
     """
     strip = Image.new("RGB", (SIDE * max(1, len(crops)), 2 * SIDE), GROUND)
     for place, (crop, whole, box) in enumerate(zip(crops, wholes, boxes, strict=True)):
@@ -57,7 +57,7 @@ def draw_strip(crops: Sequence[Image.Image], wholes: Sequence[Image.Image], boxe
         left, top, right, bottom = box[0] * across, box[1] * down, box[2] * across - 1, box[3] * down - 1
         if box != (0, 0, whole.width, whole.height):
             for inset, color in ((-1, "black"), (0, "white"), (1, "black")):
-                # a box of a pixel or two still is a box
+                # a box of one or two pixels must stay visible
                 low = (max(left, 0) + inset, max(top, 0) + inset)
                 draw.rectangle((*low, max(right - inset, low[0] + 1), max(bottom - inset, low[1] + 1)), outline=color)
         _paste(strip, small, place, 1)
@@ -74,12 +74,12 @@ def _paste(strip: Image.Image, cell: Image.Image, column: int, row: int) -> None
 
 
 def encode_strip(strip: Image.Image, shown: ExampleTile) -> bytes:
-    """A JPEG that says what it shows."""
+    """Encode a strip as a JPEG with the shown examples in its comment."""
     return encode_jpeg(strip, QUALITY, comment=json.dumps(shown, separators=(",", ":")), full_color=True)
 
 
 def what_is_shown(folder: RunFolder, path: Path) -> ExampleTile | None:
-    """What the strip on disk shows; None where there is none, or a picture that says nothing."""
+    """Return the examples that the strip on disk shows; None if it is missing or has no valid comment."""
     content = folder.read_if_there(path, PICTURE_BYTES)
     try:
         return ExampleTile(*_SHOWN.validate_json(jpeg_comment(content or b"", MOST_PIXELS), strict=True))
@@ -88,7 +88,7 @@ def what_is_shown(folder: RunFolder, path: Path) -> ExampleTile | None:
 
 
 def read_crop(folder: RunFolder, path: Path, place: int = 0) -> Image.Image:
-    """The part that counts of one example, a square; gray where the strip is gone or damaged."""
+    """Return the square crop of one example; a gray square if the strip is missing or damaged."""
     content = folder.read_if_there(path, PICTURE_BYTES)
     strip = decode_jpeg(content or b"", MOST_PIXELS)
     box = (place * SIDE, 0, (place + 1) * SIDE, SIDE)

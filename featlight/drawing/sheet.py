@@ -1,4 +1,4 @@
-"""One sheet of labelled tiles: first everything is placed, then it is drawn, a tile at a time."""
+"""A sheet of labeled tiles: `lay_out` computes all positions, then `Drawing` draws tile by tile."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -14,16 +14,17 @@ PAPER: RGB = (255, 255, 255)
 INK: RGB = (24, 24, 27)
 GRAY: RGB = (104, 104, 110)
 LABELLED = 28  # px; smaller tiles have no room for labels
+Show = Callable[[int, Image.Image | None], None]  # takes the index of a cell and its tile, if it has one
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One place in the grid.
+    """One cell of a grid.
 
     Args:
-        label: what stands under it, as in "654", "both" or "654 row 8".
-        open: opens the tile, each time it is called; None where there is nothing to show.
-        mark: why it is marked, as in "dead: no gradient"; the word before the colon is its kind.
+        label: text under the tile, such as "654", "both" or "654 row 8".
+        open: function that opens the tile; None if there is nothing to show.
+        mark: status and reason, such as "dead: no gradient"; the word before the colon is the kind.
     """
 
     label: str
@@ -35,23 +36,30 @@ class Cell:
         return (self.mark or "").partition(":")[0].strip()
 
     def opened(self) -> AbstractContextManager[Image.Image | None]:
-        """Its tile, for as long as it is looked at."""
+        """Open the tile as a context manager; None if there is nothing to show."""
         return nullcontext() if self.open is None else self.open()
 
 
 @dataclass(frozen=True)
 class Heading:
-    """What a sheet says around its grid."""
+    """Texts around the grid of a sheet.
 
-    title: str  # large, at the top left
-    note: str  # goes on after the title, lighter: "page 1 of 3, features 0-255"
-    subtitle: str  # below the title, smaller
-    footer: str  # at the bottom, below the legend
+    Args:
+        title: large text at the top left.
+        note: lighter text after the title, such as "page 1 of 3, features 0-255".
+        subtitle: smaller text below the title.
+        footer: text at the bottom, below the legend.
+    """
+
+    title: str
+    note: str
+    subtitle: str
+    footer: str
 
 
 @dataclass(frozen=True)
-class Run:
-    """A line of text, its top left corner in pixels; with `swatch`, behind a small panel of that mark."""
+class TextLine:
+    """A line of text at the pixel position of its top left corner; `swatch` names a mark to draw before it."""
 
     x: int
     y: int
@@ -64,7 +72,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Sheet:
-    """Where everything stands, in pixels."""
+    """Positions and sizes of everything on a sheet, in pixels."""
 
     cells: Sequence[Cell]
     columns: int
@@ -73,33 +81,33 @@ class Sheet:
     top: int
     across: int  # from one tile to the next
     down: int  # from one row of tiles to the next
-    label: int  # font size; 0 where tiles are too small for labels
+    label: int  # font size; 0 if tiles are too small for labels
     label_lines: int
-    runs: Sequence[Run]  # all text but the labels
+    text_lines: Sequence[TextLine]  # all text except labels
     width: int
     height: int
 
 
-def lay_out(cells: Sequence[Cell], words: Heading, columns: int, tile: int) -> Sheet:
-    """Worker everything; no tile is opened.
+def lay_out(cells: Sequence[Cell], heading: Heading, columns: int, tile: int) -> Sheet:
+    """Compute all positions. No tile is opened.
 
     Args:
-        cells: in reading order.
-        words: for the head and the foot.
-        columns: cells in a row.
+        cells: cells in reading order.
+        heading: texts above and below the grid.
+        columns: number of cells in a row.
         tile: side of a tile, in pixels.
     """
     gap = gap_of(tile)
     inner = max(columns * (tile + gap) - gap, 520)
-    small = max(14, round(inner / 95))  # a sheet is shown scaled to a slide, so its type grows with it
+    small = max(14, round(inner / 95))  # text grows with the sheet, to stay readable when it is scaled to a slide
     margin = 16 + round(inner / 48)
     label = max(9, min(small, round(tile / 9))) if tile >= LABELLED else 0
     under = caption_of(cells, tile, label)
 
-    head, top = place_head(words, margin, inner, small)
+    head, top = place_head(heading, margin, inner, small)
     down = tile + under.height + under.below
     foot, bottom = place_foot(
-        cells, words.footer, margin, top + ceil(len(cells) / columns) * down - under.below, inner, small
+        cells, heading.footer, margin, top + ceil(len(cells) / columns) * down - under.below, inner, small
     )
     return Sheet(
         cells=cells,
@@ -111,7 +119,7 @@ def lay_out(cells: Sequence[Cell], words: Heading, columns: int, tile: int) -> S
         down=down,
         label=label,
         label_lines=under.lines,
-        runs=[*head, *foot],
+        text_lines=[*head, *foot],
         width=inner + 2 * margin,
         height=bottom + margin,
     )
@@ -119,15 +127,21 @@ def lay_out(cells: Sequence[Cell], words: Heading, columns: int, tile: int) -> S
 
 @dataclass(frozen=True)
 class Caption:
-    """What stands under tiles, in pixels."""
+    """Room for the labels under tiles, in pixels."""
 
-    lines: int  # of a label, at most
+    lines: int  # maximum lines of a label
     height: int
-    below: int  # from there to the next row of tiles
+    below: int  # distance to the next row of tiles
 
 
 def caption_of(cells: Sequence[Cell], tile: int, label: int) -> Caption:
-    """The room that labels of a font size take under tiles of a side; 0 for no labels."""
+    """Return the room for the labels of cells.
+
+    Args:
+        cells: cells with labels.
+        tile: side of a tile, in pixels.
+        label: font size; 0 for no labels.
+    """
     longest = plain(max((cell.label for cell in cells), key=len))
     lines = 2 if measure(longest, label or 1) > _label_width(tile, label) else 1
     below = round(0.55 * label) if label else gap_of(tile)
@@ -135,7 +149,7 @@ def caption_of(cells: Sequence[Cell], tile: int, label: int) -> Caption:
 
 
 def gap_of(tile: int) -> int:
-    """The least distance between two tiles of a row, given their side; pixels."""
+    """Return the smallest gap between two tiles, in pixels."""
     return max(2 if tile >= LABELLED else 1, round(tile / 64))
 
 
@@ -143,36 +157,46 @@ def _label_width(tile: int, label: int) -> float:
     return tile - 0.4 * label
 
 
-def place_head(words: Heading, margin: int, inner: int, small: int, larger: float = 1.75) -> tuple[list[Run], int]:
-    """Title, so many times as large as the other type, note and subtitle; and where the grid begins."""
+def place_head(
+    heading: Heading, margin: int, inner: int, small: int, larger: float = 1.75
+) -> tuple[list[TextLine], int]:
+    """Place title, note and subtitle; return them and the y coordinate of the grid.
+
+    Args:
+        heading: texts to place.
+        margin: left and top margin, in pixels.
+        inner: width between the margins, in pixels.
+        small: font size of the subtitle, in pixels.
+        larger: size of the title, as a multiple of `small`.
+    """
     large = round(larger * small)
-    runs: list[Run] = []
-    y = margin - round(0.2 * large)  # a line begins above its letters
-    for line in wrap(words.title, large, inner, 2):
-        runs.append(Run(margin, y, line, large, INK, strong=True))
+    text_lines: list[TextLine] = []
+    y = margin - round(0.2 * large)  # the font leaves a gap above its letters
+    for line in wrap(heading.title, large, inner, 2):
+        text_lines.append(TextLine(margin, y, line, large, INK, strong=True))
         y += leading(large)
-    if words.note:
-        note = shorten(words.note, large, inner)
-        beside = round(margin + measure(runs[-1].text, large) + 0.7 * large) if runs else margin + inner
+    if heading.note:
+        note = shorten(heading.note, large, inner)
+        beside = round(margin + measure(text_lines[-1].text, large) + 0.7 * large) if text_lines else margin + inner
         if beside + measure(note, large) <= margin + inner:
-            runs.append(Run(beside, runs[-1].y, note, large))
+            text_lines.append(TextLine(beside, text_lines[-1].y, note, large))
         else:
-            runs.append(Run(margin, y, note, large))
+            text_lines.append(TextLine(margin, y, note, large))
             y += leading(large)
-    for line in wrap(words.subtitle, small, inner, 3):
-        runs.append(Run(margin, y + round(0.15 * small), line, small))
+    for line in wrap(heading.subtitle, small, inner, 3):
+        text_lines.append(TextLine(margin, y + round(0.15 * small), line, small))
         y += leading(small)
-    return runs, y + small if runs else margin
+    return text_lines, y + small if text_lines else margin
 
 
 def place_foot(
     cells: Sequence[Cell], footer: str, margin: int, y: int, inner: int, small: int
-) -> tuple[list[Run], int]:
-    """The legend of the marks that occur, then the footer; and where they end."""
+) -> tuple[list[TextLine], int]:
+    """Place the legend of marks and the footer; return them and the y coordinate below them."""
     marks = [cell.mark for cell in cells if cell.mark]
     if len(set(marks)) > 6:  # too many reasons to list
         marks = [cell.kind for cell in cells if cell.mark]
-    runs: list[Run] = []
+    text_lines: list[TextLine] = []
     indent = round(1.6 * small)
     x = margin
     line = y + small
@@ -181,61 +205,69 @@ def place_foot(
         text = shorten(mark, small, inner - indent - measure(tally, small)) + tally
         if x > margin and x + indent + measure(text, small) > margin + inner:
             x, line = margin, line + round(1.1 * leading(small))
-        runs.append(Run(x, line, text, small, swatch=Cell("", None, mark).kind))
+        text_lines.append(TextLine(x, line, text, small, swatch=Cell("", None, mark).kind))
         x += indent + round(measure(text, small) + 2 * small)
         y = line + leading(small)
-    line = y + round(0.5 * small if runs else small)
+    line = y + round(0.5 * small if text_lines else small)
     for text in wrap(footer, small, inner, 3):
-        runs.append(Run(margin, line, text, small))
+        text_lines.append(TextLine(margin, line, text, small))
         y = line = line + leading(small)
-    return runs, y
+    return text_lines, y
 
 
-def draw_sheet(sheet: Sheet) -> Image.Image:
-    """Draw what was placed, RGB."""
+def draw_sheet(sheet: Sheet, show: Show = lambda *_: None) -> Image.Image:
+    """Draw a sheet with all its tiles, RGB; call `show` with each tile."""
     drawing = Drawing(sheet)
     for place, cell in enumerate(sheet.cells):
         with cell.opened() as tile:
             drawing.put(place, tile)
+            show(place, tile)
     return drawing.picture
 
 
 class Drawing:
-    """A sheet that is being drawn: its words, then tile by tile.
+    """A sheet whose tiles are drawn one by one.
 
     Args:
-        sheet: where everything stands.
+        sheet: positions of everything.
     """
 
     def __init__(self, sheet: Sheet) -> None:
         self.picture = Image.new("RGB", (sheet.width, sheet.height), PAPER)
         self._sheet, self._draw = sheet, ImageDraw.Draw(self.picture)
-        for run in sheet.runs:
-            x = run.x
-            if run.swatch is not None:
-                self.picture.paste(square_tile(None, run.swatch, run.size), (x, run.y + round(0.12 * run.size)))
-                x += round(1.6 * run.size)
-            write(self._draw, x, run.y, run.text, run.size, run.color, strong=run.strong)
+        for line in sheet.text_lines:
+            x = line.x
+            if line.swatch is not None:
+                self.picture.paste(square_tile(None, line.swatch, line.size), (x, line.y + round(0.12 * line.size)))
+                x += round(1.6 * line.size)
+            write(self._draw, x, line.y, line.text, line.size, line.color, strong=line.strong)
 
     def put(self, place: int, tile: Image.Image | None) -> None:
-        """Draw one cell with its caption, given its tile; None where there is none."""
+        """Draw one cell with its caption.
+
+        Args:
+            place: index of the cell.
+            tile: tile of the cell; None if there is nothing to show.
+        """
         sheet, cell = self._sheet, self._sheet.cells[place]
         x = sheet.left + place % sheet.columns * sheet.across
         y = sheet.top + place // sheet.columns * sheet.down
         self.picture.paste(square_tile(tile, cell.kind, sheet.tile), (x, y))
-        if sheet.label:
-            _caption(self._draw, cell, sheet, x, y + sheet.tile + round(0.3 * sheet.label))
-
-
-def _caption(draw: ImageDraw.ImageDraw, cell: Cell, sheet: Sheet, x: int, y: int) -> None:
-    """The label, at the tile's left edge, and the kind of its mark where there is room."""
-    size = sheet.label
-    for i, line in enumerate(caption(cell, size, _label_width(sheet.tile, size), sheet.label_lines)):
-        write(draw, x, y + i * leading(size), line, size, caption_color(cell))
+        if size := sheet.label:
+            y += sheet.tile + round(0.3 * size)
+            for i, line in enumerate(caption(cell, size, _label_width(sheet.tile, size), sheet.label_lines)):
+                write(self._draw, x, y + i * leading(size), line, size, caption_color(cell))
 
 
 def caption(cell: Cell, size: int, width: float, most: int) -> list[str]:
-    """The lines of a cell's label, with the kind of its mark where there is room; sizes in pixels."""
+    """Return the lines of a cell's label, with the kind of its mark if there is room.
+
+    Args:
+        cell: cell to label.
+        size: font size, in pixels.
+        width: maximum width of a line, in pixels.
+        most: maximum number of lines.
+    """
     marked = f"{cell.label} {cell.kind}" if cell.kind else cell.label
     lines = wrap(marked, size, width, most)
     return lines if " ".join(lines) == plain(marked) else wrap(cell.label, size, width, most)

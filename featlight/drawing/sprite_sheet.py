@@ -1,4 +1,4 @@
-"""Sheets of small tiles that the viewer draws from: JPEGs of a bounded size, kept where no tile has changed."""
+"""Sprite sheets of small tiles for the viewer: JPEGs of bounded size, written again only when a tile has changed."""
 
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -15,40 +15,38 @@ from featlight.store.store import Store
 
 COLUMNS = 16
 PER_SHEET = COLUMNS * COLUMNS
-LARGE, SMALL = (
-    96,
-    64,
-)  # px; whole JPEG blocks of 8 px and full colour, so that no tile shines through into its neighbour
-MANY = 2048  # tiles; a browser that holds all sheets of 10,000 tiles needs 164 MB at 64 px
+# px; multiples of JPEG's 8 px blocks, with full-resolution color, so that tiles do not bleed into their neighbors
+LARGE, SMALL = 96, 64
+MANY = 2048  # tiles; all sheets of 10,000 tiles take 164 MB in a browser at 64 px
 QUALITY = 82
 
 
 def sprite_side(tiles: int) -> int:
-    """The side of a small tile, in pixels, in a layer of so many."""
+    """Return the side of a small tile in pixels, given the number of tiles in the layer."""
     return LARGE if tiles <= MANY else SMALL
 
 
 class SpriteSheets:
-    """The sheets of a layer, 256 tiles on each, 16 in a row; places of tiles that are not there stay gray.
+    """Writer of a layer's sprite sheets, with 16 x 16 tiles each. Places of missing tiles are gray.
 
-    A tile that is no square stands in the middle of its place, all of it to be seen. Sheets are written as tiles come;
-    one that shows these very tiles already stays as it is.
+    A tile that is not square is centered in its place. Each sheet is written when its last tile has been drawn; a sheet
+    on disk that already shows these tiles is kept.
 
     Args:
-        digests: checksums of the layer's tiles, in the order of the viewer; None where there is none.
-        stem: path of the sheets from the run directory, to which `00.jpg` and so on are added.
-        store: of the run.
+        digests: checksums of the layer's tiles in the viewer's order; None for missing tiles.
+        stem: path of the sheets in the run directory, without `00.jpg` and so on.
+        store: store of the run.
     """
 
     def __init__(self, digests: Sequence[str | None], stem: str, store: Store) -> None:
         self._digests, self._stem, self._store = list(digests), stem, store
         self._side = sprite_side(len(self._digests))
-        self._sheet: Image.Image | None = None  # in hand; None where the one that is there stays
-        self._digest = ""  # of the tiles on it
-        self.names: list[str] = []  # paths of the sheets from the run directory, as they are done
+        self._sheet: Image.Image | None = None  # current sheet; None if the one on disk is kept
+        self._digest = ""  # of the tiles on the current sheet
+        self.names: list[str] = []  # paths of the finished sheets in the run directory
 
     def draw(self, cells: Sequence[Cell]) -> list[str]:
-        """Draw a layer's tiles, opening none whose sheet stays; the paths of the sheets from the run directory."""
+        """Draw all tiles, opening none of a kept sheet; return the sheets' paths in the run directory."""
         for place, cell in enumerate(cells):
             self._turn_to(place)
             with nullcontext() if self._sheet is None else cell.opened() as tile:
@@ -56,7 +54,7 @@ class SpriteSheets:
         return self.names
 
     def put(self, place: int, tile: Image.Image | None) -> None:
-        """Draw a tile, or none where there is none, at its place; all places come in order."""
+        """Draw the tile of a place, or nothing if it is None. Call this for all places in order."""
         self._turn_to(place)
         self._put(place, tile)
 
@@ -94,12 +92,12 @@ class SpriteSheets:
 
 
 class SmallTiles:
-    """The small tiles of a layer, as its sheets on disk show them; one sheet at a time is held.
+    """Reader of a layer's small tiles from its sprite sheets. Memory holds one sheet at a time.
 
     Args:
-        store: of the run.
-        stem: path of the sheets from the run directory.
-        count: of the layer's tiles.
+        store: store of the run.
+        stem: path of the sheets in the run directory, without `00.jpg` and so on.
+        count: number of tiles in the layer.
     """
 
     def __init__(self, store: Store, stem: str, count: int) -> None:
@@ -107,17 +105,17 @@ class SmallTiles:
         self._number, self._sheet = -1, Image.new("RGB", (0, 0))
 
     def __getitem__(self, place: int) -> Image.Image:
-        """The one at a place in the order of the viewer.
+        """Return the tile at a place in the viewer's order.
 
         Raises:
-            FeatlightError: its sheet is missing or damaged.
+            FeatlightError: the sheet is missing or damaged.
         """
         number, i = divmod(place, PER_SHEET)
         if number != self._number:
             name = _sheet(self._stem, number)
             sheet = _on_disk(self._store, name, sheet_size(self._count, number))
             if sheet is None:
-                raise FeatlightError(f"{self._store.root / name}: damaged; --render-only makes it again")
+                raise FeatlightError(f"{self._store.root / name}: damaged; --render-only draws it again")
             self._number, self._sheet = number, sheet
         side = sprite_side(self._count)
         left, top = i % COLUMNS * side, i // COLUMNS * side
@@ -125,7 +123,7 @@ class SmallTiles:
 
 
 def sheet_size(count: int, number: int) -> tuple[int, int]:
-    """Width and height of one of the sheets of so many tiles, in pixels."""
+    """Return width and height of a sheet in pixels, given the layer's number of tiles and the sheet's number."""
     side = sprite_side(count)
     return COLUMNS * side, -(-min(PER_SHEET, count - number * PER_SHEET) // COLUMNS) * side
 
@@ -135,7 +133,7 @@ def _sheet(stem: str, number: int) -> str:
 
 
 def _on_disk(store: Store, name: str, size: tuple[int, int]) -> Image.Image | None:
-    """A sheet of that size; None where there is none, or what cannot be shown."""
+    """Read a sheet of the given size; None if it is missing or damaged."""
     content = store.folder.read_if_there(store.root / name, PICTURE_BYTES)
     sheet = None if content is None else decode_jpeg(content, size[0] * size[1])
     return sheet if sheet is not None and sheet.size == size else None

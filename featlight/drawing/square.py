@@ -1,4 +1,4 @@
-"""A tile in its square, as it stands in every grid; or, where there is none, the pattern that says why."""
+"""A tile scaled to a square, or the pattern of its mark if it is dead, failed or missing."""
 
 from functools import lru_cache
 
@@ -9,17 +9,17 @@ from featlight.drawing.text import RGB
 
 PANEL: RGB = (244, 244, 242)
 HAIRLINE: RGB = (196, 196, 200)
-WHITE = 249  # of 255; a tile of so light a mean would be taken for an empty place, and gets a frame
+WHITE = 249  # of 255; a tile with a higher mean looks like an empty place, so it gets a frame
 MARKS: dict[str, RGB] = {"dead": (150, 98, 20), "failed": (178, 42, 36), "missing": (62, 100, 140)}
 
 
 def square_tile(tile: Image.Image | None, kind: str, side: int) -> Image.Image:
-    """All of a tile in a square, under the pattern of its mark.
+    """Draw a whole tile in a square, under the pattern of its mark.
 
     Args:
-        tile: None where there is none.
-        kind: of the mark; "" for none.
-        side: of the square, in pixels.
+        tile: tile to draw; None if there is nothing to show.
+        kind: kind of the mark; "" for none.
+        side: side of the square, in pixels.
     """
     if tile is None:
         return _panel(None, kind, side)
@@ -32,7 +32,7 @@ def square_tile(tile: Image.Image | None, kind: str, side: int) -> Image.Image:
 
 
 def _square(image: Image.Image, side: int) -> Image.Image:
-    """Scale to the square, all of it visible: pixels repeated where that comes out even, else smoothly."""
+    """Scale an image to fit a square: repeat its pixels if the factor is whole, else interpolate."""
     image = image.convert("RGB")
     scale = side / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
@@ -49,7 +49,7 @@ def _square(image: Image.Image, side: int) -> Image.Image:
 
 
 def _panel(image: Image.Image | None, kind: str, side: int) -> Image.Image:
-    """A pale square with the pattern of the mark, over a faint gray ghost of the tile if there is one."""
+    """Draw the pattern of a mark on a pale square, over a faint gray copy of the image if there is one."""
     panel = Image.new("RGB", (side, side), PANEL)
     if image is not None:
         panel = Image.blend(panel, image.convert("L").convert("RGB"), 0.22)
@@ -65,8 +65,8 @@ def _frame(square: Image.Image) -> None:
 
 @lru_cache(maxsize=16)
 def _pattern(kind: str, side: int) -> Image.Image:
-    """The ink of a mark: dead is hatched, failed crossed out, missing a ring; drawn large, then smoothed."""
-    large = 4 * side
+    """Return the mask of a mark: hatching for dead, a cross for failed, a ring for missing."""
+    large = 4 * side  # reduced at the end, which smooths the lines
     mask = Image.new("L", (large, large))
     draw = ImageDraw.Draw(mask)
     width = max(4, large // 100)

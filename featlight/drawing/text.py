@@ -1,7 +1,7 @@
-"""Text in pictures, set in the one font that ships inside Pillow, so that a picture is the same everywhere.
+"""Text in pictures, set in the font that ships with Pillow, so that pictures are the same on every machine.
 
-The font (Aileron) has a single weight and few glyphs beyond ASCII. Hierarchy comes from size, colour and a
-hairline stroke; text in other scripts is spelled with the glyphs there are.
+The font (Aileron) has one weight and few glyphs beyond ASCII. Emphasis comes from size, color and a thin stroke; other
+scripts are transcribed to the available glyphs.
 """
 
 import unicodedata
@@ -15,7 +15,7 @@ RGB = tuple[int, int, int]
 OUTLINES = features.check("freetype2")
 GLYPHS = frozenset(map(chr, range(32, 127))) | frozenset("©«°±´·»‘’“”…‹›™" if OUTLINES else "")  # noqa: RUF001
 ELLIPSIS = "…" if OUTLINES else "..."
-RECENT = 4096  # words and lines of which is remembered how they are set: those of a label are asked for again and again
+RECENT = 4096  # cached words and lines; the words of labels recur often
 SPELLINGS = str.maketrans(
     {
         "\N{MULTIPLICATION SIGN}": "x",
@@ -40,22 +40,18 @@ SPELLINGS = str.maketrans(
 
 @lru_cache(maxsize=64)
 def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """The embedded font; without FreeType, Pillow's bitmap font, which has one size only.
-
-    Args:
-        size: height of the letters' em square, in pixels.
-    """
+    """Return the embedded font at an em size in pixels; without FreeType, Pillow's bitmap font of one size."""
     return ImageFont.load_default(size if OUTLINES else None)
 
 
 def leading(size: int) -> int:
-    """Distance between the tops of two lines of text, in pixels."""
+    """Return the distance between the tops of two lines of text, in pixels."""
     return round(1.34 * size)
 
 
 @lru_cache(maxsize=RECENT)
 def plain(text: str) -> str:
-    """`text` on one line in the font's glyphs: accents dropped, Greek letters named, `?` for the rest."""
+    """Return text on one line in the font's glyphs: accents dropped, Greek letters named, `?` for the rest."""
     return "".join(_spell(c) for c in " ".join(text.split()).translate(SPELLINGS))
 
 
@@ -76,7 +72,7 @@ def _spell(character: str) -> str:
 
 
 def measure(text: str, size: int) -> float:
-    """Width of a line of plain text, in pixels."""
+    """Return the width of a line of plain text, in pixels."""
     return sum(_length(word, size) for word in text.split(" ")) + text.count(" ") * _space(size)
 
 
@@ -86,7 +82,7 @@ def _length(word: str, size: int) -> float:
 
 
 def shorten(text: str, size: int, width: float) -> str:
-    """`text`, or as much of its beginning as fits `width` pixels with an ellipsis."""
+    """Return text cut to `width` pixels; cut text ends in an ellipsis."""
     text = plain(text)
     if measure(text, size) <= width:
         return text
@@ -95,18 +91,18 @@ def shorten(text: str, size: int, width: float) -> str:
 
 
 def wrap(text: str, size: int, width: float, lines: int) -> list[str]:
-    """Break text into lines, at spaces where it can; what does not fit ends in an ellipsis.
+    """Break text into lines, at spaces if possible. Text that does not fit ends in an ellipsis.
 
     Args:
-        text: what to set; a middle dot stays with the word before it.
-        size: of the font, in pixels.
-        width: of the column, in pixels.
-        lines: at most so many.
+        text: text to set; a middle dot stays with the word before it.
+        size: font size, in pixels.
+        width: width of the column, in pixels.
+        lines: maximum number of lines.
 
     Returns:
-        The lines; none for an empty text.
+        The lines; an empty list for empty text.
     """
-    # a separator is not torn from the word that it ends, and is left out where it would end a line
+    # " ·" stays with the word before it, and is dropped at the end of a line
     words = [word.replace("\0", " ") for word in plain(text).replace(" ·", "\0·").split()]
     wrapped: list[str] = []
     while words:
@@ -125,13 +121,13 @@ def wrap(text: str, size: int, width: float, lines: int) -> list[str]:
 
 
 def _break(word: str, longest: int) -> int:
-    """Where to cut a word that is too long: behind a sign in the second half of what fits, or at its end."""
+    """Return where to cut a long word: after a punctuation mark in the second half of what fits, or at the end."""
     sign = max(word.rfind(sign, 0, longest) for sign in "._-/:+,") + 1
     return sign if sign > longest // 2 else max(1, longest)
 
 
 def _prefix(text: str, size: int, width: float) -> int:
-    """How many characters of the beginning fit."""
+    """Return how many of the first characters fit."""
     return bisect_right(range(1, len(text) + 1), width, key=lambda n: measure(text[:n], size))
 
 
@@ -146,5 +142,5 @@ def write(
 
 
 def _space(size: int) -> float:
-    # the font's own space is rounded to so few pixels that words run together at small sizes
+    # the font's own space is too narrow at small sizes
     return 0.29 * size

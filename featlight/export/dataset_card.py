@@ -12,9 +12,9 @@ import yaml
 
 from featlight.config.describe import facts, label, octave_rows
 from featlight.config.settings import Settings
+from featlight.console import cell_text
 from featlight.plan.plan import Plan
 from featlight.report.sections import sections
-from featlight.report.tables import cell_text
 from featlight.store.example_files import read_about
 from featlight.store.snapshot import Snapshot, TileState
 
@@ -211,7 +211,7 @@ def _markdown(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def _text(words: str) -> str:
-    """Heading from outside, on one line and with nothing in them that Markdown or HTML would read as its own."""
+    """Escape text from outside: one line, with nothing that Markdown or HTML would interpret."""
     return re.sub(r"([\\`*_{}\[\]<>|#&~])", r"\\\1", " ".join(words.split()))
 
 

@@ -21,7 +21,7 @@ JPEG = 95  # quality of the picture inside a PDF
 
 
 def lay_out_poster(cells: Sequence[Cell], words: Heading, paper: str, dpi: int) -> Sheet:
-    """Worker a layer on a page, upright or across, whichever gives the larger tiles; no tile is opened.
+    """Lay out a layer on one page, in portrait or landscape, whichever gives the larger tiles. No tile is opened.
 
     Args:
         cells: in reading order.
@@ -75,7 +75,7 @@ def _fill(cells: Sequence[Cell], words: Heading, width: int, height: int, dpi: i
         down=down,
         label=label,
         label_lines=under.lines,
-        runs=[replace(run, x=run.x + aside) for run in (*head, *foot)],
+        text_lines=[replace(line, x=line.x + aside) for line in (*head, *foot)],
         width=width,
         height=height,
     )

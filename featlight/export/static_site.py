@@ -8,7 +8,7 @@ from featlight.export.dataset_card import TABLE, card, table
 from featlight.export.for_others import examples_for_others, settings_for_others
 from featlight.export.webp import Quality, encode_webp
 from featlight.report.atlas_with_examples import draw_with_examples, with_examples
-from featlight.report.build import drawn, drawn_by, state_of
+from featlight.report.build import draw_atlases, drawn_by, state_of
 from featlight.report.viewer.page import viewer_files
 from featlight.store.example_files import read_about, read_answers
 from featlight.store.guard.atomic import replacing
@@ -67,14 +67,16 @@ def _files(snapshot: Snapshot, quality: Quality | None, photographs: bool) -> It
     lines = [line_of(records[planned.file]) + b"\n" for planned in plan.tiles if planned.file in records]
     yield "records/records.jsonl", b"".join(lines)  # of all workers
     examples = read_answers(store.folder) if photographs and read_about(store.folder) is not None else {}
-    shown, outputs = drawn(snapshot, examples), store.outputs()
+    shown, outputs = draw_atlases(snapshot, examples), store.outputs()
     known = store.drawn.names(drawn_by(), ["figures"]) or []
     figures = [] if plan.figure is None else [name for name in outputs if name in known and name != PAGE]
-    planes = [atlas.section for atlas in shown if atlas.likeness is not None]
+    planes = [atlas.section for atlas in shown if atlas.similarity is not None]
     state = state_of(snapshot, examples=bool(examples))
-    yield from viewer_files(snapshot, shown, [*figures, *(each.alike for each in planes)], examples, state, suffix)
+    yield from viewer_files(
+        snapshot, shown, [*figures, *(section.similarity_picture for section in planes)], examples, state, suffix
+    )
     yield from _own(store, [*(name for atlas in shown for name in atlas.pictures), *figures])
-    yield from _own(store, [section.likeness for section in planes])
+    yield from _own(store, [section.similarity_table for section in planes])
     yield from _own(store, [f"vectors/{atlas.section.name}.npy" for atlas in shown if atlas.vectors is not None])
     if examples:
         yield from examples_for_others(store, plan)

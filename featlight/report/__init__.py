@@ -1,1 +1,1 @@
-"""What people look at: atlases, figures, the viewer, TensorBoard."""
+"""Output of a run to look at: atlases, figures, the viewer, TensorBoard."""

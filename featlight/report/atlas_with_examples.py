@@ -1,4 +1,4 @@
-"""Atlases in which each picture stands with the three images of a data set that excite its feature most."""
+"""Atlases that show each tile with the three dataset images that excite its feature most."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -15,33 +15,32 @@ from featlight.report.sheets import write_sheets
 from featlight.store.example_files import About, Example, beaten, read_about, read_examples
 from featlight.store.snapshot import Snapshot
 
-GAP, MARGIN = 2, 5  # px between the four, and around them
-PLACES = ((0, 0), (1, 0), (0, 1), (1, 1))  # of the picture, and of the examples, best first
+GAP, MARGIN = 2, 5  # px between the four pictures, and around them
+PLACES = ((0, 0), (1, 0), (0, 1), (1, 1))  # column and row of the tile, then of the examples, best first
 
 
 def cells_with_examples(snapshot: Snapshot, section: Section, examples: Mapping[str, Sequence[Example]]) -> list[Cell]:
-    """The cells of a section, each picture with up to three examples in one square.
+    """Return the cells of a section, each with the tile and up to three examples in one square.
 
     Args:
-        snapshot: of the run.
-        section: of it.
-        examples: by the tile's file, best first.
+        snapshot: snapshot of the run.
+        section: section of the run.
+        examples: dataset examples by tile file, best first.
     """
-    found = []
+    cells = []
     for planned in section.tiles:
-        own = cell(snapshot, planned)
+        tile = cell(snapshot, planned)
         path = snapshot.store.example_path(planned.file)
         count = min(len(PLACES) - 1, len(examples.get(planned.file, ())))
         crops = [partial(read_crop, snapshot.store.folder, path, place) for place in range(count)]
-        opens = None if own.open is None else partial(_square, [own.open, *crops])
-        found.append(replace(own, open=opens))
-    return found
+        cells.append(replace(tile, open=None if tile.open is None else partial(_square, [tile.open, *crops])))
+    return cells
 
 
-def _square(opens: Sequence[Callable[[], Image.Image]]) -> Image.Image:
+def _square(openers: Sequence[Callable[[], Image.Image]]) -> Image.Image:
     square = Image.new("RGB", (2 * SIDE + GAP + 2 * MARGIN,) * 2, "white")
-    for (across, down), open_it in zip(PLACES, opens, strict=False):
-        image = open_it()
+    for (across, down), open_image in zip(PLACES, openers, strict=False):
+        image = open_image()
         height, width = fitted(image_size(image.height, image.width), SIDE)
         small = Image.new("RGB", (SIDE, SIDE), GROUND)
         resized = image.resize((width, height), Image.Resampling.LANCZOS)
@@ -53,34 +52,34 @@ def _square(opens: Sequence[Callable[[], Image.Image]]) -> Image.Image:
 def heading_with_examples(
     snapshot: Snapshot, section: Section, about: About, examples: Mapping[str, Sequence[Example]]
 ) -> Heading:
-    """What stands above them: also what the examples were looked for among."""
-    words = heading(snapshot.plan, section)
-    said = f"the picture, and the three of {about.images:,} images of {about.folder} that excite it most"
+    """Return the heading of a section with examples, which names the dataset."""
+    head = heading(snapshot.plan, section)
+    source = f"each tile with the three of {about.images:,} images of {about.folder} that excite its feature most"
     ends = {
         planned.file: snapshot.there[planned.file]["activation_end"]
         for planned in section.tiles
         if planned.file in snapshot.there
     }
     more, known = beaten(examples, ends)
-    compared = f" · {more} of {known} pictures excite it more than any image" if known else ""
-    return replace(words, subtitle=f"{words.subtitle} · {said}{compared}")
+    compared = f" · {more} of {known} tiles excite their feature more than any image" if known else ""
+    return replace(head, subtitle=f"{head.subtitle} · {source}{compared}")
 
 
 def draw_with_examples(snapshot: Snapshot) -> list[str]:
-    """Draw the atlases of a run with examples; returns the paths of the sheets from the run directory."""
+    """Draw the atlases of a run with examples, and return the sheets' paths in the run directory."""
     store, examples, about = snapshot.store, read_examples(snapshot.store.folder), read_about(snapshot.store.folder)
     written: list[str] = []
     if about is None:
         return written
     for section in sections(snapshot.plan):
-        words = heading_with_examples(snapshot, section, about, examples)
+        head = heading_with_examples(snapshot, section, about, examples)
         cells = cells_with_examples(snapshot, section, examples)
-        text = {"Title": words.title, "Software": f"featlight {snapshot.plan.versions['featlight']}"}
-        sheets = draw_atlas(cells, title=words.title, subtitle=words.subtitle)
+        text = {"Title": head.title, "Software": f"featlight {snapshot.plan.versions['featlight']}"}
+        sheets = draw_atlas(cells, title=head.title, subtitle=head.subtitle)
         written += write_sheets(store, with_examples(section), sheets, text)
     return written
 
 
 def with_examples(section: Section) -> str:
-    """Where the atlas of a section with examples is, in the run directory."""
+    """Return the path of a section's atlas with examples in the run directory."""
     return f"{section.atlas.removesuffix('.png')}.examples.png"

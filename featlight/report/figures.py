@@ -1,4 +1,4 @@
-"""The figures of a run, drawn from its tiles, each with its numbers in a table."""
+"""Figures of a run, drawn from its tiles, each with a CSV table of numbers."""
 
 import csv
 import io
@@ -14,6 +14,7 @@ from featlight.analysis.image_metrics import similarity
 from featlight.analysis.localization import Marked, active, changed, label, pixels
 from featlight.config.inputs.sizes import image_size, size_words
 from featlight.config.schema import Figure
+from featlight.console import cell_text
 from featlight.drawing.animation import encode_animation, octave_frames
 from featlight.drawing.outline import OUTLINES, draw_heat
 from featlight.drawing.rows import Row, draw_rows
@@ -22,7 +23,6 @@ from featlight.image_io import encode_png
 from featlight.param.image import resize
 from featlight.plan.plan import PlannedTile
 from featlight.report.growth import added_neurons, draw_added, frames, growths
-from featlight.report.tables import cell_text
 from featlight.store.contents import read_picture
 from featlight.store.snapshot import Snapshot
 
@@ -33,31 +33,26 @@ NOTES = {"areas": "what it changed", "activity": "where active"}
 
 
 def draw_figure(snapshot: Snapshot, cells: Mapping[str, Cell]) -> list[str]:
-    """Draw the figure that a plan asks for, and write its table.
+    """Draw the figure of a plan and write its table.
 
     Args:
-        snapshot: of the run, whose plan has a figure.
-        cells: by file, as the atlas shows them.
+        snapshot: snapshot of a run whose plan has a figure.
+        cells: cells of the atlas by tile file.
 
     Returns:
-        Paths of what was written, from the run directory.
+        Paths of the written files in the run directory.
     """
     assert snapshot.plan.figure is not None
-    drawing = _Drawing(snapshot, snapshot.plan.figure, cells)
-    match drawing.figure.kind:
-        case "growth":
-            drawing.growth()
-        case "octaves":
-            drawing.octaves()
-        case _:
-            drawing.grid()
-    drawing.write(f"figures/{drawing.figure.kind}.csv", drawing.table().encode())
-    return drawing.written
+    writer = _FigureWriter(snapshot, snapshot.plan.figure, cells)
+    kind = writer.figure.kind
+    {"growth": writer.growth, "octaves": writer.octaves}.get(kind, writer.grid)()
+    writer.write(f"figures/{kind}.csv", writer.table().encode())
+    return writer.written
 
 
 @dataclass
-class _Drawing:
-    """A figure on its way."""
+class _FigureWriter:
+    """Writer of a figure's pictures and table."""
 
     snapshot: Snapshot
     figure: Figure
@@ -70,35 +65,35 @@ class _Drawing:
         self.written.append(name)
 
     def grid(self) -> None:
-        """Rows of tiles; where places are asked for, below each the same tiles with outlines around them."""
+        """Write rows of tiles; `areas` and `activity` repeat each row with outlined regions."""
         plan, kind = self.snapshot.plan, self.figure.kind
         rows = self._rows()
-        words: Callable[[PlannedTile], str] = {
+        column_name: Callable[[PlannedTile], str] = {
             "tile": lambda planned: planned.variant,
             "feature": lambda planned: planned.tile.label.removeprefix(planned.tile.objective_label).strip(),
         }.get(self.figure.rows, _column)
-        labels = [[words(planned) for planned in tiles] for tiles in rows.values()]
-        alike = all(row == labels[0] for row in labels) and any(labels[0])
-        places = {} if kind == "grid" else self._places()
+        labels = [[column_name(planned) for planned in tiles] for tiles in rows.values()]
+        are_equal = all(row == labels[0] for row in labels) and any(labels[0])
+        regions = {} if kind == "grid" else self._regions()
         drawn = []
         for name, tiles in rows.items():
             drawn.append(Row(name, [self.cells[planned.file] for planned in tiles]))
             if kind != "grid":
-                outlined = [_outlined(self.cells[planned.file], places.get(planned.file)) for planned in tiles]
+                outlined = [_outlined(self.cells[planned.file], regions.get(planned.file)) for planned in tiles]
                 drawn.append(Row("", outlined, note=NOTES[kind]))
-        self.numbers.update({file: place.numbers for file, place in places.items()})
+        self.numbers.update({file: region.numbers for file, region in regions.items()})
         title = self._title(plan.network.model)
         picture = draw_rows(
             drawn,
             title=title,
             subtitle=f"{plan.network.weights} · {plan.created}",
             footer=self._legend() if kind == "activity" else "",
-            columns=labels[0] if alike else None,
+            columns=labels[0] if are_equal else None,
         )
         self.write(f"figures/{kind}.png", encode_png(picture, {"Title": title}))
 
     def growth(self) -> None:
-        """An animation for each growing feature, and a sheet of its steps where the neurons were made alone, too."""
+        """Write an animation of each growing feature, and a sheet of the added neurons that have their own tiles."""
         for growth in growths(self.snapshot.plan):
             title = self._title(f"{growth.layer} {growth.feature}")
             shown = frames(growth, self.cells, title=title, mark=self.figure.mark)
@@ -111,7 +106,7 @@ class _Drawing:
                 self.numbers.update({step.planned.file: {"change_outside": step.outside} for step in added})
 
     def octaves(self) -> None:
-        """One animation for each tile, an octave in each frame."""
+        """Write an animation of each tile, with one frame for each octave."""
         plan, store = self.snapshot.plan, self.snapshot.store
         for planned in plan.tiles:
             sizes = [octave.size for octave in plan.settings[planned.variant].recipe.octaves]
@@ -123,13 +118,13 @@ class _Drawing:
                 self._animate(name, pictures, OCTAVE_MS)
 
     def table(self) -> str:
-        """A line for each tile: size, activations, how rough it is, how alike the same tile of the first variant.
+        """Return a CSV row for each tile: size, activations, roughness, similarity to the first variant's tile.
 
-        Tiles of several sizes are compared at the smaller one. Roughness is of the tile as it is: compare at one size.
+        Tiles of different sizes are compared at the smaller size. Roughness depends on the size of the tile.
         """
         lines = io.StringIO()
-        own = list(dict.fromkeys(column for found in self.numbers.values() for column in found))
-        columns = ["tile", "variant", "status", "size", *FROM_RECORDS, "similarity", *own]
+        figure_columns = list(dict.fromkeys(column for numbers in self.numbers.values() for column in numbers))
+        columns = ["tile", "variant", "status", "size", *FROM_RECORDS, "similarity", *figure_columns]
         writer = csv.DictWriter(lines, columns, lineterminator="\n")
         writer.writeheader()
         first: dict[str, Tensor] = {}
@@ -139,7 +134,7 @@ class _Drawing:
                 continue
             image = pixels(self.snapshot.store, planned.file)  # (1, 3, S, S)
             row: dict[str, Any] = {"tile": planned.tile.name, "variant": planned.variant, "status": record["status"]}
-            row = {column: cell_text(words) for column, words in row.items()}
+            row = {column: cell_text(text) for column, text in row.items()}
             row |= {key: record[key] for key in FROM_RECORDS}  # type: ignore[literal-required]
             row["size"] = size_words(image_size(*image.shape[-2:]))
             reference = first.setdefault(planned.tile.name, image)
@@ -150,7 +145,7 @@ class _Drawing:
         return lines.getvalue()
 
     def _rows(self) -> dict[str, list[PlannedTile]]:
-        """The tiles of each row of a grid, by the row's name."""
+        """Return the tiles of each row of a grid, by the row's name."""
         name: Callable[[PlannedTile], str] = {
             "layer": lambda planned: "" if planned.tile.is_named else planned.tile.terms[0].layer,
             "variant": lambda planned: planned.variant,
@@ -163,31 +158,31 @@ class _Drawing:
         return rows
 
     def _features(self) -> list[tuple[str, int | None]]:
-        """Every feature that the tiles look for, in order."""
+        """Return every feature that the tiles excite, in order."""
         terms = [term for planned in self.snapshot.plan.tiles for term in planned.tile.terms]
         return list(dict.fromkeys((term.layer, term.feature) for term in terms))
 
     def _legend(self) -> str:
-        named = zip(OUTLINES, self._features(), strict=False)
-        colors = ", ".join(f"{color} for {label(feature)}" for color, feature in named)
-        return f"Outlined is where a feature is active, above half of its maximum in that image: {colors}."
+        features = zip(OUTLINES, self._features(), strict=False)
+        colors = ", ".join(f"{color} for {label(feature)}" for color, feature in features)
+        return f"Outlines: the activation is above half of its maximum in that image, {colors}."
 
-    def _places(self) -> dict[str, Marked]:
-        """By file, for those tiles that are there."""
-        snapshot, features, found = self.snapshot, self._features()[: len(OUTLINES)], {}
+    def _regions(self) -> dict[str, Marked]:
+        """Return the regions to outline, by tile file."""
+        snapshot, features, regions = self.snapshot, self._features()[: len(OUTLINES)], {}
         for planned in snapshot.plan.tiles:
             if planned.file not in snapshot.there:
                 continue
             if self.figure.kind == "areas":
-                place = changed(snapshot.store, snapshot.plan, planned)
+                region = changed(snapshot.store, snapshot.plan, planned)
             else:
-                place = active(snapshot.store, planned, features)
-            if place is not None:
-                found[planned.file] = place
-        return found
+                region = active(snapshot.store, planned, features)
+            if region is not None:
+                regions[planned.file] = region
+        return regions
 
     def _animate(self, name: str, pictures: Sequence[Image.Image], milliseconds: int) -> None:
-        """The same frames as WebP, and as GIF for what shows nothing else."""
+        """Write an animation as WebP, and as GIF for programs that cannot show WebP."""
         for format in FORMATS:
             content = encode_animation(pictures, milliseconds=milliseconds, format=format, hold_last_ms=HOLD_MS)
             self.write(f"figures/{name}.{format.lower()}", content)
@@ -197,18 +192,18 @@ class _Drawing:
 
 
 def _column(planned: PlannedTile) -> str:
-    """What stands above a tile: its layer where it is of all that has."""
+    """Return the heading of a tile's column: the layer for a tile of all features, else the tile's label."""
     return planned.tile.terms[0].layer if planned.label == "all" and not planned.tile.is_named else planned.label
 
 
-def _outlined(cell: Cell, place: Marked | None) -> Cell:
-    if cell.open is None or place is None:
+def _outlined(cell: Cell, region: Marked | None) -> Cell:
+    if cell.open is None or region is None:
         return Cell("", None, cell.mark or "missing: not known")
-    opened = cell.open
-    return Cell("", lambda: draw_heat(opened(), *place.heats), cell.mark)
+    open_tile = cell.open
+    return Cell("", lambda: draw_heat(open_tile(), *region.heats), cell.mark)
 
 
 def _similarity(first: Tensor, second: Tensor) -> float:
-    sizes = [(each.shape[-2], each.shape[-1]) for each in (first, second)]
+    sizes = [(image.shape[-2], image.shape[-1]) for image in (first, second)]
     size = min(sizes, key=lambda sides: sides[0] * sides[1])
     return similarity(resize(first, size, antialias=True), resize(second, size, antialias=True)).item()

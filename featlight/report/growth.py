@@ -1,4 +1,4 @@
-"""How a feature grows, a neuron at a time: an animation, and where each added neuron's change falls."""
+"""Growth of a feature neuron by neuron: frames of its animation, and the change that each added neuron makes."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -19,61 +19,68 @@ from featlight.drawing.sheet import Cell
 from featlight.plan.plan import Plan, PlannedTile
 from featlight.store.snapshot import Snapshot
 
-SHEET_TILE = 128  # px; a map of 17 x 17 makes a sheet of some 2300
+SHEET_TILE = 128  # px; a map of 17 x 17 gives a sheet of about 2300 px
 
 
 class Growth(NamedTuple):
-    """The prefixes of one feature in one variant, in reading order."""
+    """Tiles of one feature's prefixes in one variant, in reading order."""
 
     variant: str
     layer: str
     feature: int | None
     map_size: tuple[int, int]
-    tiles: list[tuple[int, PlannedTile]]  # the prefix's last neuron, and its tile
+    tiles: list[tuple[int, PlannedTile]]  # last neuron of the prefix, and its tile
 
     @property
     def name(self) -> str:
-        """`Mixed_6b-654`, with the variant before it where the run has some; of its files."""
+        """Name of its files, such as `Mixed_6b-654`; a variant's name comes first."""
         feature = "all" if self.feature is None else str(self.feature)
         return "-".join(filter(None, [self.variant, file_name(self.layer), feature]))
 
 
 def growths(plan: Plan) -> list[Growth]:
-    """Every feature of a plan that grows."""
-    found: dict[tuple[str, str, int | None], Growth] = {}
+    """Return the growth of every feature that has prefix tiles in a plan."""
+    result: dict[tuple[str, str, int | None], Growth] = {}
     for planned in plan.tiles:
         term = planned.tile.terms[0]
         if term.region == "prefix" and isinstance(term.index, int) and not planned.tile.is_named:
             key = (planned.variant, term.layer, term.feature)
-            growth = found.setdefault(key, Growth(*key, _map_size(plan, planned.variant, term), []))
+            growth = result.setdefault(key, Growth(*key, _map_size(plan, planned.variant, term), []))
             growth.tiles.append((term.index, planned))
-    for growth in found.values():
+    for growth in result.values():
         growth.tiles.sort(key=lambda pair: pair[0])
-    return list(found.values())
+    return list(result.values())
 
 
 def frames(growth: Growth, cells: Mapping[str, Cell], *, title: str, mark: bool) -> list[Image.Image]:
-    """One for each prefix."""
+    """Draw one frame for each prefix."""
     positions = [divmod(last, growth.map_size[1]) for last, _ in growth.tiles]
-    own = [cells[planned.file] for _, planned in growth.tiles]
-    return list(growth_frames(own, positions, growth.map_size, title=title, mark=mark))
+    prefix_cells = [cells[planned.file] for _, planned in growth.tiles]
+    return list(growth_frames(prefix_cells, positions, growth.map_size, title=title, mark=mark))
 
 
 class Added(NamedTuple):
-    """What one more neuron has changed."""
+    """Change of the image when one neuron is added.
+
+    Args:
+        planned: tile of the prefix that ends with this neuron.
+        change: absolute change summed over channels, (S, S).
+        area: mask of the area that the neuron's own tile affects, (1, S, S), bool.
+        outside: share of the squared change outside of that area.
+    """
 
     planned: PlannedTile
-    change: Tensor  # (S, S), absolute, summed over channels
-    area: Tensor  # (1, S, S), bool: what it affects alone
-    outside: float  # share of the squared change that is not in that area
+    change: Tensor
+    area: Tensor
+    outside: float
 
 
 def added_neurons(snapshot: Snapshot, growth: Growth) -> list[Added]:
-    """Every step of a growth whose neuron the run has made alone, too, and alive."""
+    """Return every step of a growth whose neuron also has a tile of its own that is not dead."""
     store, plan = snapshot.store, snapshot.plan
     alone = _alone(plan, growth)
     before: Tensor | None = undisturbed(plan, growth.tiles[0][1]) if growth.tiles[0][0] == 0 else None
-    found = []
+    steps = []
     expected = 0
     for last, planned in growth.tiles:
         if last != expected:
@@ -88,34 +95,34 @@ def added_neurons(snapshot: Snapshot, growth: Growth) -> list[Added]:
             area = changed_area(store, plan, neuron)
             if area is not None and area.mask.any() and area.mask.shape[-2:] == after.shape[-2:]:
                 share = change_outside(before, after, area.mask).item()
-                found.append(Added(planned, (after - before).abs().sum(1)[0], area.mask, share))
+                steps.append(Added(planned, (after - before).abs().sum(1)[0], area.mask, share))
         before = after
-    return found
+    return steps
 
 
 def _alone(plan: Plan, growth: Growth) -> dict[tuple[int, int], PlannedTile]:
-    """The growing feature's neurons that the run makes one by one in the same way, by position."""
-    own = _whole_map(plan.settings[growth.variant])
-    found = {}
+    """Return the feature's single-neuron tiles with the same settings, by position."""
+    settings = _whole_map(plan.settings[growth.variant])
+    result = {}
     for planned in plan.tiles:
         term = planned.tile.terms[0]
         if (
             (term.layer, term.feature, term.region) == (growth.layer, growth.feature, "neuron")
             and isinstance(term.index, tuple)
             and not planned.tile.is_named
-            and _whole_map(plan.settings[planned.variant]) == own
+            and _whole_map(plan.settings[planned.variant]) == settings
         ):
-            found[term.index] = planned
-    return found
+            result[term.index] = planned
+    return result
 
 
 def _whole_map(settings: Settings) -> Settings:
-    """The same settings, whatever region they are of."""
+    """Return the settings without their region."""
     return settings.model_copy(update={"region": "map", "index": None})
 
 
 def draw_added(added: list[Added], growth: Growth, *, title: str) -> Image.Image:
-    """A panel for each added neuron: its change, dark, and an outline around what it affects alone."""
+    """Draw a panel for each added neuron: the change in dark, and an outline around the area of its own tile."""
 
     def cell(step: Added) -> Cell:
         def show() -> Image.Image:
@@ -129,14 +136,14 @@ def draw_added(added: list[Added], growth: Growth, *, title: str) -> Image.Image
     return draw_grid(
         [cell(step) for step in added],
         title=title,
-        subtitle="What each added neuron changed (dark), what it affects alone (outlined), and how much of its squared "
-        f"change falls outside of that: {shares.median():.0%} in the median of {len(added)}.",
+        subtitle="Change by each added neuron (dark), area that it affects alone (outlined), and share of the squared "
+        f"change outside of that area: median {shares.median():.0%} of {len(added)}.",
         columns=growth.map_size[1],
         tile=SHEET_TILE,
     )
 
 
 def _map_size(plan: Plan, variant: str, term: Term) -> tuple[int, int]:
-    """The map that positions count on: the first octave's."""
+    """Return the size of the activation map in the first octave, to which positions refer."""
     shape = plan.shape(variant, term.output)
     return (shape[1], shape[2]) if len(shape) == 3 else (1, 1)

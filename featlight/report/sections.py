@@ -1,4 +1,4 @@
-"""The atlases of a run: which tiles stand in each, what stands above them, and how they are found on disk."""
+"""Sections of a run, one for each atlas: their tiles, headings and paths in the run directory."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ from featlight.store.snapshot import Snapshot
 
 @dataclass(frozen=True)
 class Section:
-    """The tiles of one atlas: those of a layer, or the named ones, in one variant."""
+    """Tiles of one atlas: those of a layer, or all named tiles, in one variant."""
 
     variant: str
     layer: str  # "" for named tiles
@@ -29,7 +29,7 @@ class Section:
 
     @property
     def name(self) -> str:
-        """Of its files, without suffix; distinct among the sections of a run."""
+        """Name of the section's files without suffix; unique in the run."""
         layer = self.tiles[0].tile.name.partition("/")[0] if self.layer else "named"
         return f"{self.variant}/{layer}" if self.variant else layer
 
@@ -39,45 +39,45 @@ class Section:
         return " ".join(filter(None, [self.layer or "named tiles", kind, self.variant]))
 
     def keeps_alpha(self, plan: Plan) -> bool:
-        """Whether its tiles have transparencies."""
+        """Return whether the tiles are transparent."""
         return plan.settings[self.variant].recipe.keeps_alpha
 
     @property
     def atlas(self) -> str:
-        """Where its atlas is, in the run directory."""
+        """Path of the atlas in the run directory."""
         return f"atlas/{self.name}.png"
 
     @property
     def assets(self) -> str:
-        """Where the viewer's sheets and scripts of it are, in the run directory, without number and suffix."""
+        """Path of the viewer's sheets and scripts in the run directory, without number and suffix."""
         return f"assets/tiles/{self.name}/"
 
     @property
-    def likeness(self) -> str:
-        """Where it is said which of its tiles are alike, in the run directory."""
+    def similarity_table(self) -> str:
+        """Path of the similarity table in the run directory."""
         return f"alike/{self.name}.json"
 
     @property
-    def alike(self) -> str:
-        """Where the picture of that is."""
+    def similarity_picture(self) -> str:
+        """Path of the similarity map in the run directory."""
         return f"alike/{self.name}.png"
 
 
 @dataclass(frozen=True)
 class Atlas:
-    """A section with what is there of it.
+    """A section with its tiles' records, vectors and pictures.
 
     Args:
-        section: which.
-        subtitle: how its tiles were made, in a line.
-        cells: of its tiles, as they are drawn.
-        records: of its tiles; None where there is none.
-        vectors: their mean activations, (tiles, features), NaN where missing; None where there are none.
-        sheets: paths of its drawn sheets from the run directory: the whole atlas, then its pages.
-        small_sheets: paths of the viewer's sheets of small tiles.
-        plain_sheets: paths of the same sheets without transparency, where the tiles have any.
-        example_sheets: paths of the sheets of each tile's best example, where there are any.
-        likeness: which of them are alike; None where nobody has looked since they are as they are.
+        section: section of the run.
+        subtitle: number of tiles and settings, in one line.
+        cells: cells of the tiles.
+        records: records of the tiles; None for missing tiles.
+        vectors: mean activations of the tiles, (tiles, features), NaN for missing tiles; None without any.
+        sheets: paths of the drawn sheets in the run directory: the whole atlas, then its pages.
+        small_sheets: paths of the viewer's sprite sheets.
+        plain_sheets: paths of the sprite sheets without transparency, if the tiles have any.
+        example_sheets: paths of the sprite sheets of best dataset examples, if there are any.
+        similarity: similarity table of the current tiles; None without one.
     """
 
     section: Section
@@ -89,28 +89,28 @@ class Atlas:
     small_sheets: Sequence[str] = ()
     plain_sheets: Sequence[str] = ()
     example_sheets: Sequence[str] = ()
-    likeness: SimilarityTable | None = None
+    similarity: SimilarityTable | None = None
 
     @property
     def pictures(self) -> list[str]:
-        """Paths of all that is drawn of it."""
-        plane = [] if self.likeness is None else [self.section.alike]
+        """Paths of all drawn pictures."""
+        plane = [] if self.similarity is None else [self.section.similarity_picture]
         return [*self.sheets, *self.small_sheets, *self.plain_sheets, *self.example_sheets, *plane]
 
     @property
     def digests(self) -> list[str | None]:
-        """Of what is seen of each tile; None where there is none."""
+        """Digests of the tiles' files; None for missing tiles."""
         return [None if record is None else _digest(record) for record in self.records]
 
     @property
     def digest(self) -> str:
-        """Of all its tiles as they are."""
+        """Digest of all tiles."""
         shown = [(planned.file, digest) for planned, digest in zip(self.section.tiles, self.digests, strict=True)]
         return sha256(repr(shown).encode()).hexdigest()
 
 
 def sections(plan: Plan) -> list[Section]:
-    """The atlases that a plan's tiles make: layers in the network's order, features in ascending order."""
+    """Group a plan's tiles into sections: layers in the network's order, features in ascending order."""
     groups: dict[tuple[str, str], list[PlannedTile]] = {}
     for planned in plan.tiles:
         groups.setdefault(planned.group, []).append(planned)
@@ -126,13 +126,13 @@ def sections(plan: Plan) -> list[Section]:
 
 
 def atlases(snapshot: Snapshot) -> list[Atlas]:
-    """The atlases of a run as it stands, none of them drawn yet.
+    """Return the atlases of a run, without drawn pictures.
 
     Raises:
         FeatlightError: vectors are damaged.
     """
     rows = _vectors(snapshot)
-    found = []
+    result = []
     for section in sections(snapshot.plan):
         present = [rows[planned.file] for planned in section.tiles if planned.file in rows]
         vectors = None
@@ -146,27 +146,27 @@ def atlases(snapshot: Snapshot) -> list[Atlas]:
             [snapshot.records.get(planned.file) for planned in section.tiles],
             vectors,
         )
-        likeness = read_similarity(snapshot.store.folder, snapshot.store.root / section.likeness)
-        found.append(replace(atlas, likeness=likeness) if _is_current(likeness, atlas) else atlas)
-    return found
+        similarity = read_similarity(snapshot.store.folder, snapshot.store.root / section.similarity_table)
+        result.append(replace(atlas, similarity=similarity) if _is_current(similarity, atlas) else atlas)
+    return result
 
 
-def _is_current(likeness: SimilarityTable | None, atlas: Atlas) -> bool:
-    """Whether it is of these very tiles, on the grid that so many have."""
-    if likeness is None or likeness.of != atlas.digest:
+def _is_current(similarity: SimilarityTable | None, atlas: Atlas) -> bool:
+    """Return whether a similarity table belongs to the current tiles and has the right grid."""
+    if similarity is None or similarity.of != atlas.digest:
         return False
-    tiles, grid = set(likeness.tiles), (likeness.columns, likeness.rows)
-    ours = tiles <= {planned.file for planned in atlas.section.tiles} and len(tiles) == len(likeness.tiles)
+    tiles, grid = set(similarity.tiles), (similarity.columns, similarity.rows)
+    ours = tiles <= {planned.file for planned in atlas.section.tiles} and len(tiles) == len(similarity.tiles)
     return ours and grid == grid_size(len(tiles))
 
 
 def cell(snapshot: Snapshot, planned: PlannedTile, *, plain: bool = False) -> Cell:
-    """A tile in a grid, on white where it has a transparency.
+    """Return the grid cell of a tile; a transparent tile is composited on white.
 
     Args:
-        snapshot: of the run.
-        planned: the tile.
-        plain: whether to leave its transparency out.
+        snapshot: snapshot of the run.
+        planned: tile to show.
+        plain: whether to ignore transparency.
     """
     record, store = snapshot.records.get(planned.file), snapshot.store
     state = snapshot.state(planned.file)
@@ -182,31 +182,31 @@ def cell(snapshot: Snapshot, planned: PlannedTile, *, plain: bool = False) -> Ce
 
 
 def heading(plan: Plan, section: Section) -> Heading:
-    """What stands above its tiles: network and layer, and how they were made."""
+    """Return the heading of a section: network, layer and settings."""
     title = f"{plan.network.model} {section.title}"
     return Heading(title, "", f"{plan.network.weights} · {subtitle(plan, section)} · {plan.created}", "")
 
 
 def subtitle(plan: Plan, section: Section) -> str:
-    """How many of a layer's features its tiles show, and how these were made."""
-    there = len(section.tiles)
+    """Return how many features of the layer a section shows, and its settings, in one line."""
+    count = len(section.tiles)
     if plan.directions is not None and section.layer:
-        what = f"{there} of {plan.directions.count} directions"
+        share = f"{count} of {plan.directions.count} directions"
     else:
-        features = plan.shape(section.variant, section.tiles[0].tile.terms[0].output)[0] if section.layer else there
-        what = f"{there} of {features} features"
-    return f"{what} · {brief(plan.settings[section.variant])}"
+        features = plan.shape(section.variant, section.tiles[0].tile.terms[0].output)[0] if section.layer else count
+        share = f"{count} of {features} features"
+    return f"{share} · {brief(plan.settings[section.variant])}"
 
 
 def _digest(record: TileRecord) -> str | None:
-    both = [each for each in (record["sha256"], record["alpha_sha256"]) if each is not None]
-    return " ".join(both) or None
+    digests = (record["sha256"], record["alpha_sha256"])
+    return " ".join(digest for digest in digests if digest is not None) or None
 
 
 def _vectors(snapshot: Snapshot) -> "dict[str, np.ndarray[Any, Any]]":
-    """By file, the mean activation of every feature of the tile's layer."""
+    """Return the mean activations of all features of a tile's layer, by tile file."""
     store, plan = snapshot.store, snapshot.plan
-    found: dict[str, np.ndarray[Any, Any]] = {}
+    vectors: dict[str, np.ndarray[Any, Any]] = {}
     for members in plan.chunks:
         files = [plan.tiles[i].file for i in members]
         path = store.vector_path(files)
@@ -215,5 +215,5 @@ def _vectors(snapshot: Snapshot) -> "dict[str, np.ndarray[Any, Any]]":
         first = plan.tiles[members[0]]
         features = plan.shape(first.variant, first.tile.terms[0].output)[0]
         rows = dict(zip(files, read_vectors(store.folder, path, len(files), features), strict=True))
-        found |= {file: row for file, row in rows.items() if file in snapshot.there}
-    return found
+        vectors |= {file: row for file, row in rows.items() if file in snapshot.there}
+    return vectors

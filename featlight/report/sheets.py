@@ -1,4 +1,4 @@
-"""The sheets of an atlas on disk: each is encoded while the next one is drawn, and stays while it shows the same."""
+"""Atlas sheets on disk: each is encoded while the next is drawn, and kept as long as it shows the current tiles."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,7 +9,7 @@ from featlight.image_io import encode_png, png_text
 from featlight.store.paths import PICTURE_BYTES
 from featlight.store.store import Store
 
-# kept in the sheet that is written last: what all of them show, and how many they are
+# PNG text keys in the sheet that is written last: digest of all sheets, and their number
 SHOWN, COUNT = "featlight-shows", "featlight-sheets"
 MOST_SHEETS = 10_000
 
@@ -17,17 +17,17 @@ MOST_SHEETS = 10_000
 def write_sheets(
     store: Store, atlas: str, sheets: Iterable[tuple[str, Image.Image]], text: Mapping[str, str], shown: str = ""
 ) -> list[str]:
-    """Write what `draw_atlas` gives.
+    """Write the sheets that `draw_atlas` draws.
 
     Args:
-        store: of the run.
-        atlas: path of the whole one, from the run directory.
-        sheets: what to add to its name, and the picture; the whole atlas or its overview last.
-        text: to keep in each.
-        shown: a digest of what they show, by which `kept_sheets` knows them again.
+        store: store of the run.
+        atlas: path of the whole atlas in the run directory.
+        sheets: suffixes of the file name and pictures; the whole atlas or its overview comes last.
+        text: PNG text of each sheet.
+        shown: digest of the sheets' content, which `kept_sheets` compares.
 
     Returns:
-        Their paths from the run directory, the whole atlas or its overview first.
+        Paths of the sheets in the run directory, the whole atlas or its overview first.
     """
     names = []
     for suffix, png in _encoded(sheets, text, shown):
@@ -37,7 +37,7 @@ def write_sheets(
 
 
 def kept_sheets(store: Store, atlas: str, shown: str) -> list[str] | None:
-    """The paths of the sheets that are there, the overview first; None where one is gone, another or shows others."""
+    """Return the paths of the sheets on disk, the overview first; None if one is missing, altered or out of date."""
     if not store.folder.has(store.root / atlas):
         return None
     with store.folder.open(store.root / atlas, PICTURE_BYTES) as file:
@@ -56,7 +56,7 @@ def _name(atlas: str, suffix: str) -> str:
 def _encoded(
     sheets: Iterable[tuple[str, Image.Image]], text: Mapping[str, str], shown: str
 ) -> Iterator[tuple[str, bytes]]:
-    """The same as PNGs; no more than two pictures are held at a time."""
+    """Encode sheets as PNGs in a second thread. Memory holds at most two pictures."""
     waiting: tuple[str, Future[bytes]] | None = None
     with ThreadPoolExecutor(1, "featlight-encoder") as thread:
         for number, (suffix, picture) in enumerate(sheets, 1):

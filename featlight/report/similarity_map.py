@@ -1,4 +1,4 @@
-"""Which tiles of a layer are alike: on a plane and in clusters, as a table, as a picture, and for the viewer."""
+"""Similarity map of a layer's tiles: a two-dimensional embedding with clusters, as a table, a picture and a view."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,8 +9,7 @@ from featlight.analysis.grid_layout import on_a_grid
 from featlight.analysis.neighbors import unit_rows
 from featlight.config.user_paths import expanded
 from featlight.errors import UsageError, memory_errors, unknown
-from featlight.report.alike_picture import draw_alike
-from featlight.report.build import drawn_files, render
+from featlight.report.build import drawn_files, render, write_similarity
 from featlight.report.sections import Atlas, atlases
 from featlight.store.similarity import SimilarityTable
 from featlight.store.snapshot import Snapshot
@@ -27,27 +26,27 @@ def find_alike(
     method: Literal["auto"] | Method = "auto",
     clusters: int | None = None,
 ) -> dict[str, SimilarityTable]:
-    """Find out which tiles of a run are alike, by the mean activations of all features of their layer.
+    """Embed the tiles of each layer in two dimensions, and cluster them.
 
-    The plane is laid out by these, each tile's at length 1, and the clusters are k-means' of the same vectors, not of
-    the plane; what both draw by chance has the same seed every time. The picture and the viewer set each tile on the
-    free place of a grid that is nearest to its point.
+    A tile's vector is the mean activations of all features of the layer, scaled to length 1. k-means clusters the
+    vectors, not the embedding. Both use a fixed seed. The picture and the viewer place each tile on a grid, near its
+    point.
 
     Args:
-        out: the run directory.
-        layers: names of layers, or of atlases (`variant/layer`); without any, all that have at least four tiles with
-            different vectors.
-        method: "umap" keeps near what is near (`pip install 'featlight[umap]'`), "pca" shows the two directions in
-            which tiles differ most; "auto" is UMAP where that is installed.
-        clusters: how many; None for the root of half the number of tiles, from 2 to 40.
+        out: run directory.
+        layers: names of layers, or of atlases (`variant/layer`); by default all with at least four tiles whose vectors
+            differ.
+        method: "umap" preserves neighborhoods (`pip install 'featlight[umap]'`), "pca" projects onto the two
+            directions of the largest variance; "auto" is UMAP if it is installed, else PCA.
+        clusters: number of clusters; None for the square root of half the number of tiles, from 2 to 40.
 
     Returns:
-        By the name of the atlas. The same is in `alike/<name>.json` of the run directory, the picture in
-        `alike/<name>.png`.
+        Similarity tables by the name of the atlas. They are also in `alike/<name>.json` of the run directory, with a
+        picture in `alike/<name>.png`.
 
     Raises:
-        UsageError: no run, no such layer, too few tiles, or UMAP is not installed.
-        StorageError: no room, or no right to write.
+        UsageError: there is no run, no such layer, too few tiles, or UMAP is not installed.
+        StorageError: the run directory cannot be written.
 
     Example:
         >>> alike = featlight.find_alike("runs/efficientnet_lite0-blocks.4.0")["blocks.4.0"]
@@ -58,47 +57,46 @@ def find_alike(
     if clusters is not None and clusters < 1:
         raise UsageError(f"clusters: {clusters} given; 1 or more are allowed")
     if method == "umap" and not has_umap():
-        raise UsageError("method: umap is not installed: pip install 'featlight[umap]', or take pca")
+        raise UsageError("method: umap is not installed; run pip install 'featlight[umap]', or choose pca")
     store = Store(expanded(out))
     plan = store.need_plan()
     store.check_writable()
-    drawn_files(store, plan, ["assets"])  # small tiles are taken from its sheets
+    drawn_files(store, plan, ["assets"])  # the picture takes small tiles from these sheets
     snapshot = Snapshot.of(store, plan)
-    found = {}
-    for atlas in _chosen(atlases(snapshot), layers):
-        how: Method = ("umap" if has_umap() else "pca") if method == "auto" else method
-        found[atlas.section.name] = likeness = _likeness(atlas, how, clusters)
-        store.write_output(atlas.section.likeness, likeness.model_dump_json().encode())
-        picture = draw_alike(snapshot, atlas, likeness)
-        store.write_output(atlas.section.alike, picture)
+    if method == "auto":
+        method = "umap" if has_umap() else "pca"
+    tables = {}
+    for atlas in _select(atlases(snapshot), layers):
+        tables[atlas.section.name] = table = _similarity_table(atlas, method, clusters)
+        write_similarity(snapshot, atlas, table)
     render(store, plan)
-    return found
+    return tables
 
 
-def _chosen(there: Sequence[Atlas], layers: Sequence[str]) -> list[Atlas]:
-    """Those of some layers, or all that a plane can show."""
-    known = dict.fromkeys(name for atlas in there for name in (atlas.section.name, atlas.section.layer) if name)
+def _select(candidates: Sequence[Atlas], layers: Sequence[str]) -> list[Atlas]:
+    """Return the atlases of the given layers or, without layers, all that can be embedded."""
+    known = dict.fromkeys(name for atlas in candidates for name in (atlas.section.name, atlas.section.layer) if name)
     for layer in layers:
         if layer not in known:
             raise UsageError(f"layer: {unknown('layer', layer, known)}")
-    asked = [atlas for atlas in there if not layers or {atlas.section.name, atlas.section.layer} & {*layers}]
-    shown = [atlas for atlas in asked if atlas.vectors is not None and differ(unit_rows(atlas.vectors)[1])]
-    names = [atlas.section.name for atlas in shown]
-    flat = [atlas.section.name for atlas in asked if atlas.section.name not in names]
-    if flat and (layers or not shown):
-        raise UsageError(f"{flat[0]}: fewer than {FEWEST} tiles whose vectors differ; no plane shows how")
-    return shown
+    chosen = [atlas for atlas in candidates if not layers or {atlas.section.name, atlas.section.layer} & {*layers}]
+    embeddable = [atlas for atlas in chosen if atlas.vectors is not None and differ(unit_rows(atlas.vectors)[1])]
+    names = [atlas.section.name for atlas in embeddable]
+    others = [atlas.section.name for atlas in chosen if atlas.section.name not in names]
+    if others and (layers or not embeddable):
+        raise UsageError(f"{others[0]}: fewer than {FEWEST} tiles with different vectors; make more tiles of the layer")
+    return embeddable
 
 
-def _likeness(atlas: Atlas, method: Method, count: int | None) -> SimilarityTable:
+def _similarity_table(atlas: Atlas, method: Method, count: int | None) -> SimilarityTable:
     assert atlas.vectors is not None
-    there, rows = unit_rows(atlas.vectors)
-    points, words = on_a_plane(rows, method)
+    present, rows = unit_rows(atlas.vectors)
+    points, description = on_a_plane(rows, method)
     grid = on_a_grid(points)
     return SimilarityTable(
         of=atlas.digest,
-        words=words,
-        tiles=[atlas.section.tiles[i].file for i in there],
+        words=description,
+        tiles=[atlas.section.tiles[i].file for i in present],
         x=points[:, 0].tolist(),
         y=points[:, 1].tolist(),
         clusters=in_clusters(rows, count or usual_clusters(len(rows))).tolist(),

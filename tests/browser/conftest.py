@@ -1,4 +1,4 @@
-"""Runs to look at, and a window of a headless Chromium that minds every error."""
+"""Runs to look at, and a window of a headless Chromium that fails on every error."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -10,8 +10,7 @@ from PIL import Image
 
 import featlight.report.build
 from featlight.config.tile import Term, Tile
-from featlight.drawing.atlas import Show
-from featlight.drawing.sheet import Cell
+from featlight.drawing.sheet import Cell, Show
 from featlight.report.build import render
 from tests.browser.window import DEAD, FAILED, MISSING, VECTORS
 from tests.made_up import flat, made_up_run
@@ -21,7 +20,7 @@ CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory) -> Path:
-    """Two runs side by side: `one` has two layers and a named tile, `two` the first layer in other colours."""
+    """Two runs side by side: `one` has two layers and a named tile, `two` the first layer in other colors."""
     root = tmp_path_factory.mktemp("runs")
     both = Tile("both", (Term("Mixed_4a", 1), Term("Mixed_4a", 2)))
     one = made_up_run(
@@ -42,7 +41,7 @@ def runs(tmp_path_factory) -> Path:
 
 
 def small_tiles_alone(cells: Sequence[Cell], *, show: Show, **_: object) -> Iterator[tuple[str, Image.Image]]:
-    """Instead of an atlas, which nobody looks at."""
+    """Draw only small tiles, without the atlas."""
     for place, cell in enumerate(cells):
         with cell.opened() as tile:
             show(place, tile)
@@ -71,7 +70,7 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def page(browser) -> Iterator[Any]:
-    """A window that minds every error, and every request that is not for a file."""
+    """A window that fails on errors and on requests that are not for a file."""
     context = browser.new_context(viewport={"width": 1000, "height": 800}, color_scheme="light")
     context.set_default_timeout(10_000)
     result = context.new_page()

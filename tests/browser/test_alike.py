@@ -44,7 +44,7 @@ def middle(page, number):
 
 
 def shown(page, number, expected):
-    """Whether the middle of a tile has a colour, within two seconds."""
+    """Whether the middle of a tile has a color, within two seconds."""
     for _ in range(20):
         with Image.open(io.BytesIO(page.screenshot())) as image:
             if image.convert("RGB").getpixel(tuple(map(round, middle(page, number)))) == near(expected):
@@ -118,7 +118,7 @@ def test_a_cluster_stands_before_the_others(page, run):
     assert not shown(page, 16, color(16))
     with Image.open(io.BytesIO(page.screenshot())) as image:
         seen = image.convert("RGB").getpixel(tuple(map(round, middle(page, 16))))
-    assert np.abs(np.subtract(seen, faded)).max() < 40  # over its cluster's colour
+    assert np.abs(np.subtract(seen, faded)).max() < 40  # over its cluster's color
     page.keyboard.press("Escape")
 
 

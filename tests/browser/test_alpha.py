@@ -21,7 +21,7 @@ def transparent(tmp_path_factory):
 
 
 def sides(page, index):
-    """The colours in a tile's clear half and in its opaque half."""
+    """The colors in a tile's clear half and in its opaque half."""
     return pixel(page, index, across=0.25), pixel(page, index, across=0.75)
 
 

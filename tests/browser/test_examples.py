@@ -50,7 +50,7 @@ def test_an_open_tile_has_its_examples_with_value_and_place(page, exampled):
     name = plot.get_attribute("aria-label").replace("\N{MINUS SIGN}", "-")
     assert name == "Activation on 12 images, from -0.00391 to 0.00552; its own picture: 74.5"
     assert plot.locator("rect").count() == 2
-    places = page.get_by_role("img", name="Where in class/1.png")
+    places = page.get_by_role("img", name="class/1.png with the crop outlined")
     assert places.evaluate("(part) => part.style.backgroundPosition") == "50% 100%"
 
 

@@ -110,7 +110,7 @@ def test_sorting_by_similarity_to_a_tile(page, runs):
     assert sorted(ours[: len(there)]) == sorted(f"Mixed_4a/{i:05d}" for i in there)
     found = [cosines[int(key[-5:])] for key in ours[: len(there)]]
     assert all(a >= b - 1 / 127 for a, b in pairwise(found))  # kept in steps of 1/127
-    assert count(page) == "100 of 108 tiles, by likeness to 17"
+    assert count(page) == "100 of 108 tiles, by similarity to 17"
     page.select_option("#layer", "Mixed_5a")
     assert count(page) == "7 of 108 tiles"
     assert page.locator("#sort").input_value() == "feature"
@@ -176,7 +176,7 @@ def test_missing_data_are_said(page, runs, tmp_path):
     shutil.copy(runs / "one/index.html", tmp_path)
     (tmp_path / "assets/data.js").write_text("")
     page.goto((tmp_path / "index.html").as_uri())
-    assert "assets/data.js is not there or damaged" in count(page)
+    assert "assets/data.js is missing or damaged" in count(page)
 
 
 def test_zoom_shows_full_tiles_and_small_ones(page, runs):

@@ -103,7 +103,7 @@ def test_two_runs_side_by_side(page, runs):
 def test_a_path_that_is_no_run_is_not_followed(page, runs):
     for path in ("https://example.com/x", "/etc", "file:///etc", "a/../../b", "//host/x"):
         opened(page, runs / "one", f"#&run={path.replace('/', '%2F')}")
-        assert "is no path from here" in count(page)
+        assert "is not a relative path" in count(page)
         assert page.evaluate("Featlight.app.state.other") is None
 
 

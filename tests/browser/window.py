@@ -45,7 +45,7 @@ def count(page):
 
 
 def pixel(page, index, *, beside=False, across=0.5):
-    """The colour in the middle of a tile of the grid, or at another share of its width, on the screen."""
+    """The color in the middle of a tile of the grid, or at another share of its width, on the screen."""
     x, y = page.evaluate(
         """([index, beside, across]) => {
             const { grid } = Featlight.app;
@@ -61,7 +61,7 @@ def pixel(page, index, *, beside=False, across=0.5):
 
 
 def shows(page, index, expected, **how):
-    """Whether a tile has a colour, within two seconds: on a busy machine its picture may still be on its way."""
+    """Whether a tile has a color, within two seconds: on a busy machine its picture may still be on its way."""
     for _ in range(20):
         if pixel(page, index, **how) == near(expected):
             return True

@@ -1,29 +1,38 @@
-"""Every fault that a run must bear, injected: the right exit code, one line, and nothing lost, doubled or corrupt.
+"""Faults that a run must survive: each has the right exit code and error line, and no tile is lost or corrupt.
 
 | fault | test |
 |---|---|
-| SIGKILL in the middle of a descent | test_run: a_killed_run_goes_on_bit_for_bit |
-| SIGKILL in the middle of a write | a_run_killed_at_a_rename_goes_on (before) |
-| SIGKILL between the rename and the record | a_run_killed_at_a_rename_goes_on (after) |
+| SIGKILL during an optimization | test_run: a_killed_run_goes_on_bit_for_bit |
+| SIGKILL during a write | a_run_killed_at_a_rename_goes_on |
+| SIGKILL between the rename and the record | a_run_killed_at_a_rename_goes_on |
 | SIGKILL while the atlas is drawn | test_run: a_run_killed_while_it_draws_is_drawn_by_the_next |
 | SIGTERM, SIGUSR1, SIGINT | test_run: a_signal_stops_the_run_and_the_next_goes_on |
-| no room from the start | a_run_that_cannot_fit_does_not_start |
-| no room for plan, tiles, atlas | a_file_that_cannot_grow_is_exit_74, test_run: a_full_disk_is_exit_74... |
-| no room for TensorBoard | no_room_for_tensorboard_is_one_warning, test_run: a_broken_tensorboard_is_one_warning |
-| no room in $TMPDIR | a_run_needs_no_folder_for_temporary_files |
+| disk too small for the run | a_run_that_cannot_fit_does_not_start |
+| disk full: plan, tiles, atlas | a_file_that_cannot_grow_is_exit_74 |
+| disk full during a run | test_run: a_full_disk_is_exit_74_and_the_next_run_goes_on |
+| disk full: TensorBoard | no_room_for_tensorboard_is_one_warning |
+| TensorBoard raises an error | test_run: a_broken_tensorboard_is_one_warning |
+| $TMPDIR full | a_run_needs_no_folder_for_temporary_files |
 | read-only directory | a_directory_that_takes_no_files_is_exit_74 |
-| a file where a folder must be | a_file_where_a_folder_must_be_is_exit_74 |
-| truncated, bit-flipped, deleted tile | a_harmed_tile_is_found_removed_and_made_again |
-| truncated, bit-flipped, deleted float image | a_harmed_float_image_is_found_and_made_again |
+| file in place of a folder | a_file_where_a_folder_must_be_is_exit_74 |
+| truncated, bit-flipped or deleted tile | a_harmed_tile_is_found_removed_and_made_again |
+| truncated, bit-flipped or deleted float image | a_harmed_float_image_is_found_and_made_again |
 | truncated vectors | harmed_vectors_are_told_and_made_again |
-| torn record | a_torn_record_is_found_and_its_tile_made_again, test_store: a_torn_line_is_passed_over... |
-| two runs on one directory | two_runs_at_once..., test_run: a_run_that_starts_second_follows_or_is_refused |
-| changed recipe on resume | a_changed_recipe_is_refused, test_run: another_run_in_the_directory_is_refused... |
-| truncated, HTML, wrong-shape, pickled-code weights | bad_weights_are_exit_3, test_zoo: a_bad_weight_file... |
-| broken YAML, unknown key | a_bad_config_file_is_exit_2, test_config: a_slip_is_answered_in_one_line |
-| misspelt layer, feature out of range | what_the_network_lacks_is_exit_2, test_run: a_slip_has_its_exit_code... |
+| torn record | a_torn_record_is_found_and_its_tile_made_again |
+| torn line of records | test_store: a_torn_line_is_passed_over_and_swallows_nothing |
+| two runs in one directory at once | two_runs_at_once_make_the_same_tiles |
+| second run in a directory | test_run: a_run_that_starts_second_follows_or_is_refused |
+| changed recipe on resume | a_changed_recipe_is_refused |
+| other changed settings on resume | test_run: another_run_in_the_directory_is_refused_unless_fresh |
+| truncated, HTML, wrong-shape or pickled-code weights | bad_weights_are_exit_3 |
+| weights of another network | test_catalog: a_bad_weight_file_is_refused_in_one_line |
+| broken YAML | a_bad_config_file_is_exit_2 |
+| unknown key | test_schema: a_slip_is_answered_in_one_line |
+| misspelled layer, feature out of range | what_the_network_lacks_is_exit_2 |
+| wrong flag | test_run: a_slip_has_its_exit_code_and_one_line_and_writes_nothing |
 | NaN in the objective | test_run: a_failed_tile_is_said_and_tried_again |
-| out of memory | out_of_memory_halves_the_batch_and_goes_on, no_memory_for_one_image_is_said |
+| out of memory | out_of_memory_halves_the_batch_and_goes_on |
+| out of memory with one image | no_memory_for_one_image_is_said |
 | dead feature | test_run: dead_features_are_marked_and_no_failure |
 """
 
@@ -49,6 +58,7 @@ from featlight.cli.main import main
 from featlight.engine.module import FeatureVisualizer
 from featlight.errors import FeatlightError
 from featlight.store.guard.open_folder import OpenFolder
+from tests import ROOT
 from tests.conftest import awake, hand_made
 from tests.unit.models.test_catalog import bad_file
 
@@ -65,6 +75,13 @@ CONFIG = {
 }
 NOBODY = 99_999_999  # no system counts its processes that far
 TILES = 6
+
+
+def test_the_table_cites_tests_that_exist():
+    cited = [line.split("|")[2].strip().rpartition(": ") for line in __doc__.splitlines()[4:]]
+    for module, _, name in cited:
+        (path,) = (ROOT / "tests").rglob(f"{module or Path(__file__).stem}.py")
+        assert f"def test_{name}(" in path.read_text(), name
 
 
 def small():

@@ -1,4 +1,4 @@
-"""TensorBoard's event files, written at once and in this thread, and read back to go on where a run was stopped."""
+"""TensorBoard event files, written synchronously, and read again when a run is resumed."""
 
 import io
 import os
@@ -19,19 +19,20 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from featlight.store.guard.run_folder import RunFolder
 
 PREFIX = "events.out.tfevents."
-EVENTS_BYTES = 4 << 30  # of one file; a run of ten thousand tiles writes some 100 MB
+EVENTS_BYTES = 4 << 30  # limit of one file; a run of ten thousand tiles writes about 100 MB
 
 
 class EventLog:
-    """A run's folder of event files; this one's is new, and what the others hold is not written twice.
+    """Writer of a new event file in a run, which skips events that the run's other event files hold.
 
-    TensorBoard's own writer works in a thread, whose traceback a full disk prints.
+    TensorBoard's own writer has a thread of its own, which prints a traceback when the disk is full.
 
     Args:
-        folder: the run directory.
+        folder: run directory.
 
     Raises:
-        StorageError: it cannot be read. OSError, here and in every method: it cannot be written.
+        StorageError: the directory cannot be read.
+        OSError: the file cannot be written; every method may raise it.
     """
 
     def __init__(self, folder: RunFolder) -> None:
@@ -51,7 +52,7 @@ class EventLog:
         self._head = len(self._buffer.getvalue())
 
     def scalar(self, tag: str, value: float, step: int) -> None:
-        """A number, unless the tag has one at this step."""
+        """Add a number, unless the tag has one at this step."""
         self._add(Summary.Value(tag=tag, simple_value=value), step)
 
     def text(self, tag: str, markdown: str, step: int) -> None:
@@ -61,19 +62,12 @@ class EventLog:
         self._add(Summary.Value(tag=f"{tag}/text_summary", metadata=data, tensor=tensor), step)
 
     def picture(self, tag: str, jpeg: bytes, size: tuple[int, int], step: int) -> None:
-        """An encoded picture.
-
-        Args:
-            tag: of it.
-            jpeg: its bytes.
-            size: width and height, in pixels.
-            step: of it.
-        """
+        """Add a JPEG; `size` is its width and height in pixels."""
         image = Summary.Image(width=size[0], height=size[1], colorspace=3, encoded_image_string=jpeg)
         self._add(Summary.Value(tag=tag, image=image), step)
 
     def flush(self) -> None:
-        """Put on disk what was added, in one piece: a process that dies leaves all of it or nothing."""
+        """Write the added events in one piece: if the process dies, all of them are on disk or none."""
         content = self._buffer.getvalue()
         if len(content) > self._head:
             self._buffer.seek(0)
@@ -85,11 +79,11 @@ class EventLog:
                     file.write(content)
                     file.flush()
                 except OSError:
-                    file.truncate(start)  # what comes after half an event would not be read
+                    file.truncate(start)  # readers stop at half an event
                     raise
 
     def summary(self, summary: Summary, step: int) -> None:
-        """What a plugin's own helper has made."""
+        """Add a summary that a plugin's helper has made."""
         for value in summary.value:
             self._add(value, step)
 
@@ -105,14 +99,14 @@ class EventLog:
 
 
 def _events(file: IO[bytes]) -> Iterator[Event]:
-    """The events of a file, up to where a process that died has torn it.
+    """Yield the events of a file, up to an incomplete one that a killed process left.
 
-    Each is framed by its length (8 bytes), a checksum of that (4), and a checksum of its own (4).
+    An event is stored as its length (8 bytes), a checksum of the length (4), its bytes, and a checksum of these (4).
     """
     size = os.fstat(file.fileno()).st_size
     while len(header := file.read(12)) == 12:
         length, check = struct.unpack("<QI", header)
-        # room is made for as many bytes as are there, whatever a length says
+        # a wrong length must not allocate more bytes than the file has
         if check != masked_crc32c(header[:8]) or length > size or len(data := file.read(length)) < length:
             return
         file.read(4)

@@ -1,6 +1,6 @@
-"""Small pictures of a whole layer: all of its tiles side by side, and a few on their way through the octaves."""
+"""Small pictures of a layer for TensorBoard: a mosaic of all tiles, and some tiles at the ends of their octaves."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -14,15 +14,15 @@ from featlight.plan.plan import OCTAVE_PICTURE
 from featlight.store.contents import read_picture
 from featlight.store.guard.run_folder import RunFolder
 
-LARGEST_TILE, SIDE = 128, 2048  # px, of a tile and of a mosaic at most
+LARGEST_TILE, SIDE = 128, 2048  # px, maximum side of a tile and of a mosaic
 
 
 class Mosaic:
-    """The tiles of one atlas side by side, as they come.
+    """Mosaic of an atlas that grows with the run.
 
     Args:
-        files: of the tiles, in the order of the atlas.
-        folder: the run directory.
+        files: files of the tiles, in the order of the atlas.
+        folder: run directory.
     """
 
     def __init__(self, files: Sequence[str], folder: RunFolder) -> None:
@@ -33,10 +33,10 @@ class Mosaic:
         self._sheet = Image.new("RGB", (self._columns * self._tile, rows * self._tile), "white")
         self._drawn: set[str] = set()
 
-    def draw(self, there: Mapping[str, object]) -> Image.Image:
-        """The mosaic with the tiles that are there by now; each is opened once."""
+    def draw(self, made: Container[str]) -> Image.Image:
+        """Add the tiles that have been made since the last call, and return the mosaic."""
         for i, file in enumerate(self._files):
-            if file in there and file not in self._drawn:
+            if file in made and file not in self._drawn:
                 picture = read_picture(self._folder, self._folder.root / file)
                 small = picture.resize((self._tile, self._tile), Image.Resampling.LANCZOS)
                 self._sheet.paste(small, (i % self._columns * self._tile, i // self._columns * self._tile))
@@ -47,13 +47,13 @@ class Mosaic:
 def draw_evolution(
     folder: RunFolder, tiles: Mapping[str, Sequence[Path]], sizes: Sequence[ImageSize], title: str
 ) -> Image.Image:
-    """A row for each tile, from the end of its first octave to that of its last.
+    """Draw a row for each tile, with its image at the end of each octave.
 
     Args:
-        folder: the run directory.
-        tiles: by label, the pictures of the octaves' ends.
-        sizes: of the octaves, in pixels.
-        title: of the picture.
+        folder: run directory.
+        tiles: paths of the octaves' pictures, by the tile's label.
+        sizes: sizes of the octaves, in pixels.
+        title: title of the picture.
     """
     rows = [
         Row(label, [Cell("", partial(read_picture, folder, path)) for path in paths]) for label, paths in tiles.items()

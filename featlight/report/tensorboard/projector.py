@@ -1,4 +1,4 @@
-"""What TensorBoard's projector needs of a layer: a point for every tile, where its vector puts it, shown as itself."""
+"""Files of a layer for TensorBoard's projector: the vector, the metadata and a small picture of each tile."""
 
 import io
 import re
@@ -14,10 +14,10 @@ from featlight.report.sections import Atlas
 from featlight.store.store import Store
 
 FOLDER, CONFIG = "tensorboard", "projector_config.pbtxt"
-MOST_POINTS = 5000  # UMAP lays out no more, and a browser with all of them is slow
-LARGEST, SPRITE = 64, 4096  # px, side of a point's picture and of all of them; TensorBoard takes 8192 at most
+MOST_POINTS = 5000  # the projector's UMAP takes no more, and a browser with more is slow
+LARGEST, SPRITE = 64, 4096  # px, maximum side of a point's picture and of the sprite; TensorBoard takes up to 8192
 
-# of one layer, in the words of the projector's configuration
+# the projector's configuration of one layer
 _EMBEDDING = """\
 embeddings {{
   tensor_name: "{name}"
@@ -33,7 +33,7 @@ embeddings {{
 
 
 def is_own_config(content: bytes) -> bool:
-    """Whether a projector's configuration is one that `write_projector` writes, which names files beside it alone."""
+    """Return whether `write_projector` could have written a configuration, which names only files beside it."""
     name, side = r"[^\s\"'\\:]+", r"\d+"
     pattern = re.escape(_EMBEDDING.format(name="NAME", side="SIDE")).replace("NAME", name).replace("SIDE", side)
     leads_out = re.search(rb'[/"]\.\.[/"]', content)
@@ -41,19 +41,19 @@ def is_own_config(content: bytes) -> bool:
 
 
 def write_projector(store: Store, atlases: Sequence[Atlas]) -> None:
-    """Write the points of all atlases that have vectors, and the configuration that names them.
+    """Write the projector's files of all atlases with vectors, and the configuration that lists them.
 
     Raises:
-        StorageError: no room, or no right to write.
+        StorageError: the files cannot be written.
     """
     config = ""
     for atlas in atlases:
         if atlas.vectors is None:
             continue
-        there = np.flatnonzero(np.isfinite(atlas.vectors).all(1))
-        if len(there):
-            evenly = np.linspace(0, len(there) - 1, min(len(there), MOST_POINTS)).round().astype(int)
-            config += _write(store, atlas, [int(there[i]) for i in evenly])
+        present = np.flatnonzero(np.isfinite(atlas.vectors).all(1))
+        if len(present):
+            evenly = np.linspace(0, len(present) - 1, min(len(present), MOST_POINTS)).round().astype(int)
+            config += _write(store, atlas, present[evenly].tolist())
     store.write_output(f"{FOLDER}/{CONFIG}", config.encode())
 
 
@@ -70,7 +70,7 @@ def _write(store: Store, atlas: Atlas, chosen: Sequence[int]) -> str:
         assert record is not None
         values = (record["activation_start"], record["activation_end"])
         numbers = ("" if value is None else f"{value:.4g}" for value in values)
-        # TensorBoard shows the first column that is no number, unless it is asked for another one
+        # TensorBoard labels points with the first column that is not numeric
         table.append("\t".join([f"{name} {atlas.cells[i].label}", record["status"], *numbers]))
     store.write_output(f"{folder}/tiles.tsv", ("\n".join(table) + "\n").encode())
     columns, side = square(len(chosen))
@@ -81,13 +81,13 @@ def _write(store: Store, atlas: Atlas, chosen: Sequence[int]) -> str:
 
 
 def square(points: int) -> tuple[int, int]:
-    """How many pictures stand in a row where so many fill a square, and the side of each in pixels."""
+    """Return the number of columns of a square sprite with so many points, and the side of each picture in pixels."""
     columns = max(1, ceil(sqrt(points)))
     return columns, min(LARGEST, SPRITE // columns)
 
 
 def _sprite(pictures: Sequence[Image.Image], columns: int, side: int) -> Image.Image:
-    """The pictures of the points, row by row."""
+    """Draw the pictures of the points row by row."""
     sheet = Image.new("RGB", (columns * side, -(-len(pictures) // columns) * side), "white")
     for i, picture in enumerate(pictures):
         row, column = divmod(i, columns)

@@ -1,4 +1,4 @@
-"""Which tiles of a run are there, have failed, or are awaited, counted as they come."""
+"""Running counts of a run's tiles: made, failed, awaited."""
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -8,12 +8,12 @@ from featlight.store.records import TileRecord
 
 
 class Tally:
-    """What has become of a run's tiles. A run of many chunks never goes through all of them after each chunk.
+    """Counts of a run's tiles, updated record by record, so that no chunk costs a pass over all tiles.
 
     Args:
-        sections: of the run.
-        made: the records of the tiles that are there at the start, by file.
-        missing: files of the tiles that are to be made.
+        sections: sections of the run.
+        made: records of the tiles that exist at the start, by file.
+        missing: files of the tiles to make.
     """
 
     def __init__(self, sections: Sequence[Section], made: Mapping[str, TileRecord], missing: Collection[str]) -> None:
@@ -26,7 +26,7 @@ class Tally:
         self.failed_of: Counter[str] = Counter()
 
     def take(self, record: TileRecord) -> None:
-        """Count what has come of a tile; one that is made beats one that has failed."""
+        """Count a tile's record; a made tile overrides a failed one."""
         file, before = record["file"], self.made.get(record["file"])
         section = self._section_of[file]
         self.awaited.discard(file)

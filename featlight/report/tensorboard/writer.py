@@ -1,4 +1,4 @@
-"""A run in TensorBoard: a view of the records and tiles, and never a reason for a run to die."""
+"""TensorBoard output of a run, written from its records and tiles. An error here never stops the run."""
 
 import functools
 import logging
@@ -27,9 +27,9 @@ from featlight.store.store import Store
 
 log = logging.getLogger("featlight")
 
-MOSAIC_STEPS = 10  # TensorBoard keeps that many images of a tag
-QUALITY = 88  # of its JPEGs
-LIVE_POINTS = 20  # of each chunk's curve
+MOSAIC_STEPS = 10  # images of a tag that TensorBoard keeps
+QUALITY = 88  # of JPEGs
+LIVE_POINTS = 20  # points of each chunk's curve
 QUANTILES = {"p05": 0.05, "p50": 0.5, "p95": 0.95}
 STATISTICS = ("total_variation", "high_frequency_share")
 RESULTS = ("result/activation_before", "result/activation_after", "progress/dead_share", "progress/tiles_per_s")
@@ -37,7 +37,7 @@ P = ParamSpec("P")
 
 
 def _harmless(method: Callable[P, None]) -> Callable[P, None]:
-    """Make a failed event write one warning, and no more writes."""
+    """Turn an error into one warning, and stop writing to TensorBoard."""
 
     @functools.wraps(method)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -47,7 +47,7 @@ def _harmless(method: Callable[P, None]) -> Callable[P, None]:
             return
         try:
             method(*args, **kwargs)
-        except Exception as error:  # a view must not end a run, whatever it meets
+        except Exception as error:  # no error in a view may stop a run
             board.broken = True
             log.warning("TensorBoard: %s; the run goes on without it", error)
 
@@ -55,32 +55,33 @@ def _harmless(method: Callable[P, None]) -> Callable[P, None]:
 
 
 class TensorBoard:
-    """Writes what a run shows while it runs, from the records of all its workers; one worker alone has one.
+    """Writer of a run's progress, curves and mosaics, from the records of all workers. Only one worker has it.
 
-    Nothing that it writes depends on who made a tile: chunks' curves stand in the plan's order, all else counts tiles.
+    The output does not depend on which worker made a tile: chunks' curves are in the plan's order, and the steps of
+    everything else are counts of tiles.
 
     Args:
-        store: of the run; events go to its folder `tensorboard`.
-        plan: of the run.
-        made: the records of the tiles that are there at the start.
-        missing: files of the tiles that are to be made.
+        store: store of the run; events go to its folder `tensorboard`.
+        plan: plan of the run.
+        made: records of the tiles that exist at the start, by file.
+        missing: files of the tiles to make.
     """
 
     def __init__(self, store: Store, plan: Plan, made: Mapping[str, TileRecord], missing: Collection[str] = ()) -> None:
         self.broken = False
         self._store, self._plan = store, plan
         self._sections = sections(plan)
-        self._mosaics: dict[str, Mosaic] = {}  # of the layers that are growing: each holds some 8 MB
+        self._mosaics: dict[str, Mosaic] = {}  # of unfinished layers; each takes about 8 MB
         self._examples = plan.octave_samples()
         self._tally = Tally(self._sections, made, missing)
         recipes = {variant: settings.recipe for variant, settings in plan.settings.items()}
         steps = [recipes[plan.tiles[members[0]].variant].total_steps + 1 for members in plan.chunks]
-        self._starts = [0, *accumulate(steps)]  # of each chunk, on the axis of the live curves
-        self._next = 0  # chunk to be shown
+        self._starts = [0, *accumulate(steps)]  # first step of each chunk in the live curves
+        self._next = 0  # next chunk to write
 
     @_harmless
     def start(self, config: str) -> None:
-        """Open the log, write the resolved configuration (YAML) without folders, and what a killed run has left out."""
+        """Open the log; write the resolved configuration (YAML) without paths, and what a killed run did not write."""
         from torch.utils.tensorboard import summary  # torch takes seconds to import
 
         self._log = EventLog(self._store.folder)
@@ -98,7 +99,7 @@ class TensorBoard:
 
     @_harmless
     def add(self, records: Sequence[TileRecord], rate: float) -> None:
-        """What has come since: the curves of chunks, the run's progress, the mosaics that have grown by a tenth."""
+        """Write new records: the curves of chunks, the progress, and mosaics that have grown by a tenth."""
         for record in records:
             self._tally.take(record)
         done, tried = len(self._tally.made), len(self._tally.made) + len(self._tally.failed)
@@ -112,38 +113,38 @@ class TensorBoard:
         self._log.flush()
 
     @_harmless
-    def finish(self, words: Mapping[str, Any]) -> None:
-        """The last word, as a table, and what is left to show."""
-        rows = "\n".join(f"| {key} | {value} |" for key, value in words.items())
-        # the last word is the newest, where nothing was made since, too
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """Write the run's summary as a table, and everything that was still to be written."""
+        from torch.utils.tensorboard.summary import hparams
+
+        rows = "\n".join(f"| {key} | {value} |" for key, value in summary.items())
+        # TensorBoard shows the text of the greatest step, so a resumed run must not repeat a step
         step = max(len(self._tally.made), self._log.last.get("run/summary/text_summary", -1) + 1)
         self._log.text("run/summary", f"| | |\n|---|---|\n{rows}", step)
         if self._tally.made:
             for tag, key in zip(RESULTS[:2], ("activation_start", "activation_end"), strict=True):
                 self._log.scalar(tag, float(np.median(_numbers(self._tally.made.values(), key))), len(self._tally.made))
-        from torch.utils.tensorboard import summary
-
         if "_hparams_/session_end_info" not in self._log.last:
-            self._log.summary(summary.hparams({}, {})[2], 0)  # type: ignore[no-untyped-call]
-        self._tally.awaited.clear()  # nobody makes them any more: what comes after them shall not wait
+            self._log.summary(hparams({}, {})[2], 0)  # type: ignore[no-untyped-call]
+        self._tally.awaited.clear()  # these tiles will not come, so later chunks need not wait for them
         self._live()
         self._grow()
         self._log.flush()
 
     def _live(self) -> None:
-        """The curves of chunks, one behind the other in the plan's order, as far as no tile on the way is awaited."""
+        """Write the curves of chunks in the plan's order, up to the first chunk with an awaited tile."""
         while self._next < len(self._plan.chunks):
             files = [self._plan.tiles[i].file for i in self._plan.chunks[self._next]]
             if not self._tally.awaited.isdisjoint(files):
                 return
             made, start = self._tally.made, self._starts[self._next]
-            here = [made[file] for file in files if file in made]
+            records = [made[file] for file in files if file in made]
             self._next += 1
-            if not here:
+            if not records:
                 continue
             self._log.scalar("health/failed", sum(file in self._tally.failed for file in files), start)
-            self._quantiles("health/grad_norm", _numbers(here, "gradient_norm"), start)
-            curves = _curves(here)
+            self._quantiles("health/grad_norm", _numbers(records, "gradient_norm"), start)
+            curves = _curves(records)
             for point in np.linspace(0, len(curves[0]) - 1, min(len(curves[0]), LIVE_POINTS)).round().astype(int):
                 step = curves[0][point][0]
                 self._quantiles("live/activation", [curve[point][1] for curve in curves], start + step)
@@ -162,14 +163,14 @@ class TensorBoard:
                 if made == size:
                     del self._mosaics[section.name]
                 for name in STATISTICS:
-                    middle = float(np.median(_numbers(self._there(section), name)))
-                    self._log.scalar(f"image/{section.name}/{name}", middle, made)
-            shown = self._log.steps.get(f"activation/{section.name}/tiles", ())
-            if made and tried == size and made not in shown:
-                self._whole_curves(section, self._there(section))
+                    median = float(np.median(_numbers(self._made_in(section), name)))
+                    self._log.scalar(f"image/{section.name}/{name}", median, made)
+            written = self._log.steps.get(f"activation/{section.name}/tiles", ())
+            if made and tried == size and made not in written:
+                self._layer_curves(section, self._made_in(section))
                 self._evolution(section)
 
-    def _there(self, section: Section) -> list[TileRecord]:
+    def _made_in(self, section: Section) -> list[TileRecord]:
         return [self._tally.made[planned.file] for planned in section.tiles if planned.file in self._tally.made]
 
     def _picture(self, tag: str, picture: Image.Image, step: int) -> None:
@@ -179,16 +180,16 @@ class TensorBoard:
         for name, share in QUANTILES.items():
             self._log.scalar(f"{tag}/{name}", float(np.quantile(values, share)), step)
 
-    def _whole_curves(self, section: Section, there: Sequence[TileRecord]) -> None:
-        """Quantiles over all tiles of a layer, against the recipe's steps, and the images' size, which tells octaves.
+    def _layer_curves(self, section: Section, records: Sequence[TileRecord]) -> None:
+        """Write quantiles over all tiles of a layer at each step, and the image size, which shows the octaves.
 
-        A layer that was asked for more features has other quantiles: they get a tag of their own.
+        If a finished layer was extended by more features, its new quantiles get another tag.
         """
         tag = f"activation/{section.name}"
-        self._log.scalar(f"{tag}/tiles", len(there), len(there))
+        self._log.scalar(f"{tag}/tiles", len(records), len(records))
         if f"{tag}/p50" in self._log.last:
-            tag = f"{tag}-{len(there)}"
-        curves = _curves(there)
+            tag = f"{tag}-{len(records)}"
+        curves = _curves(records)
         sizes = _sizes(self._plan, section.variant)
         for points in zip(*curves, strict=True):
             step = points[0][0]
@@ -197,14 +198,14 @@ class TensorBoard:
         self._layout()
 
     def _layout(self) -> None:
-        """The charts of Custom Scalars, anew where there are more of them."""
+        """Write the charts of Custom Scalars; the step is their number, so that new charts are written."""
         from torch.utils.tensorboard import summary
 
         charts = _charts(self._sections, self._log.last)
         self._log.summary(summary.custom_scalars(charts), sum(map(len, charts.values())))  # type: ignore[no-untyped-call]
 
     def _evolution(self, section: Section) -> None:
-        """A few tiles on their way through the octaves, where a run has kept that of all of them."""
+        """Write a picture of some tiles' octaves, if the run has kept these."""
         octaves = self._plan.settings[section.variant].recipe.octaves
         tiles = {planned.file: planned for planned in section.tiles}
         shown = [tiles[file] for file in self._examples[section.tiles[0].group]]
@@ -220,12 +221,12 @@ class TensorBoard:
 
 
 def catch_up(out: Path) -> None:
-    """Add what a run's log lacks, its first worker having died, say; unless the run is at work, which adds it itself.
+    """Complete the log of a run whose first worker has died. A running run completes its log itself.
 
-    What stands in its way is one warning: the log is shown as it is.
+    An error is logged as a warning.
 
     Args:
-        out: the run directory.
+        out: run directory.
     """
     try:
         store = Store(out)
@@ -240,49 +241,50 @@ def catch_up(out: Path) -> None:
             board = TensorBoard(store, plan, made)
             board.start(store.folder.read(out / "config.yaml", TEXT_BYTES).decode())
             board.add([], 0.0)
-    except Exception as error:  # a view must not fail for what it could show besides
-        log.warning("TensorBoard: %s; its log is shown as it is", error)
+    except Exception as error:  # TensorBoard can still show the incomplete log
+        log.warning("TensorBoard: %s; the log stays incomplete", error)
 
 
 def _numbers(records: Iterable[TileRecord], key: str) -> list[float]:
-    """A number of each tile that has one."""
+    """Return a record's number under `key`, for all tiles that have one."""
     values = (record.get(key) for record in records)
     return [value for value in values if isinstance(value, float | int)]
 
 
 def _curves(records: Iterable[TileRecord]) -> list[list[tuple[int, float]]]:
-    """The curve of each tile."""
+    """Return the curve of each tile: steps and activations."""
     return [[(step, value or 0.0) for step, value in record["curve"] or []] for record in records]
 
 
 def _sizes(plan: Plan, variant: str) -> list[int]:
-    """The longer side of the images before each step, in pixels, and after the last one."""
-    recipe = plan.settings[variant].recipe
-    sides = [max(both_sides(octave.size)) for octave in recipe.octaves]
-    return [s for s, octave in zip(sides, recipe.octaves, strict=True) for _ in range(octave.steps)] + sides[-1:]
+    """Return the longer side of the images in pixels, before each step and after the last one."""
+    octaves = plan.settings[variant].recipe.octaves
+    return [max(both_sides(octave.size)) for octave in octaves for _ in range(octave.steps)] + [
+        max(both_sides(octaves[-1].size))
+    ]
 
 
 def _charts(layers: Sequence[Section], tags: Collection[str]) -> dict[str, dict[str, list[Any]]]:
-    """Custom scalars: a band between quantiles for each layer, each time that it was done, and the images' size."""
+    """Return the charts of Custom Scalars: for each layer, bands of its quantiles and the image size."""
 
     def band(tag: str) -> list[Any]:
         return ["Margin", [f"{tag}/p50", f"{tag}/p05", f"{tag}/p95"]]
 
-    found: dict[str, dict[str, list[Any]]] = {"live": {"activation, chunk after chunk": band("live/activation")}}
+    charts: dict[str, dict[str, list[Any]]] = {"live": {"activation, chunk after chunk": band("live/activation")}}
     for section in layers:
         tag = f"activation/{section.name}"
-        found[section.title] = {
+        charts[section.title] = {
             "activation: median, 5 % to 95 % of the tiles": band(tag),
             "image size in pixels": ["Multiline", [f"{tag}/size"]],
         }
         for other in sorted(tags):
             if grown := re.fullmatch(rf"({re.escape(tag)}-(\d+))/p50", other):
-                found[section.title][f"activation, {grown[2]} tiles"] = band(grown[1])
-    return found
+                charts[section.title][f"activation, {grown[2]} tiles"] = band(grown[1])
+    return charts
 
 
 def _hparams(plan: Plan) -> dict[str, Any]:
-    """What a run was made with; where variants differ, all of their ways."""
+    """Return the run's settings; a setting that differs between variants lists all its values."""
     rows = [facts(settings) for settings in plan.settings.values()]
     layers = ", ".join(dict.fromkeys(term.layer for planned in plan.tiles for term in planned.tile.terms))
     keys = dict.fromkeys(key for row in rows for key in row)

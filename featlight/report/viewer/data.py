@@ -1,8 +1,8 @@
-"""What the viewer's page is told of a run, in scripts: a browser reads no other files from disk.
+"""Data of a run for the viewer, as scripts, because a page opened from disk may not read other files.
 
-What the page needs at once is in `assets/data.js`, column by column; what one tile needs (its curve, its neighbours,
-its command) is in a script for each sheet of 256 tiles, which the viewer loads when such a tile is opened. How the
-tiles' files end stands alone in `assets/tiles.js`, for a site that holds them otherwise.
+`assets/data.js` holds what the page needs at once, in columns. Details of a tile (its curve, neighbors and command)
+are in one script for each sheet of 256 tiles, which the viewer loads when a tile is opened. `assets/tiles.js` holds
+only the suffix of the tiles' files, which differs in an exported site.
 """
 
 import base64
@@ -27,19 +27,19 @@ from featlight.store.example_files import Example, TileExamples
 from featlight.store.records import TileRecord
 from featlight.store.snapshot import Snapshot
 
-ExamplesByTile = Mapping[str, TileExamples]  # by the tile's file
+ExamplesByTile = Mapping[str, TileExamples]  # by tile file
 DATA = "assets/data.js"
 TILES = "assets/tiles.js"
-FORMAT = 7  # of the viewer's files; a run that was drawn with another one is drawn again
+FORMAT = 7  # version of the viewer's files; a run drawn with another version is drawn again
 
 
 def data_script(plan: Plan, groups: Sequence[Mapping[str, Any]], figures: Sequence[str]) -> bytes:
-    """What the page needs at once.
+    """Return the script with everything that the page needs at once.
 
     Args:
-        plan: of the run.
-        groups: of each atlas, its `columns`, with the paths of its sheets and its details.
-        figures: paths of pictures, animations and tables from the run directory.
+        plan: plan of the run.
+        groups: `columns` of each atlas, with the paths of its sheets and details.
+        figures: paths of pictures, animations and tables in the run directory.
     """
     about = {
         "format": FORMAT,
@@ -55,12 +55,12 @@ def data_script(plan: Plan, groups: Sequence[Mapping[str, Any]], figures: Sequen
 
 
 def tiles_script(suffix: str) -> bytes:
-    """How the tiles' files end, as in ".png"."""
+    """Return the script with the suffix of the tiles' files, such as ".png"."""
     return _script("files", {"suffix": suffix})
 
 
 def columns(plan: Plan, atlas: Atlas) -> dict[str, Any]:
-    """An atlas as the viewer's grid needs it: one list for each number, a place for each tile."""
+    """Return an atlas as lists with one entry for each tile."""
     section = atlas.section
 
     def numbers(key: str) -> list[Any]:
@@ -90,57 +90,57 @@ def columns(plan: Plan, atlas: Atlas) -> dict[str, Any]:
 
 
 def alike_columns(atlas: Atlas) -> dict[str, Any]:
-    """Where each tile stands among those alike, and in which cluster; nothing where nobody has looked."""
-    found = atlas.likeness
-    if found is None:
+    """Return each tile's place and cluster in the similarity map; nothing if there is no map."""
+    table = atlas.similarity
+    if table is None:
         return {}
-    stands = dict(zip(found.tiles, zip(found.places, found.clusters, strict=True), strict=True))
-    both = [stands.get(planned.file, (None, None)) for planned in atlas.section.tiles]
-    colors = [cluster_color(number) for number in range(1, max(found.clusters) + 1)]
+    by_file = dict(zip(table.tiles, zip(table.places, table.clusters, strict=True), strict=True))
+    positions = [by_file.get(planned.file, (None, None)) for planned in atlas.section.tiles]
+    colors = [cluster_color(number) for number in range(1, max(table.clusters) + 1)]
     return {
         "alike": {
-            "words": found.words,
-            "columns": found.columns,
-            "rows": found.rows,
-            "places": [place for place, _ in both],
-            "clusters": [cluster for _, cluster in both],
+            "words": table.words,
+            "columns": table.columns,
+            "rows": table.rows,
+            "places": [place for place, _ in positions],
+            "clusters": [cluster for _, cluster in positions],
             "colors": ["#{:02x}{:02x}{:02x}".format(*color) for color in colors],
         }
     }
 
 
 def example_columns(atlas: Atlas, examples: ExamplesByTile) -> dict[str, Any]:
-    """The value of each tile's best example."""
+    """Return the activation of each tile's best example."""
     best = best_examples(atlas.section, examples)
-    return {"example": [None if each is None else _six(each.value) for each in best]}
+    return {"example": [None if example is None else _rounded(example.value) for example in best]}
 
 
 def best_examples(section: Section, examples: ExamplesByTile) -> list[Example | None]:
-    """The best example of each tile of a section; None where it has none."""
-    found = [each.images if (each := examples.get(planned.file)) else () for planned in section.tiles]
-    return [next(iter(images), None) for images in found]
+    """Return the best example of each tile of a section; None for a tile without examples."""
+    answers = (examples.get(planned.file) for planned in section.tiles)
+    return [next(iter(answer.images), None) if answer else None for answer in answers]
 
 
 def detail_scripts(snapshot: Snapshot, atlas: Atlas, examples: ExamplesByTile) -> Iterator[tuple[str, bytes]]:
-    """The scripts that hold what one tile at a time needs, and their paths from the run directory."""
-    section, near, strips = atlas.section, _neighbors(atlas), _strips(snapshot, atlas)
+    """Yield paths in the run directory and contents of the scripts with the details of tiles."""
+    section, neighbors, strips = atlas.section, _neighbors(atlas), _octave_pictures(snapshot, atlas)
     for start in range(0, len(section.tiles), PER_SHEET):
-        part = range(start, min(start + PER_SHEET, len(section.tiles)))
         entries = [
-            _detail(snapshot.plan, atlas, i) | strips[i] | near[i] | _examples(section.tiles[i], examples) for i in part
+            _detail(snapshot.plan, atlas, i) | strips[i] | neighbors[i] | _examples(section.tiles[i], examples)
+            for i in range(start, min(start + PER_SHEET, len(section.tiles)))
         ]
         name = f"{section.assets}{start // PER_SHEET:02d}.js"
         yield name, _script("details", {"group": section.name, "start": start, "tiles": entries})
 
 
 def _settings(settings: Settings) -> dict[str, Any]:
-    """A variant's settings in words, those that it may have for itself and those of the whole run apart."""
-    words = facts(settings)
-    shared = {key: words.pop(key) for key in SHARED if key in words}
+    """Return a variant's settings as text: its own, and those shared by all variants."""
+    own = facts(settings)
+    shared = {key: own.pop(key) for key in SHARED if key in own}
     return {
         "octaves": [{"size": size_words(octave.size), "steps": octave.steps} for octave in settings.recipe.octaves],
         "table": octave_rows(settings.recipe),
-        "own": [(label(key), value) for key, value in words.items() if key != "octaves"],
+        "own": [(label(key), value) for key, value in own.items() if key != "octaves"],
         "shared": [(label(key), value) for key, value in shared.items() if key not in ("model", "weights")],
     }
 
@@ -156,45 +156,45 @@ def _detail(plan: Plan, atlas: Atlas, i: int) -> dict[str, Any]:
     }
 
 
-def _strips(snapshot: Snapshot, atlas: Atlas) -> list[dict[str, list[str]]]:
-    """By tile, the pictures of its octaves' ends that are there; all are looked for at once."""
+def _octave_pictures(snapshot: Snapshot, atlas: Atlas) -> list[dict[str, list[str]]]:
+    """Return the octave pictures of each tile that exist."""
     store = snapshot.store
     strips = [list(store.extra_paths(planned, snapshot.plan, ["octaves"])) for planned in atlas.section.tiles]
-    there = store.folder.sizes(path for strip in strips for path in strip)
+    existing = store.folder.sizes(path for strip in strips for path in strip)
     return [
-        {"octaves": [path.relative_to(store.root).as_posix() for path in strip if path in there]} for strip in strips
+        {"octaves": [path.relative_to(store.root).as_posix() for path in strip if path in existing]} for strip in strips
     ]
 
 
 def _examples(planned: PlannedTile, examples: ExamplesByTile) -> dict[str, Any]:
-    """A tile's examples: file, value and class of each, best first; and how often it was answered how strongly."""
-    found = examples.get(planned.file)
-    if found is None or not found.images:
+    """Return a tile's examples (file, activation and class, best first), and the histogram of its activations."""
+    answer = examples.get(planned.file)
+    if answer is None or not answer.images:
         return {}
-    return {"examples": [_example(each) for each in found.images], "histogram": found.histogram}
+    return {"examples": [_example(image) for image in answer.images], "histogram": answer.histogram}
 
 
-def _example(each: Example) -> list[Any]:
-    named = [] if each.class_name is None else [printable(each.class_name)]
-    return [printable(each.file), _six(each.value), *named]
+def _example(example: Example) -> list[Any]:
+    class_name = [] if example.class_name is None else [printable(example.class_name)]
+    return [printable(example.file), _rounded(example.value), *class_name]
 
 
-def _six(value: float) -> float:
+def _rounded(value: float) -> float:
     return float(f"{value:.6g}")
 
 
 def _neighbors(atlas: Atlas) -> list[dict[str, str]]:
-    """By tile, its neighbours and their cosines, packed; nothing where there are no vectors."""
+    """Return the nearest neighbors of each tile and their cosines, packed; nothing without vectors."""
     if atlas.vectors is None:
         return [{} for _ in atlas.section.tiles]
     rows, cosines = nearest_tiles(atlas.vectors)
     place = "<u2" if len(rows) <= 0xFFFF else "<u4"
-    found = []
+    packed = []
     for row, cosine in zip(rows, cosines, strict=True):
-        there = row >= 0
-        packed = np.rint(cosine[there] * 127).astype("i1")
-        found.append({"neighbours": _packed(row[there].astype(place)), "cosines": _packed(packed)})
-    return found
+        valid = row >= 0
+        steps = np.rint(cosine[valid] * 127).astype("i1")
+        packed.append({"neighbours": _packed(row[valid].astype(place)), "cosines": _packed(steps)})
+    return packed
 
 
 def _packed(values: "np.ndarray[Any, Any]") -> str:
@@ -202,12 +202,12 @@ def _packed(values: "np.ndarray[Any, Any]") -> str:
 
 
 def _script(call: str, values: Mapping[str, Any], *, parsed: bool = False) -> bytes:
-    """A script that hands values to the viewer; no text in them can end it or be read as markup.
+    """Return a script that passes values to the viewer. No text in them can end the script or act as markup.
 
     Args:
-        call: what it calls.
-        values: for the call.
-        parsed: whether the viewer parses them as JSON: of 65,536 tiles in a sixth of the time that a literal takes.
+        call: function of the viewer to call.
+        values: argument of the call.
+        parsed: whether to parse the argument as JSON: for 65,536 tiles, that takes a sixth of the time of a literal.
     """
     text = json.dumps(values, allow_nan=False, separators=(",", ":"))  # ASCII alone
     for sign in "<>&":

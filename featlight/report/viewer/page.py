@@ -1,4 +1,4 @@
-"""The viewer of a run: plain files that a browser opens straight from disk, with no server and no network."""
+"""The viewer of a run: static files that a browser opens from disk, without a server or a network connection."""
 
 import html
 import re
@@ -23,7 +23,7 @@ from featlight.report.viewer.data import (
 )
 from featlight.store.snapshot import Snapshot
 
-# in the order in which they need each other
+# each script uses only those before it
 SCRIPTS = tuple(
     f"{name}.js"
     for name in (
@@ -32,7 +32,7 @@ SCRIPTS = tuple(
     )
 )
 CODE = files("featlight.report.viewer") / "static"
-# `self` is every file to Chromium, no file but the page to others, and the host itself on a static host
+# `self` means any file in Chromium, only the page itself in other browsers, and the host on a static host
 POLICY = (
     "default-src 'none'; script-src 'self' file:; style-src 'self' file:; img-src 'self' file:; "
     "base-uri 'none'; form-action 'none'"
@@ -47,15 +47,15 @@ def viewer_files(
     state: str,
     suffix: str = ".png",
 ) -> Iterator[tuple[str, bytes]]:
-    """The viewer of a run, by path, `index.html` last: what it says of the state vouches for all the rest.
+    """Yield paths and contents of the viewer's files; `index.html` is last, because its state vouches for the rest.
 
     Args:
-        snapshot: the run.
-        atlases: its atlases, drawn, in order.
-        figures: paths of pictures, animations and tables from the run directory.
-        examples: examples of each tile, by file.
-        state: a digest of what is shown, kept in the page.
-        suffix: ending of the tiles' files.
+        snapshot: snapshot of the run.
+        atlases: drawn atlases in order.
+        figures: paths of pictures, animations and tables in the run directory.
+        examples: dataset examples by tile file.
+        state: digest of the shown data, kept in the page.
+        suffix: suffix of the tiles' files.
     """
     for name in (*SCRIPTS, "style.css", "icon.svg"):
         yield f"assets/{name}", (CODE / name).read_bytes()
@@ -75,19 +75,19 @@ def viewer_files(
     yield TILES, tiles_script(suffix)
     yield DATA, data_script(snapshot.plan, groups, figures)
     page = (CODE / "index.html").read_text(encoding="utf-8")
-    words = _words(snapshot.plan, atlases, figures, state)
-    # in one pass, so that words which a value brings along stay as they are
-    yield "index.html", re.sub(r"\{\{(\w+)\}\}", lambda place: words[place[1]], page).encode()
+    values = _values(snapshot.plan, atlases, figures, state)
+    # in one pass, so that placeholders inside a value stay as they are
+    yield "index.html", re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], page).encode()
 
 
 def code_digest() -> str:
-    """A digest of the viewer's own code."""
+    """Return a digest of the viewer's static files."""
     contents = [(CODE / name).read_bytes() for name in (*SCRIPTS, "style.css", "icon.svg", "index.html")]
     return sha256(b"\0".join(contents)).hexdigest()
 
 
-def _words(plan: Plan, atlases: Sequence[Atlas], figures: Sequence[str], state: str) -> dict[str, str]:
-    """What the page says before any script runs, and where none does; HTML."""
+def _values(plan: Plan, atlases: Sequence[Atlas], figures: Sequence[str], state: str) -> dict[str, str]:
+    """Return the HTML for the placeholders of the page, which needs no script to be shown."""
     kinds = [cell.kind for atlas in atlases for cell in atlas.cells]
     made = len(kinds) - kinds.count("failed") - kinds.count("missing")
     counts = f"{made} of {len(kinds)} tiles, {kinds.count('dead')} dead, {kinds.count('failed')} failed"

@@ -155,13 +155,13 @@ def test_marked_tiles_look_different_and_are_counted() -> None:
     captions = {i: picture.crop((b[0], b[3], b[2], b[3] + 20)) for i in range(16) for b in [where[color(i)]]}
     assert {i for i, caption in captions.items() if tinted(caption)} == set(marks)
     sheet = lay_out(marked, Heading("layer", "", "", ""), 4, 64)
-    legend = [run.text for run in sheet.runs if run.swatch]
+    legend = [line.text for line in sheet.text_lines if line.swatch]
     assert legend == ["dead: no gradient (2 of 16)", "failed: not finite (1 of 16)", "missing (1 of 16)"]
 
 
 def test_many_reasons_are_counted_by_kind() -> None:
     layer = cells(300, marks={i: f"failed: not finite at step {i}" for i in range(200)})
-    legend = [run for run in lay_out(layer, Heading("layer", "", "", ""), 20, 64).runs if run.swatch]
+    legend = [line for line in lay_out(layer, Heading("layer", "", "", ""), 20, 64).text_lines if line.swatch]
     assert [run.text for run in legend] == ["failed (200 of 300)"]
 
 
@@ -240,10 +240,11 @@ def test_what_a_page_says(labels: list[str], note: str, monkeypatch: pytest.Monk
     said: list[str] = []
 
     def drawing(sheet: Sheet) -> Drawing:
-        said.append(sheet.runs[1].text)
+        said.append(sheet.text_lines[1].text)
         return Drawing(sheet)
 
-    monkeypatch.setattr("featlight.drawing.atlas.Drawing", drawing)
+    for module in ("atlas", "sheet"):  # the overview is drawn by the first, pages by the second
+        monkeypatch.setattr(f"featlight.drawing.{module}.Drawing", drawing)
     list(draw_atlas([Cell(label, solid(0, 144)) for label in labels], title="layer", side_limit=1500))
     kind = "features" if labels[1].isdigit() else "tiles"
     assert said[:2] == [f"all 90 {kind}, full size on 2 pages", note]

@@ -93,10 +93,10 @@ def test_every_tile_stands_at_its_place_and_a_dead_one_is_marked():
         assert (middle == color(i)) == (i != 7)
         under = picture.crop((x, y + sheet.tile + 1, x + sheet.tile, y + sheet.down))
         assert under.getextrema() != ((255, 255),) * 3  # its number
-    legend = [run for run in sheet.runs if run.swatch]
+    legend = [line for line in sheet.text_lines if line.swatch]
     assert [run.text for run in legend] == ["dead: no gradient (1 of 60)"]
     assert legend[0].y > place(sheet, 59)[1] + sheet.tile
-    assert sheet.runs[0].text == WORDS.title
+    assert sheet.text_lines[0].text == WORDS.title
 
 
 def test_numbers_can_be_read_on_paper():

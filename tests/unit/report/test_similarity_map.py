@@ -43,7 +43,7 @@ def test_the_table_has_every_tile_with_a_vector(tmp_path):
     store = Store(tmp_path)
     assert json.loads((tmp_path / "alike/Mixed_4a.json").read_text())["clusters"] == found.clusters
     assert read_similarity(store.folder, tmp_path / "alike/Mixed_4a.json") == found
-    assert not (tmp_path / "alike/Mixed_5a.json").exists()  # three tiles: no plane shows how they differ
+    assert not (tmp_path / "alike/Mixed_5a.json").exists()  # too few tiles to embed
 
 
 @pytest.mark.parametrize("side", [40, 144])  # the viewer's small tiles serve, and do not
@@ -121,7 +121,7 @@ def test_the_command_says_where_to_look(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--layer", "Mixed_5a"], "Mixed_5a: fewer than 4 tiles whose vectors differ; no plane shows how"),
+        (["--layer", "Mixed_5a"], "Mixed_5a: fewer than 4 tiles with different vectors; make more tiles of the layer"),
         (["--layer", "Mixed_4"], "layer: no layer 'Mixed_4'; nearest: 'Mixed_4a'"),
         (["--method", "tsne"], "method: no method 'tsne'; allowed: auto, umap, pca"),
         (["--clusters", "0"], "--clusters: '0' given; a whole number from 1 to 10000 is allowed"),
@@ -139,7 +139,7 @@ def test_umap_is_taken_where_it_is_installed(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("featlight.report.similarity_map.has_umap", lambda: False)
     assert main(["alike", "--out", str(tmp_path), "--method", "umap"]) == 2
     assert capsys.readouterr().err == (
-        "featlight: method: umap is not installed: pip install 'featlight[umap]', or take pca\n"
+        "featlight: method: umap is not installed; run pip install 'featlight[umap]', or choose pca\n"
     )
     assert featlight.find_alike(tmp_path)["Mixed_4a"].words.startswith("PCA")
 

@@ -84,7 +84,7 @@ def test_sheets_hold_the_tiles_pixels(tmp_path):
             assert max(sheet.size) <= 2048
             x, y = i % 256 % group["across"] * side, i % 256 // group["across"] * side
             tile = np.asarray(sheet.convert("RGB").crop((x, y, x + side, y + side)), float)
-        assert np.abs(tile - color(i)).max() <= 4  # JPEG's own; a neighbour's colour would be far off
+        assert np.abs(tile - color(i)).max() <= 4  # JPEG's own; a neighbour's color would be far off
     with Image.open(tmp_path / group["sheets"][0]) as sheet:
         assert np.abs(np.asarray(sheet.convert("RGB"))[side // 2, 5 * side + side // 2].astype(int) - 128).max() <= 2
 

@@ -1,15 +1,15 @@
 "use strict";
-/** Which tiles of a layer are alike: all of them on a plane that is dragged and zoomed, on the colours of their clusters. */
+/** Similarity map of a layer's tiles, on the colors of their clusters; the user drags and zooms it. */
 window.Featlight = window.Featlight || {};
 
 (() => {
   const FONT = '"Helvetica Neue", Helvetica, Arial, sans-serif';
-  const FINE = 6; // px; smaller tiles are dots in their cluster's colour
-  const BADGED = 34; // px; smaller ones have no room for a number
-  const SEEN = 32; // px; smaller ones cannot be told apart
+  const FINE = 6; // px; smaller tiles are dots in their cluster's color
+  const BADGED = 34; // px; smaller tiles have no room for a number
+  const SEEN = 32; // px; smaller tiles are not recognizable
   const LARGEST = 300; // px
-  const FEW = 150; // tiles in view up to which full ones are drawn
-  const STILL = 4; // px that a pointer may move in a click
+  const FEW = 150; // maximum number of visible tiles for full pictures
+  const STILL = 4; // px; a pointer that moves less has clicked
   const { make, count } = Featlight.dom;
 
   /** @typedef {{column: number, row: number, tile: Tile, cluster: number}} Spot */
@@ -40,7 +40,7 @@ window.Featlight = window.Featlight || {};
           make("button", { type: "button", onclick: () => this.fit() }, "See all"), this.said),
         this.host);
       this.pointers = new Map();
-      /** Whether all of the plane is to be seen, whatever the window's size. */
+      /** Whether the whole map stays visible when the window is resized. */
       this.whole = true;
       for (const kind of ["pointerdown", "pointermove", "pointerup", "pointercancel", "pointerleave"]) {
         this.host.addEventListener(kind, (event) => this.onPointer(event));
@@ -55,7 +55,7 @@ window.Featlight = window.Featlight || {};
       this.choose(this.groups[0]);
     }
 
-    /** Show a layer, all of it. */
+    /** Show all tiles of a layer. */
     choose(group) {
       const { alike } = group;
       this.group = group;
@@ -71,11 +71,11 @@ window.Featlight = window.Featlight || {};
       this.cluster.replaceChildren(make("option", { value: 0 }, "all"),
         ...[...sizes].sort(([a], [b]) => a - b).map(([number, size]) => make("option", { value: number }, `${number} · ${count(size, "tile")}`)));
       this.said.textContent = `${count(this.spots.length, "tile")} by the mean activations of the layer’s features: ${alike.words}. `
-        + `${count(sizes.size, "cluster")} of the same vectors, by k-means.`;
+        + `${count(sizes.size, "k-means cluster")} of the same vectors.`;
       this.fit();
     }
 
-    /** Bring a tile into view, large enough to be seen. */
+    /** Bring a tile into view at a recognizable size. */
     reveal(tile) {
       if (tile.group !== this.group) this.choose(tile.group);
       const spot = this.spots.find((one) => one.tile === tile);
@@ -101,7 +101,7 @@ window.Featlight = window.Featlight || {};
       this.later();
     }
 
-    /** No cluster before the others any more. */
+    /** Highlight all clusters. */
     all() {
       this.cluster.value = 0;
       this.later();
@@ -141,7 +141,7 @@ window.Featlight = window.Featlight || {};
       const style = getComputedStyle(this.host);
       if (this.hover) this.ring(context, this.hover, style.getPropertyValue("--ink"), 1.5);
       if (this.current && document.activeElement === this.host) {
-        this.ring(context, this.current, style.getPropertyValue("--paper"), 7); // stands out from its cluster's colour
+        this.ring(context, this.current, style.getPropertyValue("--paper"), 7); // separates the ring from its cluster's color
         this.ring(context, this.current, style.getPropertyValue("--accent"), 3);
       }
     }
@@ -166,7 +166,7 @@ window.Featlight = window.Featlight || {};
       context.globalAlpha = 1;
     }
 
-    /** A word on the colour that was filled last, its corner at a point: below it, or above it. */
+    /** Draw text on the current fill color, below or above a point. */
     badge(context, x, y, word, size, above) {
       context.font = `600 ${size}px ${FONT}`;
       const fill = context.fillStyle;
@@ -183,7 +183,7 @@ window.Featlight = window.Featlight || {};
       context.strokeRect(this.left + column * this.scale, this.top + row * this.scale, this.scale, this.scale);
     }
 
-    /** What stands at a point; null where nothing does. */
+    /** Return the tile's spot at a point, or null. */
     at(x, y) {
       const [column, row] = [Math.floor((x - this.left) / this.scale), Math.floor((y - this.top) / this.scale)];
       return this.spots.find((spot) => spot.column === column && spot.row === row) ?? null;
@@ -242,7 +242,7 @@ window.Featlight = window.Featlight || {};
       event.preventDefault();
     }
 
-    /** To the nearest tile on that side, one straight ahead before one aside. */
+    /** Go to the nearest tile in a direction; tiles straight ahead come first. */
     step(across, down) {
       const { column, row } = this.current;
       let [best, least] = [null, Infinity];
@@ -255,7 +255,7 @@ window.Featlight = window.Featlight || {};
       if (best) this.go(best);
     }
 
-    /** Make a tile the current one; the plane follows where it has left the window. */
+    /** Make a tile the current one, and scroll it into view. */
     go(spot) {
       this.current = spot;
       this.heard.textContent = this.words(spot);

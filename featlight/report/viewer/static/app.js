@@ -1,8 +1,8 @@
 "use strict";
 /**
- * The page: what is shown follows from the address and the controls, and from nothing else.
- * The address after `#`: a tile's key, or `network`, `alike`, `pictures` or `run`; then `&with=` another tile's key, `&run=`
- * another folder, `&at=` the tile or the layer that is looked at among those alike.
+ * The page. The address and the controls determine what is shown.
+ * The address has, after `#`, a tile's key or `network`, `alike`, `pictures` or `run`; then `&with=` the key of another
+ * tile, `&run=` the folder of another run, `&at=` the tile or layer to show in the similarity map.
  */
 window.Featlight = window.Featlight || {};
 
@@ -14,19 +14,19 @@ window.Featlight = window.Featlight || {};
   let plane;
 
   const act = {
-    /** Open a tile; `from` names the part of the page to go back to, which stays while its neighbours are looked at. */
+    /** Open a tile; `from` names the view to return to, also after opening other tiles from this one. */
     open: (tile, from = null) => {
       if (!state.opened) state.leaves = from;
       goTo(tile.key, state.pinned && state.pinned !== tile ? state.pinned.key : null);
     },
-    /** Close the open tile, and go back to where it was opened. */
+    /** Close the open tile, and return to the view where it was opened. */
     close: () => {
       const { leaves, opened } = state;
       state.leaves = null;
       if (leaves) goTo(leaves, null, opened.key);
       else goTo(null);
     },
-    /** Show a tile among those alike. */
+    /** Show a tile in the similarity map. */
     locate: (tile) => goTo("alike", null, tile.key),
     words: (tile) => grid.words(tile),
     move: (by) => {
@@ -53,7 +53,7 @@ window.Featlight = window.Featlight || {};
         await navigator.clipboard.writeText(text);
         say("Copied.");
       } catch {
-        say("The browser does not let this page copy; mark the text instead.");
+        say("The browser does not allow this page to copy. Select the text instead.");
       }
     },
     isLaid: () => !grid.plain,
@@ -63,7 +63,7 @@ window.Featlight = window.Featlight || {};
       for (const button of document.querySelectorAll("button.alpha")) button.setAttribute("aria-pressed", String(!grid.plain));
       grid.later();
     },
-    /** What stands for each tile in the grid: its picture, its best example, or both. */
+    /** Choose the grid's content: tiles, best examples, or both. */
     shows: (what) => {
       byId("shows").value = what;
       grid.shows = what;
@@ -83,7 +83,7 @@ window.Featlight = window.Featlight || {};
     },
   };
 
-  /** Change the address, and follow it. */
+  /** Change the address, and show its content. */
   function goTo(key, beside = null, at = null) {
     const words = [key ?? "", beside ? `with=${beside}` : "", at ? `at=${at}` : "", state.path ? `run=${encodeURIComponent(state.path)}` : ""];
     const hash = words.filter((word, i) => i === 0 || word).join("&");
@@ -92,7 +92,7 @@ window.Featlight = window.Featlight || {};
     follow();
   }
 
-  /** Show what the address says. */
+  /** Show the content of the address. */
   async function follow() {
     const [key, ...words] = location.hash.slice(1).split("&");
     const values = Object.fromEntries(words.map((word) => word.split("=", 2).map(Featlight.dom.decoded)));
@@ -122,11 +122,11 @@ window.Featlight = window.Featlight || {};
     await Featlight.detail.show(byId("detail"), tile, beside === tile ? null : beside, act);
   }
 
-  /** Show a layer's tiles on their plane, and on it the tile or all of the layer that was asked for. */
+  /** Show the similarity map, at a tile's key or a layer's name. */
   function alike(at) {
     const groups = state.run.groups.filter((group) => group.alike);
     if (!groups.length) {
-      byId("view-alike").replaceChildren(Featlight.dom.make("p", {}, "Nobody has looked yet which tiles are alike: featlight alike does."));
+      byId("view-alike").replaceChildren(Featlight.dom.make("p", {}, "This run has no similarity map. Run featlight alike to make one."));
       return;
     }
     plane ??= new Featlight.Alike(byId("view-alike"), state.run, {
@@ -140,7 +140,7 @@ window.Featlight = window.Featlight || {};
     plane.host.focus({ preventScroll: true });
   }
 
-  /** Lay another run beside this one, or none. */
+  /** Show another run beside this one; an empty path stops. */
   async function besides(path) {
     state.path = path;
     if (path === state.beside) return;
@@ -148,7 +148,7 @@ window.Featlight = window.Featlight || {};
     state.other = null;
     if (path) {
       try {
-        if (!Featlight.model.isRelative(path)) throw new Error(`${path} is no path from here, as ../other-run`);
+        if (!Featlight.model.isRelative(path)) throw new Error(`${path} is not a relative path such as ../other-run`);
         state.other = await Featlight.model.loadRun(path);
       } catch (error) {
         say(`${error.message}.`);
@@ -170,7 +170,7 @@ window.Featlight = window.Featlight || {};
     byId("pinned").firstElementChild.textContent = words.join(" ");
   }
 
-  /** A message for eyes and ears; the count returns with the next change. */
+  /** Show and announce a message in place of the count. */
   function say(text) {
     byId("count").textContent = text;
   }
@@ -191,7 +191,7 @@ window.Featlight = window.Featlight || {};
     };
   }
 
-  /** Show what the controls say. */
+  /** Apply the filters and the order. */
   function refresh() {
     const asked = query();
     const started = performance.now();
@@ -200,7 +200,7 @@ window.Featlight = window.Featlight || {};
     performance.measure("featlight-refresh", { start: started });
     const total = state.run.tiles.size;
     const shown = grid.tiles.length;
-    const alike = asked.sort === "similarity" && state.chosen ? `, by likeness to ${state.chosen.label}` : "";
+    const alike = asked.sort === "similarity" && state.chosen ? `, by similarity to ${state.chosen.label}` : "";
     say((shown === total ? Featlight.dom.count(total, "tile") : `${shown.toLocaleString("en")} of ${Featlight.dom.count(total, "tile")}`) + alike);
     byId("empty").hidden = shown > 0;
     const filtered = ["layer", "status", "cluster", "low", "high"].filter((id) => byId(id).value.trim()).length;
@@ -217,17 +217,17 @@ window.Featlight = window.Featlight || {};
   /** Sort by similarity to a tile. */
   async function similar(tile) {
     if (!tile) return;
-    const found = await Featlight.model.neighbours(tile).catch(() => []);
+    const found = await Featlight.model.neighbors(tile).catch(() => []);
     if (!found.length) {
       byId("sort").value = "feature";
       refresh();
-      say(`No vectors to compare ${tile.label} by.`);
+      say(`${tile.label} has no vector to compare.`);
       return;
     }
     state.chosen = tile;
     state.likeness = new Map(found);
     byId("sort").value = "similarity";
-    byId("layer").value = tile.group.name; // vectors of different layers do not compare
+    byId("layer").value = tile.group.name; // vectors of different layers are not comparable
     refresh();
     grid.go(Math.max(0, grid.tiles.indexOf(tile)));
   }
@@ -256,7 +256,7 @@ window.Featlight = window.Featlight || {};
     const base = new URL(".", document.baseURI).href;
     state.run = Featlight.model.runs.get(base);
     if (!state.run) {
-      say("assets/data.js is not there or damaged; featlight --render-only makes it again.");
+      say("assets/data.js is missing or damaged. Run featlight --render-only to write it again.");
       return;
     }
     grid = new Featlight.Grid(byId("grid"), act);

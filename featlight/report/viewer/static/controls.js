@@ -1,12 +1,12 @@
 "use strict";
-/** Buttons, fields and keys, wired to what the page can do. */
+/** Listeners of buttons, fields and keys. */
 window.Featlight = window.Featlight || {};
 
 (() => {
   const THEMES = ["system", "light", "dark"];
   const byId = (id) => document.getElementById(id);
 
-  /** What was chosen before, where the browser keeps it for pages from disk. */
+  /** Return the saved theme, if the browser saves data of pages from disk. */
   function remembered() {
     try {
       return localStorage.getItem("featlight-theme");
@@ -20,11 +20,11 @@ window.Featlight = window.Featlight || {};
     const root = document.documentElement;
     if (name === "system") delete root.dataset.theme;
     else root.dataset.theme = name;
-    byId("theme").setAttribute("aria-label", `Colours: ${name === "system" ? "as the system" : name}`);
+    byId("theme").setAttribute("aria-label", `Colors: ${name === "system" ? "same as system" : name}`);
     byId("theme").title = byId("theme").getAttribute("aria-label");
     try {
       localStorage.setItem("featlight-theme", name);
-    } catch { /* the choice then lasts as long as the page */ }
+    } catch { /* the choice lasts until the page is closed */ }
     grid.readColors();
     grid.later();
     Featlight.app.plane()?.later();
@@ -99,12 +99,12 @@ window.Featlight = window.Featlight || {};
     app.pinned();
   }
 
-  /** The value after the chosen one. */
+  /** Return the value of the next option. */
   function next(select) {
     return select.options[(select.selectedIndex + 1) % select.options.length].value;
   }
 
-  /** Keys that work wherever no text is typed. */
+  /** Handle keys outside of text fields. */
   function onKey(event, app, nextTheme) {
     const { key, target } = event;
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;

@@ -1,5 +1,5 @@
 "use strict";
-/** One tile at full size with all that is known of it, or two side by side. */
+/** Details of one tile at full size, or of two side by side. */
 window.Featlight = window.Featlight || {};
 
 (() => {
@@ -25,13 +25,13 @@ window.Featlight = window.Featlight || {};
       make("button", { type: "button", title: "Sort by similarity to this tile", "aria-keyshortcuts": "s",
         onclick: () => act.similar(tile) }, "Similar"),
       tile.cluster
-        ? make("button", { type: "button", title: "The tile among those alike", "aria-keyshortcuts": "m",
+        ? make("button", { type: "button", title: "Show this tile in the similarity map", "aria-keyshortcuts": "m",
           onclick: () => act.locate(tile) }, `Cluster ${tile.cluster}`)
         : null,
-      make("button", { type: "button", title: "Lay another tile beside this one", "aria-keyshortcuts": "c",
+      make("button", { type: "button", title: "Compare this tile with another one", "aria-keyshortcuts": "c",
         onclick: () => act.compare(tile) }, beside ? "Stop comparing" : "Compare"),
       shown.some(Featlight.model.alphaAddress)
-        ? make("button.alpha", { type: "button", title: "Lay the tile on white, as far as it is transparent",
+        ? make("button.alpha", { type: "button", title: "Show the tile's transparency on white",
           "aria-keyshortcuts": "o", "aria-pressed": String(act.isLaid()), onclick: act.lay }, "Transparency")
         : null,
       make("button", { type: "button", title: "Copy a link to this tile", onclick: () => act.copy(location.href) }, "Link"),
@@ -49,7 +49,7 @@ window.Featlight = window.Featlight || {};
     if (shown.length === 1 && found[0]) await near(parts[0], tile, act);
   }
 
-  /** What is known at once: picture, name, numbers. */
+  /** Create the part that needs no details: picture, name, numbers. */
   function article(tile, id, two, act) {
     const { group, run, status } = tile;
     const there = status === "ok" || status === "dead";
@@ -73,7 +73,7 @@ window.Featlight = window.Featlight || {};
     return { root: make("article", {}, make("div.left", {}, picture, two ? null : under), text, two ? under : null), rest, under };
   }
 
-  /** A tile's picture, laid on white by the style sheet where it has a transparency. */
+  /** Create a tile's picture; the style sheet composites a transparent one on white. */
   function image(tile, values) {
     const picture = make("img", { src: Featlight.model.address(tile), ...values });
     const alpha = Featlight.model.alphaAddress(tile);
@@ -88,11 +88,11 @@ window.Featlight = window.Featlight || {};
     return decoded(run.base.split("/").at(-2));
   }
 
-  /** What came with the script of the tile's sheet. */
+  /** Fill in the details from the tile's script. */
   function fill(part, tile, found, top, act) {
     const { octaves, own } = tile.run.settings[tile.group.variant];
     if (!found) {
-      part.rest.append(make("p.soft", {}, "Its curve and command could not be read."));
+      part.rest.append(make("p.soft", {}, "The details of this tile could not be read."));
       return;
     }
     if (found.reason) part.rest.append(make("p.reason", {}, `${tile.status}: ${found.reason}`));
@@ -105,8 +105,8 @@ window.Featlight = window.Featlight || {};
       ["SHA-256", found.sha256],
     ]));
     if (found.examples) {
-      part.under.append(make("h3", {}, "Images that excite it most"), examples(tile, found.examples),
-        make("h3", {}, "Its activation on all images, and on its own picture"), Featlight.histogram(...found.histogram, tile.end));
+      part.under.append(make("h3", {}, "Dataset examples"), examples(tile, found.examples),
+        make("h3", {}, "Activations on the dataset and on this tile"), Featlight.histogram(...found.histogram, tile.end));
     }
     if (found.octaves.length) {
       part.under.append(make("h3", {}, "Octave by octave"), make("div.strip", {},
@@ -115,14 +115,14 @@ window.Featlight = window.Featlight || {};
           make("figcaption", {}, `${octaves[i].size} px`)))));
     }
     if (found.command) {
-      part.under.append(make("h3", {}, "Made alone by"), make("pre", { tabindex: 0 }, found.command),
+      part.under.append(make("h3", {}, "Command for this tile"), make("pre", { tabindex: 0 }, found.command),
         make("button", { type: "button", onclick: () => act.copy(found.command) }, "Copy command"));
     } else {
-      part.under.append(make("p.soft", {}, "Its network or start was handed over in Python; no command makes it alone."));
+      part.under.append(make("p.soft", {}, "No command makes this tile, because its network or starting image came from Python."));
     }
   }
 
-  /** A tile's examples: of each the part that counts, the whole with it outlined, its value and its file. */
+  /** Create the list of examples: crop, whole image with the crop outlined, activation and file. */
   function examples(tile, found) {
     const address = Featlight.model.exampleAddress(tile);
     const part = (place, row, words) => {
@@ -132,15 +132,15 @@ window.Featlight = window.Featlight || {};
       return picture;
     };
     return make("ol.examples", {}, found.map(([file, value, name], place) => make("li", { title: file },
-      ...(address ? [part(place, 0, `What counts of ${file}`), part(place, 1, `Where in ${file}`)] : []),
+      ...(address ? [part(place, 0, `Crop of ${file}`), part(place, 1, `${file} with the crop outlined`)] : []),
       make("b", {}, number(value)), make("small", {}, name ?? file.split("/").at(-1)))));
   }
 
-  /** The tiles most alike. */
+  /** Show the most similar tiles. */
   async function near(part, tile, act) {
-    const found = (await Featlight.model.neighbours(tile)).slice(0, NEAREST);
+    const found = (await Featlight.model.neighbors(tile)).slice(0, NEAREST);
     if (!found.length) return;
-    part.near.append(make("h3", {}, "Most alike"), make("div.near", {}, found.map(([place, cosine]) => {
+    part.near.append(make("h3", {}, "Similar tiles"), make("div.near", {}, found.map(([place, cosine]) => {
       const other = tile.group.tiles[place];
       return make("button", {
         type: "button",

@@ -1,14 +1,14 @@
 "use strict";
-/** Small hands: elements, whose text is always text, and numbers as people read them. */
+/** Helpers: elements, whose text is never parsed as HTML, and formatted numbers. */
 window.Featlight = window.Featlight || {};
 
 (() => {
   const SVG = new Set(["svg", "path", "line", "text", "g", "circle", "rect", "title"]);
 
   /**
-   * An element.
+   * Create an element.
    * @param {string} kind      tag and classes: "p.soft"
-   * @param {Object} [values]  attributes; `on...` functions are listeners; null and false are left out
+   * @param {Object} [values]  attributes, and listeners as `on...`; null and false are left out
    * @param {...(Node|string|null)} children
    */
   function make(kind, values = {}, ...children) {
@@ -25,7 +25,7 @@ window.Featlight = window.Featlight || {};
     return element;
   }
 
-  /** Three digits: 3.74, 0.0142, 1280, −0.5. */
+  /** Format a number with three digits: 3.74, 0.0142, 1280, −0.5. */
   function number(value) {
     if (value === null || value === undefined) return "–";
     return String(Number(value.toPrecision(3))).replace("-", "−");
@@ -36,7 +36,7 @@ window.Featlight = window.Featlight || {};
     return `${many.toLocaleString("en")} ${noun}${many === 1 ? "" : "s"}`;
   }
 
-  /** A list of names and values. */
+  /** Create a list of names and values; null values are left out. */
   function facts(pairs) {
     const list = make("dl.facts");
     for (const [name, value] of pairs) {
@@ -46,7 +46,7 @@ window.Featlight = window.Featlight || {};
     return list;
   }
 
-  /** A part of an address as text; itself where its percent codes are broken. */
+  /** Decode a part of a URL; return it unchanged if its percent encoding is invalid. */
   function decoded(part) {
     try {
       return decodeURIComponent(part);

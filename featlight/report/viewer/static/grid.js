@@ -1,16 +1,16 @@
 "use strict";
-/** The grid: a canvas as large as the window that draws the rows in view, and moves by keys, wheel and finger. */
+/** The grid: a canvas of the window's size that draws the visible rows. */
 window.Featlight = window.Featlight || {};
 
 (() => {
   const FONT = '"Helvetica Neue", Helvetica, Arial, sans-serif';
   const SMALLEST = 22; // px
   const LARGEST = 340;
-  const FEW = 150; // tiles in view up to which full ones are drawn
+  const FEW = 150; // maximum number of visible tiles for full pictures
 
   class Grid {
     /**
-     * @param {HTMLElement} host  holds the canvas and the two options that speak for it
+     * @param {HTMLElement} host  contains the canvas and two options for screen readers
      * @param {{open: (tile: Tile) => void, compare: (tile: Tile) => void}} act
      */
     constructor(host, act) {
@@ -25,11 +25,11 @@ window.Featlight = window.Featlight || {};
       this.index = 0;
       this.hover = -1;
       this.wanted = 100;
-      /** @type {?Run} whose tiles stand beside this run's */
+      /** @type {?Run} run to show beside this one */
       this.other = null;
-      /** Whether tiles are drawn without their transparencies. */
+      /** Whether transparency is ignored. */
       this.plain = false;
-      /** What stands for a tile. @type {"picture"|"example"|"both"} */
+      /** @type {"picture"|"example"|"both"} */
       this.shows = "picture";
       this.readColors();
       host.addEventListener("keydown", (event) => this.onKey(event));
@@ -47,7 +47,7 @@ window.Featlight = window.Featlight || {};
       return this.tiles[this.index] ?? null;
     }
 
-    /** Show these tiles; the current one stays so where it is among them. */
+    /** Show these tiles; the current tile stays current if it is among them. */
     show(blocks) {
       const before = this.current;
       this.blocks = blocks;
@@ -55,18 +55,18 @@ window.Featlight = window.Featlight || {};
       this.index = Math.max(0, this.tiles.indexOf(before));
       this.hover = -1;
       this.arrange();
-      scrollBy(0, Math.floor(Math.min(0, -this.offset()))); // a new order is read from its start; scrolling is by whole pixels
+      scrollBy(0, Math.floor(Math.min(0, -this.offset()))); // back to the first row; scroll positions are whole pixels
       if (document.activeElement === this.host) this.announce();
     }
 
-    /** The zoom at which a screen shows a good part of the run, and its tiles can still be told apart. */
+    /** Return a zoom that shows many tiles at a recognizable size. */
     goodZoom(tiles) {
       const side = 1.5 * Math.sqrt((this.host.clientWidth * innerHeight) / Math.max(1, tiles));
       const least = innerWidth < 600 ? 84 : 66;
       return Math.log(Math.min(150, Math.max(least, side)) / SMALLEST) / Math.log(LARGEST / SMALLEST);
     }
 
-    /** @param {number} share  from 0, the smallest tiles, to 1 */
+    /** @param {number} share  from 0 (smallest tiles) to 1 */
     zoom(share) {
       this.wanted = SMALLEST * (LARGEST / SMALLEST) ** Math.min(1, Math.max(0, share));
       this.arrange();
@@ -99,7 +99,7 @@ window.Featlight = window.Featlight || {};
       this.waiting = requestAnimationFrame(() => this.draw());
     }
 
-    /** How far the canvas stands below the top of the grid, CSS px. */
+    /** Return the distance of the canvas from the top of the grid, CSS px. */
     offset() {
       return this.canvas.getBoundingClientRect().top - this.host.getBoundingClientRect().top;
     }
@@ -147,7 +147,7 @@ window.Featlight = window.Featlight || {};
       context.fillText(this.fitting(context, block.group.subtitle), 0, block.top + 46);
     }
 
-    /** As much of a line as the grid is wide. */
+    /** Shorten a line to the width of the grid. */
     fitting(context, text) {
       let shown = text;
       for (let words = text.split(" "); words.length > 1 && context.measureText(shown).width > this.host.clientWidth;) {
@@ -183,7 +183,7 @@ window.Featlight = window.Featlight || {};
       else if (index === this.hover) this.ring(context, x, y, colors.ink, 1.5);
     }
 
-    /** The best example of a tile; a frame where it has none. */
+    /** Draw a tile's best example, or a frame if it has none. */
     drawExample(context, tile, x, y, sharp) {
       const { size } = this.layout;
       const drawn = this.sprites.drawExample(context, tile, x, y, size, sharp);
@@ -192,7 +192,7 @@ window.Featlight = window.Featlight || {};
       if (!drawn) this.sprites.frame(context, x, y, size, none ? this.colors.soft : this.colors.line, none);
     }
 
-    /** @param {?Tile} tile  null where the other run has none */
+    /** @param {?Tile} tile  null if the other run lacks this tile */
     drawTile(context, tile, x, y, sharp) {
       const { size } = this.layout;
       const there = tile !== null && (tile.status === "ok" || tile.status === "dead");
@@ -207,7 +207,7 @@ window.Featlight = window.Featlight || {};
       this.sprites.frame(context, x, y, size, color, !there);
     }
 
-    /** A frame around a place; a strong one keeps a gap of paper, to stand out from a tile of its own colour. */
+    /** Draw a frame around a place; a wide one leaves a gap to the tile. */
     ring(context, x, y, color, width) {
       const { unit, size } = this.layout;
       const frame = (away, thick, ink) => {
@@ -219,7 +219,7 @@ window.Featlight = window.Featlight || {};
       frame(width > 2 ? 2 + width / 2 : width / 2, width, color);
     }
 
-    /** The number of the tile under a pointer. */
+    /** Return the index of the tile under a pointer. */
     at(event) {
       const box = this.canvas.getBoundingClientRect();
       return this.layout
@@ -272,7 +272,7 @@ window.Featlight = window.Featlight || {};
       else if (down > 0) scrollBy(0, Math.min(down, up));
     }
 
-    /** Say the current tile: two options take turns, as a reader is silent about one that stays. */
+    /** Announce the current tile; two options alternate, because a screen reader ignores an unchanged one. */
     announce() {
       this.later();
       if (!this.current) return;
@@ -286,7 +286,7 @@ window.Featlight = window.Featlight || {};
       this.host.setAttribute("aria-activedescendant", option.id);
     }
 
-    /** What is said of a tile. */
+    /** Return the announcement of a tile. */
     words(tile) {
       const { number } = Featlight.dom;
       if (tile.status === "failed" || tile.status === "missing") return `${tile.label}, ${tile.group.title}, ${tile.status}`;

@@ -1,5 +1,5 @@
 "use strict";
-/** Where every tile of the grid stands: pure numbers, no drawing. */
+/** Positions of the grid's tiles, without drawing. */
 window.Featlight = window.Featlight || {};
 
 (() => {
@@ -9,21 +9,21 @@ window.Featlight = window.Featlight || {};
   /**
    * @typedef {Object} Layout
    * @property {number} size      side of a tile, CSS px
-   * @property {number} unit      width of a place: one tile, or two side by side
-   * @property {number} across    from a place to the next one at its right
-   * @property {number} down      from a row to the next one
+   * @property {number} unit      width of a place with one tile, or two side by side
+   * @property {number} across    distance between columns
+   * @property {number} down      distance between rows
    * @property {number} columns
-   * @property {number} caption   height of the words below a tile; 0 for none
-   * @property {number} height    of everything
+   * @property {number} caption   height of the label below a tile; 0 for none
+   * @property {number} height    height of the grid
    * @property {{group: Group, tiles: Tile[], top: number, first: number, rows: number}[]} blocks
-   *           `top` of the block, and the number of tiles before it
+   *           position of each block, and index of its first tile
    */
 
   /**
    * @param {{group: Group, tiles: Tile[]}[]} blocks
-   * @param {number} width   of the grid, CSS px
-   * @param {number} wanted  side of a tile, CSS px; the columns then fill the width
-   * @param {boolean} pairs  whether two tiles stand side by side in each place
+   * @param {number} width   width of the grid, CSS px
+   * @param {number} wanted  approximate side of a tile, CSS px; columns fill the width
+   * @param {boolean} pairs  whether each place has two tiles side by side
    * @returns {Layout}
    */
   function layOut(blocks, width, wanted, pairs) {
@@ -46,12 +46,12 @@ window.Featlight = window.Featlight || {};
     return { size, unit, across: unit + gap, down, columns, caption, height: top, blocks: placed };
   }
 
-  /** The block that holds the tile of that number. */
+  /** Return the block of the tile with an index. */
   function blockOf(layout, index) {
     return layout.blocks.findLast((block) => block.first <= index);
   }
 
-  /** Where a tile stands: its left and top, in the grid. */
+  /** Return left and top of a tile in the grid. */
   function boxOf(layout, index) {
     const block = blockOf(layout, index);
     const i = index - block.first;
@@ -61,7 +61,7 @@ window.Featlight = window.Featlight || {};
     };
   }
 
-  /** The number of the tile at a point of the grid; -1 where there is none. */
+  /** Return the index of the tile at a point of the grid, or -1. */
   function tileAt(layout, x, y) {
     const block = layout.blocks.findLast((candidate) => candidate.top + HEAD <= y);
     const column = Math.floor(x / layout.across);
@@ -70,7 +70,7 @@ window.Featlight = window.Featlight || {};
     return i < block.tiles.length ? block.first + i : -1;
   }
 
-  /** The number of the tile a key leads to: rows keep their column, over the blocks' borders too. */
+  /** Return the index of the tile that a key moves to; vertical moves keep the column, also between blocks. */
   function step(layout, index, key, page) {
     const total = layout.blocks.reduce((sum, block) => sum + block.tiles.length, 0);
     const rows = { ArrowUp: -1, ArrowDown: 1, PageUp: -page, PageDown: page }[key];

@@ -1,62 +1,62 @@
 "use strict";
 /**
- * Runs and their tiles: what the data scripts hand over, and the choice and order of what is shown.
- * Classic scripts, as browsers load no modules from disk; they share the one name `Featlight`.
+ * Runs and their tiles: data from the scripts, filters and order.
+ * These are classic scripts, because browsers do not load modules from disk; they share the name `Featlight`.
  *
  * @typedef {Object} Tile
  * @property {Run} run
  * @property {Group} group
- * @property {number} place     in its group
- * @property {string} key       its path below `tiles`, without suffix: "Mixed_5a/00012"
- * @property {string} label     "12", "12 row 8", or its name
+ * @property {number} place     index in its group
+ * @property {string} key       path below `tiles` without suffix: "Mixed_5a/00012"
+ * @property {string} label     "12", "12 row 8", or the tile's name
  * @property {?number} feature  null for all features at once
  * @property {"ok"|"dead"|"failed"|"missing"} status
- * @property {?number} start    mean activation before the descent
- * @property {?number} end      mean activation after it
- * @property {?number} gain     after less before
- * @property {?number} gradient norm at the first step
- * @property {?number} cluster  of those alike, from 1
- * @property {?number} example  mean activation on the image of a data set that excites it most
+ * @property {?number} start    mean activation of the starting image
+ * @property {?number} end      mean activation of the final image
+ * @property {?number} gain     `end` minus `start`
+ * @property {?number} gradient gradient norm, mean over steps
+ * @property {?number} cluster  number of its cluster, from 1
+ * @property {?number} example  mean activation on its best dataset example
  *
- * @typedef {Object} Group      of one layer and variant, as `data.py` writes it (`shape`: [C, H, W] or [C] of the layer's
- *                             output, null for named tiles; `aspect`: height and width of a small tile, in pixels of its sheet,
- *                             within a square of `side`; `alike`: where its tiles stand among those alike, if anybody has looked), with `tiles: Tile[]`, the sheets' `addresses`,
- *                             `plainAddresses` of those without transparency, and `exampleAddresses` of those of the best
- *                             examples; null where tiles have none
- * @typedef {Object} Run        as `data.py` writes it, with `base: URL of its folder`, `tiles: Map<key, Tile>`
+ * @typedef {Object} Group      tiles of one layer and variant, as `data.py` writes them (`shape`: [C, H, W] or [C] of the
+ *                             layer's output, null for named tiles; `aspect`: height and width of a small tile in pixels,
+ *                             within a square of `side`; `alike`: similarity map, if there is one), with `tiles: Tile[]`
+ *                             and URLs of sprite sheets: `addresses`, `plainAddresses` without transparency,
+ *                             `exampleAddresses` of best examples; null if tiles have none
+ * @typedef {Object} Run        run as `data.py` writes it, with `base`: URL of its folder, `tiles: Map<key, Tile>`
  *                             and `suffix` of the tiles' files
  *
- * @typedef {Object} Query      what to show
+ * @typedef {Object} Query      filters and order
  * @property {string} group     a group's name; "" for all
  * @property {string} status    "" for any
  * @property {?number} cluster
- * @property {?number} low      least activation after the descent
- * @property {?number} high
- * @property {string} text      numbers and ranges as in 0-15,199, or a part of a name
+ * @property {?number} low      minimum of `end`
+ * @property {?number} high     maximum of `end`
+ * @property {string} text      numbers and ranges such as 0-15,199, or part of a name
  * @property {"feature"|"end"|"gain"|"similarity"} sort
  * @property {boolean} reverse
- * @property {?Tile} chosen     that the others are compared with
- * @property {Map<number, number>} likeness  cosine to the chosen tile, by place in its group
+ * @property {?Tile} chosen     tile that others are compared with
+ * @property {Map<number, number>} likeness  cosine similarity to the chosen tile, by index in its group
  */
 window.Featlight = window.Featlight || {};
 
 (() => {
   /** @type {Map<string, Run>} */
   const runs = new Map();
-  /** How the tiles' files of a run end, by its folder. */
+  /** Data of `assets/tiles.js`, by the run's folder. */
   const endings = new Map();
   const loading = new Map();
 
-  /** The folder of the run that the script which is running now belongs to: the one above `assets`. */
+  /** Return the run folder of the current script: the one above `assets`. */
   function baseOfScript() {
     const source = document.currentScript.src;
     return source.slice(0, source.lastIndexOf("/assets/") + 1);
   }
 
-  /** What `assets/tiles.js` calls. */
+  /** Called by `assets/tiles.js`. */
   Featlight.files = (files) => endings.set(baseOfScript(), files);
 
-  /** What `assets/data.js` calls. */
+  /** Called by `assets/data.js`. */
   Featlight.run = (data) => {
     const base = baseOfScript();
     const { suffix = ".png" } = endings.get(base) ?? {};
@@ -86,12 +86,12 @@ window.Featlight = window.Featlight || {};
     runs.set(run.base, run);
   };
 
-  /** What a script of details calls. */
+  /** Called by scripts with details of tiles. */
   Featlight.details = (data) => {
     runs.get(baseOfScript()).details.set(`${data.group} ${data.start}`, data.tiles);
   };
 
-  /** Load a script once; the promise fails where there is none. */
+  /** Load a script once; the promise is rejected if it does not exist. */
   function load(address) {
     if (!loading.has(address)) {
       loading.set(address, new Promise((done, fail) => {
@@ -101,7 +101,7 @@ window.Featlight = window.Featlight || {};
         script.onerror = () => {
           loading.delete(address);
           script.remove();
-          fail(new Error(`nothing to read at ${address}`));
+          fail(new Error(`cannot read ${address}`));
         };
         document.head.append(script);
       }));
@@ -109,21 +109,21 @@ window.Featlight = window.Featlight || {};
     return loading.get(address);
   }
 
-  /** The run in a folder, given from this page's own: "../other". */
+  /** Load the run in a folder relative to this page, such as "../other". */
   async function loadRun(path) {
     const base = new URL(`${path}/`, document.baseURI).href;
-    await load(`${base}assets/tiles.js`).catch(() => null); // a run of before there was such a file
+    await load(`${base}assets/tiles.js`).catch(() => null); // older runs lack this file
     await load(`${base}assets/data.js`);
     if (!runs.has(base)) throw new Error(`no run in ${path}`);
     return runs.get(base);
   }
 
-  /** Whether a path may be followed from a link: below this folder or beside it, and nothing but names. */
+  /** Return whether a path from a link is safe: relative, with plain names only. */
   function isRelative(path) {
     return /^(\.\.\/)*[A-Za-z0-9_][A-Za-z0-9._ -]*(\/[A-Za-z0-9_][A-Za-z0-9._ -]*)*$/.test(path);
   }
 
-  /** Curve, neighbours and command of a tile. */
+  /** Load a tile's details: curve, neighbors and command. */
   async function details(tile) {
     const { group, place, run } = tile;
     const sheet = Math.floor(place / group.perSheet);
@@ -131,8 +131,8 @@ window.Featlight = window.Featlight || {};
     return run.details.get(`${group.name} ${sheet * group.perSheet}`)[place % group.perSheet];
   }
 
-  /** The tiles most alike a tile, the most alike first, with their cosines: [place, cosine][]. */
-  async function neighbours(tile) {
+  /** Return a tile's nearest neighbors and their cosine similarities, the nearest first: [place, cosine][]. */
+  async function neighbors(tile) {
     const found = await details(tile);
     if (!found.neighbours) return [];
     const bytes = (text) => Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0));
@@ -142,7 +142,7 @@ window.Featlight = window.Featlight || {};
     return Array.from(places, (place, i) => [place, cosines[i] / 127]);
   }
 
-  /** A test of tiles from what was typed: numbers and ranges, or a part of a name. */
+  /** Return a test of tiles for a search text: numbers and ranges, or part of a name. */
   function matcher(text) {
     const words = text.trim().toLowerCase();
     if (!words) return () => true;
@@ -154,7 +154,7 @@ window.Featlight = window.Featlight || {};
     return (tile) => tile.label.toLowerCase().includes(words) || tile.key.toLowerCase().includes(words);
   }
 
-  /** How tiles are ordered in their group; those without a number come last. */
+  /** Return a comparison of tiles in a group; tiles without a value come last. */
   function comparer(query) {
     if (query.sort === "feature") return query.reverse ? (a, b) => b.place - a.place : null;
     const value = query.sort === "similarity"
@@ -170,10 +170,10 @@ window.Featlight = window.Featlight || {};
   }
 
   /**
-   * The tiles to show, in order, group by group.
+   * Return the tiles to show, in order, by group.
    * @param {Run} run
    * @param {Query} query
-   * @returns {{group: Group, tiles: Tile[]}[]} groups without a tile are left out
+   * @returns {{group: Group, tiles: Tile[]}[]} groups with at least one tile
    */
   function select(run, query) {
     const matches = matcher(query.text);
@@ -193,20 +193,20 @@ window.Featlight = window.Featlight || {};
     return blocks;
   }
 
-  /** Where a tile's own picture is. */
+  /** URL of a tile's picture. */
   function address(tile) {
     return new URL(`tiles/${tile.key}${tile.run.suffix}`, tile.run.base).href;
   }
 
-  /** Where its transparency is, gray; null where it has none. */
+  /** URL of a tile's alpha channel, a gray picture; null if it has none. */
   function alphaAddress(tile) {
     return tile.group.plainAddresses ? new URL(`tiles/${tile.key}.alpha.png`, tile.run.base).href : null;
   }
 
-  /** Where the pictures of a tile's examples are; null where there are none. */
+  /** URL of the picture of a tile's examples; null if it has none. */
   function exampleAddress(tile) {
     return tile.example !== null ? new URL(`examples/${tile.key}.jpg`, tile.run.base).href : null;
   }
 
-  Featlight.model = { runs, loadRun, isRelative, details, neighbours, select, address, alphaAddress, exampleAddress };
+  Featlight.model = { runs, loadRun, isRelative, details, neighbors, select, address, alphaAddress, exampleAddress };
 })();

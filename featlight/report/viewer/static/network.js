@@ -1,12 +1,12 @@
 "use strict";
-/** The network as a list: each layer with a strip of its best tiles, in the network's order. */
+/** List of layers in the network's order, each with its best tiles. */
 window.Featlight = window.Featlight || {};
 
 (() => {
   const { make, number, count } = Featlight.dom;
   const BEST = 12; // tiles in a strip
 
-  /** The tiles that were driven furthest, the furthest first; dead ones are none. */
+  /** Return the tiles with the highest activations, without dead ones. */
   function best(group) {
     return group.tiles.filter((tile) => tile.status === "ok" && tile.end !== null)
       .sort((a, b) => b.end - a.end || a.place - b.place).slice(0, BEST);
@@ -47,7 +47,7 @@ window.Featlight = window.Featlight || {};
     }, picture(tile));
   }
 
-  /** A tile out of its sheet. */
+  /** Create an element that shows a tile of a sprite sheet. */
   function picture({ group, place }) {
     const element = make("span");
     const { across, perSheet, tiles, side, aspect: [high, wide] } = group;
@@ -59,7 +59,7 @@ window.Featlight = window.Featlight || {};
     element.style.backgroundSize = `${100 * across}% ${100 * rows}%`;
     element.style.backgroundPosition = `${at(column, across)} ${at(row, rows)}`;
     const [above, beside] = [(side - high) / 2, (side - wide) / 2].map((away) => `${(100 * away) / side}%`);
-    element.style.clipPath = `inset(${above} ${beside})`; // a tile that is no square stands in the middle of its place
+    element.style.clipPath = `inset(${above} ${beside})`; // a tile that is not square is centered in its place
     return element;
   }
 

@@ -1,7 +1,7 @@
 "use strict";
 /**
- * The curve of a tile: its mean activation, step by step, the octaves' ends marked; and the histogram of its activations
- * on a data set, its own picture marked.
+ * The curve of a tile (mean activation at each step, with the ends of octaves), and the histogram of its activations on a
+ * dataset (with the activation of the tile's image).
  */
 window.Featlight = window.Featlight || {};
 
@@ -14,8 +14,8 @@ window.Featlight = window.Featlight || {};
 
   /**
    * @param {[number, ?number][]} curve  step and activation
-   * @param {{steps: number}[]} octaves  of the recipe
-   * @param {?number} top  greatest value of the axis, so that two plots can share it
+   * @param {{steps: number}[]} octaves  octaves of the recipe
+   * @param {?number} top  maximum of the axis, for plots with a common axis
    * @returns {SVGElement}
    */
   function plot(curve, octaves, top = null) {
@@ -54,25 +54,25 @@ window.Featlight = window.Featlight || {};
     return svg;
   }
 
-  // as in histogram.py: bins of a quarter of a doubling, from 2 ** -8 to 2 ** 8, and the same below 0
+  // as in histogram.py: four bins per octave from 2 ** -8 to 2 ** 8, also for negative values
   const [PER_OCTAVE, LOWEST, ONE_SIDE] = [4, -8, 64];
 
-  /** Where a value stands on the axis of bins. */
+  /** Return the position of a value on the axis of bins. */
   function place(value) {
     const away = Math.min(ONE_SIDE, PER_OCTAVE * (Math.log2(Math.abs(value)) - LOWEST));
     if (!(away > 0)) return ONE_SIDE + 0.5;
     return value > 0 ? ONE_SIDE + 1 + away : ONE_SIDE - away;
   }
 
-  /** The value at the lower edge of a bin. */
+  /** Return the value at the lower edge of a bin. */
   function edge(bin) {
     return bin > ONE_SIDE ? 2 ** (LOWEST + (bin - ONE_SIDE - 1) / PER_OCTAVE) : -(2 ** (LOWEST + (ONE_SIDE - bin) / PER_OCTAVE));
   }
 
   /**
    * @param {number} first      number of the first bin
-   * @param {number[]} counts   images in each bin from there
-   * @param {?number} picture   activation in the tile's own picture
+   * @param {number[]} counts   number of images in each bin
+   * @param {?number} picture   activation of the tile's image
    * @returns {SVGElement}
    */
   function histogram(first, counts, picture) {

@@ -1,25 +1,25 @@
 "use strict";
-/** The quiet parts of the page: the pictures of the run, what the run is, and the keys. */
+/** Static parts of the page: pictures, settings of the run, and keys. */
 window.Featlight = window.Featlight || {};
 
 (() => {
   const { make, count, facts } = Featlight.dom;
   const KEYS = [
-    ["← ↑ → ↓", "move; in an open tile: the one before, the next"],
-    ["Home, End, Page keys", "first, last, a window up or down"],
+    ["← ↑ → ↓", "move; in an open tile: previous and next tile"],
+    ["Home, End, Page keys", "first, last, one page up or down"],
     ["Enter", "open the tile"],
     ["Escape", "close; stop comparing; clear the search"],
-    ["/", "search: 12, or 0-15,199, or a part of a name"],
-    ["c", "compare: then open another tile"],
+    ["/", "search: 12, or 0-15,199, or part of a name"],
+    ["c", "compare with the tile that you open next"],
     ["s", "sort by similarity to the tile"],
     ["f, a, g", "sort by feature, activation, gain"],
-    ["m", "the open tile among those alike"],
-    ["r", "turn the order round"],
+    ["m", "show the open tile in the similarity map"],
+    ["r", "reverse the order"],
     ["+ and −", "larger and smaller tiles"],
-    ["e", "show pictures, the best image of a data set for each, or both"],
-    ["o", "tiles of maco: on white, as far as they are transparent, or as they are"],
-    ["t", "light, dark, or as the system"],
-    ["?", "these keys"],
+    ["e", "show tiles, their best dataset examples, or both"],
+    ["o", "show or ignore the transparency of maco tiles"],
+    ["t", "light, dark, or system colors"],
+    ["?", "show these keys"],
   ];
 
   /** Figures and animations, then the atlases. */
@@ -44,7 +44,7 @@ window.Featlight = window.Featlight || {};
     );
   }
 
-  /** What the run is, and a way to lay another one beside it. */
+  /** Settings of the run, and a form to compare it with another run. */
   function about(section, run, act) {
     const input = make("input", { type: "text", size: 32, placeholder: "../other-run", "aria-label": "Folder of the other run" });
     const form = make("form.other", {
@@ -65,8 +65,8 @@ window.Featlight = window.Featlight || {};
           [i ? ", " : "", make("a", { href: new URL(name, run.base).href }, name)]))],
       ]),
       ...Object.entries(run.settings).flatMap(([variant, settings]) => recipe(variant, settings)),
-      make("h2", {}, "Beside another run"),
-      make("p", {}, "The folder of the other run, as seen from this one’s. Each tile then stands beside its namesake there."),
+      make("h2", {}, "Compare with another run"),
+      make("p", {}, "Enter the folder of the other run, relative to this one. Each tile is then shown beside the tile of the same name."),
       form,
     );
   }

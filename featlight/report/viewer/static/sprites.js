@@ -1,21 +1,21 @@
 "use strict";
-/** Pictures of tiles on a canvas: from the sheets of small ones, and full ones where few are shown large. */
+/** Tiles on a canvas: small ones from sprite sheets, full pictures when few large tiles are visible. */
 window.Featlight = window.Featlight || {};
 
 (() => {
-  const MOST_FULL = 160; // full tiles that are kept; each holds up to half a megabyte
+  const MOST_FULL = 160; // full tiles in the cache; each takes up to half a megabyte
 
   class Sprites {
-    /** @param {() => void} changed  called when a picture has come */
+    /** @param {() => void} changed  called when a picture has loaded */
     constructor(changed) {
       this.changed = changed;
       /** @type {Map<string, HTMLImageElement>} */
       this.sheets = new Map();
-      /** @type {Map<string, HTMLImageElement>} the one used last stands last */
+      /** @type {Map<string, HTMLImageElement>} in order of last use */
       this.full = new Map();
     }
 
-    /** A picture that is there, or null while it comes. */
+    /** Return a picture, or null while it loads. */
     picture(cache, address) {
       let image = cache.get(address);
       if (!image) {
@@ -37,7 +37,7 @@ window.Featlight = window.Featlight || {};
       return image;
     }
 
-    /** Lay what was drawn on white: turned over, it is darkened by its transparency, and turned back. */
+    /** Composite the drawn picture on white: invert it, multiply by alpha, and invert it again. */
     lay(context, alpha, x, y, width, height) {
       context.fillStyle = "#fff";
       context.globalCompositeOperation = "difference";
@@ -50,13 +50,13 @@ window.Featlight = window.Featlight || {};
     }
 
     /**
-     * Draw a tile, all of it, in the middle of a square.
+     * Draw a whole tile, centered in a square.
      * @param {CanvasRenderingContext2D} context
      * @param {Tile} tile
      * @param {number} size     in CSS pixels
-     * @param {boolean} sharp   whether to draw the full tile once it is there
-     * @param {boolean} plain   whether to leave its transparency out
-     * @returns {boolean} whether there was something to draw
+     * @param {boolean} sharp   whether to draw the full picture when it has loaded
+     * @param {boolean} plain   whether to ignore transparency
+     * @returns {boolean} whether something was drawn
      */
     draw(context, tile, x, y, size, sharp, plain) {
       const { group, place } = tile;
@@ -64,7 +64,7 @@ window.Featlight = window.Featlight || {};
       const [width, height] = [(size * wide) / side, (size * high) / side];
       const [left, top] = [x + (size - width) / 2, y + (size - height) / 2];
       const full = sharp ? this.fullPicture(Featlight.model.address(tile)) : null;
-      // a dead tile is opaque: nothing pulled at it
+      // a dead tile is opaque, because it has no gradients
       const wanted = sharp && !plain && tile.status === "ok" ? Featlight.model.alphaAddress(tile) : null;
       const alpha = wanted ? this.fullPicture(wanted) : null;
       if (full && (alpha || !wanted)) {
@@ -82,7 +82,7 @@ window.Featlight = window.Featlight || {};
       return true;
     }
 
-    /** A frame where there is no picture, or none yet; a dashed one where none will come. */
+    /** Draw a frame in place of a picture that is loading; dashed if there is no picture. */
     frame(context, x, y, size, color, dashed) {
       context.strokeStyle = color;
       context.lineWidth = 1;
@@ -92,8 +92,8 @@ window.Featlight = window.Featlight || {};
     }
 
     /**
-     * Draw the part that counts of a tile's best example.
-     * @returns {boolean} whether there was something to draw
+     * Draw the crop of a tile's best example.
+     * @returns {boolean} whether something was drawn
      */
     drawExample(context, tile, x, y, size, sharp) {
       const { group, place } = tile;
