@@ -191,7 +191,7 @@ WRITTEN = [
     ("seed: 12:30\n", "seed: '12:30' given; it should be a valid integer"),
     ("seed: 0x10\n", "seed: '0x10' given"),
     ("recipe: {octaves: [{size: 24, steps: 2, lr: 0.4}]}\n",
-     "recipe.octaves[0].lr: 0.4 given; two numbers are needed, the first and the last, as [0.4, 0.4]"),
+     "recipe.octaves[0].lr: 0.4 given; two numbers are needed, for first and last step, as in [0.4, 0.4]"),
     ("recipe: {octaves: {size: 24}}\n", "recipe.octaves: {'size': 24} given; a list in brackets is needed"),
     ("features: 010\nlayer: 1\n", ""),  # as written: the tenth
     ("keep_octaves: yes\nlayer: '1'\n", ""),
@@ -312,7 +312,7 @@ def test_a_run_that_took_another_dimension_for_the_feature_is_refused(own, capsy
         (["con"], "tiles: name 'con' given; letters, digits"),
         (["NUL.x"], "tiles: name 'NUL.x' given"),
         (["a."], "tiles: name 'a.' given"),
-        (["Both", "both"], "tiles: the names 'Both' and 'both' are one where case does not count"),
+        (["Both", "both"], "tiles: the names 'Both' and 'both' given; they must differ in more than case"),
     ],
 )
 def test_names_that_some_system_does_not_take_are_refused(own, capsys, names, line):
