@@ -186,8 +186,8 @@ def test_who_tells_of_other_workers():
 
 # a config's text, and what is said of it; "" where it works
 WRITTEN = [
-    ("seed: 1\nlayer: ['1']\nseed: 2\n", "line 3: the key 'seed' stands in line 1 already"),
-    ("recipe:\n  octaves:\n  - {size: 24,\n     lr: [1, 1], size: 32}\n", "line 4: the key 'size' stands in line 3"),
+    ("seed: 1\nlayer: ['1']\nseed: 2\n", "line 3: the key 'seed' given again after line 1"),
+    ("recipe:\n  octaves:\n  - {size: 24,\n     lr: [1, 1], size: 32}\n", "line 4: the key 'size' given"),
     ("seed: 12:30\n", "seed: '12:30' given; it should be a valid integer"),
     ("seed: 0x10\n", "seed: '0x10' given"),
     ("recipe: {octaves: [{size: 24, steps: 2, lr: 0.4}]}\n",
