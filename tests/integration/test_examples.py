@@ -426,7 +426,7 @@ def test_a_config_asks_for_them_and_a_class_is_its_folder(images, capfd, tmp_pat
         ([], "--images: none given"),
         (["--images", "nowhere"], "--images: nowhere given, but it is not a folder"),
         (["--images", ".", "--top", "0"], "--top: '0' given; allowed: a whole number from 1 to 100"),
-        (["--images", ".", "--fit", "7"], "--fit: '7' given; auto, none, or a size in pixels, as in 224 or 96x128"),
+        (["--images", ".", "--fit", "7"], "--fit: '7' given; allowed: auto, none, or a size in pixels"),
         (["--images", ".", "--devices", "x"], "--devices: 'x' given"),
     ],
 )

@@ -303,13 +303,13 @@ def test_a_run_that_took_another_dimension_for_the_feature_is_refused(own, capsy
     capsys.readouterr()
     assert run(own(NETWORK), features="0-1") == 2
     line = capsys.readouterr().err
-    assert "holds tiles of layer '1' as (20, 4, 20) (features, height, width), and now it is (4, 20, 20)" in line
+    assert "layer '1' with shape (20, 4, 20) (features, height, width), but now its shape is (4, 20, 20)" in line
 
 
 @pytest.mark.parametrize(
     ("names", "line"),
     [
-        (["con"], "tiles: name 'con' given; letters, digits"),
+        (["con"], "tiles: name 'con' given; allowed: up to 200 letters"),
         (["NUL.x"], "tiles: name 'NUL.x' given"),
         (["a."], "tiles: name 'a.' given"),
         (["Both", "both"], "tiles: the names 'Both' and 'both' given; they must differ in more than case"),
