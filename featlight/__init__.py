@@ -1,15 +1,15 @@
-"""What the features of a vision network look for: a labelled atlas of a whole layer."""
+"""Feature visualization for vision networks: a labeled atlas of a whole layer."""
 
 import sys
 
 if sys.argv[:1] == ["-m"] and sys.orig_argv[-len(sys.argv)].endswith("featlight") and not sys.flags.safe_path:
-    # `python -m featlight` would look for every module first in the folder where the user stands, which may be a run
-    # from anybody; a network's own module is found there all the same
+    # `python -m featlight` would import modules from the working directory, which may be a hostile run; the module of
+    # a network is still found there
     del sys.path[0]
 
 from featlight.version import __version__
 
-TYPE_CHECKING = False  # as in `typing`, whose import takes milliseconds
+TYPE_CHECKING = False  # importing `typing` takes milliseconds
 if TYPE_CHECKING:
     from typing import Any
 
@@ -59,8 +59,8 @@ __all__ = [
     "visualize",
 ]
 
-# All of it is imported when it is asked for: the command line hears signals, and answers a slip, before that.
-_LATER = {
+# Imported on first use, so that the command line handles signals and reports typos without delay
+_LAZY = {
     "Optimizer": ("config.optimizer", "Optimizer"),
     **{name: ("config.presets", name) for name in ("ARTICLE", "LUCID", "MACO", "NATURAL")},
     **{name: ("config.recipe", name) for name in ("Octave", "Recipe", "Regularizers")},
@@ -77,7 +77,7 @@ _LATER = {
     "list_models": ("models.catalog", "list_models"),
     "load_model": ("models.catalog", "load_model"),
     "open_run": ("result", "open_run"),
-    # as they were called first
+    # earlier names
     "load": ("models.catalog", "load_model"),
     "open": ("result", "open_run"),
     "Result": ("result", "Result"),
@@ -89,9 +89,9 @@ def __getattr__(name: str) -> "Any":
 
     if name in ("config", "errors"):
         return import_module(f"featlight.{name}")
-    if name not in _LATER:
+    if name not in _LAZY:
         raise AttributeError(f"module 'featlight' has no attribute {name!r}")
-    module, attribute = _LATER[name]
+    module, attribute = _LAZY[name]
     return getattr(import_module(f"featlight.{module}"), attribute)
 
 

@@ -1,4 +1,4 @@
-"""Where every command begins: `featlight`, `python -m featlight` and `python train_viz.py`."""
+"""The entry point of `featlight`, `python -m featlight` and `python train_viz.py`."""
 
 import sys
 
@@ -6,11 +6,11 @@ from featlight.ending import be_deaf, end_at_once_when_told
 
 
 def main() -> int:
-    """Run the command line of this process, which a signal ends in a line from here on."""
+    """Run the command line; from the start, a signal ends the process with a one-line message."""
     end_at_once_when_told()
     import atexit
 
-    atexit.register(be_deaf)  # the first to be registered is the last to be called
+    atexit.register(be_deaf)  # registered first, so called last
     from featlight.cli.main import main as run
 
     return run()

@@ -1,4 +1,4 @@
-"""`featlight.visualize`: the main job for any network, from Python."""
+"""`featlight.visualize` and `featlight.find_examples`."""
 
 import operator
 import re
@@ -43,14 +43,14 @@ from featlight.run.in_memory import make_in_memory
 from featlight.run.worker import make
 from featlight.store.store import Store
 
-LayerWord = str | int | nn.Module  # a name, the number of a child, or the module itself
+LayerLike = str | int | nn.Module  # a name, the number of a child, or the module itself
 
 
 @memory_errors()
 @isolated()
 def visualize(
     network: nn.Module,
-    layer: LayerWord | Sequence[LayerWord] | Mapping[LayerWord, Any] | None = None,
+    layer: LayerLike | Sequence[LayerLike] | Mapping[LayerLike, Any] | None = None,
     features: str | SupportsIndex | Sequence[SupportsIndex] | Tensor | np.ndarray[Any, Any] = "all",
     *,
     tiles: Sequence[Tile] | None = None,
@@ -84,50 +84,52 @@ def visualize(
     """Find the image that excites each feature most.
 
     Args:
-        network: any; it takes (N, C, H, W) images in pixel units and comes back exactly as it was.
-        layer: dotted module name, the module itself, or the number of one of the network's children as in a
-            Sequential; a pattern (`blocks.*`), or `all`; several of these, or {layer: features}; None for the network's
-            own default.
-        features: `all`, a number, numbers (an array or tensor of them too), or words as in `0-15,199` or `sample:16`.
-        tiles: instead of layer and features, objectives with names of their own.
-        objective: instead of features, a function of one's own, from what the layers give, (N, C, H, W) by name, to
-            (N,) that is maximised, each image by itself. With `out` it needs a `name` and a `version` as attributes.
-        recipe: how images are made, or the name of a recipe; None for `natural`. Its transforms, optimizer and
-            parameterization may be functions and classes of one's own, without `out`.
-        directions: instead of features, rows of an array (K, C), or of a file of one; `features` chooses among them.
-        cosine_power: a direction's dot product at each position times max(0.1, cosine) to this power.
-        caricature: an image file; instead of features, a picture for each layer of what that sees in it.
-        stay: how much an image pays for leaving its start, a file or tensor.
-        interpolate: pictures from each tile's objective to the next one's, instead of the tiles themselves.
-        diversity: pictures of each feature, made together so that they differ.
-        diversity_weight: what those that are wholly alike pay, as activation of every neuron.
-        region: neurons of each feature's map.
-        index: which row, neuron or prefix; `all` for a tile for each.
-        metric: distance to the target that is minimised.
-        target: activation that every chosen neuron is drawn to.
+        network: module that takes (N, C, H, W) images in pixel units; it is left unchanged.
+        layer: dotted module name, module, number of a child as in a Sequential, pattern (`blocks.*`), or `all`; a list
+            of these, or {layer: features}; None for the network's default layer.
+        features: `all`, a number, numbers (also an array or tensor), or text as in `0-15,199` or `sample:16`.
+        tiles: named objectives, instead of layer and features.
+        objective: function to maximize instead of features: from the layers' outputs, (N, C, H, W) by name, to a value
+            per image, (N,). With `out` it needs attributes `name` and `version`.
+        recipe: recipe or its name; None for `natural`. Without `out`, its transforms, optimizer and parameterization
+            may be custom functions and classes.
+        directions: array (K, C), or a file with one, whose rows are visualized instead of features; `features` selects
+            rows.
+        cosine_power: exponent p of the factor max(0.1, cosine)^p on a direction's dot product at each position.
+        caricature: image file; one picture per layer exaggerates what the layer detects in it, instead of features.
+        stay: penalty on the difference from the starting image, a file or tensor.
+        interpolate: number of pictures from each tile's objective to the next, drawn instead of the tiles.
+        diversity: number of pictures per feature, optimized together so that they differ.
+        diversity_weight: penalty on identical pictures of a feature, as activation lost per neuron.
+        region: neurons of each feature's map to excite.
+        index: row, neuron or prefix of the region; `all` for one tile per position.
+        metric: distance to the target that is minimized.
+        target: activation to reach at every selected neuron.
         init: `noise`, `noise-per-feature`, `gray`, an image file, a Pillow image, or an array (C, H, W) or
             (N, C, H, W), channels first or last: uint8, uint16 and bool in their own units, floats from 0 to 1.
-        seed: of the starting noise.
-        normalize: `weights` feeds what the weights were trained with, `none` raw pixels; `auto`: `weights` where it is
-            known (networks from `featlight.load_model`) and the recipe's range is bounded; or {"mean": [...],
-            "std": [...]}, a number for each channel.
-        channels: which dimension of a layer's output is the feature, `first` or `last`, where `auto` cannot tell.
-        tokens: of a layer that gives tokens, `patches` (a map of them) or `class` (the one for the whole image).
-        prefix_tokens: how many tokens stand before the patches, where `auto` cannot tell.
-        in_channels: of the images, C, where `auto` (three, else as the network has them or runs) cannot tell.
-        show_channels: channels that pictures show, from 0: one as gray, or three as red, green and blue.
-        device: `auto` (CUDA where there is one), or any that torch names.
-        precision: `fp32`, `bf16` (the network only), or `fp64` (everything).
-        batch_size: images optimised together.
-        out: run directory, to keep what is made and to go on where a call was interrupted; float images are kept.
-        progress: whether to show how far it is.
+        seed: seed of the starting noise, the random transforms and `sample:N`.
+        normalize: `weights` for the normalization used in training, `none` for raw pixels, `auto` for `weights` if
+            known (networks from `featlight.load_model`) and the recipe's range is bounded, else `none`; or
+            {"mean": [...], "std": [...]} with a number per channel.
+        channels: dimension of a layer's output that holds the features: `first`, `last`, or `auto` to detect it.
+        tokens: tokens of a transformer layer: `patches` (the map of patch tokens) or `class` (the class token).
+        prefix_tokens: number of tokens before the patch tokens, or `auto` to detect it.
+        in_channels: number of image channels, or `auto` to detect it.
+        show_channels: channels to show in pictures, from 0: one as gray, or three as red, green and blue.
+        device: `auto` (CUDA if available), or any device of torch.
+        precision: `fp32`, `bf16` (network only), or `fp64` (everything).
+        batch_size: number of images optimized together.
+        out: run directory, which keeps images and float images, and from which an interrupted call continues.
+        progress: whether to show a progress bar.
 
     Returns:
-        Images, unclipped, in the order asked for, and their records.
+        Unclipped images in the requested order, and their records.
 
     Raises:
-        UsageError: an argument does not fit (a ValueError); WeightsError, StorageError: as they say.
-        KeyboardInterrupt: Ctrl-C, at the end of a step; likewise whatever the caller's own handler of a signal raises.
+        UsageError: an argument is invalid (also a ValueError).
+        WeightsError: the network's weights cannot be used.
+        StorageError: `out` cannot be written, or memory is full.
+        KeyboardInterrupt: Ctrl-C was pressed; a caller's own signal handlers are called at the end of a step too.
     """
     if not isinstance(network, nn.Module):
         inner = getattr(network, "model", None)
@@ -174,15 +176,21 @@ def visualize(
         "float_images": out is not None,
     }
     if objective is not None:
-        values |= _own(objective, values)
+        values |= _objective_values(objective, values)
     config = check(values)
-    for name in _functions(config.recipe) if out is not None else ():
-        raise UsageError(f"recipe: {name} given with out; no plan can hold what is a function or class of Python's")
-    where = None if device == "auto" else device_named(device)
-    given: dict[str, Any] = {"network": network, "device": where, "init": pixels, "threads": torch.get_num_threads()}
+    for name in _custom_code(config.recipe) if out is not None else ():
+        raise UsageError(
+            f"recipe: {name} given with out; a plan cannot hold Python functions or classes: leave out out"
+        )
+    given: dict[str, Any] = {
+        "network": network,
+        "device": None if device == "auto" else device_named(device),
+        "init": pixels,
+        "threads": torch.get_num_threads(),
+        "objective": objective,
+    }
     if directions is not None and not is_path:
         given["directions"] = Directions.of_array(directions)
-    given["objective"] = objective
     with CallStop().listening() as stop:
         if out is None:
             job = prepare(config, **given)
@@ -204,27 +212,27 @@ def visualize(
     )
 
 
-def _own(objective: Function, values: Mapping[str, Any]) -> dict[str, Any]:
-    """What a config says of an objective of the user's own: one tile of the layers that it takes.
+def _objective_values(objective: Function, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the config values of a custom objective: one tile with a term per layer.
 
     Raises:
-        UsageError: what else is asked for does not go with it, or the run's directory cannot hold it.
+        UsageError: another argument contradicts the objective, or a run directory cannot identify it.
     """
-    usual: dict[str, Any] = {"features": "all", "tiles": None, "directions": None, "caricature": None, "region": "map"}
-    usual |= {"metric": "l1", "diversity": 1, "interpolate": 1}
-    for key, value in usual.items():
+    defaults: dict[str, Any] = {"features": "all", "tiles": None, "directions": None, "caricature": None}
+    defaults |= {"region": "map", "metric": "l1", "diversity": 1, "interpolate": 1}
+    for key, value in defaults.items():
         if values[key] != value:
-            raise UsageError(f"objective: {name_of(objective)} given with {key}; it says by itself what is maximised")
+            raise UsageError(f"objective: {name_of(objective)} given with {key}; leave out {key}")
     layers = values["layer"] if isinstance(values["layer"], list | dict) else [values["layer"]]
     if layers == [None]:
-        raise UsageError(f"layer: none given; {name_of(objective)} needs the layers that it takes")
+        raise UsageError(f"layer: none given; name the layers whose outputs {name_of(objective)} takes")
     name = re.sub(r"[^A-Za-z0-9_-]+", "_", name_of(objective)).strip("_") or "own"
-    said = name_of(objective) if values["out"] is None else name_and_version(objective)
-    return {"layer": None, "tiles": (Tile(name, tuple(map(Term, layers))),), "objective": said}
+    identity = name_of(objective) if values["out"] is None else name_and_version(objective)
+    return {"layer": None, "tiles": (Tile(name, tuple(map(Term, layers))),), "objective": identity}
 
 
-def _functions(recipe: Recipe) -> Iterator[str]:
-    """The names of what in a recipe is a user's own code."""
+def _custom_code(recipe: Recipe) -> Iterator[str]:
+    """Yield the names of a recipe's custom functions and classes."""
     for transform in (*recipe.transforms, *(recipe.object_transforms or ())):
         if isinstance(transform, Lambda):
             yield transform.word
@@ -248,37 +256,35 @@ def find_examples(
     device: str | torch.device = "auto",
     progress: bool = True,
 ) -> Result:
-    """Find the images of a folder that excite each tile of a run most; the same call goes on after an interruption.
+    """Find the images of a folder that excite each tile of a run most; the same call continues after an interruption.
 
     Args:
-        out: the run directory.
-        images: folder of PNG, JPEG and WebP files, at any depth.
-        network: network that the run was made with; None where its plan names one of featlight's own, torchvision's
-            or timm's by plain name.
-        directions: directions that the run was made with, an array or a file of one; None where it was made with none.
-        top: examples of each tile.
-        fit: how an image is brought to the network: `auto`, `none`, or a size in pixels; see docs/examples.md.
-        batch_size: images that are looked at together.
-        device: `auto` (CUDA where there is one), or any that torch names.
-        progress: whether to say how far it is.
+        out: run directory.
+        images: folder of PNG, JPEG and WebP files, searched recursively.
+        network: network of the run; None if its plan names a network of featlight, torchvision or timm.
+        directions: directions of the run, as an array or file; None if it has none.
+        top: number of examples per tile.
+        fit: input size of images: `auto`, `none`, or a size in pixels; see docs/examples.md.
+        batch_size: images per batch.
+        device: `auto` (CUDA if available), or any device of torch.
+        progress: whether to print progress.
 
     Returns:
-        The run, whose `examples` they are.
+        The run; its `examples` hold the images.
 
     Raises:
-        FeatlightError: there is no run, no image, or another network than the run's.
+        FeatlightError: the run or the images do not exist, or the network is not the run's.
     """
     if not 1 <= top <= MOST_TOP:
-        raise UsageError(f"top: {top} given; 1 to {MOST_TOP} are allowed")
+        raise UsageError(f"top: {top} given; allowed: 1 to {MOST_TOP}")
     if batch_size != "auto" and not 1 <= batch_size <= MOST_BATCH:
-        raise UsageError(f"batch_size: {batch_size} given; auto, or 1 to {MOST_BATCH:,} are allowed")
+        raise UsageError(f"batch_size: {batch_size} given; allowed: auto, or 1 to {MOST_BATCH:,}")
     try:
         request = ExamplesRequest(
             expanded(images), top, parse_fit(fit if isinstance(fit, str) else size_words(fit)), batch_size
         )
     except ValueError as error:
         raise UsageError(str(error)) from None
-    where = None if device == "auto" else device_named(device)
     is_path = isinstance(directions, str | Path)
     rows = str(directions) if is_path else None if directions is None else Directions.of_array(directions)
     with CallStop().listening() as stop:
@@ -289,13 +295,13 @@ def find_examples(
             stop=stop,
             say=say if progress else lambda _: None,
             network=network,
-            device=where,
+            device=None if device == "auto" else device_named(device),
         )
     return open_run(out)
 
 
 def _layers(network: nn.Module, layer: Any) -> Any:
-    """Layers by name, however they were given."""
+    """Return the layers by name."""
     if isinstance(layer, Mapping):
         return {_name(network, each): features for each, features in layer.items()}
     if layer is None or isinstance(layer, str | nn.Module | SupportsIndex):
@@ -316,7 +322,7 @@ def _name(network: nn.Module, layer: Any) -> Any:
 
 
 def _numbers(features: Any) -> list[Any]:
-    """Features as plain numbers; of an array of truth values, the places that are true."""
+    """Return features as plain numbers; for a boolean array, the indices of true values."""
     if isinstance(features, Tensor | np.ndarray):
         array = np.asarray(features.detach().cpu() if isinstance(features, Tensor) else features)
         if array.ndim > 1 or array.dtype.kind not in "iub":
@@ -329,5 +335,5 @@ def _numbers(features: Any) -> list[Any]:
         return [operator.index(feature) for feature in several]
     except TypeError:
         raise UsageError(
-            f"features: {features!r} given; `all`, whole numbers, or words as in 0-15,199 are allowed"
+            f"features: {features!r} given; allowed: `all`, whole numbers, or text as in 0-15,199"
         ) from None

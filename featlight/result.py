@@ -1,4 +1,4 @@
-"""What a run gave, in Python: images, records, and the labelled grid."""
+"""The result of a run in Python: images, records, and the labeled grid."""
 
 import base64
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +18,7 @@ from featlight.config.inputs.sizes import both_sides
 from featlight.config.user_paths import expanded
 from featlight.drawing.atlas import draw_grid, usual_side
 from featlight.drawing.sheet import Cell
-from featlight.errors import FeatlightError, UsageError, memory_errors
+from featlight.errors import FeatlightError, UsageError, memory_errors, plural
 from featlight.image_io import encode_jpeg, laid_on_white
 from featlight.param.image import to_bytes
 from featlight.plan.plan import Plan, PlannedTile
@@ -28,94 +28,84 @@ from featlight.store.guard.bounds import tile_bytes
 from featlight.store.records import TileRecord
 from featlight.store.store import Store
 
-NOTEBOOK_WIDTH = 1600  # px, of the grid in a notebook
-NOTEBOOK_TILES = 1024  # at most, so that the number under each can still be read
-NOTEBOOK_QUALITY = 90  # of its JPEG; a PNG is three times larger, and the notebook's file holds it
-
-
-def _no_alpha(_: int) -> None:
-    return None
-
-
-def _no_examples() -> Mapping[str, Sequence[Example]]:
-    return {}
+NOTEBOOK_WIDTH = 1600  # px, width of the grid in a notebook
+NOTEBOOK_TILES = 1024  # shown at most, so that labels stay readable
+NOTEBOOK_QUALITY = 90  # of the JPEG in the notebook's file; a PNG is three times larger
 
 
 @dataclass(frozen=True)
 class Result:
-    """Images, one for each tile that was asked for, in that order.
+    """The images of the requested tiles, in order.
 
     Args:
-        tiles: what was asked for.
-        records: one per tile, with name, status, activations and gradient norm; see the README.
-        title: of the grid.
-        read: gives one image (C, H, W) by its place.
-        read_alpha: gives its transparency (H, W), uint8, by its place; None where it has none.
-        show_channels: those of the images that pictures show.
-        read_examples: gives the examples of a run's tiles, by file.
+        tiles: requested tiles.
+        records: record of each tile, with name, status, activations and gradient norm.
+        title: title of the grid.
+        read: function from a tile's position to its image (C, H, W).
+        read_alpha: function from a tile's position to its transparency (H, W), uint8, or None.
+        show_channels: channels that pictures show.
+        read_examples: function that returns the dataset examples by tile file.
     """
 
     tiles: Sequence[PlannedTile]
     records: Sequence[TileRecord]
     title: str
     read: Callable[[int], Tensor]
-    read_alpha: Callable[[int], Tensor | None] = _no_alpha
+    read_alpha: Callable[[int], Tensor | None] = lambda _: None
     show_channels: Literal["auto"] | Sequence[int] = "auto"
-    read_examples: Callable[[], Mapping[str, Sequence[Example]]] = _no_examples
+    read_examples: Callable[[], Mapping[str, Sequence[Example]]] = dict
 
     def __len__(self) -> int:
         return len(self.tiles)
 
     @memory_errors()
     def __getitem__(self, place: int) -> Tensor:
-        """One image, (C, H, W), read when it is asked for."""
+        """Read one image, (C, H, W)."""
         return self.read(range(len(self))[place])
 
     @property
     @memory_errors()
     def images(self) -> Tensor:
-        """All images, (N, C, H, W), on the CPU, unclipped where the run kept float images.
+        """Return all images, (N, C, H, W), on the CPU; unclipped if the run kept float images.
 
         Raises:
-            UsageError: variants have images of several sizes; take them one by one, as `result[i]`.
+            UsageError: the images have several sizes; read them one by one with `result[i]`.
         """
         images = [self[i] for i in range(len(self))]
         if len({image.shape for image in images}) != 1:
-            raise UsageError("images of several sizes: take them one by one, as result[i]")
+            raise UsageError("the images have several sizes; read them one by one with result[i]")
         return torch.stack(images)
 
     @property
     @memory_errors()
     def alphas(self) -> Tensor | None:
-        """How opaque each place of each image is, (N, H, W), from 0, clear, to 1; on the CPU.
-
-        None where no image has a transparency; beside others, one without any is opaque.
+        """Return the opacity of each image, (N, H, W), from 0 (transparent) to 1, on the CPU; None if all are opaque.
 
         Raises:
-            UsageError: variants have images of several sizes.
+            UsageError: the images have several sizes; read the maps one by one with `result.read_alpha(i)`.
         """
-        found = [self.read_alpha(place) for place in range(len(self))]
-        if all(alpha is None for alpha in found):
+        maps = [self.read_alpha(place) for place in range(len(self))]
+        if all(alpha is None for alpha in maps):
             return None
         opaque = torch.full((1, 1), 255, dtype=torch.uint8, device="cpu")
-        known = [opaque.expand(self[place].shape[1:]) if alpha is None else alpha for place, alpha in enumerate(found)]
-        if len({alpha.shape for alpha in known}) != 1:
-            raise UsageError("images of several sizes: take their transparencies one by one, as result.read_alpha(i)")
-        return torch.stack(known).float() / 255
+        full = [opaque.expand(self[place].shape[1:]) if alpha is None else alpha for place, alpha in enumerate(maps)]
+        if len({alpha.shape for alpha in full}) != 1:
+            raise UsageError("the images have several sizes; read their opacity one by one with result.read_alpha(i)")
+        return torch.stack(full).float() / 255
 
     @property
     @memory_errors()
     def examples(self) -> list[Sequence[Example]]:
-        """Of each tile the images of a data set that excite it most, best first, each with `file`, `value` and `box`.
+        """Return each tile's dataset examples, best first, each with `file`, `value` and `box`.
 
-        `featlight.find_examples` and `featlight examples` find them; none of a tile for which nobody has.
+        `featlight.find_examples` and `featlight examples` find them; until then there are none.
         """
-        found = self.read_examples()
-        return [found.get(planned.file, ()) for planned in self.tiles]
+        by_file = self.read_examples()
+        return [by_file.get(planned.file, ()) for planned in self.tiles]
 
     @memory_errors()
     def show(self) -> Image.Image:
-        """The labelled grid of all images, as Pillow draws it; in a notebook the result shows it by itself."""
+        """Return the labeled grid of all images; a notebook displays the result as this grid."""
         return draw_grid([self._cell(place) for place in range(len(self))], title=self.title)
 
     def _cell(self, place: int) -> Cell:
@@ -127,7 +117,7 @@ class Result:
         return Cell(label, lambda: self._picture(place), mark)
 
     def _picture(self, place: int) -> Image.Image:
-        """What is shown of an image: on white where it has a transparency."""
+        """Return the picture of an image; transparent parts are white."""
         image, alpha = self[place], self.read_alpha(place)
         picture = Image.fromarray(to_bytes(image[None], shown_channels(self.show_channels, len(image)))[0].numpy())
         return picture if alpha is None else laid_on_white(picture, Image.fromarray(alpha.numpy()))
@@ -137,13 +127,12 @@ class Result:
 
     def _counts(self) -> str:
         states = [record["status"] for record in self.records]
-        tiles = f"{len(self)} tile{'' if len(self) == 1 else 's'}"
-        return f"{tiles}, {states.count('dead')} dead, {states.count('failed')} failed"
+        return f"{plural(len(self), 'tile')}, {states.count('dead')} dead, {states.count('failed')} failed"
 
     def _repr_html_(self) -> str:
-        """What a notebook shows: the grid, scaled down to its width, and how many tiles are dead or failed.
+        """Return a notebook's display: the grid, scaled to fit, and the number of dead and failed tiles.
 
-        Images are read one at a time, so a large result takes a while, but no memory.
+        Images are read one at a time, so a large result needs time, but not memory.
         """
         counts = escape(self._counts())
         if not self.tiles:
@@ -151,7 +140,7 @@ class Result:
         cells = [self._cell(place) for place in range(min(len(self), NOTEBOOK_TILES))]
         if len(cells) < len(self):
             counts += f"; here are the first {len(cells)}, and show() draws all"
-        # a few tell the size of all, and need not be read twice
+        # a few cells are enough for the size; others are read only once
         side = usual_side(cells[:16])
         grid = draw_grid(cells, title=self.title, tile=side, width_limit=NOTEBOOK_WIDTH)
         data = base64.b64encode(encode_jpeg(grid, NOTEBOOK_QUALITY, full_color=True)).decode()
@@ -161,14 +150,14 @@ class Result:
 
 @memory_errors()
 def open_run(out: str | Path) -> Result:
-    """A run directory, its images read as they are asked for.
+    """Open a run directory; images are read on access.
 
     Args:
-        out: the directory.
+        out: run directory.
 
     Returns:
-        Every tile that is there, in the plan's order: float32 and unclipped where the run kept float images, else
-        what its PNG shows, in steps of 1/255.
+        All finished tiles in the plan's order: float32 and unclipped if the run kept float images, else the PNG's
+        values, in steps of 1/255.
 
     Raises:
         UsageError: there is no run.
@@ -181,18 +170,18 @@ def open_run(out: str | Path) -> Result:
 
 
 def result_of(store: Store, tiles: Sequence[PlannedTile], title: str) -> Result:
-    """Some tiles of a run directory, those that failed among them as images of NaN.
+    """Return the result of some tiles of a run; the images of failed tiles are NaN.
 
     Args:
-        store: of the run.
-        tiles: with a record each.
-        title: of the grid.
+        store: store of the run.
+        tiles: tiles with a record.
+        title: title of the grid.
     """
     records, plan = store.records(), store.need_plan()
     kept = any(store.folder.has(store.float_path(planned.file)) for planned in tiles)
     of_run = store, plan, tiles, {planned.file: records[planned.file]["status"] for planned in tiles}
     read, alpha = partial(_image, *of_run, kept=kept), partial(_alpha, *of_run)
-    # a picture of a run that kept no float images shows the chosen channels already
+    # the PNGs of a run without float images have the selected channels already
     shown = next(iter(plan.settings.values())).show_channels if kept else "auto"
     examples = partial(read_examples, store.folder)
     return Result(tiles, [records[planned.file] for planned in tiles], title, read, alpha, shown, examples)
@@ -201,7 +190,7 @@ def result_of(store: Store, tiles: Sequence[PlannedTile], title: str) -> Result:
 def _image(
     store: Store, plan: Plan, tiles: Sequence[PlannedTile], statuses: Mapping[str, str], place: int, *, kept: bool
 ) -> Tensor:
-    """One image of a run, (C, H, W): float where the run kept float images, else its picture's."""
+    """Return one image of a run, (C, H, W): its float image if the run kept it, else its PNG."""
     planned, channels = tiles[place], plan.network.in_channels
     floats = store.float_path(planned.file)
     if statuses[planned.file] == "failed":
@@ -210,7 +199,7 @@ def _image(
     if store.folder.has(floats):
         image = read_tensors(store.folder, floats, tile_bytes(planned, plan)).get("image")
         if image is None or image.shape[:1] != (channels,) or image.ndim != 3:
-            raise FeatlightError(f"{floats}: it holds no image; delete it, and the same call makes it again")
+            raise FeatlightError(f"{floats}: holds no image of the run; delete it and run the same call again")
         return torch.tensor(image, device="cpu")
     pixels = torch.from_numpy(np.array(read_picture(store.folder, store.root / planned.file)))  # (H, W, 3)
     return pixels.permute(2, 0, 1).float() / 255
@@ -219,7 +208,7 @@ def _image(
 def _alpha(
     store: Store, plan: Plan, tiles: Sequence[PlannedTile], statuses: Mapping[str, str], place: int
 ) -> Tensor | None:
-    """One image's transparency, (H, W), uint8; None where it has none."""
+    """Return one image's transparency, (H, W), uint8, or None."""
     planned = tiles[place]
     path, *rest = store.parts(planned, plan)
     if not rest or statuses[planned.file] == "failed":

@@ -17,13 +17,13 @@ from featlight.store.paths import EXAMPLES
 from featlight.store.store import Store
 
 EPILOG = """
-The same command again goes on where it was stopped, and with images that have come to the folder since. Under srun
-and torchrun, each process is a worker. Nothing leaves the run directory: the images stay where they are.
-Exit codes: 0 done; 2 usage, or no run; 3 weights; 74 no room or no right to write; 75 stopped early, the same command
-goes on.
+Run the same command again to continue after an interruption, or to include new images. Under srun and torchrun, each
+process is a worker. The images themselves are not changed; crops of them are saved in the run directory.
+Exit codes: 0 done; 2 usage, or no run; 3 weights; 74 disk full or no permission to write; 75 stopped early (run the
+same command again to continue).
 """
 
-PATIENCE = 60.0  # seconds without a sign of another worker, after which none is taken to be there
+PATIENCE = 60.0  # seconds without a sign of life after which another worker counts as gone
 
 
 def fit_of(word: str) -> FitWord:
@@ -41,35 +41,35 @@ def find_examples(
     batch_size: int | None,
     devices: int | None,
     typed: TypedSources,
-    words: Sequence[str],
+    arguments: Sequence[str],
     num_nodes: int = 1,
     accelerator: Accelerator = "auto",
 ) -> int:
     """Find the examples of a run, or start the workers that do.
 
     Args:
-        out: the run directory.
-        images: the folder of the images.
-        top: examples of each tile.
-        fit: of the images.
-        batch_size: None for what suits.
-        devices: workers; None for what suits.
-        typed: sources of the run's network that the user has typed.
-        words: of this command, for the workers.
-        num_nodes: machines that do so, each by the same command.
-        accelerator: device kind of the workers.
+        out: run directory.
+        images: folder of the images.
+        top: number of examples per tile.
+        fit: input size of the images.
+        batch_size: images per batch; None to choose automatically.
+        devices: number of workers; None to choose automatically.
+        typed: sources of the run's network that the user typed.
+        arguments: arguments of this command, for the workers.
+        num_nodes: number of machines that run this command.
+        accelerator: kind of device for the workers.
     """
     if images is None:
         raise UsageError("--images: none given; a folder of PNG, JPEG or WebP files is needed")
     store = Store(out)
-    sources_of(out, store.need_plan(), typed)  # refused before anything is started or imported
+    sources_of(out, store.need_plan(), typed)  # check before anything is started or imported
     if not images.is_dir():
-        raise UsageError(f"--images: {images} given, and there is no such folder")
+        raise UsageError(f"--images: {images} given, but it is not a folder; name an existing one")
     automatic: Callable[[], int] = partial(workers_of, accelerator)
     launch = launch_from_env(devices or "auto", num_nodes, os.environ, automatic)
     with Stop().listening() as stop:
         if launch.local > 1:
-            return _supervise(store, launch, featlight_command("examples", *words), stop, accelerator)
+            return _supervise(store, launch, featlight_command("examples", *arguments), stop, accelerator)
         alone = listen(stop) if launch.worker.launcher == LAUNCHER else None
         from featlight.engine.device import device_of
         from featlight.examples.find import find, last_lines
@@ -90,9 +90,9 @@ def find_examples(
         )
     if report.about is None:
         if launch.worker.launcher:
-            say(f"worker {launch.worker.rank + 1}: its share is done; {report.left} images are left to others")
+            say(f"worker {launch.worker.rank + 1}: done; other workers have {report.left} images left")
             return 0
-        raise Interrupted(f"{report.left} images are left; the same command looks at them")
+        raise Interrupted(f"{report.left} images are left; run the same command again")
     if launch.worker.rank == 0:
         for line in last_lines(report, out):
             say(line)
@@ -101,40 +101,42 @@ def find_examples(
 
 
 def check_folder(config: Config) -> None:
-    """Raise UsageError where the folder of a run's examples is not there: before the run, and not after it."""
+    """Raise UsageError before the run if the folder of its examples does not exist."""
     if config.examples is not None and not Path(config.examples.images).is_dir():
-        raise UsageError(f"examples.images: {config.examples.images} given, and there is no such folder")
+        raise UsageError(
+            f"examples.images: {config.examples.images} given, but it is not a folder; name an existing one"
+        )
 
 
 def find_for_run(config: Config) -> int:
-    """Find the examples that a run's config asks for."""
-    asked = config.examples
-    assert asked is not None
+    """Find the examples that a run's config requests."""
+    examples = config.examples
+    assert examples is not None
     assert config.out is not None
-    size = "x".join(map(str, asked.fit)) if isinstance(asked.fit, tuple) else str(asked.fit)
-    words = ["--out", config.out, "--images", asked.images, "--top", str(asked.top), "--fit", size]
-    batch_size, devices = (None if count == "auto" else count for count in (asked.batch_size, config.devices))
-    words += [] if batch_size is None else ["--batch-size", str(batch_size)]
-    # the config that the user has named is the user's word, and the run's own config.yaml is not
+    size = "x".join(map(str, examples.fit)) if isinstance(examples.fit, tuple) else str(examples.fit)
+    arguments = ["--out", config.out, "--images", examples.images, "--top", str(examples.top), "--fit", size]
+    batch_size, devices = (None if count == "auto" else count for count in (examples.batch_size, config.devices))
+    arguments += [] if batch_size is None else ["--batch-size", str(batch_size)]
+    # sources in the user's own config count as typed; those in a run's config.yaml do not
     typed = TypedSources(config.model, config.weights, config.directions)
-    words += ["--model", config.model, "--weights", config.weights, "--accelerator", config.accelerator]
-    words += [] if config.directions is None else ["--directions", config.directions]
+    arguments += ["--model", config.model, "--weights", config.weights, "--accelerator", config.accelerator]
+    arguments += [] if config.directions is None else ["--directions", config.directions]
     return find_examples(
         Path(config.out),
-        Path(asked.images),
-        asked.top,
-        asked.fit,
+        Path(examples.images),
+        examples.top,
+        examples.fit,
         batch_size,
         devices,
         typed,
-        words,
+        arguments,
         config.num_nodes,
         config.accelerator,
     )
 
 
 def draw_atlases(out: Path) -> None:
-    """Draw the atlases with examples; of workers, the first of a cluster does, or the process that started them."""
+    """Draw the atlases with examples, in the first worker of a cluster or the process that started the workers."""
     from featlight.report.atlas_with_examples import draw_with_examples
     from featlight.store.snapshot import Snapshot
 
@@ -148,7 +150,7 @@ def _supervise(store: Store, launch: Launch, command: Sequence[str], stop: Stop,
     check_gpus(accelerator, launch.local)
     before = stamp(store.example_list)
     supervisor = Supervisor(command, launch.workers, stop)
-    # the first worker writes the list that all of them follow, and writes it every time
+    # the first worker always rewrites the list that the others read
     first = launch.workers[0].rank == 0
     supervisor.run(hold=lambda: first and stamp(store.example_list) in (None, before))
     codes = set(supervisor.codes.values()) - {0}
@@ -158,5 +160,5 @@ def _supervise(store: Store, launch: Launch, command: Sequence[str], stop: Stop,
     if refused:
         return refused[0]
     if stop.asked_by is None:
-        raise Interrupted("a worker ended early; the same command goes on from here")
+        raise Interrupted("a worker ended early; run the same command again to continue")
     return Interrupted.exit_code

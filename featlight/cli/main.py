@@ -1,4 +1,4 @@
-"""The command line: words to a config, errors to exit codes. What is heavy is imported when a run is sure."""
+"""The command line: arguments to a config, errors to exit codes. Slow modules are imported after validation."""
 
 import argparse
 import logging
@@ -31,35 +31,35 @@ from featlight.store.records import failed_of
 from featlight.store.store import Store
 from featlight.version import __version__
 
-TABLES = ("tiles", "variants", "figure", "examples")  # keys of the config file alone
+TABLES = ("tiles", "variants", "figure", "examples")  # keys that only the config file can hold
 EPILOG = """
-Without a config, a layer of EfficientNet-Lite0 is made, in a few minutes on two CPU cores.
-The same command again goes on where it was stopped, and makes only what is missing.
+Without arguments, featlight visualizes a layer of EfficientNet-Lite0, in a few minutes on two CPU cores.
+Run the same command again to continue after an interruption; only missing tiles are made.
 Under srun and torchrun, each process is a worker.
-Exit codes: 0 done; 1 some tiles failed; 2 usage or config; 3 weights; 74 no room or no right to write;
-75 stopped early, the same command goes on.
+Exit codes: 0 done; 1 some tiles failed; 2 usage or config; 3 weights; 74 disk full or no permission to write;
+75 stopped early (run the same command again to continue).
 
-Commands, instead of a run (featlight COMMAND --help):
+Other commands (featlight COMMAND --help):
 """
 
 
 def parser() -> Parser:
-    """Every key of the config that is no table is a flag; its help is the key's."""
+    """Return the parser; every config key that is not a table is a flag."""
     result = Parser(
         "featlight",
-        description="Make the image that excites each feature of a layer most, and a labelled atlas of them.",
-        epilog=EPILOG + "\n".join(f"  {name:12} {words}" for name, (words, _) in COMMANDS.items()),
+        description="For each feature of a network's layer, find the image that excites it most; draw a labeled atlas.",
+        epilog=EPILOG + "\n".join(f"  {name:12} {text}" for name, (text, _) in COMMANDS.items()),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     result.add_argument(
-        "--config", metavar="FILE", type=expanded, help="YAML file with any of the keys below; a flag beats it"
+        "--config", metavar="FILE", type=expanded, help="YAML file with any of the keys below; flags override it"
     )
     for name, field in Config.model_fields.items():
         if name in TABLES:
             continue
         flag, default = f"--{name.replace('_', '-')}", field.default
-        shown = "none given" if default is None else recipe_name(default) if name == "recipe" else default
+        shown = "not set" if default is None else recipe_name(default) if name == "recipe" else default
         text = f"{field.description} (default: {shown})".replace("%", "%%")
         if isinstance(default, bool):
             result.add_argument(flag, action=argparse.BooleanOptionalAction, default=None, help=text)
@@ -72,29 +72,36 @@ def parser() -> Parser:
         metavar="KEY=VALUE",
         action="append",
         default=[],
-        help="a key inside a table, as in recipe.optimizer.exponent=0.9 or recipe.octaves.0.steps=10; repeatable",
+        help="set a key inside a table, for example recipe.optimizer.exponent=0.9 or recipe.octaves.0.steps=10; "
+        "repeatable",
     )
-    do = result.add_argument_group("instead of a run, or of an ordinary one")
+    do = result.add_argument_group("other actions")
     do.add_argument(
-        "--fresh", action="store_true", help="delete the run in the directory first: only files that its records name"
-    )
-    do.add_argument(
-        "--render-only", action="store_true", help="build the atlases and the page again from the tiles that are there"
-    )
-    do.add_argument(
-        "--dry-run", action="store_true", help="print tiles, chunks, expected disk and time, and make nothing"
+        "--fresh",
+        action="store_true",
+        help="delete the run in the directory first (only files named in its records), then start anew",
     )
     do.add_argument(
-        "--list-layers", action="store_true", help="print each usable layer with number of features, map and kind"
+        "--render-only", action="store_true", help="draw atlases and page again from the existing tiles, and exit"
+    )
+    do.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print number of tiles and chunks, expected disk space and time, and exit",
+    )
+    do.add_argument(
+        "--list-layers",
+        action="store_true",
+        help="print all usable layers with number of features, map size and type, and exit",
     )
     do.add_argument(
         "--list-models",
         nargs="?",
         const="*",
         metavar="PATTERN",
-        help="print the networks whose names match a pattern, as in 'timm/vit_*', or hold a word",
+        help="print the networks whose names match a pattern, for example 'timm/vit_*', or contain a word, and exit",
     )
-    do.add_argument("--print-config", action="store_true", help="print the resolved config as YAML, and make nothing")
+    do.add_argument("--print-config", action="store_true", help="print the resolved config as YAML, and exit")
     do.add_argument("--version", action="version", version=f"featlight {__version__}")
     return result
 
@@ -103,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
 
     Args:
-        arguments: the words after the command; None for the process's own.
+        arguments: arguments after the program's name; None for those of the process.
 
     Returns:
         The exit code.
@@ -111,26 +118,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     handler = logging.StreamHandler()
     handler.setFormatter(PrintableFormatter("featlight: %(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
-    # torch's threads spin while they wait for each other, far too long where another program has one of the cores
+    # limit how long torch's threads spin, which is slow if another program uses one of the cores
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         with memory_errors():
-            if words and not words[0].startswith("-"):
-                if words[0] not in COMMANDS:
-                    raise UsageError(unknown("command", words[0], COMMANDS))
-                return COMMANDS[words[0]][1](words[1:])
-            return _run(words, same_command() if arguments is None else featlight_command(*words))
+            if given and not given[0].startswith("-"):
+                if given[0] not in COMMANDS:
+                    raise UsageError(unknown("command", given[0], COMMANDS))
+                return COMMANDS[given[0]][1](given[1:])
+            return _run(given, same_command() if arguments is None else featlight_command(*given))
     except FeatlightError as error:
-        _complain(error)
+        _print_error(error)
         return error.exit_code
     except KeyboardInterrupt:
-        _complain(Interrupted("stopped; the same command goes on from here"))
+        _print_error(Interrupted("stopped; run the same command again to continue"))
         return Interrupted.exit_code
 
 
-def _complain(error: FeatlightError) -> None:
-    """One line; among workers that a cluster has surely started, the first speaks for all of what all of them meet."""
+def _print_error(error: FeatlightError) -> None:
+    """Print an error as one line; one that all workers of a cluster have is printed by the first of them."""
     try:
         worker = worker_from_env(os.environ)
     except UsageError:
@@ -141,63 +148,63 @@ def _complain(error: FeatlightError) -> None:
         if shared and is_surely_started(worker, os.environ):
             return
         who = f"worker {worker.rank + 1}: "
-    with suppress(OSError, ValueError):  # nobody reads it any more
+    with suppress(OSError, ValueError):  # stderr is closed
         print(f"featlight: {who}{printable(str(error))}", file=sys.stderr)
 
 
 def _run(arguments: Sequence[str], command: Sequence[str]) -> int:
-    words = parser().parse_args([hyphens(word) for word in arguments])
-    if words.list_models is not None:
-        return _list_models(words.list_models)
-    config = _config(words)
+    args = parser().parse_args([hyphens(word) for word in arguments])
+    if args.list_models is not None:
+        return _list_models(args.list_models)
+    config = _config(args)
     try:
-        return _do(words, config, command)
-    except SystemExit as error:  # nothing of ours ends the program so
+        return _do(args, config, command)
+    except SystemExit as error:  # only the network's code can raise it
         raise FeatlightError(
             f"{config.model}: its own code ended the program, with exit code {error.code or 0}"
         ) from None
 
 
-def _do(words: argparse.Namespace, config: Config, command: Sequence[str]) -> int:
-    if words.print_config:
+def _do(args: argparse.Namespace, config: Config, command: Sequence[str]) -> int:
+    if args.print_config:
         for line in config.to_yaml().splitlines():
             say(line)
         return 0
-    if words.list_layers:
+    if args.list_layers:
         return _list_layers(config)
-    if words.dry_run:
-        return _dry_run(config, fresh=words.fresh)
+    if args.dry_run:
+        return _dry_run(config, fresh=args.fresh)
     assert config.out is not None
-    if words.render_only:
+    if args.render_only:
         return _render_only(Path(config.out))
     check_folder(config)
     with Stop().listening() as stop:
-        code = make_run(config, stop, command, fresh=words.fresh)
+        code = make_run(config, stop, command, fresh=args.fresh)
     if code == 0 and config.examples is not None and worker_from_env(os.environ).launcher != LAUNCHER:
         return find_for_run(config)
     return code
 
 
-def _config(words: argparse.Namespace) -> Config:
+def _config(args: argparse.Namespace) -> Config:
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
-    if words.config is not None:
-        values = read(words.config)
-        sources = {key: f"{words.config}: {key}" for key in values}
+    if args.config is not None:
+        values = read(args.config)
+        sources = {key: f"{args.config}: {key}" for key in values}
     for name in Config.model_fields:
-        given = getattr(words, name, None)
+        given = getattr(args, name, None)
         if given is not None:
             values[name] = given
             sources[name] = f"--{name.replace('_', '-')}"
             if name == "layer":
-                values.pop("tiles", None)  # a flag beats the file
-    for assignment in words.set:
+                values.pop("tiles", None)  # the flag overrides the file's tiles
+    for assignment in args.set:
         assign(values, assignment)
         key = assignment.partition("=")[0].partition(".")[0]
         sources[key] = f"--set {key}"
-    if words.features is not None and isinstance(values.get("layer"), dict):
-        values["layer"] = list(values["layer"])  # likewise, also its features by layer
-    return check(values, sources).resolved(None if words.config is None else words.config.stem)
+    if args.features is not None and isinstance(values.get("layer"), dict):
+        values["layer"] = list(values["layer"])  # the flag overrides the file's features per layer
+    return check(values, sources).resolved(None if args.config is None else args.config.stem)
 
 
 def _render_only(out: Path) -> int:
@@ -205,20 +212,19 @@ def _render_only(out: Path) -> int:
 
     plan = render_again(out)
     store = Store(out)
-    there = store.made(plan, plan.tiles)
     records = store.records()
     failed = failed_of(records, records)
-    last_lines(store, made=0, there=there.values(), failed=failed, rate=0.0)
+    last_lines(store, made=0, present=store.made(plan, plan.tiles).values(), failed=failed, rate=0.0)
     return 0
 
 
 def _list_models(pattern: str) -> int:
     from featlight.models.catalog import list_models
 
-    found = list_models(pattern if any(sign in pattern for sign in "*?[") else f"*{pattern}*")
-    if not found:
+    names = list_models(pattern if any(sign in pattern for sign in "*?[") else f"*{pattern}*")
+    if not names:
         raise UsageError(f"--list-models: {unknown('network', pattern, list_models())}")
-    for name in found:
+    for name in names:
         say(name)
     return 0
 
@@ -230,10 +236,10 @@ def _list_layers(config: Config) -> int:
 
     size = config.recipe.first_size
     network = load_model(config.model, config.weights, seed=config.seed, layers=config.named_layers)
-    found = survey_of(network, size, config.channels, config.prefix_tokens, config.in_channels)
+    survey = survey_of(network, size, config.channels, config.prefix_tokens, config.in_channels)
     default = DEFAULT_LAYERS.get(config.model)
     say(f"{config.model} at {shape_words(size)} px" + (f"; the default layer is {default}" if default else ""))
-    for line in [*table(found.usable), *left_out(found.left_out)]:
+    for line in [*table(survey.usable), *left_out(survey.left_out)]:
         say(line)
     return 0
 

@@ -1,4 +1,4 @@
-"""Making a run from the command line: workers started and watched, and what is said at the end."""
+"""Make a run from the command line: start and supervise workers, and print the summary."""
 
 import os
 from collections import Counter
@@ -11,7 +11,7 @@ from featlight.console import lacking, link, say
 from featlight.distributed.env import LAUNCHER, Launch, Worker, launch_from_env, worker_from_env
 from featlight.distributed.launcher import Supervisor, check_gpus, exit_code, listen, stamp, workers_of
 from featlight.distributed.signals import Stop
-from featlight.errors import FeatlightError, Interrupted, UsageError
+from featlight.errors import FeatlightError, Interrupted, UsageError, plural
 from featlight.plan.batching import fewest_chunks
 from featlight.store.paths import PLAN
 from featlight.store.records import TileRecord
@@ -24,19 +24,19 @@ def launch_of(config: Config) -> Launch:
 
 
 def make_run(config: Config, stop: Stop, command: Sequence[str], *, fresh: bool) -> int:
-    """Make a run, or this worker's share of it; start the workers where there are to be several."""
+    """Make a run or this worker's share of it, or start several workers; return the exit code."""
     assert config.out is not None
     first = worker_from_env(os.environ).rank == 0
     store = Store(Path(config.out))
-    record_log = store.record_log()  # now, before other workers can have made anything
+    record_log = store.record_log()  # read it before other workers can add records
     if not fresh and _is_finished(config, store, speak=first):
         return 0
     launch = launch_of(config)
     worker = launch.worker
     if fresh and worker.world_size > 1 and worker.launcher != LAUNCHER:
         raise UsageError(
-            f"--fresh: {worker.world_size} workers would delete each other's work; "
-            "give another --out, or delete the run"
+            f"--fresh: given to {worker.world_size} workers, which would delete each other's work; give another --out, "
+            "or delete the run"
         )
     if launch.local > 1:
         check_gpus(config.accelerator, launch.local)
@@ -54,7 +54,7 @@ def make_run(config: Config, stop: Stop, command: Sequence[str], *, fresh: bool)
     )
     if worker.rank == 0:
         records, rate = outcome.records.values(), outcome.tiles_per_second
-        last_lines(store, made=outcome.made, there=records, failed=outcome.failed, rate=rate)
+        last_lines(store, made=outcome.made, present=records, failed=outcome.failed, rate=rate)
         if outcome.missing:
             raise Interrupted(lacking(outcome.missing, len(outcome.tiles)))
     return 1 if outcome.failed else Interrupted.exit_code if outcome.missing else 0
@@ -63,10 +63,10 @@ def make_run(config: Config, stop: Stop, command: Sequence[str], *, fresh: bool)
 def _is_finished(config: Config, store: Store, *, speak: bool = True) -> bool:
     from featlight.run.resume import finished
 
-    there = finished(config, store)
-    if there is not None and speak:
-        last_lines(store, made=0, there=there.values(), failed={}, rate=0.0)
-    return there is not None
+    records = finished(config, store)
+    if records is not None and speak:
+        last_lines(store, made=0, present=records.values(), failed={}, rate=0.0)
+    return records is not None
 
 
 def _supervise(config: Config, stop: Stop, command: Sequence[str], workers: Sequence[Worker], *, fresh: bool) -> int:
@@ -75,41 +75,39 @@ def _supervise(config: Config, stop: Stop, command: Sequence[str], workers: Sequ
     plan = store.root / PLAN
     before = stamp(plan)
     supervisor = Supervisor(command, workers, stop)
-    supervisor.run(
-        hold=lambda: fresh and stamp(plan) in (None, before)
-    )  # the first deletes what the others must not see
+    # the first worker deletes the old run before the others start
+    supervisor.run(hold=lambda: fresh and stamp(plan) in (None, before))
     code = exit_code(supervisor.codes, workers[0].rank)
     if code == 0 and stamp(plan) is None:
-        raise FeatlightError(f"{config.model}: the workers ended before they had begun: its own code ended them")
+        raise FeatlightError(f"{config.model}: its own code ended the workers before they wrote a plan")
     if code == Interrupted.exit_code and supervisor.codes[workers[0].rank] != code and stop.asked_by is None:
-        if _is_finished(config, store):  # all but the first have made it so
+        if _is_finished(config, store):  # the other workers finished the run
             return 0
-        there = store.plan()
-        files = [] if there is None else [planned.file for planned in there.tiles]
-        made = {} if there is None else store.made(there, there.tiles)
+        current = store.plan()
+        files = [] if current is None else [planned.file for planned in current.tiles]
+        made = {} if current is None else store.made(current, current.tiles)
         raise Interrupted(lacking([file for file in files if file not in made], len(files)))
     return code
 
 
 def last_lines(
-    store: Store, *, made: int, there: Collection[TileRecord], failed: Mapping[str, str | None], rate: float
+    store: Store, *, made: int, present: Collection[TileRecord], failed: Mapping[str, str | None], rate: float
 ) -> None:
-    """Say what was made, why tiles have failed, and where to look."""
+    """Print the number of tiles, the reasons of failures, and the locations of atlas, page and log."""
     from featlight.report.sections import sections
 
-    dead = sum(record["status"] == "dead" for record in there)
+    dead = sum(record["status"] == "dead" for record in present)
     speed = f"; {rate:.2f} tiles/s" if made else ""
-    total = len(there) + len(failed)
-    tiles = f"{total} tile{'' if total == 1 else 's'}"
-    say(f"{tiles}: {made} made, {len(there) - made} kept, {dead} dead, {len(failed)} failed{speed}")
+    total = len(present) + len(failed)
+    say(f"{plural(total, 'tile')}: {made} made, {len(present) - made} kept, {dead} dead, {len(failed)} failed{speed}")
     for reason, count in Counter(failed.values()).most_common(5):
         say(f"failed       {count}: {reason or 'no reason recorded'}")
     plan = store.need_plan()
     if plan.network.asked == "none":
-        say(f"note         {plan.network.weights}: what these features show was never learned")
-    asked = {record["file"] for record in there}
+        say(f"note         {plan.network.weights}: these features were never trained")
+    files = {record["file"] for record in present}
     for section in sections(plan):
-        if asked & {planned.file for planned in section.tiles}:
+        if files & {planned.file for planned in section.tiles}:
             say("atlas        ", link(store.root / section.atlas))
     say("page         ", link(store.root / "index.html"))
     if store.folder.is_folder(store.root / "tensorboard"):

@@ -1,4 +1,4 @@
-"""How to look at a run: its page in a browser, its log in TensorBoard."""
+"""Open a run's page in a browser, and its log in TensorBoard."""
 
 import sys
 import webbrowser
@@ -14,16 +14,16 @@ from featlight.store.store import Store
 
 
 def page_of(out: Path) -> Path:
-    """The page of a run, as this version draws it: what is there is opened only where it is known to be just that.
+    """Return the path of a run's page; draw it again unless this version is known to have drawn it.
 
     Args:
-        out: the run directory.
+        out: run directory.
 
     Raises:
         UsageError: there is no run, or it has no page.
-        StorageError: the page must be drawn again, and cannot be written.
+        StorageError: the page must be drawn again, but cannot be written.
     """
-    page = _part(out, PAGE, "page; its own command with --render-only makes one of the tiles that are there")
+    page = _part(out, PAGE, "page; run its command with --render-only to draw it")
     from featlight.report.build import drawn_by, render
 
     store = Store(out)
@@ -32,32 +32,32 @@ def page_of(out: Path) -> Path:
             render(store, store.need_plan())
         except StorageError as error:
             raise StorageError(
-                f"{error}; the page there is not one that this featlight is known to have drawn, and it must be drawn "
-                "again before it is opened: copy the directory to where you may write"
+                f"{error}; the page was not drawn by this version of featlight and must be drawn again before it is "
+                "opened: copy the run directory to a place with write permission"
             ) from None
     return page
 
 
 def open_page(page: Path) -> bool:
-    """Open a page from disk in the default browser; False where there is none to be opened."""
+    """Open a page in the default browser; return False if there is none."""
     return webbrowser.open(page.absolute().as_uri())
 
 
 def tensorboard_command(out: Path, port: int | None, host: str | None, more: Sequence[str]) -> list[str]:
-    """The words that start TensorBoard on a run.
+    """Return the command that starts TensorBoard on a run.
 
     Args:
-        out: the run directory.
-        port: to serve at, 0 for any that is free; None for TensorBoard's own choice.
-        host: address to serve at; None for this machine alone.
-        more: flags of TensorBoard's own.
+        out: run directory.
+        port: port, 0 for any free one; None for TensorBoard's choice.
+        host: address to listen on; None for localhost.
+        more: further flags for TensorBoard.
 
     Raises:
-        UsageError: there is no run, or it has no log, or one that leads out of it.
+        UsageError: there is no run, no log, or the log refers to files outside of it.
     """
-    log = _part(out, "tensorboard", "TensorBoard log; its own command makes one beside the next tiles")
+    log = _part(out, "tensorboard", "TensorBoard log; run its command again to write one with the next tiles")
     _check_log(RunFolder(out), log)
-    # -P: the folder where the user stands may be the run, whose `tensorboard` is no module to be imported
+    # -P: do not import a folder `tensorboard` of the working directory, which may be the run
     command = [sys.executable, "-P", "-m", "tensorboard.main", "--logdir", str(log)]
     if port is not None:
         command += ["--port", str(port)]
@@ -67,7 +67,7 @@ def tensorboard_command(out: Path, port: int | None, host: str | None, more: Seq
 
 
 def _check_log(folder: RunFolder, log: Path) -> None:
-    """Raise UsageError where TensorBoard would follow what lies in a log to files elsewhere."""
+    """Raise UsageError if TensorBoard would follow the log to files outside of it."""
     left = [log]
     while left:
         place = left.pop()
@@ -77,7 +77,7 @@ def _check_log(folder: RunFolder, log: Path) -> None:
             if path in files:
                 if path.name == CONFIG and not is_own_config(folder.read(path, TEXT_BYTES)):
                     raise UsageError(
-                        f"--out: {path} is not as featlight writes it, and TensorBoard opens what it names"
+                        f"--out: {path} was not written by featlight and may name any file to TensorBoard; remove it"
                     )
             elif folder.is_folder(path):
                 left.append(path)

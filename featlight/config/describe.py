@@ -1,4 +1,4 @@
-"""Settings in words: atlas headings, the viewer, TensorBoard and data set cards walk over the same fields."""
+"""Settings as text, for atlas headings, the viewer, TensorBoard and dataset cards."""
 
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
@@ -12,24 +12,24 @@ from featlight.config.recipe import Octave, Recipe
 from featlight.config.settings import SHARED, Settings, defaults_of
 from featlight.config.transform_settings import KINDS, transform_in_words
 
-CHECKSUM = 24  # characters of one that are shown
-BRIEF = ("metric", "target", "octaves", "gradient", "init", "seed")  # what `brief` says in words of its own
-# Said where they are asked for
-LOOKS = ("directions", "objective", "cosine_power", "caricature", "stay", "diversity", "diversity_weight")
+CHECKSUM = 24  # characters of a checksum to show
+BRIEF = ("metric", "target", "octaves", "gradient", "init", "seed")  # keys that `brief` always covers
+# Keys that are shown only if they differ from their default
+OBJECTIVE_KEYS = ("directions", "objective", "cosine_power", "caricature", "stay", "diversity", "diversity_weight")
 
 
 def facts(settings: Settings) -> dict[str, str]:
-    """Every setting in words, by key, other ways to look where they are taken; the recipe's parts beside the others.
+    """Return the text of every setting by key, with the recipe's fields among them.
 
     Args:
-        settings: settled.
+        settings: resolved settings.
     """
-    walk = _walk(settings)
-    return {key: in_words(value) for key, value, default in walk if key not in LOOKS or value != default}
+    items = _items(settings)
+    return {key: in_words(value) for key, value, default in items if key not in OBJECTIVE_KEYS or value != default}
 
 
 def brief(settings: Settings) -> str:
-    """How tiles are made, in a line: objective, recipe and start, and whatever else is not as usual."""
+    """Return one line about how tiles are made: other settings than the default, objective, recipe and start."""
     recipe, name = settings.recipe, recipe_name(settings.recipe)
     sizes = ", ".join(size_words(octave.size) for octave in recipe.octaves)
     parts = [
@@ -38,29 +38,29 @@ def brief(settings: Settings) -> str:
         f"{recipe.gradient} gradient" if name is None else f"recipe {name}",
         f"start {settings.init[:CHECKSUM]}, seed {settings.seed}",
     ]
-    said = (*BRIEF, *SHARED) if name is None else (*BRIEF, *SHARED, *defaults_of(Recipe))
+    skipped = (*BRIEF, *SHARED) if name is None else (*BRIEF, *SHARED, *defaults_of(Recipe))
     unusual = (
         f"{key.replace('_', ' ')} {in_words(value)[:CHECKSUM] if key == 'caricature' else in_words(value)}"
-        for key, value, default in _walk(settings)
-        if key not in said and value != default
+        for key, value, default in _items(settings)
+        if key not in skipped and value != default
     )
     return " · ".join([*unusual, *parts])
 
 
 def octave_rows(recipe: Recipe) -> list[tuple[str, ...]]:
-    """The table of a recipe's octaves, its head first."""
+    """Return the table of a recipe's octaves, with its header row."""
     head = ("size, px", "steps", "learning rate", "blur sigma, px")
     rows = [(size_words(o.size), str(o.steps), in_words(o.lr), in_words(o.sigma)) for o in recipe.octaves]
     return [head, *rows]
 
 
 def label(key: str) -> str:
-    """What stands before a setting's words: "Batch size"."""
+    """Return the label of a setting: "Batch size"."""
     return key.replace("_", " ").capitalize()
 
 
-def _walk(settings: Settings) -> Iterator[tuple[str, Any, Any]]:
-    """Key, value and default."""
+def _items(settings: Settings) -> Iterator[tuple[str, Any, Any]]:
+    """Yield key, value and default of every setting and recipe field."""
     defaults = defaults_of(Settings)
     for key in Settings.model_fields:
         if key != "recipe":
@@ -71,7 +71,7 @@ def _walk(settings: Settings) -> Iterator[tuple[str, Any, Any]]:
 
 
 def in_words(value: Any) -> str:
-    """A setting's value as people read it."""
+    """Return a setting's value as text."""
     match value:
         case None:
             return "none"

@@ -1,4 +1,4 @@
-"""What is done to pixels before the network gets them, in words. Plain data, no torch."""
+"""Normalization of pixels before they enter the network. No torch."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -9,20 +9,20 @@ import yaml
 
 from featlight.config.yaml.loader import Loader
 
-LARGEST = 10.0  # mean or std of pixels from 0 to 1 that anybody means
+LARGEST = 10.0  # mean or std that is plausible for pixels from 0 to 1
 Named = Literal["auto", "none", "weights"]
 
 
 @dataclass(frozen=True)
 class Normalization:
-    """Pixels less a mean, over a standard deviation, channel by channel.
+    """Subtract a mean and divide by a standard deviation, per channel.
 
     Args:
-        mean: of each channel, in pixel units.
-        std: likewise.
+        mean: mean of each channel, in pixel units.
+        std: standard deviation of each channel, in pixel units.
 
     Raises:
-        ValueError: not as many of one as of the other, or a value that is no number above 0.
+        ValueError: the lengths differ, a value is not finite, or a std is not above 0.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -34,13 +34,17 @@ class Normalization:
         object.__setattr__(self, "mean", tuple(self.mean))
         object.__setattr__(self, "std", tuple(self.std))
         if not self.mean or len(self.mean) != len(self.std):
-            raise ValueError(f"mean and std of {len(self.mean)} and {len(self.std)} channels given; as many are needed")
+            raise ValueError(
+                f"mean and std of {len(self.mean)} and {len(self.std)} channels given; the numbers must be equal"
+            )
         if not all(map(math.isfinite, self.mean)) or not all(0 < value < math.inf for value in self.std):
-            raise ValueError(f"{list(self.mean)} and {list(self.std)} given; numbers, those of std above 0, are needed")
+            raise ValueError(
+                f"{list(self.mean)} and {list(self.std)} given; finite numbers are needed, and those of std above 0"
+            )
 
     @property
     def is_of_bytes(self) -> bool:
-        """Whether it looks like the mean and std of pixels from 0 to 255."""
+        """Whether the values look like those of pixels from 0 to 255."""
         return max(map(abs, (*self.mean, *self.std))) > LARGEST
 
     def in_words(self) -> str:
@@ -49,7 +53,7 @@ class Normalization:
 
 
 def _numbers(given: Any) -> Iterator[float]:
-    """Numbers of a list, of an array or tensor of any shape, or a single one."""
+    """Yield the numbers of nested lists, of an array or tensor of any shape, or a single number."""
     plain = given.tolist() if hasattr(given, "tolist") else given
     if isinstance(plain, list | tuple):
         for each in plain:
@@ -59,7 +63,7 @@ def _numbers(given: Any) -> Iterator[float]:
 
 
 def parse_normalization(given: Any) -> Any:
-    """A word, or a table of mean and std, as a config has them; a flag's table is YAML."""
+    """Parse `auto`, `none`, `weights`, or a table of mean and std; a flag gives the table as YAML."""
     if isinstance(given, str) and given.startswith("{"):
         try:
             given = yaml.load(given, Loader)
@@ -74,5 +78,5 @@ def parse_normalization(given: Any) -> Any:
         except (TypeError, RecursionError):
             raise ValueError(f"{dict(given)!r} given; lists of numbers are needed") from None
     if not isinstance(given, Normalization) and given not in ("auto", "none", "weights"):
-        raise ValueError("auto, none, weights, or a table of mean and std, is allowed")
+        raise ValueError("allowed: auto, none, weights, or a table of mean and std")
     return given

@@ -1,4 +1,4 @@
-"""How images move along their gradients, in words: the name of a rule and its constants. Plain data, no torch."""
+"""The choice of an optimizer: the name of an update rule and its constants. No torch."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from typing import Any
 
 from featlight.errors import unknown
 
-# By rule, its constants and their defaults; what each does stands at the rule in `featlight/optimizers.py`
+# Constants of each rule and their defaults; `featlight/optimizers.py` explains them
 CONSTANTS: dict[str, dict[str, float]] = {
     "sgd": {},
     "adam": {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8},
@@ -25,16 +25,16 @@ CONSTANTS: dict[str, dict[str, float]] = {
 
 @dataclass(frozen=True, init=False)
 class Optimizer:
-    """A rule of descent; its learning rates stand in the octaves.
+    """An update rule; the octaves give its learning rates.
 
     Args:
-        name: `sgd` (the article's), `adam`, `nadam`, or `spectral` (Adam in the image's whitened spectrum); or, from
-            Python alone, a rule of one's own: like those in `featlight/optimizers.py`, from parameters (N, ...), their
-            gradient, what it remembers, `lr` and its constants to parameters and what it remembers.
-        constants: of the rule, where not its defaults: `Optimizer("spectral", exponent=0.8)`.
+        name: `sgd` (as in the article), `adam`, `nadam`, or `spectral` (Adam in the image's whitened spectrum); from
+            Python also a function with the signature of the rules in `featlight/optimizers.py`: (parameters (N, ...),
+            gradient, state, lr, **constants) to (parameters, state).
+        constants: constants of the rule that differ from their defaults: `Optimizer("spectral", exponent=0.8)`.
 
     Raises:
-        ValueError: no such rule, or no such constant of it.
+        ValueError: the rule or a constant does not exist, or a constant is not a number of 0 or more.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Optimizer:
         object.__setattr__(self, "constants", tuple((key, constants.get(key, defaults[key])) for key in defaults))
 
     def plain(self) -> dict[str, Any]:
-        """In JSON's own types, every constant said: a default may change, and what was made with it must not."""
+        """Return JSON types with every constant, so that a later change of defaults does not change old runs."""
         return {"name": self.name, **dict(self.constants)}
 
     def in_words(self) -> str:
@@ -68,16 +68,16 @@ class Optimizer:
 
 
 def python_name(value: Any) -> str:
-    """What a function or class is called in Python."""
+    """Return the qualified name of a function or class."""
     return str(getattr(value, "__qualname__", type(value).__qualname__))
 
 
 def parse_optimizer(given: Any) -> Any:
-    """A rule's name, or a table of its name and constants, as a config has them."""
+    """Parse a rule's name, or a table of its name and constants."""
     if isinstance(given, str) or callable(given):
         return Optimizer(given)
     if isinstance(given, Mapping):
         if not all(isinstance(key, str) for key in given):
-            raise ValueError("optimizer: keys are words")
+            raise ValueError(f"optimizer: {dict(given)!r} given; keys must be text")
         return Optimizer(**given)
     return given

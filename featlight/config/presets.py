@@ -1,4 +1,4 @@
-"""What featlight ships by name: recipes, and what suits which network. Plain data, no torch."""
+"""The recipes that featlight ships, and the default layers of networks. No torch."""
 
 from featlight.config.optimizer import Optimizer
 from featlight.config.recipe import Octave, Recipe
@@ -15,7 +15,7 @@ ARTICLE = Recipe(
     )
 )
 
-# featlight's own: the image tensor itself, moved in its whitened spectrum.
+# The default: the image tensor, optimized in its whitened spectrum.
 NATURAL = Recipe(
     (
         Octave(size=128, steps=48, lr=(0.03, 0.02), sigma=(0.5, 0.4)),
@@ -29,7 +29,8 @@ NATURAL = Recipe(
     redirected_relu=16,
 )
 
-# As lucid and lucent draw: Fourier coefficients by Adam. Source: lucid, `optvis/render.py` and `transform.py`.
+# The method of lucid and lucent: Fourier coefficients, optimized by Adam.
+# Source: lucid, `optvis/render.py` and `transform.py`.
 LUCID = Recipe(
     (Octave(size=128, steps=512, lr=(0.05, 0.05)),),
     parameterization="fourier",
@@ -40,8 +41,8 @@ LUCID = Recipe(
     redirected_relu=16,
 )
 
-# Phases alone, magnitudes as in photographs. Source: Fel et al. 2023, "Unlocking feature visualization for deeper
-# networks", and their Horama.
+# Optimized phases with the magnitudes of photographs.
+# Source: Fel et al. 2023, "Unlocking feature visualization for deeper networks", and their Horama.
 MACO = Recipe(
     (Octave(size=320, steps=128, lr=(0.5, 0.05)),),
     parameterization="maco",
@@ -51,7 +52,7 @@ MACO = Recipe(
     transforms=(Crop(boxes=4, side=(0.6, 0.3), spread=0.15, view=0.5), Noise(0.05, 0.05)),
 )
 
-# The embedded network's gradients differ in size from feature to feature, so each is brought to one size.
+# Gradients of the embedded network differ in size between features, so each is scaled to the same size.
 TINY_INCEPTION = Recipe(
     (
         Octave(size=80, steps=24, lr=(0.08, 0.06), sigma=(1.2, 0.6)),
@@ -65,11 +66,11 @@ RECIPES = {"article": ARTICLE, "natural": NATURAL, "lucid": LUCID, "maco": MACO,
 
 
 def recipe_name(recipe: Recipe) -> str | None:
-    """The name of a recipe that ships; None for another."""
+    """Return the name of a recipe that featlight ships; None for any other."""
     return next((name for name, shipped in RECIPES.items() if shipped == recipe), None)
 
 
-# What featlight knows of a network before it loads it. Others name a layer.
+# For any other network the user must name a layer.
 DEFAULT_LAYERS = {
     EMBEDDED: "Mixed_5a",
     LITE: "blocks.4.0",

@@ -1,4 +1,4 @@
-"""How an image is made: what is optimised, how it is looked at, and the descent. Plain data, no torch."""
+"""Recipes: what is optimized, through which transforms, and the schedule of steps. No torch."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -16,24 +16,24 @@ Gradient = Literal["raw", "rms"]
 ParameterizationName = Literal["pixel", "fourier", "maco"]
 Range = Literal["unbounded", "sigmoid"]
 Color = Literal["rgb", "decorrelated"]
-# A tile of 8192 px is the largest that Pillow reads without taking it for an attack, and that fits a page of an atlas
+# 8192 px is the largest side that Pillow opens without a decompression-bomb warning, and that fits an atlas page
 LARGEST_SIZE, MOST_STEPS, MOST_OCTAVES = 8192, 1_000_000, 100
-NAMED_STARTS = ("noise", "noise-per-feature", "gray")  # of `init`; any other word is the path of an image
+NAMED_STARTS = ("noise", "noise-per-feature", "gray")  # values of `init`; any other is the path of an image
 
 
 @dataclass(frozen=True)
 class Octave:
-    """One stretch of descent at one image size.
+    """A number of steps at one image size.
 
     Args:
-        size: of the image, in pixels: the side of a square, or height and width.
+        size: image size in pixels: the side of a square, or height and width.
         steps: number of gradient steps.
-        lr: learning rate at the first step and the value that it anneals to.
-        sigma: standard deviation of the 3 x 3 Gaussian blur after each step, in pixels, annealed likewise;
-            None for no blur.
+        lr: learning rate at the first step and the value to which it is annealed.
+        sigma: standard deviation of the 3 x 3 Gaussian blur after each step, in pixels, at the first step and the value
+            to which it is annealed; None for no blur.
 
     Raises:
-        ValueError: a value is out of its range.
+        ValueError: a value is out of range.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -69,12 +69,12 @@ def _row(key: str, given: Any) -> tuple[float, ...]:
 
 @dataclass(frozen=True)
 class Regularizers:
-    """What an image pays for besides its objective, each the weight of a term of its loss.
+    """Weights of penalties that are added to the loss.
 
     Args:
-        tv: total variation, the mean absolute difference between neighbouring pixels.
-        l1: the mean distance of the pixels to gray (0.5).
-        l2: their mean squared distance to gray.
+        tv: weight of the total variation: the mean absolute difference of neighboring pixels.
+        l1: weight of the pixels' mean distance to gray (0.5).
+        l2: weight of the pixels' mean squared distance to gray.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -95,16 +95,16 @@ class Regularizers:
 
 @dataclass(frozen=True)
 class Step:
-    """One gradient step, its learning rate and blur settled."""
+    """One gradient step with its annealed learning rate and blur."""
 
-    number: int  # among all of the recipe's, from 0
+    number: int  # counted from 0 over all octaves
     size: tuple[int, int]  # height and width of the image, in pixels
     lr: float
-    sigma: float | None  # of the blur after it, in pixels
+    sigma: float | None  # of the blur after the step, in pixels
     gradient: Gradient
     opens_octave: bool
-    redirected: bool  # whether a ReLU that lets no gradient through lets that pass which would push it up
-    lifted: bool  # likewise a GELU or SiLU below its minimum
+    redirected: bool  # whether inactive ReLUs pass the gradients that would activate them
+    lifted: bool  # whether GELUs and SiLUs below their minimum pass the gradients that would raise them
 
 
 OptimizerField = Annotated[
@@ -115,29 +115,29 @@ TransformField = Annotated[Transform, BeforeValidator(parse_transform), PlainSer
 
 @dataclass(frozen=True)
 class Recipe:
-    """The whole descent of one image.
+    """The whole optimization of one image.
 
     Args:
-        octaves: in the order in which they run; the image is resized between them.
-        gradient: `raw` descends the gradient as it is (the article's way); `rms` divides each image's gradient
-            by its own root mean square, so that weakly connected features move as far as strong ones.
-        parameterization: what is optimised: `pixel` (the image tensor itself), `fourier` (its scaled Fourier
-            coefficients), or `maco` (phases alone; magnitudes are those of photographs); or, from Python alone, a
-            subclass of `featlight.param.parameterization.Parameterization`.
-        range: of the image: `unbounded` (the article's, clipped when it is shown), or `sigmoid` (always in [0, 1]; what
-            is optimised is in logit units).
-        color: `rgb`, or `decorrelated`: along the colours in which photographs vary independently; images of other
-            than three channels are held channel by channel all the same.
-        optimizer: the rule of descent and its constants, or its name.
-        transforms: what each step looks at instead of the image as it is.
-        object_transforms: the same for features without a place in the image, such as classes, whose maps have one
-            position: where the object is, is open; None for `transforms`.
-        regularizers: what an image pays for besides its objective.
-        redirected_relu: for how many steps a ReLU that lets no gradient through lets that pass which pushes it up; a
-            GELU or SiLU does for as long as it rests below its minimum, unless this is 0.
+        octaves: octaves in the order in which they run; the image is resized between them.
+        gradient: `raw` for the gradient as it is (as in the article), or `rms` to divide each image's gradient by its
+            root mean square, so that weak features move as far as strong ones.
+        parameterization: the optimized variable: `pixel` (the image tensor), `fourier` (scaled Fourier coefficients),
+            or `maco` (phases, with the magnitudes of photographs); from Python also a subclass of
+            `featlight.param.parameterization.Parameterization`.
+        range: range of pixel values: `unbounded` (as in the article, clipped for display), or `sigmoid` (always in
+            [0, 1]; the optimized variable is in logit units).
+        color: `rgb`, or `decorrelated` for axes along which the colors of photographs vary independently; only for
+            images of three channels, others are optimized channel by channel.
+        optimizer: update rule with its constants, or its name.
+        transforms: random transforms of the image before each step.
+        object_transforms: transforms for features without a position in the image, such as classes, whose maps have
+            a single position; None for `transforms`.
+        regularizers: weights of penalties on the image.
+        redirected_relu: number of first steps in which inactive ReLUs pass the gradients that would activate them;
+            unless it is 0, GELUs and SiLUs below their minimum do so in all steps.
 
     Raises:
-        ValueError: no octave, an unknown word, or parts that do not go together.
+        ValueError: there is no octave, a value is unknown, or two values contradict each other.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -180,7 +180,7 @@ class Recipe:
 
     @property
     def keeps_alpha(self) -> bool:
-        """Whether each image comes with its transparency."""
+        """Whether each image has a transparency map."""
         return self.parameterization == "maco"
 
     @property
@@ -198,7 +198,7 @@ class Recipe:
         return self.octaves[-1].size
 
     def steps(self) -> Iterator[Step]:
-        """Every step in order, as the article anneals them."""
+        """Yield every step in order, annealed as in the article."""
         number = 0
         for octave in self.octaves:
             for i in range(octave.steps):
@@ -225,20 +225,20 @@ _WORDS = {
 
 
 def _refusals(recipe: Recipe) -> Iterator[str]:
-    """What parts of a recipe do not go together, and why."""
+    """Yield an error line for each pair of values that contradict each other."""
     spectral = recipe.optimizer.name == "spectral"
     if spectral and recipe.parameterization != "pixel":
         yield (
             f"optimizer: spectral given with parameterization {recipe.parameterization}; "
-            "it steps on an image tensor, so it needs pixel"
+            "it optimizes an image tensor: set parameterization to pixel"
         )
     if spectral and recipe.gradient == "rms":
-        yield "gradient: rms given with optimizer spectral, which brings each image's step to one size; raw is allowed"
+        yield "gradient: rms given with optimizer spectral, which normalizes each step by itself; raw is allowed"
     if recipe.parameterization == "maco":
         if any(octave.sigma is not None for octave in recipe.octaves):
-            yield "sigma: a blur given with parameterization maco, whose magnitudes never change; null is allowed"
+            yield "sigma: a blur given with parameterization maco, whose magnitudes are fixed; null is allowed"
         if recipe.range != "sigmoid":
-            yield "range: unbounded given with parameterization maco, whose images are standardised; sigmoid is allowed"
+            yield "range: unbounded given with parameterization maco, whose images are standardized; sigmoid is allowed"
     for key in ("transforms", "object_transforms"):
         yield from _crop_refusals(key, getattr(recipe, key) or ())
 
@@ -248,11 +248,11 @@ def _crop_refusals(key: str, transforms: Sequence[Transform]) -> Iterator[str]:
     if sum(name in ("crop", "resized_crop") for name in names) > 1:
         yield f"{key}: more than one of crop and resized_crop given; an image is cropped once"
     elif "crop" in names[:-1]:
-        yield f"{key}: crop stands after all others but noise"
+        yield f"{key}: crop given before other transforms; it must be the last, except for noise"
 
 
 def anneal(pair: Pair, i: int, n: int) -> float:
-    """The value at step i of n, on the straight line that starts at pair[0] and would reach pair[1] at step n.
+    """Return the value at step i of n on the line from pair[0] at step 0 to pair[1] at step n.
 
     Source: `octave` in the article's listing.
     """
@@ -260,7 +260,7 @@ def anneal(pair: Pair, i: int, n: int) -> float:
 
 
 def merged(base: Any, changes: dict[str, Any]) -> Any:
-    """A table with some parts changed; a part that is a table itself is changed in parts, unless it gets a new name."""
+    """Return a table with changes; an inner table is merged too, unless the change gives it another `name`."""
     if not isinstance(base, dict):
         return changes
     result = dict(base)

@@ -1,4 +1,4 @@
-"""What a run is, whole: its settings, its tiles, its figure, its workers, its directory. No torch."""
+"""The config of a run: settings, tiles, figure, workers, directory. No torch."""
 
 from hashlib import sha256
 from pathlib import Path
@@ -25,38 +25,40 @@ def _layers(given: Any) -> Any:
 
 
 def _layer(given: Any) -> str:
-    """A layer's name, which may look like a number: of a Sequential's parts, say."""
+    """Check a layer's name; a child of a Sequential has a number as its name."""
     if isinstance(given, str) or (isinstance(given, int) and not isinstance(given, bool)):
         return str(given)
-    raise ValueError(f"{given!r} given; a layer's name, a list of names, or {{name: features}} is allowed")
+    raise ValueError(f"{given!r} given; allowed: a layer's name, a list of names, or {{name: features}}")
 
 
-def _flow(value: Any) -> Any:
+def _plain_features(value: Any) -> Any:
     return None if value is None else format_features(value)
 
 
 Accelerator = Literal["auto", "cpu", "gpu"]
-Spec = Annotated[Features, BeforeValidator(parse_features), PlainSerializer(_flow)]
-Layers = Annotated[dict[str, Annotated[Spec | None, PlainSerializer(_flow)]], BeforeValidator(_layers)]
-MOST_TOP = 100  # examples of a tile
+FeatureSpec = Annotated[Features, BeforeValidator(parse_features), PlainSerializer(_plain_features)]
+LayerFeatures = Annotated[
+    dict[str, Annotated[FeatureSpec | None, PlainSerializer(_plain_features)]], BeforeValidator(_layers)
+]
+MOST_TOP = 100  # dataset examples per tile
 Extra = Literal["floats", "octaves", "maps"]
 
 
 class Figure(Strict):
-    """A picture or animation besides the atlas, in the folder `figures`."""
+    """A picture or animation besides the atlas, in the folder `figures`.
 
-    # rows of tiles; such rows, and below each where its images changed, or where its features are active in them;
-    # prefixes in reading order; the ends of the octaves
+    grid: rows of tiles; areas: such rows, with the changed areas below each; activity: such rows, with the active areas
+    of the features below each; growth: prefixes in reading order; octaves: the image at the end of each octave.
+    """
+
     kind: Literal["grid", "areas", "activity", "growth", "octaves"]
-    rows: Literal["layer", "variant", "tile", "feature"] = (
-        "layer"  # what stands at the left of each, where there are rows
-    )
-    mark: bool = False  # in a growth: frame the newest neuron's place
+    rows: Literal["layer", "variant", "tile", "feature"] = "layer"  # what a row holds
+    mark: bool = False  # in growth: frame the position of the newest neuron
     title: str | None = None
 
 
 class Examples(Strict):
-    """The images of a folder that excite each tile most, found when the run is made."""
+    """The dataset examples to find at the end of the run."""
 
     images: PathWord
     top: int = Field(9, ge=1, le=MOST_TOP)
@@ -65,22 +67,25 @@ class Examples(Strict):
 
 
 class Config(Settings):
-    """A run. Each key's help is its field's description; a flag of the same name beats the file."""
+    """A run's config. A field's description is the help of its key and flag; a flag overrides the file."""
 
-    layer: Layers | None = Field(
+    layer: LayerFeatures | None = Field(
         None,
-        description="layer to visualize, a dotted name as --list-layers prints it, a pattern (blocks.*: * is a part of "
-        "a name, ** several), or all: every layer with something of its own; repeatable; null: the network's own",
+        description="layer to visualize: a dotted name as printed by --list-layers, a pattern (blocks.*: * matches "
+        "within one part of the name, ** across dots), or all (every layer, without containers that repeat the output "
+        "of a part); repeatable; without it, the network's default layer",
     )
-    features: Spec = Field(
+    features: FeatureSpec = Field(
         "all",
-        description="features (channels) of each layer: all, numbers and ranges as in 0-15,199,201, names as in "
-        "tiger,macaw (classes of the last layer, or those of --labels), or sample:16: so many of each, by the seed",
+        description="features (channels) of each layer: all; numbers and ranges, for example 0-15,199,201; names, for "
+        "example tiger,macaw (classes of the last layer, or names from --labels); or sample:16 (16 random features per "
+        "layer, drawn from --seed)",
     )
     labels: PathWord | None = Field(
         None,
-        description="file of names of the layer's features, or of the directions: a line each from 0, .csv or .tsv "
-        "(number, name), or .json (a list, {number: name}, {layer: either}, or one of these under id2label)",
+        description="file with names of the layer's features, or of the directions: text with a name per line, counted "
+        "from 0; .csv or .tsv with rows of number and name; or .json with a list, {number: name}, {layer: list or "
+        "table}, or one of these under the key id2label",
     )
     tiles: tuple[Tile, ...] | None = Field(
         None, description="named tiles instead of layer and features, each a weighted sum of terms"
@@ -89,68 +94,73 @@ class Config(Settings):
         1,
         ge=1,
         le=64,
-        description="pictures from each tile's objective to the next one's in even steps, both among them, instead "
-        "of the tiles themselves; 1: none",
+        description="number of pictures in even steps from each tile's objective to the next, both ends included, "
+        "drawn instead of the tiles; 1: no interpolation",
     )
-    variants: tuple[Variant, ...] | None = Field(None, max_length=1000, description="the same tiles made several ways")
+    variants: tuple[Variant, ...] | None = Field(
+        None, max_length=1000, description="the same tiles with other settings"
+    )
     figure: Figure | None = Field(None, description="pictures and animations besides the atlas")
     examples: Examples | None = Field(
-        None, description="a folder of images, of which those that excite each tile most are found when the run is made"
+        None, description="folder of images to search for each tile's strongest examples at the end of the run"
     )
     devices: AutoOrCount = Field(
         "auto",
-        description="workers on each machine, a GPU each where there are GPUs; auto: as many as GPUs, else as cores, "
-        "or what srun or torchrun has started",
+        description="number of workers on each machine, one per GPU if there are GPUs; auto: one per GPU, else one per "
+        "CPU core, or the number that srun or torchrun started",
     )
     num_nodes: int = Field(
         1,
         ge=1,
         le=4096,
-        description="machines that share the run directory; srun, torchrun or NODE_RANK tells which this is",
+        description="number of machines that share the run directory; srun, torchrun or the variable NODE_RANK gives "
+        "the number of this one",
     )
-    accelerator: Accelerator = Field("auto", description="auto (CUDA if there is one, else the CPU), cpu or gpu")
-    keep_octaves: bool = Field(False, description="keep each octave's end as a small picture too")
-    float_images: bool = Field(False, description="keep the unclipped float32 images too, as safetensors")
-    keep_maps: bool = Field(False, description="keep the maps of each tile's features in its final image too")
-    out: PathWord | None = Field(None, description="run directory; null: runs/<model>-<layer>, or runs/<config's name>")
+    accelerator: Accelerator = Field("auto", description="cpu, gpu, or auto (CUDA if available, else the CPU)")
+    keep_octaves: bool = Field(False, description="also save a small picture at the end of each octave")
+    float_images: bool = Field(False, description="also save the unclipped float32 images, as safetensors")
+    keep_maps: bool = Field(False, description="also save the activation maps of each tile's features")
+    out: PathWord | None = Field(
+        None, description="run directory; without it, runs/<model>-<layer> or runs/<name of the config>"
+    )
 
     @property
     def extras(self) -> tuple[Extra, ...]:
-        """What is kept of each tile besides its picture."""
+        """Return the kinds of data to save for each tile besides its picture."""
         kept = {"floats": self.float_images, "octaves": self.keep_octaves, "maps": self.keep_maps}
         return tuple(extra for extra in get_args(Extra) if kept[extra])
 
     @property
     def named_layers(self) -> list[str]:
-        """The layers that are asked for, each by its name or pattern."""
+        """Return the names and patterns of all requested layers."""
         terms = [term.layer for tile in self.tiles or () for term in tile.terms]
         return list(dict.fromkeys([*(self.layer or {}), *terms]))
 
     @property
     def settings(self) -> dict[str, Settings]:
-        """By variant, how its tiles are made; "" where the run has none."""
+        """Return the settings of each variant by name; those of a run without variants under ""."""
         own = Settings.model_construct(**{key: getattr(self, key) for key in Settings.model_fields})
-        return {variant.name: variant.of(own) for variant in self.variants or ()} or {"": own}
+        return {variant.name: variant.applied_to(own) for variant in self.variants or ()} or {"": own}
 
     def resolved(self, name: str | None = None) -> "Config":
-        """The same run with the default layer of its network, and the run directory, filled in.
+        """Return the config with the network's default layer and the run directory filled in.
 
         Args:
-            name: the config file's stem, which names the default run directory.
+            name: stem of the config file, which names the default run directory.
         """
         layer = self.layer
         if layer is None and self.tiles is None and self.model in DEFAULT_LAYERS:
             layer = {DEFAULT_LAYERS[self.model]: None}
-        words = [self.model.rpartition(":")[2], *(layer or ["tiles"])]
+        parts = [self.model.rpartition(":")[2], *(layer or ["tiles"])]
         if self.directions is not None:
-            words.append(without_folder(self.directions).partition(".")[0])
-        run = name or "-".join(file_name(word) for word in words)
-        if len(run) > 100:  # a file system takes 255
+            parts.append(without_folder(self.directions).partition(".")[0])
+        run = name or "-".join(map(file_name, parts))
+        if len(run) > 100:  # file systems allow 255 bytes
             run = f"{run[:80]}-{sha256(run.encode()).hexdigest()[:8]}"
         return self.model_copy(update={"layer": layer, "out": self.out or str(Path("runs") / run)})
 
     def to_yaml(self) -> str:
-        """YAML that `read` takes back to an equal config."""
+        """Return YAML that `read` turns back into an equal config."""
         values = self.model_dump(mode="json")
         if self.variants is not None:
             values["variants"] = [variant.model_dump(mode="json", exclude_unset=True) for variant in self.variants]

@@ -1,7 +1,7 @@
-"""All that the bits of an image depend on, besides the tile itself: one frozen table, typed and checked. No torch.
+"""The settings that determine an image's bits, apart from the tile itself: one frozen, validated table. No torch.
 
-A new setting is a field here, with its help. It is then a config key, a flag, a key of variants, a part of the
-fingerprint, of a tile's own command and of what atlas, viewer, TensorBoard and data set card say.
+To add a setting, add a field with its help text to `Settings`. It becomes a config key, a flag, a key of variants, a
+part of the fingerprint and of the command for a single tile, and an entry in the atlas, viewer, TensorBoard and card.
 """
 
 import json
@@ -28,7 +28,7 @@ def _on_off(given: Any) -> Any:
 
 
 def _index(given: Any) -> Any:
-    """A flag's words (`9,9`) and a file's values alike."""
+    """Parse an index, given as text (`9,9`) or as a number or list."""
     if given is None:
         return None
     if isinstance(given, str) and given != "all":
@@ -40,7 +40,7 @@ def _index(given: Any) -> Any:
     fits = given == "all" or (isinstance(given, int) and not isinstance(given, bool) and given >= 0)
     pair = isinstance(given, list | tuple) and len(given) == 2 and all(isinstance(i, int) and i >= 0 for i in given)
     if not fits and not pair:
-        raise ValueError("a row, [row, column], a neuron's number, or all is allowed")
+        raise ValueError("allowed: a row, [row, column], a neuron's number, or all")
     return tuple(given) if pair else given
 
 
@@ -52,7 +52,7 @@ def _auto_or_count(given: Any) -> Any:
     except ValueError:
         count = 0
     if not 1 <= count <= 4096:
-        raise ValueError("auto, or a whole number from 1 to 4096, is allowed")
+        raise ValueError("allowed: auto, or a whole number from 1 to 4096")
     return count
 
 
@@ -60,12 +60,12 @@ def _auto_or_few(given: Any) -> Any:
     if given == "auto":
         return given
     if isinstance(given, bool) or not str(given).isdecimal() or int(str(given)) > 4096:
-        raise ValueError("auto, or a whole number from 0 to 4096, is allowed")
+        raise ValueError("allowed: auto, or a whole number from 0 to 4096")
     return int(str(given))
 
 
 def parse_recipe(given: Any) -> Any:
-    """A recipe's name, or a table that may begin with another recipe and change a part of it."""
+    """Return the recipe of a name, or a recipe table with its `base` filled in."""
     if isinstance(given, str):
         if given not in RECIPES:
             raise ValueError(unknown("recipe", given, RECIPES))
@@ -86,120 +86,128 @@ AnyIndex = Annotated[int | tuple[int, int] | Literal["all"] | None, BeforeValida
 
 
 class Strict(BaseModel):
-    """A table that takes no other keys."""
+    """A table that refuses unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
 def _shared(default: Any, description: str) -> Any:
-    """A setting that all variants of a run share, as its network is loaded once."""
+    """Return the field of a setting that all variants of a run share."""
     return Field(default, description=description, json_schema_extra={"shared": True})
 
 
 class Settings(Strict):
-    """How images are made. As asked for in a config; as settled in a plan, with nothing left to chance."""
+    """How images are made: as requested in a config, or resolved in a plan."""
 
     model: str = _shared(
         LITE,
-        f"{LITE} (of ImageNet), {EMBEDDED} (a toy), a classification network of torchvision.models, timm/<name>, "
-        "hf/<repository or folder> (of transformers), or package.module:callable",
+        f"network: {LITE} (ImageNet), {EMBEDDED} (a small demo network), a classification network of "
+        "torchvision.models, timm/<name>, hf/<repository or folder> (transformers), or package.module:callable",
     )
     weights: PathWord = _shared(
         "DEFAULT",
-        "DEFAULT, a torchvision weights name, a file (FILE:entry for one in it), or none (random, drawn under the "
-        "seed)",
-    )  # settled: the SHA-256 of the network's state
+        "DEFAULT, a torchvision weights name, a checkpoint file (FILE:entry for one entry of it), or none (random "
+        "weights, drawn from --seed)",
+    )  # resolved: the SHA-256 of the network's state
     normalize: Annotated[Normalization | Named, BeforeValidator(parse_normalization)] = _shared(
         "auto",
-        "none: raw pixels; weights: the mean, std and input transform that the weights were trained with; auto: "
-        "weights, or none where they are not known or the recipe's range is unbounded; or a table, {mean: [...], std: "
-        "[...]}, of a number for each channel",
+        "preprocessing of the network's input: none (raw pixels), weights (the mean, std and input transform used in "
+        "training), auto (weights if they are known and the recipe's range is bounded, else none), or a table {mean: "
+        "[...], std: [...]} with a number per channel",
     )
     channels: Channels = _shared(
         "auto",
-        "which dimension of a layer's output (N, ., ., .) is the feature: auto (as its kind, or another size of "
-        "image, tells), or first or last, for all layers of a run",
+        "which dimension of a layer's output (N, ., ., .) holds the features: first, last, or auto (detected from the "
+        "type of layer, or with a second image size); applies to all layers of the run",
     )
     in_channels: Annotated[Literal["auto"] | int, BeforeValidator(parse_in_channels)] = _shared(
         "auto",
-        "channels of the images that the network takes: auto (as its first convolution, or as it runs), or a number",
+        "channels of the network's input images: a number, or auto (detected from the first convolution, or by running "
+        "the network)",
     )
     show_channels: Annotated[Literal["auto"] | tuple[int, ...], BeforeValidator(parse_shown)] = _shared(
         "auto",
-        "channels that pictures show, from 0: one as gray, or three as red, green and blue, as in 3,2,1; auto: the "
-        "first three, of fewer the first; float images hold all",
+        "channels to show in pictures, from 0: one (gray) or three (red, green, blue), for example 3,2,1; auto: "
+        "the first three, or the first of one or two; float images keep all channels",
     )
     prefix_tokens: PrefixTokens = _shared(
         "auto",
-        "how many of a layer's tokens stand before the patches: auto (as the network's maps, or another size of image, "
-        "tell), or a number, for all layers of a run",
+        "number of tokens before the patch tokens, such as the class token: a number, or auto (detected from the "
+        "network's maps, or with a second image size); applies to all layers of the run",
     )
     tokens: TokenKind = Field(
         "patches",
-        description="of a layer that gives tokens, patches (a map of them) or class (the token for the whole image)",
+        description="tokens of a transformer layer: patches (the map of patch tokens) or class (the class token)",
     )
     directions: PathWord | None = _shared(
         None,
-        "directions in the layer's space of features, instead of these: a .npy, .npz or .safetensors file, or "
-        "FILE:name for an array in it, (directions, features) of float16 to float64; `features` then chooses its rows",
-    )  # settled: the file's SHA-256, and the array's name
+        "visualize directions in the layer's feature space instead of single features: a .npy, .npz or .safetensors "
+        "file (FILE:name for one array of it) of shape (directions, features), float16 to float64; --features then "
+        "selects rows",
+    )  # resolved: the file's SHA-256, and the array's name
     objective: str | None = _shared(
-        None, "from Python alone: name and version of an objective of one's own, instead of features"
+        None, "name and version of a custom objective; only visualize(objective=...) in Python can set it"
     )
     cosine_power: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] = Field(
         0.0,
-        description="a direction's dot product at each position times max(0.1, cosine) to this power: 0 is the plain "
-        "projection, 2 and 4 ask for the very direction",
+        description="exponent p: a direction's dot product at each position is multiplied by max(0.1, cosine)^p; 0 is "
+        "the plain projection, larger values such as 2 or 4 demand a closer match of the direction",
     )
     caricature: PathWord | None = Field(
         None,
-        description="an image: each layer's picture then shows what the layer sees in it; its own activations are the "
-        "direction at each position",
-    )  # settled: the SHA-256 of its pixels
+        description="image file; for each layer, draw one picture that exaggerates what the layer detects in it (the "
+        "image's activations are the direction at each position)",
+    )  # resolved: the SHA-256 of its pixels
     stay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         0.0,
-        description="how much an image that starts as a photograph (init) pays for leaving it: activation of every "
-        "neuron for a mean squared difference of 1 of its pixels",
+        description="penalty on the difference from the starting photograph (--init FILE): activation lost per neuron "
+        "for a mean squared pixel difference of 1",
     )
     diversity: Annotated[int, Field(ge=1, le=64)] = Field(
-        1, description="pictures of each feature, optimised together so that they differ in the features of its layer"
+        1, description="number of pictures per feature, optimized together so that their layer activations differ"
     )
     diversity_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         20.0,
-        description="what pictures of a feature pay that are wholly alike, as activation of every neuron",
+        description="penalty on similarity between the pictures of a feature (--diversity): activation lost per neuron "
+        "if they are identical",
     )
-    metric: Metric = Field("l1", description="distance to the target that is minimised: " + ", ".join(METRICS))
+    metric: Metric = Field("l1", description="distance to --target that is minimized: " + ", ".join(METRICS))
     target: Annotated[float, Field(allow_inf_nan=False)] = Field(
-        200.0, description="activation that every chosen neuron is drawn to, in the layer's own units"
+        200.0, description="activation to reach at every selected neuron, in the units of the layer's output"
     )
     region: AnyRegion = Field(
-        "map", description="neurons of the feature's map: map, row, neuron, prefix; all: all features at once"
+        "map",
+        description="neurons to excite: the feature's whole map, one row, one neuron, a prefix (the first neurons in "
+        "reading order), or all (all features of the layer at once)",
     )
     index: AnyIndex = Field(
         None,
-        description="the row, row,column, or the prefix's last neuron in reading order, "
-        "on the first octave's map; all: a tile for each",
+        description="position for --region: R for a row, R,C for a neuron, N for the last neuron of a prefix, counted "
+        "from 0 on the map of the first octave; all: one tile per position",
     )
     recipe: Annotated[Recipe, BeforeValidator(parse_recipe)] = Field(
         NATURAL,
-        description=f"how images are made: {', '.join(RECIPES)}; in a file also a table of octaves and more, which may "
-        "begin with `base: natural` and change a part",
+        description=f"how images are optimized: {', '.join(RECIPES)}; in a config file also a table, which may start "
+        "from another recipe (base: natural) and change parts of it",
     )
     init: PathWord = Field(
-        "noise", description="starting image: noise, noise-per-feature, gray (0.5), or the path of an image"
-    )  # settled: of an image, the SHA-256 of its pixels
+        "noise",
+        description="starting image: noise (equal for all features), noise-per-feature, gray (0.5), or an image file",
+    )  # resolved: the SHA-256 of an image's pixels
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(
-        999, description="seed of the starting noise and of random weights"
+        999,
+        description="seed of the starting noise, the recipe's random transforms, --features sample:N, and random "
+        "weights (--weights none)",
     )
     precision: Literal["fp32", "bf16", "fp64"] = _shared(
-        "fp32", "fp32, bf16 (the network only; images stay float32), or fp64 (everything; for checking)"
+        "fp32", "fp32, bf16 (network in bfloat16, images in float32), or fp64 (everything in float64; for checks)"
     )
-    batch_size: AutoOrCount = _shared("auto", "images optimised together, a number or auto")
+    batch_size: AutoOrCount = _shared("auto", "number of images optimized together, or auto")
     threads: AutoOrCount = _shared(
-        "auto", "CPU threads of each worker, a number, or auto: one, or the cores that few chunks leave"
+        "auto", "CPU threads per worker, or auto: one, or more if there are fewer chunks of tiles than cores"
     )
     compile: Annotated[Literal["auto", "on", "off"], BeforeValidator(_on_off)] = _shared(
-        "auto", "torch.compile the network: auto, on or off"
+        "auto", "compile the network with torch.compile: on, off, or auto (off)"
     )
 
     @model_validator(mode="before")
@@ -211,20 +219,19 @@ class Settings(Strict):
 
     @property
     def shows_photograph(self) -> bool:
-        """Whether images are made from a picture of the user's: they start at it, or show what a layer sees in it."""
+        """Whether images derive from a user's picture: it is their start, or the image of a caricature."""
         return self.init not in NAMED_STARTS or self.caricature is not None
 
     def fingerprint(self) -> dict[str, Any]:
-        """In JSON's own types, by key: equal where images are equal.
+        """Return the settings as JSON types; equal fingerprints give equal images.
 
-        A setting that runs of the first form did not have yet is left out where it has its default value, so that
-        those runs go on.
+        Settings that were added after the first version are left out at their default, so that old runs can continue.
         """
         return _plain(Settings, {key: getattr(self, key) for key in Settings.model_fields})
 
 
 SHARED = tuple(key for key, field in Settings.model_fields.items() if field.json_schema_extra)
-# Of each table, the keys of its first form, which a fingerprint always holds
+# The keys of each table's first version, which every fingerprint holds
 _FIRST_FORM: dict[type[Any], tuple[str, ...]] = {
     Settings: (
         *("model", "weights", "normalize", "metric", "target", "region", "index", "recipe", "init", "seed"),
@@ -241,12 +248,12 @@ def _plain(table: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def whole(recipe: Recipe) -> dict[str, Any]:
-    """A recipe in JSON's own types, every key said."""
+    """Return a recipe as JSON types, with every key."""
     return {field.name: plain(getattr(recipe, field.name)) for field in fields(Recipe)}
 
 
 def plain(value: Any) -> Any:
-    """A value in JSON's own types; of a data class, what is not as usual."""
+    """Return a value as JSON types; a dataclass without the fields that have their default."""
     if isinstance(value, Optimizer):
         return value.plain()
     if type(value) in KINDS.values():
@@ -259,7 +266,7 @@ def plain(value: Any) -> Any:
 
 
 def defaults_of(table: type[Any]) -> dict[str, Any]:
-    """The default of each field of a pydantic or data class; a marker where it has none."""
+    """Return the default of each field of a pydantic model or dataclass; a marker for a required field."""
     if is_dataclass(table):
         made = {field.name: field.default_factory for field in fields(table) if field.default_factory is not MISSING}
         return {field.name: field.default for field in fields(table)} | {name: make() for name, make in made.items()}
@@ -267,26 +274,26 @@ def defaults_of(table: type[Any]) -> dict[str, Any]:
 
 
 def digest(fingerprint: Mapping[str, Any]) -> str:
-    """A fingerprint in short, as every record carries it."""
+    """Return the short hash of a fingerprint that every record carries."""
     return sha256(json.dumps(fingerprint, sort_keys=True).encode()).hexdigest()[:16]
 
 
 class Variant(Settings):
-    """The same tiles made another way: some of the settings; what is left out is as in the run."""
+    """The run's tiles made with some other settings; the rest is as in the run."""
 
     name: str
 
     @model_validator(mode="before")
     @classmethod
     def _as_in_the_run(cls, values: Any) -> Any:
-        """A null means the run's own, except for `index`, where it is a value."""
+        """Drop null values, which stand for the run's own; a null `index` is a value."""
         if not isinstance(values, dict):
             return values
         for key in SHARED:
             if values.get(key) is not None:
-                raise ValueError(f"{key}: {values[key]!r} given; all variants of a run share it")
+                raise ValueError(f"{key}: {values[key]!r} given; all variants share it: set it outside of variants")
         return {key: value for key, value in values.items() if value is not None or key == "index"}
 
-    def of(self, settings: Settings) -> Settings:
-        """These settings with the variant's own."""
+    def applied_to(self, settings: Settings) -> Settings:
+        """Return the settings with the variant's changes."""
         return settings.model_copy(update={key: getattr(self, key) for key in self.model_fields_set - {"name"}})

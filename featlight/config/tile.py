@@ -1,4 +1,4 @@
-"""What can be maximised, in words: terms, tiles and their names. Plain data, no torch."""
+"""What can be maximized: terms, tiles and their names. No torch."""
 
 import hashlib
 import math
@@ -13,34 +13,34 @@ Index = int | tuple[int, int] | None
 TokenKind = Literal["patches", "class"]
 Kept = Literal["row", "image"]  # a direction that the run's settings hold
 Direction = tuple[float, ...] | Kept | None
-Choice = Literal["feature", "all", "direction", "image"]  # what a term looks at in each position of its layer
+Choice = Literal["feature", "all", "direction", "image"]  # what a term measures at each position of its layer
 
-CLASS = "@class"  # after a layer's name: of its tokens, the one that stands for the whole image
+CLASS = "@class"  # suffix of a layer's name: its class token
 REGIONS = get_args(Region)
 METRICS = get_args(Metric)
-MOST_TILES = 1_000_000  # of a run, whose plan holds some 200 bytes of each
-MOST_TERMS = 1000  # of a tile
-LARGEST_FEATURE, LARGEST_INDEX = 10_000_000, 100_000_000  # no layer has as many features, no map as many neurons
+MOST_TILES = 1_000_000  # in a run; its plan has about 200 bytes per tile
+MOST_TERMS = 1000  # in a tile
+LARGEST_FEATURE, LARGEST_INDEX = 10_000_000, 100_000_000  # more than any layer has features, or any map neurons
 
 
 @dataclass(frozen=True)
 class Term:
-    """One part of an objective: neurons of one layer, and how much they weigh.
+    """One weighted part of an objective: some neurons of one layer.
 
     Args:
-        layer: dotted module name, as `named_modules()` gives it.
-        feature: channel of the layer's output; None for all of them at once.
+        layer: dotted module name, as in `named_modules()`.
+        feature: channel of the layer's output; None for all channels.
         weight: factor of this term's loss.
         region: `map` (all positions), `row`, `neuron`, or `prefix` (the first neurons in reading order).
-        index: the row, the neuron's (row, column), or the prefix's last neuron in reading order; positions are
-            those of the first octave's map.
-        tokens: of a layer that gives tokens, `patches` (a map of them) or `class` (the one for the whole image).
-        direction: instead of a feature, a vector (an array or tensor too) with a number for each of them: what counts
-            at each position is the dot product with it; or `row`: that vector of the run's `directions` which
-            `feature` is the number of; or `image`: at each position what the run's `caricature` gives there.
+        index: the row, the neuron's (row, column), or the prefix's last neuron in reading order, on the map of the
+            first octave.
+        tokens: tokens of a transformer layer: `patches` (the map of patch tokens) or `class` (the class token).
+        direction: instead of a feature, a vector (tuple, array or tensor) with a number per channel, whose dot product
+            with the output is maximized at each position; or `row` for row number `feature` of the run's `directions`;
+            or `image` for the activations of the run's `caricature` image at each position.
 
     Raises:
-        ValueError: the index does not fit the region, or the direction is none.
+        ValueError: the index does not fit the region, or the direction is invalid.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -58,11 +58,9 @@ class Term:
             object.__setattr__(self, "index", tuple(self.index))
         object.__setattr__(self, "direction", _direction(self.direction))
         if (self.direction is not None) and (self.direction == "row") != (self.feature is not None):
-            raise ValueError("direction: a vector, or image, takes no feature; row takes the row's number as feature")
+            raise ValueError("direction: a vector or image needs no feature; row needs its number as feature")
         if self.feature is not None and not 0 <= self.feature < LARGEST_FEATURE:
-            raise ValueError(
-                f"feature: {self.feature} given; features count from 0, to {LARGEST_FEATURE - 1:,} at most"
-            )
+            raise ValueError(f"feature: {self.feature} given; a number from 0 to {LARGEST_FEATURE - 1:,} is needed")
         if not math.isfinite(self.weight):
             raise ValueError(f"weight: {self.weight} given; a finite number is needed")
         if self.region not in REGIONS:
@@ -72,37 +70,37 @@ class Term:
         check_index(self.region, self.index)
 
     def values(self) -> dict[str, Any]:
-        """By name; without tokens and direction where these are as usual, as in runs that knew of none."""
+        """Return the fields by name, without default tokens and direction, which plans of old runs do not hold."""
         usual = {"tokens": "patches", "direction": None}
         return {key: value for key, value in vars(self).items() if key not in usual or value != usual[key]}
 
     @property
     def choice(self) -> Choice:
-        """Whether it looks at a feature, at all of them, or along a direction."""
+        """Return what the term measures: a feature, all features, a direction, or a caricature's image."""
         if self.direction is not None:
             return "image" if self.direction == "image" else "direction"
         return "all" if self.feature is None else "feature"
 
     @property
     def output(self) -> str:
-        """The name of what it looks at among a network's outputs: the layer's, or its class token's."""
+        """Return the name of the network output: the layer, or its class token."""
         return self.layer + CLASS if self.tokens == "class" else self.layer
 
 
 def _direction(given: Any) -> Direction:
-    """A vector as a tuple, however it was given."""
+    """Convert a vector to a tuple and check it."""
     if given is None or isinstance(given, str):
         if given not in (None, *get_args(Kept)):
             raise ValueError(f"direction: {given!r} given; a vector, row or image is allowed")
         return given  # type: ignore[return-value]
     values = given.tolist() if hasattr(given, "tolist") else list(given)
     if not values or not all(isinstance(each, int | float) and math.isfinite(each) for each in values):
-        raise ValueError("direction: a row of finite numbers is needed, one for each feature of the layer")
+        raise ValueError("direction: finite numbers are needed, one per feature of the layer")
     return tuple(map(float, values))
 
 
 def check_index(region: str, index: Any) -> None:
-    """Raise ValueError where the index is not of the kind that the region needs."""
+    """Raise ValueError if the index does not fit the region."""
     wanted = {"map": "none", "row": "a row", "neuron": "[row, column]", "prefix": "a neuron's number"}[region]
     fits = {
         "map": index is None,
@@ -112,7 +110,7 @@ def check_index(region: str, index: Any) -> None:
     }[region]
     if not fits:
         given = list(index) if isinstance(index, tuple) else index
-        raise ValueError(f"index: {given!r} given; region {region} takes {wanted}, counted from 0")
+        raise ValueError(f"index: {given!r} given; region {region} needs {wanted}, counted from 0")
 
 
 def _is_count(value: Any) -> bool:
@@ -121,15 +119,15 @@ def _is_count(value: Any) -> bool:
 
 @dataclass(frozen=True)
 class Tile:
-    """One image to make: a name and the weighted sum of terms that it maximises.
+    """One image to make: a name and the weighted sum of terms to maximize.
 
     Args:
-        name: letters, digits, '.', '_' and '-' (a tile made by `feature_tile` has `layer/feature`).
-        terms: one or more.
-        face: of several pictures of one objective, which one, from 0; None where there is one alone.
+        name: name of letters, digits, '.', '_' and '-'; `feature_tile` gives `layer/feature`.
+        terms: terms of the sum, at least one.
+        face: number of the picture, from 0, among several of one objective (`diversity`); None for a single picture.
 
     Raises:
-        ValueError: no term, or a name that cannot be a file's.
+        ValueError: there is no term, or the name cannot be a file name.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -142,27 +140,27 @@ class Tile:
         object.__setattr__(self, "terms", tuple(self.terms))
         if not 1 <= len(self.terms) <= MOST_TERMS:
             count = len(self.terms) or "none"
-            raise ValueError(f"terms: {count} given; a tile needs at least one, and takes {MOST_TERMS} at most")
+            raise ValueError(f"terms: {count} given; a tile needs 1 to {MOST_TERMS}")
         parts = self.name.split("/")
         if len(parts) > 2 or not all(map(is_plain, parts)):
             raise ValueError(f"name: {self.name!r} given; {PLAIN}")
 
     @property
     def is_named(self) -> bool:
-        """Whether the user named it, rather than its layer and feature."""
+        """Whether the user chose the name; other names are made of layer and feature."""
         return "/" not in self.name
 
     @property
     def label(self) -> str:
-        """What stands under it in an atlas: `654`, `654 row 8`, `654 (9, 9)`, `654 to 12`, `all`, or its name.
+        """Return the label in an atlas: `654`, `654 row 8`, `654 (9, 9)`, `654 to 12`, `all`, or the user's name.
 
-        Of a class token it is `654 class`, of one of several faces `654 face 2`.
+        A class token has `654 class`, one of several pictures `654 face 2`.
         """
         return self.objective_label + ("" if self.face is None or self.is_named else f" face {self.face + 1}")
 
     @property
     def objective_label(self) -> str:
-        """The same without its face."""
+        """Return the label without the number of the picture."""
         if self.is_named:
             return self.name
         term = self.terms[0]
@@ -180,17 +178,17 @@ class Tile:
 
     @property
     def signature(self) -> tuple[tuple[str, Choice], ...]:
-        """What tiles of one batch must share: each term's output, and what it looks at there."""
+        """Return what tiles of one batch have in common: output and choice of each term."""
         return tuple((term.output, term.choice) for term in self.terms)
 
     def file(self, variant: str = "") -> str:
-        """Its path without suffix, below the folder of tiles."""
+        """Return the path below the folder of tiles, without suffix."""
         name = f"named/{self.name}" if self.is_named else self.name
         return f"{variant}/{name}" if variant else name
 
 
-def faces_of(tile: Tile, count: int) -> list[Tile]:
-    """Several pictures of what a tile maximises, which are to differ; itself where one is asked for."""
+def diverse_tiles(tile: Tile, count: int) -> list[Tile]:
+    """Return the tiles of `count` diverse pictures of one objective; for one picture the tile itself."""
     if count == 1:
         return [tile]
     digits = len(str(count))
@@ -207,16 +205,16 @@ def feature_tile(
     folder: str | None = None,
     direction: Kept | None = None,
 ) -> Tile:
-    """The tile of one feature (None: of all features at once) of a layer.
+    """Return the tile of one feature of a layer.
 
     Args:
         layer: dotted module name.
-        feature: channel.
-        region: neurons of its map.
-        index: which of them.
-        tokens: of a layer that gives tokens, which.
-        folder: of the layer's tiles; None for the layer's own name as far as it goes.
-        direction: `row` where the number is that of a direction, `image` for a caricature.
+        feature: channel, or row of the directions; None for all features.
+        region: neurons of the feature's map.
+        index: position of the region.
+        tokens: tokens of a transformer layer.
+        folder: folder of the layer's tiles; None to derive it from the layer's name.
+        direction: `row` for a row of the run's directions, `image` for a caricature, None for a feature.
     """
     stem = "caricature" if direction == "image" else "all" if feature is None else f"{feature:05d}"
     stem += "-class" if tokens == "class" else ""
@@ -231,19 +229,19 @@ def feature_tile(
     return Tile(f"{folder or file_name(layer)}/{stem}", (term,))
 
 
-# Names that Windows keeps for devices, with any suffix
+# Names that Windows reserves for devices, with any suffix
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{i}" for port in ("com", "lpt") for i in range(10))}
-_LONGEST = 200  # characters; most file systems take 255, and suffixes and temporary names come on top
-PLAIN = "letters, digits, '.', '_' and '-' are allowed, up to 200 and none that a system reserves, as `con` and `aux`"
+_LONGEST = 200  # characters; most file systems allow 255, and suffixes are appended
+PLAIN = "allowed: up to 200 letters, digits, '.', '_' and '-', and no reserved name such as `con` or `aux`"
 
 
 def is_plain(word: str) -> bool:
-    """Whether it is made of nothing but letters, digits, '.', '_' and '-'."""
+    """Return whether a name has only letters, digits, '.', '_' and '-'."""
     return re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", word) is not None
 
 
 def file_name(word: str) -> str:
-    """The word itself where it can be a file's name on every system, else a safe and distinct stand-in."""
+    """Return a name unchanged if it is a valid file name on every system, else a safe and distinct one."""
     reserved = word.partition(".")[0].casefold() in _RESERVED or word.endswith(".")
     if is_plain(word) and not reserved and len(word) <= _LONGEST:
         return word
@@ -256,11 +254,11 @@ def _digest(word: str) -> str:
 
 
 def folder_names(layers: Iterable[str], known: Mapping[str, str]) -> dict[str, str]:
-    """A folder for each layer, distinct also where a file system does not tell upper from lower case.
+    """Return a folder per layer, distinct also on case-insensitive file systems.
 
     Args:
-        layers: of a network, in its order.
-        known: folders that a run has given to layers already, which stay.
+        layers: names of layers, in the network's order.
+        known: folders by layer that the run already has; these are kept.
     """
     taken = {folder.casefold() for folder in known.values()}
     names = dict(known)

@@ -1,8 +1,8 @@
-"""How each step looks at an image: shifted, scaled, turned, cropped, in words. Plain data, no torch.
+"""The settings of random transforms. No torch.
 
     transforms: [{jitter: 8}, {scale: [0.9, 1.1]}, {rotate: [-8, 8]}]
 
-Every image has its own draws at every step; they come from the seed, the tile and the step alone.
+Each image has its own random parameters at each step; they depend only on the seed, the tile and the step.
 """
 
 import inspect
@@ -17,10 +17,10 @@ from featlight.errors import unknown
 
 @dataclass(frozen=True)
 class Pad:
-    """Gray around the image, which shifts and turns bring into view.
+    """Pad the image with gray.
 
     Args:
-        pixels: on every side.
+        pixels: width of the padding on every side.
     """
 
     pixels: float
@@ -32,10 +32,10 @@ class Pad:
 
 @dataclass(frozen=True)
 class Jitter:
-    """A shift, drawn evenly along each axis.
+    """Shift the image by a uniform random offset along each axis.
 
     Args:
-        pixels: of the image, at most, in every direction.
+        pixels: largest offset in each direction.
     """
 
     pixels: float
@@ -47,11 +47,11 @@ class Jitter:
 
 @dataclass(frozen=True)
 class Scale:
-    """A factor of enlargement, drawn evenly on a logarithmic scale.
+    """Scale the image by a random factor, log-uniform.
 
     Args:
-        low: the least.
-        high: the greatest.
+        low: smallest factor.
+        high: largest factor.
     """
 
     low: float
@@ -64,11 +64,11 @@ class Scale:
 
 @dataclass(frozen=True)
 class Rotate:
-    """A turn about the middle, drawn evenly.
+    """Rotate the image about its center by a uniform random angle.
 
     Args:
-        low: degrees, the least; counterclockwise is positive.
-        high: degrees, the greatest.
+        low: smallest angle in degrees; counterclockwise is positive.
+        high: largest angle in degrees.
     """
 
     low: float
@@ -81,13 +81,13 @@ class Rotate:
 
 @dataclass(frozen=True)
 class Crop:
-    """Several square boxes of the image, each enlarged to a view of its own; the loss is the mean over them.
+    """Crop square boxes around the image's center and resize each; the loss is the mean over them.
 
     Args:
-        boxes: of each image.
-        side: of a box, as a share of the image's: from the first step to the last.
-        spread: standard deviation of the boxes' centres about the middle, as a share of the image's side.
-        view: side of a view, as a share of the image's.
+        boxes: number of boxes per image.
+        side: side of a box as a fraction of the image's side, at the first and the last step.
+        spread: standard deviation of the box centers, as a fraction of the image's side.
+        view: side of a resized box, as a fraction of the image's side.
     """
 
     boxes: int
@@ -107,15 +107,15 @@ class Crop:
 
 @dataclass(frozen=True)
 class ResizedCrop:
-    """Square parts of the image, their sides drawn evenly on a logarithmic scale and their places evenly within it.
+    """Crop square boxes with log-uniform sides and uniform positions, and resize each; the loss is the mean over them.
 
-    Each is enlarged to a view of its own; the loss is the mean over them. After torchvision's RandomResizedCrop.
+    Like torchvision's RandomResizedCrop.
 
     Args:
-        low: side of a part, as a share of the image's, the least.
-        high: the greatest.
-        view: side of a view, as a share of the image's.
-        boxes: parts of each image.
+        low: smallest side of a box, as a fraction of the image's side.
+        high: largest side of a box, as a fraction of the image's side.
+        view: side of a resized box, as a fraction of the image's side.
+        boxes: number of boxes per image.
     """
 
     low: float
@@ -132,11 +132,11 @@ class ResizedCrop:
 
 @dataclass(frozen=True)
 class Noise:
-    """Gaussian noise on every view.
+    """Add Gaussian noise to every transformed image.
 
     Args:
-        start: standard deviation in pixel units, at the first step.
-        end: at the last step.
+        start: standard deviation at the first step, in pixel units.
+        end: standard deviation at the last step.
     """
 
     start: float
@@ -150,12 +150,12 @@ class Noise:
 
 @dataclass(frozen=True)
 class Lambda:
-    """A function of a user's own, from Python alone: it follows on all shifts, scales, turns and crops.
+    """A user's function, from Python only, applied after all other transforms but noise.
 
     Args:
-        function: from the views (N, C, H, W) of one image, in pixel units, and, where it takes a second argument, the
-            number of the step, to views (N, C, H', W'); a transform of torchvision, say. Before each call the global
-            random streams are seeded by the image and the step.
+        function: function from the transformed versions (N, C, H, W) of one image, in pixel units, and optionally the
+            number of the step, to (N, C, H', W'), such as a torchvision transform. The global random generators are
+            seeded by image and step before each call.
     """
 
     function: Callable[..., Any]
@@ -163,15 +163,15 @@ class Lambda:
 
     @property
     def word(self) -> str:
-        """Its name in Python."""
+        """Return the function's name."""
         return python_name(self.function)
 
     @property
     def takes_step(self) -> bool:
-        """Whether it has a second argument that needs a value, or is called `step`."""
+        """Whether the function has a second argument that is required or named `step`."""
         try:
             named = inspect.signature(getattr(self.function, "forward", self.function)).parameters.values()
-        except (TypeError, ValueError):  # one of C
+        except (TypeError, ValueError):  # a builtin
             return False
         places = [each for each in named if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
         return len(places) > 1 and (places[1].default is places[1].empty or places[1].name == "step")
@@ -184,20 +184,20 @@ KINDS: dict[str, type[Transform]] = {
 
 
 def parse_transform(given: Any) -> Any:
-    """`{jitter: 8}` and the like, as a config has them.
+    """Parse a table such as `{jitter: 8}`.
 
     Raises:
-        ValueError: no such transform, or values that do not fit it.
+        ValueError: the transform does not exist, or its values do not fit.
     """
     if callable(given):
         return Lambda(given)
     if not isinstance(given, Mapping):
         return given
     if len(given) != 1:
-        raise ValueError(f"transforms: {given!r} given; each is a table of one name and its values, as in jitter: 8")
+        raise ValueError(f"transforms: {given!r} given; each needs one name and its values, as in jitter: 8")
     ((name, values),) = given.items()
     if name == Lambda.name:
-        raise ValueError(f"transforms: own: {values!r} given; a function can be handed over in Python alone")
+        raise ValueError(f"transforms: own: {values!r} given; only Python accepts a function (Recipe(transforms=...))")
     if name not in KINDS:
         raise ValueError(f"transforms: {unknown('transform', str(name), KINDS)}")
     kind: Any = KINDS[name]
@@ -215,16 +215,16 @@ def parse_transform(given: Any) -> Any:
 _NEEDS = {
     "pad": "a number of pixels is needed",
     "jitter": "a number of pixels is needed",
-    "scale": "the least and the greatest factor are needed, as in [0.9, 1.1]",
-    "rotate": "the least and the greatest angle in degrees are needed, as in [-8, 8]",
+    "scale": "the smallest and the largest factor are needed, as in [0.9, 1.1]",
+    "rotate": "the smallest and the largest angle in degrees are needed, as in [-8, 8]",
     "crop": "a table is needed, as in {boxes: 4, side: [0.5, 0.2], spread: 0.15, view: 0.5}",
     "resized_crop": "a table is needed, as in {low: 0.45, high: 1, view: 0.75, boxes: 2}",
-    "noise": "a standard deviation is needed, or that of the first and of the last step",
+    "noise": "a standard deviation is needed, or one for the first and one for the last step",
 }
 
 
 def draws(transform: Transform) -> bool:
-    """Whether two images may be looked at otherwise by it."""
+    """Return whether the transform is random, so that two equal images may be transformed differently."""
     match transform:
         case Jitter(pixels):
             return pixels > 0
@@ -240,7 +240,7 @@ def draws(transform: Transform) -> bool:
 
 
 def plain_transform(transform: Transform) -> dict[str, Any]:
-    """What `parse_transform` reads back."""
+    """Return the table that `parse_transform` reads back."""
     match transform:
         case Pad(pixels) | Jitter(pixels):
             values: Any = pixels
@@ -258,7 +258,7 @@ def plain_transform(transform: Transform) -> dict[str, Any]:
 
 
 def transform_in_words(transform: Transform) -> str:
-    """As people read it: "scale 0.9 to 1.1"."""
+    """Return a transform as text: "scale 0.9 to 1.1"."""
     match transform:
         case Pad(pixels) | Jitter(pixels):
             return f"{transform.name} {pixels:g} px"
@@ -287,8 +287,8 @@ def _check_boxes(name: str, boxes: Any) -> None:
         raise ValueError(f"transforms: {name}: boxes: {boxes!r} given; 1 to 256 are allowed")
 
 
-def _check_range(name: str, least: Any, greatest: Any, low: float, high: float) -> None:
-    _check(name, least, low, high)
-    _check(name, greatest, low, high)
-    if least > greatest:
-        raise ValueError(f"transforms: {name}: {[least, greatest]} given; the least comes first")
+def _check_range(name: str, smallest: Any, largest: Any, low: float, high: float) -> None:
+    _check(name, smallest, low, high)
+    _check(name, largest, low, high)
+    if smallest > largest:
+        raise ValueError(f"transforms: {name}: {[smallest, largest]} given; the smaller number comes first")

@@ -1,4 +1,4 @@
-"""Paths as people write them."""
+"""Paths as users write them: with `~`, or as `FILE:entry`."""
 
 import re
 from pathlib import Path
@@ -6,24 +6,24 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-# No file of such a name is weights unless its folder is named too: it may lie where the user happens to stand.
+# These are always names of weights; a file with such a name needs its folder, as in ./DEFAULT.
 WEIGHTS_NAME = re.compile(r"DEFAULT|none|IMAGENET1K_[A-Z0-9_]+")
-FROM_PYTHON = "an array"  # words for directions that come from no file
+FROM_PYTHON = "an array"  # stands in a plan for directions that came from Python
 
 
 def expanded(path: str | Path) -> Path:
-    """The path with `~` and `~user` written out; a shell leaves `--out=~/runs` and a file's words as they are."""
+    """Expand `~` and `~user`, which a shell leaves as they are in `--out=~/runs`."""
     try:
         return Path(path).expanduser()
-    except RuntimeError:  # nobody of that name, or a system without homes
+    except RuntimeError:  # no such user, or no home folders
         return Path(path)
 
 
 def weights_file(weights: str) -> tuple[Path, str] | None:
-    """The file, and the entry in it, that the words after --weights name; None where they are a name.
+    """Return the file and entry that `--weights` names; None for a weights name.
 
     Args:
-        weights: `FILE`, `FILE:entry`, or a name, which has neither folders nor a suffix.
+        weights: `FILE`, `FILE:entry`, or a name without folder and suffix.
     """
     if WEIGHTS_NAME.fullmatch(weights):
         return None
@@ -38,4 +38,4 @@ def _home(given: Any) -> Any:
     return str(expanded(given)) if isinstance(given, str) and given.startswith("~") else given
 
 
-PathWord = Annotated[str, BeforeValidator(_home)]  # a path, or one of a few words
+PathWord = Annotated[str, BeforeValidator(_home)]  # a path or a keyword

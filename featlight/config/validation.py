@@ -1,4 +1,4 @@
-"""From a user's words to a config: what does not fit is said in one line, with the nearest name."""
+"""Make a config from a file and flags; an error is one line with the nearest valid name."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -21,14 +21,14 @@ from featlight.config.tile import PLAIN, Term, Tile, file_name
 from featlight.config.transform_settings import draws
 from featlight.config.yaml import limits
 from featlight.config.yaml.loader import Loader, TwiceError
-from featlight.errors import UsageError, unknown
+from featlight.errors import UsageError, one_line, unknown
 
 
 def _names(table: type[Any]) -> tuple[str, ...]:
     return tuple(field.name for field in fields(table))
 
 
-# The keys that may stand inside each table, for the nearest name of one that may not.
+# The keys of each table, to suggest the nearest one for a misspelled key
 _TABLES: dict[str, tuple[str, ...]] = {
     "": tuple(Config.model_fields),
     "recipe": ("base", *_names(Recipe)),
@@ -43,10 +43,10 @@ _TABLES: dict[str, tuple[str, ...]] = {
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The keys of a YAML config file.
+    """Return the keys and values of a YAML config file.
 
     Raises:
-        UsageError: there is no such file, or it is not a YAML table.
+        UsageError: the file does not exist, or is not a YAML table.
     """
     try:
         text = _text(path)
@@ -57,34 +57,34 @@ def read(path: Path) -> dict[str, Any]:
     except TwiceError as error:
         raise UsageError(f"{path}: {error}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
-    except (ValueError, OverflowError) as error:  # too much of something, or a date that is none
+        raise UsageError(f"{path}: not YAML: {one_line(error)}") from None
+    except (ValueError, OverflowError) as error:  # a limit exceeded, or an invalid date
         raise UsageError(f"{path}: {error}") from None
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise UsageError(f"{path}: a table of `key: value` lines is needed, {type(values).__name__} given")
+        raise UsageError(f"{path}: a {type(values).__name__} given; lines of `key: value` are needed")
     for key in values:
         if not isinstance(key, str):
-            raise UsageError(f"{path}: no key {key!r}; keys are words")
+            raise UsageError(f"{path}: no key {key!r}; a key is text, as in `model`")
     return values
 
 
 def _text(path: Path) -> str:
-    """What a file holds, or, of a very long one, enough to refuse it; it may be a pipe, as in `<(...)`."""
+    """Return the text of a file or pipe, at most one character more than the limit."""
     with path.open(encoding="utf-8") as file:
         return file.read(limits.TEXT + 1)
 
 
 def assign(values: dict[str, Any], assignment: str) -> None:
-    """Set a key inside a table, as `--set recipe.optimizer.exponent=0.9` does.
+    """Set a key inside a table, as in `--set recipe.optimizer.exponent=0.9`.
 
     Args:
-        values: by key; a recipe that is named is written out.
-        assignment: names of the keys with dots between them, numbers for places in a list, `=`, and a value in YAML.
+        values: values by key, changed in place; the name of a recipe is replaced by its table.
+        assignment: keys joined by dots, with numbers for list items, then `=` and a YAML value.
 
     Raises:
-        UsageError: it is no assignment, or leads into no table.
+        UsageError: the assignment has another form, or the key does not exist.
     """
     path, equals, text = assignment.partition("=")
     keys = path.split(".")
@@ -93,19 +93,21 @@ def assign(values: dict[str, Any], assignment: str) -> None:
     try:
         value = yaml.load(text, Loader)
     except yaml.YAMLError as error:
-        raise UsageError(f"--set {path}: not YAML: {' '.join(str(error).split())}") from None
+        raise UsageError(f"--set {path}: not YAML: {one_line(error)}") from None
     if keys[0] not in Config.model_fields:
         raise UsageError(f"--set {path}: {unknown('key', keys[0], Config.model_fields)}")
     if keys[0] == "recipe" and len(keys) > 1:
-        values["recipe"] = _written_out(values.get("recipe"))
+        values["recipe"] = _recipe_table(values.get("recipe"))
     place: Any = values
     for key, inner in zip(keys, [*keys[1:], None], strict=True):
         index: Any = int(key) if isinstance(place, list) and key.isdecimal() and int(key) < len(place) else key
         if isinstance(place, list) and index is key:
-            raise UsageError(f"--set {path}: {key!r} stands for a place in a list of {len(place)}, from 0")
+            raise UsageError(
+                f"--set {path}: {key!r} given; a number from 0 to {len(place) - 1} selects an item of the list"
+            )
         if inner is None:
             if keys == ["recipe", "optimizer", "name"]:
-                place.clear()  # another rule has other constants
+                place.clear()  # drop the constants of the previous rule
             place[index] = value
             return
         if isinstance(place, dict) and not isinstance(place.get(index), dict | list):
@@ -113,8 +115,8 @@ def assign(values: dict[str, Any], assignment: str) -> None:
         place = place[index]
 
 
-def _written_out(recipe: Any) -> Any:
-    """A recipe as a table of plain values that may be changed."""
+def _recipe_table(recipe: Any) -> Any:
+    """Return a recipe as a mutable table of JSON types."""
     try:
         parsed = parse_recipe(NATURAL if recipe is None else recipe)
     except ValueError as error:
@@ -123,14 +125,14 @@ def _written_out(recipe: Any) -> Any:
 
 
 def check(values: Mapping[str, Any], sources: Mapping[str, str] | None = None) -> Config:
-    """The config that the values describe.
+    """Validate values and return the config.
 
     Args:
-        values: by key.
-        sources: where each key stands, as the user wrote it (`--seed`, `my.yaml: seed`).
+        values: values by key.
+        sources: origin of each key, for messages (`--seed`, `my.yaml: seed`).
 
     Raises:
-        UsageError: the first value that does not fit: its key, what was given, what is allowed.
+        UsageError: a value is invalid; the message gives its key, the value and what is allowed.
     """
     sources = sources or {}
     for key, value in values.items():
@@ -141,15 +143,15 @@ def check(values: Mapping[str, Any], sources: Mapping[str, str] | None = None) -
     try:
         config = Config.model_validate(dict(values))
     except ValidationError as error:
-        # a misspelt key also leaves its right name missing: say the first
-        first = min(error.errors(), key=lambda slip: slip["type"] not in _UNKNOWN_KEY)
+        # a misspelled key also leaves a required key missing: report the misspelled one
+        first = min(error.errors(), key=lambda details: details["type"] not in _UNKNOWN_KEY)
         raise UsageError(_one_line(first, sources)) from None
     _check_whole(config, sources)
     return config
 
 
 def _check_whole(config: Config, sources: Mapping[str, str]) -> None:
-    """What no single key can tell."""
+    """Check combinations of keys."""
 
     def refuse(key: str, message: str) -> None:
         raise UsageError(f"{sources.get(key, key)}: {message}")
@@ -159,58 +161,59 @@ def _check_whole(config: Config, sources: Mapping[str, str]) -> None:
             refuse(key, "none given; at least one is needed")
     if config.tiles is not None:
         if config.layer is not None:
-            refuse("tiles", "named tiles and `layer` exclude each other")
+            refuse("tiles", "named tiles and `layer` given; remove one of them")
         for key, default in (("features", "all"), ("region", "map"), ("index", None), ("tokens", "patches")):
             if getattr(config, key) != default:
-                refuse(key, "named tiles choose their own")
+                refuse(key, "given with named tiles; remove it, or set it in their terms")
     for key, names in (
         ("tiles", [tile.name for tile in config.tiles or ()]),
         ("variants", [variant.name for variant in config.variants or ()]),
     ):
         for name, times in Counter(names).items():
             if times > 1:
-                refuse(key, f"the name {name!r} is given twice")
+                refuse(key, f"the name {name!r} is given twice; names must differ")
             if name != file_name(name):
                 refuse(key, f"name {name!r} given; {PLAIN}")
             alike = [other for other in names if other != name and other.casefold() == name.casefold()]
             if alike:
-                refuse(key, f"the names {name!r} and {alike[0]!r} are one where case does not count")
+                refuse(key, f"the names {name!r} and {alike[0]!r} given; they must differ in more than case")
     if config.directions is not None and config.layer is not None and len(config.layer) > 1:
-        refuse("directions", f"given for {len(config.layer)} layers; they are of one layer's features")
+        refuse("directions", f"given for {len(config.layer)} layers; directions belong to one: give one --layer")
     if any(tile.face is not None for tile in config.tiles or ()):
-        refuse("tiles", "a face given; `diversity` makes several of each tile")
+        refuse("tiles", "a face given; use `diversity` for several pictures of each tile")
     kinds = {term.choice for tile in config.tiles or () for term in tile.terms}
     along = config.directions is not None or "direction" in kinds
     if any(settings.recipe.keeps_alpha for settings in config.settings.values()):
         for tile in config.tiles or ():
             if tile.name.casefold().endswith(".alpha"):
-                refuse("tiles", f"name {tile.name!r} given; with maco, files that end so are transparencies")
+                refuse("tiles", f"name {tile.name!r} given; maco saves transparency under such names: choose another")
     kind = None if config.figure is None else config.figure.kind
     for needy, key in (("octaves", "keep_octaves"), ("activity", "keep_maps")):
         if kind == needy and not getattr(config, key):
-            refuse("figure", f"kind {kind} needs {key}: true")
+            refuse("figure", f"kind {kind} given; it needs {key}: true")
     features = {(term.layer, term.feature) for tile in config.tiles or () for term in tile.terms}
     if kind == "activity" and not 1 <= len(features) <= 3:
-        refuse("figure", "kind activity needs named tiles of one to three features: more cannot be told apart")
+        refuse("figure", f"kind activity given for {len(features)} features; it needs named tiles of one to three")
     for tile in config.tiles or ():
         alone = [replace(term, weight=1.0) for term in tile.terms]
         weights = [
             sum(term.weight for term, other in zip(tile.terms, alone, strict=True) if other == each) for each in alone
         ]
         if not any(weights):
-            refuse("tiles", f"{tile.name!r} given, whose weights come to nothing: 0 times each term is maximised")
+            refuse("tiles", f"{tile.name!r} given; the weights of its terms sum to 0: change them")
     for (one, ours), (other, theirs) in combinations(config.settings.items(), 2):
         if ours == theirs:
-            refuse(
-                "variants", f"{one!r} and {other!r} given, which make the same pictures; change one, or leave it out"
-            )
+            refuse("variants", f"{one!r} and {other!r} given; they make the same pictures: change or remove one")
     for settings in config.settings.values():
         if settings.init not in _STARTS_APART:
             for refusal in equal_faces(settings, settings.init):
                 refuse("diversity", refusal)
         normalize, region, index = settings.normalize, settings.region, settings.index
         if isinstance(normalize, Normalization) and normalize.is_of_bytes:
-            refuse("normalize", f"{normalize.in_words()} given; pixels are 0 to 1: divide those of 0 to 255 by 255")
+            refuse(
+                "normalize",
+                f"{normalize.in_words()} given; pixels range from 0 to 1: divide values for 0 to 255 by 255",
+            )
         needs = {
             "map": "no index",
             "all": "no index",
@@ -223,52 +226,49 @@ def _check_whole(config: Config, sources: Mapping[str, str]) -> None:
         else:
             fits = {"row": int, "prefix": int, "neuron": tuple}.get(region, type(None)) is type(index)
         if config.directions is not None and region == "all":
-            refuse(
-                "region", "all given; a direction is taken at every position of the map, a row, a neuron or a prefix"
-            )
+            refuse("region", "all given with directions; allowed: map, row, neuron, prefix")
         if settings.caricature is not None and config.tiles is None and (config.directions or region == "all"):
             other = "directions" if config.directions else "region: all"
-            refuse("caricature", f"an image and {other} given; each is a direction of its own")
+            refuse("caricature", f"an image and {other} given; remove one of them")
         if "image" in kinds and settings.caricature is None:
-            refuse("tiles", "direction: image given, but no image (--caricature)")
+            refuse("tiles", "direction: image given, but no image; add --caricature FILE")
         if settings.stay and settings.init in NAMED_STARTS:
             refuse(
-                "stay", f"{settings.stay:g} given, but the start is {settings.init}; a photograph is needed (--init)"
+                "stay",
+                f"{settings.stay:g} given, but images start from {settings.init}; add --init FILE with a photograph",
             )
         if settings.cosine_power and not along and settings.caricature is None:
-            refuse(
-                "cosine_power", f"{settings.cosine_power:g} given, but no directions; a file is needed (--directions)"
-            )
+            refuse("cosine_power", f"{settings.cosine_power:g} given, but no directions; add --directions FILE")
         if config.tiles is None and not fits:
-            refuse("index", f"{index!r} given; region {region} takes {needs[region]}")
+            refuse("index", f"{index!r} given; region {region} needs {needs[region]}")
 
 
 def equal_faces(settings: Settings, start: str) -> Iterator[str]:
-    """Why the pictures of one feature would be equal, where all start from one image; nothing where they would not."""
+    """Yield an error line if all pictures of a feature start from one image and no transform is random."""
     looks = (*settings.recipe.transforms, *(settings.recipe.object_transforms or ()))
     if settings.diversity > 1 and not any(map(draws, looks)):
         yield (
-            f"{settings.diversity} given, but all pictures of a feature start from one image ({start}) and no "
-            "transform draws: they would be equal; start from noise, or give the recipe a jitter"
+            f"{settings.diversity} given, but the pictures of a feature would be equal: all start from one image "
+            f"({start}) and no transform is random; use --init noise, or add a jitter to the recipe"
         )
 
 
-_STARTS_APART = ("noise", "noise-per-feature", "a tensor")  # of `init`; of a tensor it is seen when it is read
+_STARTS_APART = ("noise", "noise-per-feature", "a tensor")  # values of `init`; a tensor is checked when it is read
 _UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
 
 
 def _one_line(error: Any, sources: Mapping[str, str]) -> str:
-    """What is wrong with which key, from one of pydantic's errors."""
+    """Return one of pydantic's errors as a line: key, value, what is allowed."""
     key, *inner = error["loc"]
     unknown_key = error["type"] in _UNKNOWN_KEY
-    # what else stands in there are pydantic's words for the branches of a union
+    # the other parts are pydantic's names for the members of a union
     place = [key, *(part for part in inner if isinstance(part, int) or part in _INNER or key == "layer")]
     if unknown_key and place[-1] != error["loc"][-1]:
         place.append(error["loc"][-1])
     path = sources.get(key, key) + "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in place[1:])
     if unknown_key:
-        words = [part for part in place[:-1] if isinstance(part, str)]
-        table = words[-1] if words else ""
+        tables = [part for part in place[:-1] if isinstance(part, str)]
+        table = tables[-1] if tables else ""
         source, _, _ = path.rpartition(".") if len(place) > 1 else path.rpartition(": ")
         return (f"{source}: " if source else "") + unknown("key", str(place[-1]), _TABLES.get(table, ()))
     shown = _shown(error["input"])
@@ -283,7 +283,7 @@ def _one_line(error: Any, sources: Mapping[str, str]) -> str:
         case "missing":
             return f"{path}: missing"
         case "tuple_type" if place[-1] in ("lr", "sigma"):
-            return f"{path}: {shown} given; two numbers are needed, the first and the last, as [{shown}, {shown}]"
+            return f"{path}: {shown} given; two numbers are needed, for first and last step, as in [{shown}, {shown}]"
         case "tuple_type" | "list_type":
             return f"{path}: {shown} given; a list in brackets is needed"
     return f"{path}: {shown} given; it {error['msg'].removeprefix('Input ')}"
@@ -292,7 +292,7 @@ def _one_line(error: Any, sources: Mapping[str, str]) -> str:
 def _shown(given: Any) -> str:
     try:
         text = repr(given)
-    except ValueError:  # Python writes no number of thousands of digits
+    except ValueError:  # Python refuses to print numbers of thousands of digits
         return "a number of thousands of digits"
     return text if len(text) <= 60 else text[:57] + "..."
 

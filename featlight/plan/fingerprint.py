@@ -1,4 +1,4 @@
-"""How images are made, settled for a run, and the refusal to mix tiles that were made otherwise."""
+"""Resolve a run's settings, and refuse to mix tiles of different settings."""
 
 import hashlib
 import json
@@ -26,17 +26,17 @@ def resolve_settings(
     directions: str | None = None,
     caricature: str | None = None,
 ) -> Settings:
-    """The settings of a variant with nothing left open.
+    """Return the settings of a variant without `auto` and with checksums instead of files.
 
     Args:
-        settings: as asked for.
-        plan: what it has settled stands for `auto`.
-        model: the network's name, without the folders that its own folder lies in.
+        settings: requested settings.
+        plan: plan of the run, whose batch size and threads replace `auto`.
+        model: name of the network; the name alone of a network's folder.
         weights_sha256: checksum of the network's state.
-        normalize: what `auto` means.
-        init_sha256: checksum of a natural start's pixels; None for a start by name.
-        directions: checksum of their file; None where there is none.
-        caricature: checksum of the image's pixels; None where there is none.
+        normalize: normalization that replaces `auto`.
+        init_sha256: checksum of the starting image's pixels; None for a named start.
+        directions: checksum of the directions' file; None without directions.
+        caricature: checksum of the caricature image's pixels; None without one.
     """
     values = {
         "model": model,
@@ -47,19 +47,19 @@ def resolve_settings(
         "caricature": caricature,
         "batch_size": plan.batch_size if settings.batch_size == "auto" else settings.batch_size,
         "threads": plan.threads if settings.threads == "auto" else settings.threads,
-        "compile": "off" if settings.compile == "auto" else settings.compile,  # on a CPU it was slower, see benchmarks
+        "compile": "off" if settings.compile == "auto" else settings.compile,  # slower on a CPU, see benchmarks
     }
     return settings.model_copy(update=values)
 
 
 def refuse_other_run(plan: Plan, variant: str, settings: Settings, out: str | None) -> None:
-    """Raise UsageError where a plan holds tiles that were made otherwise, with the keys that differ.
+    """Raise UsageError with the keys that differ if the run's tiles were made with other settings.
 
     Args:
-        plan: of the run directory.
-        variant: to be made; one that the plan does not know yet must share its run's network and arithmetic.
-        settings: of the variant now, settled.
-        out: the run directory.
+        plan: plan of the run directory.
+        variant: name of the variant to make; a new one must share the run's network and arithmetic.
+        settings: resolved settings of the variant.
+        out: run directory.
     """
     ours, keys = settings.fingerprint(), None
     if variant in plan.settings:
@@ -75,14 +75,14 @@ def refuse_other_run(plan: Plan, variant: str, settings: Settings, out: str | No
     ]
     if differing:
         flags = _flags(ours, theirs)
-        on = f"; {' '.join(flags)} goes on with it" if flags else ""
+        on = f"; {' '.join(flags)} continues it" if flags else ""
         raise UsageError(
             f"{out} holds another run ({'; '.join(differing)}); give another --out, or --fresh to delete that run{on}"
         )
 
 
 def _flags(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> list[str]:
-    """What makes a plain command go on with a run whose defaults were others, as in earlier versions."""
+    """Return the flags that continue a run whose default network or recipe was another, as in earlier versions."""
     recipes = [name for name, recipe in RECIPES.items() if plain(recipe) == theirs["recipe"] != ours["recipe"]]
     flags = [f"--recipe {name}" for name in recipes]
     return [f"--model {theirs['model']}", *flags] if theirs["model"] != ours["model"] else flags
@@ -94,10 +94,10 @@ def _short(value: Any) -> str:
 
 
 def file_sha256(path: Path, most: int = sys.maxsize) -> str:
-    """Of a weights' file, of so many bytes at most.
+    """Return the SHA-256 of a file of at most `most` bytes.
 
     Raises:
-        OSError: it cannot be read, is too large, or is no file, a device say.
+        OSError: the file cannot be read, is too large, or is not a regular file.
     """
     with open_regular(path, most, links=True) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""A run's plan, made or extended by what a config asks for."""
+"""Make a run's plan from a config, or extend it."""
 
 import datetime
 from collections.abc import Mapping, Sequence
@@ -14,20 +14,20 @@ from featlight.plan.plan import Dictionary, NetworkInfo, Plan, PlannedTile
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What a config alone does not tell of a run.
+    """Facts about a run that its config does not hold.
 
     Args:
-        network: which one.
-        shapes: by image size (px) and layer, the shape of an output: (C, H, W) or (C,).
-        order: of the network's layers.
-        normalize: what `auto` means for this network and these recipes.
-        batch_size: what `auto` means for a new plan, and for one that has grown from a single chunk.
-        threads: likewise, on a CPU.
-        versions: of what the images depend on, by package.
-        init_sha256: by variant, the checksum of its starting image's pixels; None for a start by name.
-        caricature_sha256: by variant, the checksum of the pixels of the image that tiles are caricatures of.
-        directions: that tiles are rows of; None where they are features.
-        directions_sha256: checksum of their file.
+        network: name and checksums of the network.
+        shapes: shape of each layer's output, (C, H, W) or (C,), by image size (px) and layer.
+        order: names of the network's layers, in its order.
+        normalize: normalization that replaces `auto`.
+        batch_size: batch size that replaces `auto` in a new plan, and in one that has grown from a single chunk.
+        threads: CPU threads that replace `auto` in a new plan.
+        versions: versions of the packages that affect images.
+        init_sha256: checksum of the starting image's pixels by variant; None for a named start.
+        caricature_sha256: checksum of the caricature image's pixels by variant.
+        directions: directions whose rows the tiles show; None if they show features.
+        directions_sha256: checksum of the directions' file.
     """
 
     network: NetworkInfo
@@ -44,16 +44,16 @@ class RunFacts:
 
 
 def make_plan(config: Config, known: Plan | None, wanted: Sequence[PlannedTile], facts: RunFacts) -> Plan:
-    """The plan of a run directory with all that a config asks for.
+    """Return the plan of a run directory, extended by everything a config requests.
 
     Args:
-        config: settled.
-        known: the plan that the directory holds; None where it holds none. It is not changed.
-        wanted: the config's tiles.
-        facts: of the network and this machine.
+        config: resolved config.
+        known: plan in the directory, left unchanged; None if there is none.
+        wanted: tiles of the config.
+        facts: facts about network and machine.
 
     Raises:
-        UsageError: the directory holds tiles that were made otherwise.
+        UsageError: the directory holds tiles of other settings.
     """
     if known is None:
         plan = Plan(
@@ -70,10 +70,10 @@ def make_plan(config: Config, known: Plan | None, wanted: Sequence[PlannedTile],
     for variant, settings in config.settings.items():
         if settings.diversity > batch_size:
             raise UsageError(
-                f"diversity: {settings.diversity} given; {batch_size} images are optimised together (batch_size), "
-                "and the faces of a feature must be among these"
+                f"diversity: {settings.diversity} given, but only {batch_size} images are optimized together; "
+                f"give at most {batch_size}, or a larger batch_size"
             )
-        settled = resolve_settings(
+        resolved = resolve_settings(
             settings,
             plan,
             model=facts.network.model,
@@ -83,8 +83,8 @@ def make_plan(config: Config, known: Plan | None, wanted: Sequence[PlannedTile],
             directions=facts.directions_sha256,
             caricature=facts.caricature_sha256.get(variant),
         )
-        refuse_other_run(plan, variant, settled, config.out)
-        plan.add_variant(variant, settled)
+        refuse_other_run(plan, variant, resolved, config.out)
+        plan.add_variant(variant, resolved)
     places = {layer: place for place, layer in enumerate(facts.order)}
 
     def place(layer: str) -> int:
@@ -101,11 +101,11 @@ def make_plan(config: Config, known: Plan | None, wanted: Sequence[PlannedTile],
 
 
 def _refuse_other_shapes(config: Config, there: Mapping[str, Sequence[int]], now: Mapping[str, Sequence[int]]) -> None:
-    """Raise UsageError where a run has taken another dimension of a layer's output for the feature."""
+    """Raise UsageError if the run took another dimension of a layer's output as the features."""
     for layer, shape in now.items():
         before = tuple(there.get(layer, shape))
         if before != tuple(shape):
             raise UsageError(
-                f"{config.out} holds tiles of layer {layer!r} as {before} (features, height, width), and now it is "
-                f"{tuple(shape)}: what was made there shows something else; give another --out, or --fresh"
+                f"{config.out} holds tiles of layer {layer!r} with shape {before} (features, height, width), but now "
+                f"its shape is {tuple(shape)}; give another --out, or --fresh"
             )

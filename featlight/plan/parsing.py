@@ -1,4 +1,4 @@
-"""`plan.json` as it is read: it may come from anybody, and inside of this border nobody checks it again. No torch."""
+"""Read and check `plan.json`, which may be hostile; later code relies on these checks. No torch."""
 
 import datetime
 import json
@@ -14,14 +14,13 @@ from featlight.config.settings import Settings
 from featlight.config.text_checks import check_words
 from featlight.config.tile import LARGEST_FEATURE, MOST_TILES, Term, Tile, is_plain
 from featlight.plan.plan import FORMAT, Dictionary, NetworkInfo, Plan, PlannedTile
-from featlight.plan.selection import RememberedLayers
-from featlight.plan.terms import check_term
+from featlight.plan.selection import RememberedLayers, check_term
 
-LONGEST_NAME = 230  # characters; file systems take 255, and suffixes come on top
+LONGEST_NAME = 230  # characters; file systems allow 255, and suffixes are appended
 PositiveCount = Annotated[int, Field(ge=1, le=4096)]
 ChunkNumber = Annotated[int, Field(ge=0, lt=MOST_TILES)]
 FeatureCount = Annotated[int, Field(ge=1, le=LARGEST_FEATURE)]
-Side = Annotated[int, Field(ge=1, le=LARGEST_SIZE)]  # of a map, which is not larger than the largest image
+Side = Annotated[int, Field(ge=1, le=LARGEST_SIZE)]  # of a map, at most as large as an image
 Shape = tuple[FeatureCount] | tuple[FeatureCount, Side, Side]
 
 
@@ -50,15 +49,15 @@ class _PlanFile(BaseModel):
 
 
 def read_plan(text: str) -> Plan:
-    """A plan from what its file holds, every value checked.
+    """Return the plan in a file's text, with every value checked.
 
     Raises:
-        ValueError: it is no plan, one of another format, or damaged.
+        ValueError: the text is not a plan, has another format, or is damaged.
     """
     try:
         values = json.loads(text)
     except RecursionError:
-        raise ValueError("damaged (lists inside each other, without end)") from None
+        raise ValueError("damaged (lists nested too deeply)") from None
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise ValueError(f"not a plan of format {FORMAT}")
     try:
@@ -90,7 +89,7 @@ def _plan(values: Mapping[str, Any]) -> Plan:
         larger_batches=file.larger_batches,
     )
     if "featlight" not in plan.versions:
-        raise ValueError("versions: featlight's own is missing")
+        raise ValueError("versions: featlight is missing")
     _check_settings(plan)
     _check_chunks(plan)
     _check_faces(plan)
@@ -98,16 +97,16 @@ def _plan(values: Mapping[str, Any]) -> Plan:
 
 
 def _check_settings(plan: Plan) -> None:
-    """What a digest is of must be what tiles are made by: numbers as numbers, and the plan's own where it has them."""
+    """Check that the stored fingerprints, which digests are computed from, agree with the settings that are used."""
     for variant, settings in plan.settings.items():
         if (settings.batch_size, settings.threads) != (plan.batch_size, plan.threads):
-            raise ValueError("fingerprints: another batch_size or threads than the plan's own")
+            raise ValueError("fingerprints: batch_size or threads differ from the plan's")
         if not _is_written_so(settings.fingerprint(), plan.fingerprints[variant]):
-            raise ValueError(f"fingerprints: a value of {variant!r} is missing, or of another kind than its setting")
+            raise ValueError(f"fingerprints: a value of {variant!r} is missing, or has another type than its setting")
 
 
 def _is_written_so(ours: Any, theirs: Any) -> bool:
-    """Whether values of JSON are there and of the same kinds: `true` and `"1"` are no 1, but 1.0 is."""
+    """Return whether JSON values are present and of the same type: `true` and `"1"` are no number, 1.0 equals 1."""
     match ours, theirs:
         case (dict(), dict()):
             return all(key in theirs and _is_written_so(value, theirs[key]) for key, value in ours.items())
@@ -121,51 +120,51 @@ def _is_written_so(ours: Any, theirs: Any) -> bool:
 
 
 def _tiles(file: _PlanFile) -> list[PlannedTile]:
-    """Those of the file: each of a variant and of layers that the file knows, and of a name of its own."""
+    """Return the file's tiles; each has a unique file name, and a variant and layers that the file knows."""
     for variant in file.fingerprints:
         if variant != "" and (not is_plain(variant) or len(variant) > LONGEST_NAME):
-            raise ValueError("variant: a name that is none")
+            raise ValueError("variant: not a valid name")
     tiles = [PlannedTile(entry.variant, Tile(entry.name, entry.terms, entry.face), entry.title) for entry in file.tiles]
     for planned in tiles:
         if planned.variant not in file.fingerprints:
-            raise ValueError("variant: a name that is none")
+            raise ValueError("variant: not among the fingerprints")
         if max(map(len, planned.tile.name.split("/"))) > LONGEST_NAME:
-            raise ValueError(f"tiles: {planned.tile.name[:60]!r}... is no name")
+            raise ValueError(f"tiles: the name {planned.tile.name[:60]!r}... is too long")
         if len(planned.title) > LONGEST_NAME:
-            raise ValueError(f"tiles: {planned.title[:60]!r}... is no title")
+            raise ValueError(f"tiles: the title {planned.title[:60]!r}... is too long")
         size = size_key(file.fingerprints[planned.variant].recipe.first_size)
         layers = RememberedLayers(file.layers.get(size, {}))
         for term in planned.tile.terms:
             if term.choice == "image" and file.fingerprints[planned.variant].caricature is None:
-                raise ValueError("tiles: a caricature of no image")
+                raise ValueError("tiles: a caricature without an image")
             try:
                 check_term(term, layers.need(term.output, file.network.model), file.directions)
             except KeyError:
                 raise ValueError(f"layers: no shape of {term.output!r} at {size} px") from None
     if len({planned.file for planned in tiles}) < len(tiles):
-        raise ValueError("tiles: two of one file")
+        raise ValueError("tiles: two with the same file")
     return tiles
 
 
 def _check_chunks(plan: Plan) -> None:
     tiles = plan.tiles
     if sorted(i for members in plan.chunks for i in members) != list(range(len(tiles))):
-        raise ValueError("chunks: they do not hold each tile once")
+        raise ValueError("chunks: not every tile is in exactly one chunk")
     batches = [plan.batch_size, *(size for _, size in sorted(plan.larger_batches.items()))]
     if batches != sorted(set(batches)) or any(first >= len(plan.chunks) for first in plan.larger_batches):
         raise ValueError("larger_batches: they do not grow with the chunks")
     for number, members in enumerate(plan.chunks):
         if not 1 <= len(members) <= plan.batch_of(number):
-            raise ValueError(f"chunks: one of {len(members)} tiles; its batch size is {plan.batch_of(number)}")
+            raise ValueError(f"chunks: one has {len(members)} tiles; its batch size is {plan.batch_of(number)}")
         if len({(tiles[i].variant, tiles[i].tile.signature) for i in members}) > 1:
-            raise ValueError("chunks: one of tiles that are not made alike")
+            raise ValueError("chunks: one mixes variants, layers or kinds of terms")
 
 
 def _check_faces(plan: Plan) -> None:
-    """The faces of a feature stand together in their order."""
+    """Check that all diverse pictures of a feature are in one chunk, in order."""
     for members in plan.chunks:
         tiles = [plan.tiles[i] for i in members]
         faces = plan.settings[tiles[0].variant].diversity
         wanted = [None] if faces == 1 else range(faces)
         if [planned.tile.face for planned in tiles] != [*wanted] * (len(tiles) // faces):
-            raise ValueError(f"chunks: one that splits the {faces} faces of a feature")
+            raise ValueError(f"chunks: one splits the {faces} pictures of a feature")

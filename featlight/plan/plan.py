@@ -1,4 +1,4 @@
-"""What a run makes: its tiles, in chunks that no number of workers changes."""
+"""The plan of a run: its tiles in chunks, independent of the number of workers."""
 
 import json
 from collections.abc import Container, Mapping, Sequence
@@ -16,21 +16,21 @@ from featlight.config.text_checks import weights_without_folder, without_folder
 from featlight.config.tile import LARGEST_FEATURE, Tile
 
 FORMAT = 2
-EXAMPLES = 6  # tiles of each atlas whose octaves every run keeps
-OCTAVE_PICTURE = 96  # px, side of the small pictures that show each octave's end
+OCTAVE_SAMPLES = 6  # tiles of each atlas for which every run saves the end of each octave
+OCTAVE_PICTURE = 96  # px, side of these pictures
 
 
 class NetworkInfo(BaseModel):
-    """Which network a run looks into.
+    """The network of a run.
 
     Args:
-        model: the name that it was loaded by.
-        weights: in words, as in "IMAGENET1K_V1".
-        sha256: of its structure and all its tensors.
-        in_channels: of the images that it takes.
-        asked: the weights as the config asked for them.
-        file: that its weights were read from; None where no file holds them.
-        file_sha256: of that file.
+        model: name by which the network was loaded.
+        weights: description of the weights, such as "IMAGENET1K_V1".
+        sha256: checksum of the network's structure and all its tensors.
+        asked: weights as given in the config.
+        in_channels: channels of the input images.
+        file: path of the weights' file; None if they came from no file.
+        file_sha256: checksum of that file.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -44,23 +44,23 @@ class NetworkInfo(BaseModel):
     file_sha256: str | None = None
 
     def without_folders(self) -> "NetworkInfo":
-        """The same for other people: files by their names alone."""
+        """Return a copy to share, with files by their names only."""
         file = None if self.file is None else without_folder(self.file)
         return self.model_copy(update={"asked": weights_without_folder(self.asked), "file": file})
 
     @property
     def is_random(self) -> bool:
-        """Whether it was never trained, which every output says loudly."""
+        """Whether the weights are random, which every output points out."""
         return self.weights.startswith("RANDOM WEIGHTS")
 
 
 class Dictionary(BaseModel):
-    """The directions that a run's tiles are rows of.
+    """The directions whose rows a run's tiles show.
 
     Args:
-        asked: the words that named them: a file, or `FILE:name`.
-        count: how many there are.
-        features: numbers of each.
+        asked: file as given, or `FILE:name`.
+        count: number of directions.
+        features: length of each direction.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -70,18 +70,18 @@ class Dictionary(BaseModel):
     features: Annotated[int, Field(ge=1, le=LARGEST_FEATURE)]
 
     def without_folders(self) -> "Dictionary":
-        """The same for other people: the file by its name alone."""
+        """Return a copy to share, with the file by its name only."""
         return self.model_copy(update={"asked": weights_without_folder(self.asked)})
 
 
 @dataclass(frozen=True)
 class PlannedTile:
-    """A tile and the variant that it is made in.
+    """A tile of one variant.
 
     Args:
-        variant: by name.
-        tile: what it shows.
-        title: what its feature is called, as classes are; "" where nobody has named it.
+        variant: name of the variant.
+        tile: name and objective.
+        title: name of its feature, such as a class; "" if it has none.
     """
 
     variant: str
@@ -90,23 +90,23 @@ class PlannedTile:
 
     @property
     def file(self) -> str:
-        """The tile's path in the run directory; it names the tile among the run's records."""
+        """Return the tile's path in the run directory, which also identifies its record."""
         return f"tiles/{self.tile.file(self.variant)}.png"
 
     @property
     def label(self) -> str:
-        """What stands under it in an atlas: `654`, `292 tiger`, `654 row 8`, or the tile's name."""
+        """Return the label in an atlas: `654`, `292 tiger`, `654 row 8`, or the tile's name."""
         return f"{self.tile.label} {self.title}".rstrip()
 
     @property
     def group(self) -> tuple[str, str]:
-        """What the tiles of one atlas share: the variant, and the layer, "" for a named tile."""
+        """Return the key of the tile's atlas: variant and layer ("" for a named tile)."""
         return self.variant, "" if self.tile.is_named else self.tile.terms[0].layer
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Tiles that are optimised together: the unit of work, of commit and of resume."""
+    """Tiles that are optimized together: the unit of work, of commit and of resume."""
 
     number: int
     variant: str
@@ -116,50 +116,50 @@ class Chunk:
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """What its tiles look at, by the names that a network's outputs have."""
+        """Return the names of the network outputs that the tiles use."""
         return tuple(dict.fromkeys(term.output for term in self.tiles[0].terms))
 
     @property
     def features(self) -> dict[str, set[int]]:
-        """By layer, those that its tiles look for, except for layers of which some tile takes all, or a direction."""
+        """Return the features by layer, without layers of which some tile needs all features."""
         terms = [term for tile in self.tiles for term in tile.terms]
         whole = {term.output for term in terms if term.choice != "feature"}
-        found: dict[str, set[int]] = {}
+        features: dict[str, set[int]] = {}
         for term in terms:
             if term.output not in whole and term.feature is not None:
-                found.setdefault(term.output, set()).add(term.feature)
-        return found
+                features.setdefault(term.output, set()).add(term.feature)
+        return features
 
     def parts(self, batch_size: int) -> "list[Chunk]":
-        """Itself, or where it holds more tiles than that, the pieces that it falls into; no group of faces is split."""
+        """Split into chunks of at most `batch_size` tiles, with all diverse pictures of a feature in one chunk."""
         tiles, most = self.tiles, most_together(batch_size, self.settings)
         return [replace(self, tiles=tiles[i : i + most]) for i in range(0, len(tiles), most)]
 
 
 def most_together(batch_size: int, settings: Settings) -> int:
-    """How many of so many images can be made together, where the faces of a feature stay together."""
+    """Return the largest number of tiles per chunk that splits no feature's diverse pictures."""
     return batch_size // settings.diversity * settings.diversity
 
 
 @dataclass
 class Plan:
-    """A run's plan, as `plan.json` holds it.
+    """A run's plan, stored as `plan.json`.
 
     Args:
-        created: date of the run's first start, ISO.
-        network: which one.
-        batch_size: images that the first chunks optimize together; shorter chunks are padded.
-        larger_batches: batch size by the number of the first chunk that has it, where a run of few tiles has grown.
-        threads: CPU threads of each worker.
-        versions: of what the images depend on, by package.
-        settings: by variant, how its tiles are made, settled.
-        layers: by the first octave's size (`128`, `96x128`) and name, the shape (C, H, W) or (C,) of an output;
-            layers in the network's order.
-        tiles: every tile that was ever asked for, in the order of asking.
+        created: date of the run's first start, in ISO format.
+        network: network of the run.
+        batch_size: number of images that the first chunks optimize together; smaller chunks are padded.
+        larger_batches: batch size by number of the first chunk that has it, if a run of few tiles has grown.
+        threads: CPU threads per worker.
+        versions: versions of the packages that affect images.
+        settings: resolved settings by variant.
+        layers: output shape, (C, H, W) or (C,), by size of the first octave (`128`, `96x128`) and layer, in the
+            network's order.
+        tiles: all tiles ever requested, in order of request.
         chunks: indices into `tiles`.
-        figure: what to draw besides the atlas; None for nothing.
-        directions: that tiles are rows of; None where they are features.
-        fingerprints: by variant, its settings in JSON's own types; of a plan that was read, as they stood there.
+        figure: figure to draw besides the atlas; None for none.
+        directions: directions whose rows the tiles show; None if they show features.
+        fingerprints: settings by variant as JSON types; exactly as stored, if the plan was read from a file.
     """
 
     created: str
@@ -181,12 +181,12 @@ class Plan:
             self.add_variant(variant, settings)
 
     def add_variant(self, variant: str, settings: Settings) -> None:
-        """Take up a variant; one that is known stays as it is."""
+        """Add a variant; a known one is left unchanged."""
         self.settings.setdefault(variant, settings)
         self.fingerprints.setdefault(variant, settings.fingerprint())
 
     def copy(self) -> "Plan":
-        """Another one, which may grow for itself."""
+        """Return a copy that can be extended independently."""
         return replace(
             self,
             settings=dict(self.settings),
@@ -198,14 +198,14 @@ class Plan:
         )
 
     def without_folders(self) -> "Plan":
-        """The same for other people: files by their names alone."""
+        """Return a copy to share, with files by their names only."""
         directions = None if self.directions is None else self.directions.without_folders()
         return replace(self, network=self.network.without_folders(), directions=directions)
 
     def without_photographs(self) -> "Plan":
-        """The same with those variants alone that are made from no picture of the user's.
+        """Return a copy without variants that derive from a user's picture.
 
-        Where one goes, the figure goes too, as it may show it.
+        If a variant is dropped, the figure is dropped too, as it may show it.
         """
         kept = {variant: each for variant, each in self.settings.items() if not each.shows_photograph}
         numbers = [i for i, planned in enumerate(self.tiles) if planned.variant in kept]
@@ -223,7 +223,7 @@ class Plan:
         )
 
     def is_same_run(self, other: "Plan") -> bool:
-        """Whether tiles of this one may stand beside tiles of the other one: both may have grown, each for itself."""
+        """Return whether both plans belong to one run; each may have been extended independently."""
         ours, theirs = self.fingerprints, other.fingerprints
         return (self.network.sha256, self.batch_size, self.threads) == (
             other.network.sha256,
@@ -232,49 +232,47 @@ class Plan:
         ) and all(theirs.get(variant, ours[variant]) == ours[variant] for variant in ours)
 
     def digest(self, variant: str) -> str:
-        """The fingerprint that a record carries, short."""
+        """Return the short hash of a variant's fingerprint, which records carry."""
         return digest(self.fingerprints[variant])
 
     def shape(self, variant: str, layer: str) -> tuple[int, ...]:
-        """Of a layer's output in a variant's first octave: (C, H, W) or (C,)."""
+        """Return the shape of a layer's output in a variant's first octave: (C, H, W) or (C,)."""
         return self.layers_of(variant)[layer]
 
     def layers_of(self, variant: str) -> Mapping[str, tuple[int, ...]]:
-        """By name, what `shape` says of each layer, in the network's order."""
+        """Return the output shapes in a variant's first octave by layer, in the network's order."""
         return self.layers[size_key(self.settings[variant].recipe.first_size)]
 
     @property
     def titles(self) -> dict[str, str]:
-        """By file, what the tiles' features are called, where they have names."""
+        """Return the names of the tiles' features by file, for those that have one."""
         return {planned.file: planned.title for planned in self.tiles if planned.title}
 
     @property
     def folders(self) -> dict[str, str]:
-        """By layer, the folder of its features' or directions' tiles."""
+        """Return the folder of each layer's tiles."""
         features = [planned.tile for planned in self.tiles if not planned.tile.is_named]
         return {tile.terms[0].layer: tile.name.partition("/")[0] for tile in features}
 
     def batch_of(self, number: int) -> int:
-        """Images that a chunk optimizes together, given its number."""
+        """Return the batch size of a chunk."""
         return max((size for first, size in self.larger_batches.items() if first <= number), default=self.batch_size)
 
     def batch_of_tile(self, file: str) -> int:
-        """Images that the chunk of a tile optimizes together, given the tile's file."""
+        """Return the batch size of a tile's chunk."""
         return self.batch_of(self.chunks_of({file})[0]) if self.larger_batches else self.batch_size
 
     @property
     def largest_batch(self) -> int:
-        """Images that the newest chunks optimize together."""
+        """Return the batch size of the newest chunks."""
         return max(self.batch_size, *self.larger_batches.values(), 0)
 
     def add(self, wanted: Sequence[PlannedTile], batch_size: int = 0) -> None:
-        """Append new tiles in chunks of their own, so that the existing chunks stay as they are.
-
-        Existing tiles take the titles given now.
+        """Append new tiles in new chunks, so that existing chunks stay unchanged; update titles of existing tiles.
 
         Args:
-            wanted: tiles; those that the plan holds are not appended.
-            batch_size: images that the new chunks optimize together; at least as many as the newest chunks do.
+            wanted: tiles; those already in the plan are not appended.
+            batch_size: batch size of the new chunks, at least that of the newest ones.
         """
         known = {planned: place for place, planned in enumerate(self.tiles)}
         for planned in wanted:
@@ -292,7 +290,7 @@ class Plan:
                 self.tiles.extend(part)
 
     def take_up(self, other: "Plan") -> None:
-        """Append what another plan of the same run holds besides: variants, layers, tiles."""
+        """Add the variants, layers and tiles of another plan of the same run."""
         for variant, settings in other.settings.items():
             self.add_variant(variant, settings)
         for size, shapes in other.layers.items():
@@ -306,29 +304,29 @@ class Plan:
         return Chunk(number, variant, settings[variant], tiles, self.batch_of(number))
 
     def share(self, rank: int, world: int, missing: Container[str]) -> list[int]:
-        """Numbers of the chunks that fall to a worker and lack a tile.
+        """Return the numbers of a worker's chunks that have missing tiles.
 
-        All chunks are dealt, whatever is done, so that workers who look at different times still agree.
+        Finished chunks are assigned too, so that workers agree whenever they look.
 
         Args:
-            rank: of the worker.
+            rank: rank of the worker.
             world: number of workers.
-            missing: files of the tiles that are to be made.
+            missing: files of the tiles to make.
         """
         return [number for number in self.chunks_of(missing) if number % world == rank]
 
     def chunks_of(self, files: Container[str]) -> list[int]:
-        """Numbers of the chunks that hold some of these tiles."""
+        """Return the numbers of the chunks that contain any of the tiles."""
         return [n for n, members in enumerate(self.chunks) if any(self.tiles[i].file in files for i in members)]
 
     def octave_samples(self) -> dict[tuple[str, str], list[str]]:
-        """By atlas, the files of its first few tiles, whose way through the octaves TensorBoard shows."""
-        found: dict[tuple[str, str], list[str]] = {}
+        """Return the files of each atlas's first tiles, whose octaves TensorBoard shows."""
+        samples: dict[tuple[str, str], list[str]] = {}
         for planned in self.tiles:
-            first = found.setdefault(planned.group, [])
-            if len(first) < EXAMPLES:
+            first = samples.setdefault(planned.group, [])
+            if len(first) < OCTAVE_SAMPLES:
                 first.append(planned.file)
-        return found
+        return samples
 
     def to_json(self) -> str:
         values = {

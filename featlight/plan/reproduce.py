@@ -1,4 +1,4 @@
-"""The command that makes one tile of a run again, alone and to the bit."""
+"""The command that makes a single tile of a run again, bit for bit."""
 
 import json
 import shlex
@@ -14,26 +14,26 @@ from featlight.config.text_checks import weights_without_folder
 from featlight.config.tile import Tile, file_name
 from featlight.plan.plan import Plan, PlannedTile
 
-# Of settled settings; what is said otherwise than by their difference to these: the network, the tile's own region
+# Defaults of resolved settings, and the keys that are written in another way than by their difference to these
 _DEFAULTS = defaults_of(Settings) | {"compile": "off"}
-_SAID = ("model", "weights", "recipe", "region", "index", "batch_size", "threads", "directions")
+_WRITTEN_APART = ("model", "weights", "recipe", "region", "index", "batch_size", "threads", "directions")
 
 
 def command_alone(plan: Plan, planned: PlannedTile) -> str | None:
-    """What to type in a shell; the run's own directory is not needed.
+    """Return the shell command for one tile; it does not need the run directory.
 
     Args:
-        plan: of the run.
-        planned: one of its tiles.
+        plan: plan of the run.
+        planned: tile of the plan.
 
     Returns:
-        A command, on lines of its own where the tile needs a config file; files of weights and directions are named
-        without their folder, as commands are shown to others. None where no command can make it: its
-        network was handed over in Python, or its photograph is known by its checksum alone.
+        A command, with lines for a config file if the tile needs one. Files are named without folders, as commands are
+        shared. None if no command can make the tile: its network came from Python, or only the checksum of its
+        photograph is known.
     """
     settings, network, tile = plan.settings[planned.variant], plan.network, planned.tile
-    handed_over = network.file is None and not network.is_random and ":" not in network.model
-    if handed_over or settings.init not in NAMED_STARTS or settings.caricature is not None:
+    is_from_python = network.file is None and not network.is_random and ":" not in network.model
+    if is_from_python or settings.init not in NAMED_STARTS or settings.caricature is not None:
         return None
     values: dict[str, Any] = {"model": network.model}
     if network.is_random:
@@ -44,7 +44,7 @@ def command_alone(plan: Plan, planned: PlannedTile) -> str | None:
     fingerprint = settings.fingerprint()
     if settings.recipe != NATURAL:
         values["recipe"] = recipe_name(settings.recipe) or fingerprint["recipe"]
-    values |= {key: fingerprint[key] for key in fingerprint if key not in _SAID}
+    values |= {key: fingerprint[key] for key in fingerprint if key not in _WRITTEN_APART}
     if plan.directions is not None:
         values["directions"] = weights_without_folder(plan.directions.asked)
     values = {key: value for key, value in values.items() if value != _DEFAULTS.get(key)}
@@ -71,5 +71,5 @@ def _tile_keys(tile: Tile) -> dict[str, Any]:
 
 @lru_cache
 def _yaml(tables: str) -> str:
-    """JSON as YAML that people read; most tiles of a run share theirs."""
+    """Return JSON as readable YAML; most tiles of a run share theirs."""
     return str(yaml.safe_dump(json.loads(tables), sort_keys=False, default_flow_style=None, width=110))

@@ -1,6 +1,9 @@
-"""The tiles that a config asks for, checked against what the network has."""
+"""The tiles that a config requests, checked against the layers of the network."""
 
+import re
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
 from typing import Protocol
 
 from featlight.config.choice.features import Features, Sample
@@ -15,47 +18,101 @@ from featlight.config.tile import (
     Index,
     Kept,
     Region,
+    Term,
     Tile,
-    faces_of,
+    diverse_tiles,
     feature_tile,
+    file_name,
     folder_names,
 )
 from featlight.errors import UsageError
 from featlight.models.layer_info import Layer
-from featlight.plan.interpolation import between
 from featlight.plan.plan import PlannedTile
-from featlight.plan.terms import Rows, check_term
 
-DIRECTIONS = "-directions"  # after a layer's folder, where its tiles are of directions
+DIRECTIONS = "-directions"  # suffix of the folder of a layer's tiles of directions
 
 
 class LayerTable(Protocol):
-    """A network's layers at one image size: surveyed, or as a plan remembers them."""
+    """A network's layers at one image size, from a survey or from a plan."""
 
     @property
-    def names(self) -> Sequence[str]: ...  # of all modules
+    def names(self) -> Sequence[str]: ...  # names of all modules
 
     def need(self, name: str, network_name: str) -> Layer: ...
 
 
 class RememberedLayers:
-    """The layers that a plan holds, so that a finished run needs no network."""
+    """The layers that a plan holds; with these a finished run needs no network."""
 
     def __init__(self, shapes: Mapping[str, Sequence[int]]) -> None:
         self._shapes = shapes
 
     @property
     def names(self) -> Sequence[str]:
-        """Of those layers; a run has given them their folders."""
+        """Return the names of the layers."""
         return list(self._shapes)
 
     def need(self, name: str, network_name: str) -> Layer:
-        """The layer of that name.
+        """Return the layer of a name.
 
         Raises:
-            KeyError: the plan does not hold it; only the network can tell.
+            KeyError: the plan does not hold the layer; the network may still have it.
         """
         return Layer(name, tuple(self._shapes[name]), calls=1)
+
+
+class Rows(Protocol):
+    """The size of an array of directions."""
+
+    @property
+    def count(self) -> int: ...
+
+    @property
+    def features(self) -> int: ...  # length of each direction
+
+
+def check_term(term: Term, layer: Layer, directions: Rows | None = None) -> None:
+    """Raise UsageError if a layer lacks a term's feature or position, or a direction does not fit the layer."""
+    if term.direction is not None:
+        _check_direction(term, layer, directions)
+    elif term.feature is not None and term.feature >= layer.features:
+        raise UsageError(
+            f"features: {term.feature} given; layer {layer.name!r} has {layer.features}, 0 to {layer.features - 1}"
+        )
+    height, width = layer.map_size
+    match term.region, term.index:
+        case "row", int(row):
+            fits = row < height
+        case "neuron", (row, column):
+            fits = row < height and column < width
+        case "prefix", int(last):
+            fits = last < height * width
+        case _:
+            fits = True
+    if not fits:
+        given = list(term.index) if isinstance(term.index, tuple) else term.index
+        raise UsageError(
+            f"index: {given} given; the map of layer {layer.name!r} has {height} rows and {width} columns, from 0"
+        )
+
+
+def _check_direction(term: Term, layer: Layer, directions: Rows | None) -> None:
+    if term.direction == "image":
+        return
+    if term.direction == "row":
+        if directions is None:
+            raise UsageError("direction: row given, but no directions; add --directions FILE")
+        length = directions.features
+        if term.feature is not None and term.feature >= directions.count:
+            last = directions.count - 1
+            raise UsageError(f"features: {term.feature} given; there are {directions.count} directions, 0 to {last}")
+    else:
+        length = len(term.direction or ())
+    if length != layer.features:
+        raise UsageError(
+            f"directions: {length} numbers each given; layer {layer.name!r} has {layer.features} features: "
+            "(directions, features) is needed"
+        )
 
 
 def named_layers(
@@ -65,30 +122,32 @@ def named_layers(
     own: Callable[[Sequence[str]], Sequence[str]],
     name: str,
 ) -> dict[str, Features | None]:
-    """The layers that a config asks for, each by its name; those of a pattern in the network's order.
+    """Return the features of each requested layer, with patterns replaced by names in the network's order.
 
     Args:
-        layer: names and patterns, with what is asked of each. A layer's own name comes before all patterns that take
-            it, and of these the first counts.
-        modules: names of all modules; what is one of them is no pattern.
-        usable: the layers that patterns may take, in the network's order.
-        own: gives those of some layers that no other of them repeats.
-        name: of the network, for messages.
+        layer: features by name or pattern of layers; a name takes precedence over patterns, and the first matching
+            pattern over later ones.
+        modules: names of all modules; none of them is treated as a pattern.
+        usable: names of layers that patterns may match, in the network's order.
+        own: function that drops layers whose output another of the given layers repeats.
+        name: name of the network, for messages.
 
     Raises:
-        UsageError: a pattern takes no layer.
+        UsageError: a pattern matches no layer.
     """
-    taken = {word: matching(word, usable) for word in layer if is_pattern(word) and word not in modules}
-    for word, names in taken.items():
+    matches = {word: matching(word, usable) for word in layer if is_pattern(word) and word not in modules}
+    for word, names in matches.items():
         if not names:
-            raise UsageError(f"layer: {word!r} given; no layer of {name} with features is like that (--list-layers)")
-    every = {each for names in taken.values() for each in names}
-    distinct = set(own([each for each in usable if each in every])) if every else set()
-    found: dict[str, Features | None] = {}
+            raise UsageError(f"layer: {word!r} given; it matches no layer of {name} with features (--list-layers)")
+    matched = {each for names in matches.values() for each in names}
+    distinct = set(own([each for each in usable if each in matched])) if matched else set()
+    result: dict[str, Features | None] = {}
     for word, spec in layer.items():
-        named = [each for each in taken.get(word, ()) if each in distinct and each not in layer]
-        found |= {each: spec for each in ([word] if word not in taken else named) if each not in found}
-    return found
+        names = (
+            [each for each in matches[word] if each in distinct and each not in layer] if word in matches else [word]
+        )
+        result |= {each: spec for each in names if each not in result}
+    return result
 
 
 def wanted_tiles(
@@ -99,21 +158,21 @@ def wanted_tiles(
     names: Mapping[str, Names] | None = None,
     directions: Rows | None = None,
 ) -> list[PlannedTile]:
-    """Every tile that a config asks for, in order.
+    """Return all tiles that a config requests, in order.
 
     Args:
-        config: settled; its layers by name.
-        surveys: of the network, by image size, one for each recipe's first octave.
-        name: of the network, for messages.
-        folders: by layer, those that a run has given their tiles already.
-        names: by layer, what its features, or directions, are called, where they have names.
-        directions: whose rows the config asks for, instead of features.
+        config: config whose layers are names, without patterns.
+        surveys: layers of the network by image size, for each recipe's first octave.
+        name: name of the network, for messages.
+        folders: folders by layer that the run already has.
+        names: names of features or directions by layer, for layers that have some.
+        directions: size of the array of directions; None if the config requests features.
 
     Raises:
-        UsageError: a layer, feature or position that the network does not have.
+        UsageError: the network does not have a layer, feature or position.
     """
     if directions is not None and len(config.layer or {}) > 1:
-        raise UsageError(f"layer: {len(config.layer or {})} layers given; directions are of one layer's features")
+        raise UsageError(f"layer: {len(config.layer or {})} layers given; directions belong to one: give one --layer")
     wanted: list[PlannedTile] = []
     fitted: dict[str, Names] = {}
     for variant, settings in config.settings.items():
@@ -142,39 +201,40 @@ def wanted_tiles(
                 feature, known = tile.terms[0].feature, fitted.get(layer_name)
                 title = known.title(feature) if known and feature is not None else ""
                 asked.append(PlannedTile(variant, tile, title))
-        for planned in asked if config.interpolate == 1 else between(asked, config.interpolate):
-            wanted += [PlannedTile(variant, face, planned.title) for face in faces_of(planned.tile, settings.diversity)]
+        for planned in asked if config.interpolate == 1 else _interpolate(asked, config.interpolate):
+            tiles = diverse_tiles(planned.tile, settings.diversity)
+            wanted += [PlannedTile(variant, tile, planned.title) for tile in tiles]
     return wanted
 
 
 def _numbered(spec: Features, names: Names | None, layer: str) -> Features:
-    """What is asked for, names turned into numbers."""
+    """Return features with their names replaced by numbers."""
     if isinstance(spec, Sample | str) or all(isinstance(each, int) for each in spec):
         return spec
     if names is None:
         word = next(each for each in spec if isinstance(each, str))
         raise UsageError(
-            f"features: {word!r} given, but the features of layer {layer!r} have no names; numbers, or a file of names "
-            "(--labels), are needed"
+            f"features: {word!r} given, but the features of layer {layer!r} have no names; give numbers, or a file of "
+            "names (--labels)"
         )
     return names.numbers(spec, layer)
 
 
 def _features(layer: Layer, spec: Features, seed: int, count: int) -> Sequence[int]:
-    """The numbers that are asked for of so many features, or directions."""
+    """Return the requested numbers among `count` features or directions."""
     if isinstance(spec, Sample):
-        return spec.of(layer.name, count, seed)
+        return spec.draw(layer.name, count, seed)
     return range(count) if spec == "all" else [each for each in spec if isinstance(each, int)]
 
 
 def _check_count(tiles: int) -> None:
-    """Raise UsageError before so many tiles fill the memory."""
+    """Raise UsageError if there are too many tiles, before they fill the memory."""
     if tiles > MOST_TILES:
-        raise UsageError(f"features and index: {tiles:,} tiles asked for; a run has {MOST_TILES:,} at most")
+        raise UsageError(f"features and index: {tiles:,} tiles requested; a run has at most {MOST_TILES:,}")
 
 
 def _positions(layer: Layer, settings: Settings) -> int:
-    """How many tiles of each feature there are."""
+    """Return the number of positions for which each feature gets a tile."""
     height, width = layer.map_size
     if settings.index != "all":
         return 1
@@ -203,3 +263,39 @@ def _layer_tiles(name: str, layer: Layer, folder: str, features: Sequence[int], 
             case region, index:
                 assert index != "all"
                 yield tile(feature, region, index)
+
+
+def _interpolate(tiles: Sequence[PlannedTile], count: int) -> list[PlannedTile]:
+    """Return named tiles from each tile to the next: `35-75-66-25` maximizes three quarters of 35 and one of 66.
+
+    Args:
+        tiles: tiles of one variant, in order.
+        count: number of pictures from one tile to the next, both ends included; shared ends are made once.
+
+    Raises:
+        UsageError: there is a single tile, or two neighbors are equal.
+    """
+    if len(tiles) < 2:
+        raise UsageError(f"interpolate: {count} given for {len(tiles)} tile; it needs at least two")
+    result = []
+    with_layer = len({planned.tile.terms[0].layer for planned in tiles}) > 1
+    for number, (one, other) in enumerate(pairwise(tiles)):
+        if one.tile.terms == other.tile.terms:
+            raise UsageError(
+                f"interpolate: {count} given, but {one.label} and {other.label} are equal; give two that differ"
+            )
+        for step in range(number > 0, count):
+            part = step / (count - 1)
+            terms = [replace(term, weight=term.weight * (1 - part)) for term in one.tile.terms]
+            terms += [replace(term, weight=term.weight * part) for term in other.tile.terms]
+            percent = round(100 * part)
+            first, second = (_end_name(planned, with_layer=with_layer) for planned in (one, other))
+            name = file_name(f"{first}-{100 - percent}-{second}-{percent}")
+            result.append(PlannedTile(one.variant, Tile(name, tuple(terms))))
+    return result
+
+
+def _end_name(planned: PlannedTile, *, with_layer: bool) -> str:
+    """Return a tile's name, or its feature's number and name: `292_tiger`."""
+    layer = f"{planned.tile.terms[0].layer}_" if with_layer and not planned.tile.is_named else ""
+    return re.sub(r"[^A-Za-z0-9._-]+", "_", layer + planned.label).strip("_")

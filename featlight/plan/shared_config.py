@@ -1,4 +1,4 @@
-"""A run's config as others may see it. No torch."""
+"""A run's config without private parts, to share it. No torch."""
 
 from typing import Any
 
@@ -10,8 +10,8 @@ from featlight.config.yaml.limits import check_text
 from featlight.config.yaml.loader import Loader
 from featlight.plan.plan import Plan
 
-VALUES = 1_000_000  # of a run's own config, in which every term of every tile is written out
-# Keys of a config whose words may be paths, and what remains of these
+VALUES = 1_000_000  # in a run's own config, which lists every term of every tile
+# Keys whose values may be paths, and how to remove their folders
 _PATHS = {
     **dict.fromkeys(("weights", "directions"), weights_without_folder),
     **dict.fromkeys(("init", "out", "caricature", "labels", "images"), without_folder),
@@ -19,15 +19,15 @@ _PATHS = {
 
 
 def config_for_others(content: bytes, plan: Plan | None = None, *, photographs: bool = True) -> bytes | None:
-    """The YAML of a run's `config.yaml` as others may see it.
+    """Return the YAML of a run's `config.yaml` without private parts.
 
     Args:
         content: content of the file.
-        plan: plan of the run, with those variants alone that others may see.
-        photographs: whether pictures of the user's, and the folder of examples, may be named.
+        plan: plan of the run, with only the variants to share.
+        photographs: whether the user's pictures and the folder of examples may be named.
 
     Returns:
-        The YAML without folders; as it is where it names none, None where it is no config.
+        The YAML without folders, unchanged if it names none; None if the content is no config.
     """
     try:
         text = content.decode()
@@ -40,7 +40,7 @@ def config_for_others(content: bytes, plan: Plan | None = None, *, photographs: 
     before = repr(values)
     if not photographs:
         _leave_photographs_out(values, plan)
-    if plan is not None and str(values.get("model")).startswith("hf/"):  # a folder, perhaps
+    if plan is not None and str(values.get("model")).startswith("hf/"):  # may be a folder
         values["model"] = plan.network.model
     inner = [values.get("examples"), *_list(values.get("variants"))]
     for table in [values, *(each for each in inner if isinstance(each, dict))]:

@@ -1,7 +1,7 @@
-"""What a command on a run may load: the plan's network where its name is plain, and all else as typed. No torch.
+"""What a command on a run may load: the plan's network if its name is plain, everything else only if typed. No torch.
 
-A run directory may come from anybody. A Python path, a repository or a file that it names is imported, loaded or opened
-only after the user has typed it, and only where it is what the plan says.
+A run directory may be hostile. featlight imports, loads or opens a Python path, a repository or a file named in a plan
+only if the user has typed it, and only if it agrees with the plan.
 """
 
 import re
@@ -21,15 +21,15 @@ from featlight.plan.plan import NetworkInfo, Plan
 if TYPE_CHECKING:
     from featlight.objectives.directions import Directions
 
-# featlight's own, torchvision's, or timm's with the tag of its weights: no folder, repository or module has such a name
+# Networks of featlight, torchvision or timm (with a tag of weights); no folder, repository or module has such a name
 PLAIN_MODEL = re.compile(r"(timm/)?\w+(\.\w+)?", re.ASCII)
 ANY_NETWORK = "from Python, featlight.find_examples(out, images, network=network) takes any network"
-FOLDER_PREFIX = "hf/"  # networks of transformers; a plan holds the name of their folder without those that it lies in
+FOLDER_PREFIX = "hf/"  # networks of transformers; a plan holds only the last part of a local folder
 
 
 @dataclass(frozen=True)
 class TypedSources:
-    """Sources of a run's network that the user has typed.
+    """Sources of a run's network that the user typed.
 
     Args:
         model: name of the network; None for the plan's.
@@ -63,19 +63,19 @@ class Sources:
 
 
 def sources_of(out: Path, plan: Plan, typed: TypedSources, *, given: bool = False) -> Sources:
-    """The sources that a command on a run may load.
+    """Return the sources that a command on a run may load.
 
     Args:
         out: run directory, for messages.
         plan: plan of the run.
-        typed: what the user has typed.
-        given: whether the network itself was given, from Python, and none is to be loaded.
+        typed: sources that the user typed.
+        given: whether the caller passed the network itself, so that none is loaded.
 
     Raises:
-        UsageError: something else was typed than the plan says, or nothing where it must be typed.
+        UsageError: a typed source differs from the plan, or is missing although the plan requires it.
     """
     if not plan.tiles:
-        raise UsageError(f"--out: {out} has no tiles in its plan")
+        raise UsageError(f"--out: {out} given, but its plan has no tiles; give a run with tiles")
     settings = plan.settings[plan.tiles[0].variant]
     return Sources(
         model="" if given else _model(out, plan.network, typed.model),
@@ -86,11 +86,11 @@ def sources_of(out: Path, plan: Plan, typed: TypedSources, *, given: bool = Fals
 
 
 def network_config(plan: Plan, recipe: Recipe) -> Config:
-    """A config that prepares a run's network as its plan has settled it.
+    """Return a config that prepares a run's network as in its plan.
 
     Args:
-        plan: plan of the run, which has tiles.
-        recipe: recipe whose octaves are the sizes of the images.
+        plan: plan of the run, with at least one tile.
+        recipe: recipe whose octaves give the image sizes.
     """
     settings = plan.settings[plan.tiles[0].variant]
     layers = {term.layer: None for planned in plan.tiles for term in planned.tile.terms}
@@ -116,7 +116,7 @@ def _model(out: Path, network: NetworkInfo, typed: str | None) -> str:
 
 
 def _recorded(model: str) -> str:
-    """A network's name as plans hold it."""
+    """Return a network's name as stored in plans."""
     folder = Path(model.removeprefix(FOLDER_PREFIX)).expanduser() if model.startswith(FOLDER_PREFIX) else None
     return model if folder is None or not folder.is_dir() else f"{FOLDER_PREFIX}{folder.resolve().name}"
 
@@ -132,7 +132,7 @@ def _weights(out: Path, network: NetworkInfo, typed: str | None) -> str:
     file = weights_file(typed)
     if file is not None and network.file_sha256 in (None, _sha256(typed, file[0])):
         return typed
-    may_be_default = is_named and network.asked != "none"  # the network's own checksum tells
+    may_be_default = is_named and network.asked != "none"  # the network's checksum is compared later
     if file is None and (typed in (network.asked, network.weights) or (typed == "DEFAULT" and may_be_default)):
         return typed
     raise UsageError(
@@ -149,9 +149,9 @@ def _sha256(typed: str, file: Path) -> str:
 
 
 def _seed(network: NetworkInfo, usual: int) -> int:
-    """The seed of random weights, which stands in their words: each variant may draw its noise by another one."""
-    said = network.weights.rpartition("seed ")[2]
-    return int(said) if network.is_random and said.isascii() and said.isdecimal() and len(said) < 20 else usual
+    """Return the seed of random weights from their description, as a variant may have another seed."""
+    digits = network.weights.rpartition("seed ")[2]
+    return int(digits) if network.is_random and digits.isascii() and digits.isdecimal() and len(digits) < 20 else usual
 
 
 def _directions(out: Path, plan: Plan, typed: "str | Directions | None") -> "Directions | None":
@@ -166,9 +166,9 @@ def _directions(out: Path, plan: Plan, typed: "str | Directions | None") -> "Dir
         )
     if typed is None:
         raise _must_type(out, "--directions", plan.directions.asked, "directions, which no plan holds")
-    from featlight.objectives.directions import open_directions  # NumPy, which no help needs
+    from featlight.objectives.directions import open_directions  # slow to import
 
-    found = open_directions(typed) if isinstance(typed, str) else typed
-    if found.checksum != plan.settings[plan.tiles[0].variant].directions:
-        raise UsageError(f"--directions: {found.asked} given, and {out} was made with other directions")
-    return found
+    opened = open_directions(typed) if isinstance(typed, str) else typed
+    if opened.checksum != plan.settings[plan.tiles[0].variant].directions:
+        raise UsageError(f"--directions: {opened.asked} given, and {out} was made with other directions")
+    return opened

@@ -10,7 +10,7 @@ from featlight.config.schema import Extra
 from featlight.console import format_bytes
 from featlight.drawing.sprite_sheet import sprite_side
 from featlight.errors import StorageError
-from featlight.plan.plan import EXAMPLES, OCTAVE_PICTURE, Plan
+from featlight.plan.plan import OCTAVE_PICTURE, OCTAVE_SAMPLES, Plan
 from featlight.report.sections import sections
 from featlight.report.tensorboard.projector import MOST_POINTS, square
 from featlight.store.records import TileRecord
@@ -68,7 +68,7 @@ def expected_bytes(
         total += each * len(mine)
         followed = mine if "octaves" in extras else [p for p in mine if p.file in examples]
         total += 3 * OCTAVE_PICTURE**2 * PNG_SHARE * len(octave_sizes) * len(followed)
-        total += OCTAVE_PICTURE**2 * MOSAIC_SHARE * len(octave_sizes) * min(EXAMPLES, len(mine)) + CURVES
+        total += OCTAVE_PICTURE**2 * MOSAIC_SHARE * len(octave_sizes) * min(OCTAVE_SAMPLES, len(mine)) + CURVES
         if len(section.tiles) * pixels > SHEET_PIXELS:
             total += 3 * OVERVIEW_PIXELS * png / (3 * pixels)
         chunks = -(-len(mine) // plan.largest_batch)

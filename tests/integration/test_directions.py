@@ -78,7 +78,7 @@ def test_on_efficientnet_lite0_too_one_channel_is_bit_for_bit_that_channel():
     [
         (["rows.npy", "--features", "10"], "features: 10 given; there are 10 directions, 0 to 9"),
         (["wide.npy"], "directions: 3 numbers each given; layer 'Conv2d_2a_3x3' has"),
-        (["rows.npy", "--region", "all"], "--region: all given; a direction is taken at every position"),
+        (["rows.npy", "--region", "all"], "--region: all given with directions; allowed: map"),
         (["rows.npy", "--layer", "Mixed_3a"], "--directions: given for 2 layers"),
         (["rows.npy", "--features", "nobody"], "the features of layer 'Conv2d_2a_3x3' have no names"),
         (["odd.npy", "--features", "1,2"], "directions: odd.npy: row 2 holds NaN, Inf or a number beyond float32"),

@@ -408,7 +408,7 @@ def test_a_config_asks_for_them_and_a_class_is_its_folder(images, capfd, tmp_pat
     path = Path("asked.yaml")
     path.write_text(yaml.safe_dump(config | {"examples": {"images": "nowhere"}}))
     assert main(["--config", str(path)]) == 2
-    assert "examples.images: nowhere given, and there is no such folder" in capfd.readouterr().err
+    assert "examples.images: nowhere given, but it is not a folder" in capfd.readouterr().err
     assert not Path("asked").exists()
     path.write_text(yaml.safe_dump(config | {"examples": {"images": str(folder), "top": 2, "fit": [40, 40]}}))
     assert main(["--config", str(path)]) == 0
@@ -424,9 +424,9 @@ def test_a_config_asks_for_them_and_a_class_is_its_folder(images, capfd, tmp_pat
     ("flags", "message"),
     [
         ([], "--images: none given"),
-        (["--images", "nowhere"], "--images: nowhere given, and there is no such folder"),
-        (["--images", ".", "--top", "0"], "--top: '0' given; a whole number from 1 to 100 is allowed"),
-        (["--images", ".", "--fit", "7"], "--fit: '7' given; auto, none, or a size in pixels, as in 224 or 96x128"),
+        (["--images", "nowhere"], "--images: nowhere given, but it is not a folder"),
+        (["--images", ".", "--top", "0"], "--top: '0' given; allowed: a whole number from 1 to 100"),
+        (["--images", ".", "--fit", "7"], "--fit: '7' given; allowed: auto, none, or a size in pixels"),
         (["--images", ".", "--devices", "x"], "--devices: 'x' given"),
     ],
 )

@@ -304,7 +304,7 @@ def test_a_harmed_tile_is_found_removed_and_made_again(clean, capsys, harm, word
     assert summary == "6 tiles: 5 whole, 1 harmed, 0 failed, 0 not made yet; 1 problem"
     assert tiles().keys() == clean.keys() - {"00003.png"}
     assert verify() == 0
-    assert "5 whole, 0 harmed, 0 failed, 1 not made yet; no problems" in capsys.readouterr().out
+    assert "5 whole, 0 harmed, 0 failed, 1 not made yet; 0 problems" in capsys.readouterr().out
     assert run() == 0
     assert "6 tiles: 1 made, 5 kept" in capsys.readouterr().out
     goes_on(clean)
@@ -409,7 +409,7 @@ def test_bad_weights_are_exit_3(capsys, kind):
     ("text", "line"),
     [
         ("a: [1\n", "bad.yaml: not YAML: "),
-        ("- 1\n", "bad.yaml: a table of `key: value` lines is needed, list given"),
+        ("- 1\n", "bad.yaml: a list given; lines of `key: value` are needed"),
         ("modle: resnet18\n", "bad.yaml: no key 'modle'; nearest: 'model'"),
         ("recipe: {octaves: [{size: 2, step: 1}]}\n", "bad.yaml: recipe.octaves[0]: no key 'step'; nearest: 'steps'"),
         ("\x00", "bad.yaml: not YAML: "),

@@ -62,7 +62,7 @@ def test_each_tile_comes_with_a_transparency_that_its_record_vouches_for(config,
         assert 0.05 < (alpha == 255).mean() < 0.2  # a tenth of the places, and what rounds to it
     capsys.readouterr()
     assert main(["verify", "--out", "run"]) == 0
-    assert "no problems" in capsys.readouterr().out
+    assert "0 problems" in capsys.readouterr().out
 
 
 def test_python_hands_over_what_a_run_keeps(config):
@@ -208,7 +208,7 @@ def test_a_zip_has_the_transparencies_and_its_card_takes_them_for_no_images(conf
         ({"range": "unbounded"}, "range: unbounded given with parameterization maco"),
         (
             {"octaves": [{"size": 32, "steps": 1, "lr": [1, 1], "sigma": [1, 1]}]},
-            "sigma: a blur given with parameterization maco, whose magnitudes never change; null is allowed",
+            "sigma: a blur given with parameterization maco, whose magnitudes are fixed; null is allowed",
         ),
         ({"optimizer": "spectral"}, "optimizer: spectral given with parameterization maco"),
         ({"transforms": [{"crop": {"boxes": 2, "side": [0.7, 0.4], "view": 9}}]}, "crop: view: 9 given"),
@@ -227,4 +227,4 @@ def test_a_name_that_a_transparency_would_take_is_refused(config, capsys, name):
     named = {key: value for key, value in CONFIG.items() if key not in ("layer", "features")}
     config.write_text(yaml.safe_dump({**named, "tiles": [{"name": name, "terms": [term]}]}))
     assert run(config) == 2
-    assert f"name '{name}' given; with maco, files that end so are transparencies" in capsys.readouterr().err
+    assert f"name '{name}' given; maco saves transparency under such names" in capsys.readouterr().err

@@ -25,14 +25,14 @@ def images(**words):
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        ({"diversity": 3, "init": "gray", "recipe": STILL}, r"diversity: 3 given, but all .* one image \(gray\)"),
+        ({"diversity": 3, "init": "gray", "recipe": STILL}, r"diversity: 3 given, but .* one image \(gray\)"),
         ({"diversity": 3, "init": "gray", "recipe": FIXED}, "diversity: 3 given"),
         ({"diversity": 2, "init": torch.rand(3, 16, 16), "recipe": STILL}, "diversity: 2 given"),
         ({"features": [2, 2], "interpolate": 3, "recipe": STILL}, "interpolate: 3 given"),
-        ({"tiles": [featlight.Tile("none", [featlight.Term("0", 1, weight=0.0)])]}, "tiles: 'none' given, whose weig"),
+        ({"tiles": [featlight.Tile("none", [featlight.Term("0", 1, weight=0.0)])]}, "tiles: 'none' given; the weig"),
         (
             {"tiles": [featlight.Tile("none", [featlight.Term("0", 1), featlight.Term("0", 1, weight=-1.0)])]},
-            "tiles: 'none' given, whose weights come to nothing",
+            "tiles: 'none' given; the weights of its terms sum to 0",
         ),
     ],
 )
@@ -61,7 +61,7 @@ def test_pictures_that_start_or_are_seen_apart_differ(words):
 
 def test_variants_that_are_one_are_refused(capsys):
     variants = [{"name": "a", "seed": 3}, {"name": "b", "seed": 4}, {"name": "c", "seed": 3}]
-    with pytest.raises(UsageError, match="variants: 'a' and 'c' given, which make the same pictures"):
+    with pytest.raises(UsageError, match="variants: 'a' and 'c' given; they make the same pictures"):
         check({"variants": variants})
     check({"variants": variants[:2]})
     assert main(["--diversity", "2", "--init", "gray", "--recipe", "article", "--features", "0"]) == 2

@@ -578,4 +578,4 @@ def test_a_whole_network_in_one_run_and_the_same_images_as_a_layer_alone(config,
 
 def test_a_pattern_that_takes_nothing_is_said(config, capsys):
     assert run(config, "--layer", "Mixed_9*") == 2
-    assert "layer: 'Mixed_9*' given; no layer of tiny_inception with features is like that" in capsys.readouterr().err
+    assert "layer: 'Mixed_9*' given; it matches no layer of tiny_inception with features" in capsys.readouterr().err

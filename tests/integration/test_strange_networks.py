@@ -332,7 +332,7 @@ def test_features_may_be_arrays(features, small_recipe):
     [
         (np.zeros((2, 2), int), r"an array of \(2, 2\), int64, given; a row of whole numbers is needed"),
         (torch.tensor([0.5]), r"an array of \(1,\), float32, given"),
-        ([0.5], r"features: \[0.5\] given; `all`, whole numbers"),
+        ([0.5], r"features: \[0.5\] given; allowed: `all`, whole numbers"),
         (np.array([], int), "features: .* given"),
         (np.array([4]), "features: 4 given; layer '0' has 4, 0 to 3"),
     ],

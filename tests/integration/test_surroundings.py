@@ -186,12 +186,12 @@ def test_who_tells_of_other_workers():
 
 # a config's text, and what is said of it; "" where it works
 WRITTEN = [
-    ("seed: 1\nlayer: ['1']\nseed: 2\n", "line 3: the key 'seed' stands in line 1 already"),
-    ("recipe:\n  octaves:\n  - {size: 24,\n     lr: [1, 1], size: 32}\n", "line 4: the key 'size' stands in line 3"),
+    ("seed: 1\nlayer: ['1']\nseed: 2\n", "line 3: the key 'seed' given again after line 1"),
+    ("recipe:\n  octaves:\n  - {size: 24,\n     lr: [1, 1], size: 32}\n", "line 4: the key 'size' given"),
     ("seed: 12:30\n", "seed: '12:30' given; it should be a valid integer"),
     ("seed: 0x10\n", "seed: '0x10' given"),
     ("recipe: {octaves: [{size: 24, steps: 2, lr: 0.4}]}\n",
-     "recipe.octaves[0].lr: 0.4 given; two numbers are needed, the first and the last, as [0.4, 0.4]"),
+     "recipe.octaves[0].lr: 0.4 given; two numbers are needed, for first and last step, as in [0.4, 0.4]"),
     ("recipe: {octaves: {size: 24}}\n", "recipe.octaves: {'size': 24} given; a list in brackets is needed"),
     ("features: 010\nlayer: 1\n", ""),  # as written: the tenth
     ("keep_octaves: yes\nlayer: '1'\n", ""),
@@ -303,16 +303,16 @@ def test_a_run_that_took_another_dimension_for_the_feature_is_refused(own, capsy
     capsys.readouterr()
     assert run(own(NETWORK), features="0-1") == 2
     line = capsys.readouterr().err
-    assert "holds tiles of layer '1' as (20, 4, 20) (features, height, width), and now it is (4, 20, 20)" in line
+    assert "layer '1' with shape (20, 4, 20) (features, height, width), but now its shape is (4, 20, 20)" in line
 
 
 @pytest.mark.parametrize(
     ("names", "line"),
     [
-        (["con"], "tiles: name 'con' given; letters, digits"),
+        (["con"], "tiles: name 'con' given; allowed: up to 200 letters"),
         (["NUL.x"], "tiles: name 'NUL.x' given"),
         (["a."], "tiles: name 'a.' given"),
-        (["Both", "both"], "tiles: the names 'Both' and 'both' are one where case does not count"),
+        (["Both", "both"], "tiles: the names 'Both' and 'both' given; they must differ in more than case"),
     ],
 )
 def test_names_that_some_system_does_not_take_are_refused(own, capsys, names, line):

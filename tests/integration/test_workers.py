@@ -248,7 +248,7 @@ def test_a_fresh_start_is_one_workers_business(config, capsys, monkeypatch):
     for name, value in TORCHRUN.items():
         monkeypatch.setenv(name, "0" if name == "RANK" else value)
     assert run(config, "--fresh") == 2
-    assert "4 workers would delete each other's work" in capsys.readouterr().err
+    assert "--fresh: given to 4 workers, which would delete each other's work" in capsys.readouterr().err
     assert len(tiles()) == 6
 
 

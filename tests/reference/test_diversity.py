@@ -11,7 +11,7 @@ import torch
 import torchvision
 
 import featlight
-from featlight.config.tile import Tile, faces_of, feature_tile
+from featlight.config.tile import Tile, diverse_tiles, feature_tile
 from featlight.errors import UsageError
 from featlight.objectives.diversity import gram_similarity, whole_groups
 from featlight.objectives.objective import Objective
@@ -83,7 +83,7 @@ def test_whole_descents_equal_the_loop(network_of):
 
 
 def test_padding_is_nobodys_face():
-    tiles = faces_of(feature_tile("a", 0), 2) + faces_of(feature_tile("a", 1), 2)
+    tiles = diverse_tiles(feature_tile("a", 0), 2) + diverse_tiles(feature_tile("a", 1), 2)
     assert whole_groups([*tiles, tiles[-1], tiles[-1]], 2) == 2
     output = torch.randn(6, 3, 2, 2)
     padded = Objective([*tiles, tiles[-1], tiles[-1]], "l1", 200.0, {"a": (2, 2)}, faces=2, diversity_weight=20.0)(
@@ -97,7 +97,7 @@ def test_padding_is_nobodys_face():
 @pytest.mark.parametrize("workers", [1, 2, 3])
 def test_groups_are_whole_whatever_the_workers_and_halves(workers):
     plan = made_up_plan(batch_size=8, diversity=3)
-    tiles = [face for i in range(7) for face in faces_of(feature_tile("a", i), 3)]
+    tiles = [face for i in range(7) for face in diverse_tiles(feature_tile("a", i), 3)]
     plan.layers = {"32": {"a": (9, 2, 2)}}
     plan.add([PlannedTile("", tile) for tile in tiles])
     shares = [plan.share(rank, workers, {planned.file for planned in plan.tiles}) for rank in range(workers)]
@@ -143,8 +143,8 @@ def test_bits_hang_on_neither_memory_nor_company(network_of, small_recipe, monke
 
 
 def test_a_group_needs_its_batch(network_of, small_recipe):
-    with pytest.raises(UsageError, match=r"diversity: 4 given; 2 images are optimised together \(batch_size\)"):
+    with pytest.raises(UsageError, match=r"diversity: 4 given, but only 2 images are optimized together"):
         featlight.visualize(network_of("hand_made"), "4", 1, recipe=small_recipe, diversity=4, batch_size=2)
     tile = Tile("mine", (featlight.Term("4", 1),), 0)
-    with pytest.raises(UsageError, match="tiles: a face given; `diversity` makes several"):
+    with pytest.raises(UsageError, match="tiles: a face given; use `diversity`"):
         featlight.visualize(network_of("hand_made"), tiles=[tile], recipe=small_recipe)

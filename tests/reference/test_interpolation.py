@@ -38,5 +38,5 @@ def test_named_tiles_are_gone_between_too(network_of, small_recipe):
     words = {"recipe": small_recipe, "progress": False}
     result = featlight.visualize(network_of("hand_made"), tiles=tiles, interpolate=2, **words)
     assert [planned.label for planned in result.tiles] == ["a-100-b-0", "a-0-b-100"]
-    with pytest.raises(UsageError, match="interpolate: 3 given, and 1 tile; it goes from one to the next"):
+    with pytest.raises(UsageError, match="interpolate: 3 given for 1 tile; it needs at least two"):
         featlight.visualize(network_of("hand_made"), "4", [1], interpolate=3, **words)

@@ -117,7 +117,7 @@ def test_a_network_of_the_functions_own_gets_no_gradients(network_of, small_reci
 def test_what_does_not_go_together_is_said_in_a_line(network_of, small_recipe, capsys):
     words = {"recipe": small_recipe, "progress": False}
     network = network_of("hand_made")
-    with pytest.raises(UsageError, match="contrast given with features; it says by itself what is maximised"):
+    with pytest.raises(UsageError, match="contrast given with features; leave out features"):
         featlight.visualize(network, ["1", "4"], [3], objective=contrast, **words)
     with pytest.raises(UsageError, match="layer: none given; "):
         featlight.visualize(network, objective=contrast, **words)

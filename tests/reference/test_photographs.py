@@ -105,7 +105,7 @@ def test_a_run_goes_on_with_the_same_photograph_alone(network_of, photograph, ca
     [
         ({"caricature": "gone.png"}, "caricature: 'gone.png' given; a PNG, JPEG or WebP file is needed"),
         ({"caricature": "photo.png", "region": "all"}, "caricature: an image and region: all given"),
-        ({"stay": 2.0}, "stay: 2 given, but the start is noise; a photograph is needed"),
+        ({"stay": 2.0}, "stay: 2 given, but images start from noise; add --init FILE"),
     ],
 )
 def test_what_does_not_fit_is_said_in_a_line(network_of, photograph, words, message):

@@ -138,5 +138,5 @@ def test_a_rule_of_ones_own_moves_as_it_says(network_of):
     moved = (image - 0.5).abs()  # two signs, each a tenth
     assert ((moved < 1e-6) | ((moved - 0.2).abs() < 1e-6) | ((moved - 0.1).abs() < 1e-6)).all()
     assert moved.max() > 0.1
-    with pytest.raises(UsageError, match="recipe: signs given with out; no plan can hold"):
+    with pytest.raises(UsageError, match="recipe: signs given with out; a plan cannot hold"):
         featlight.visualize(network_of("hand_made"), "4", [0], out="run", **options)

@@ -261,7 +261,7 @@ def test_a_function_is_handed_over_in_python_alone(network_of):
     network = network_of("hand_made")
     plain = featlight.visualize(network, "4", [0], recipe=featlight.Recipe(recipe.octaves), progress=False)
     assert not torch.equal(featlight.visualize(network, "4", [0], **options).images, plain.images)
-    with pytest.raises(UsageError, match="brighter given with out; no plan can hold"):
+    with pytest.raises(UsageError, match="brighter given with out; a plan cannot hold"):
         featlight.visualize(network, "4", [0], out="run", **options)
-    with pytest.raises(UsageError, match="handed over in Python alone"):
+    with pytest.raises(UsageError, match="only Python accepts a function"):
         check({"recipe": {"base": "natural", "transforms": [{"own": "brighter"}]}})

@@ -1,1 +1,1 @@
-"""Which layers and which of their features a run makes, in words."""
+"""Which layers and features a run visualizes, and their names."""

@@ -1,4 +1,4 @@
-"""Files of labels in the forms that are published: what they name, and in which order. Plain data, no torch."""
+"""Parsers of label files in the formats in which they are published. No torch."""
 
 import csv
 import io
@@ -14,7 +14,15 @@ from featlight.errors import unknown
 SYNSET = re.compile(r"n\d{8}")
 SYNSET_LINE = re.compile(r"n\d{8}[\s,:]+(\S.*)")
 NUMBERED_LINE = re.compile(r"""\{?\s*(\d{1,9})\s*[:\s]\s*['"]?(.+?)['"]?\s*,?\s*\}?""")  # `0: 'tench',` and `0 tench`
-INSIDE = ("id2label", "label_names", "class_names", "classes", "categories", "labels", "names")  # keys that hold names
+INSIDE = (
+    "id2label",
+    "label_names",
+    "class_names",
+    "classes",
+    "categories",
+    "labels",
+    "names",
+)  # keys of tables that hold names
 NUMBER_KEYS, NAME_KEYS = ("id", "index", "class_id", "label_id", "label"), ("name", "label", "class", "description")
 HEADER = {*NUMBER_KEYS, *NAME_KEYS, "idx", "number", "feature", "class_name", "label_name", "synset", "wnid", "names"}
 
@@ -24,8 +32,8 @@ class Labels:
     """Names of features.
 
     Args:
-        words: by number, empty ones left out.
-        listed: length of a plain list, empty ones and all; None where each name has a number of its own.
+        words: names by feature number, without empty ones.
+        listed: length of a plain list, with empty names; None if the file gives a number with each name.
     """
 
     words: Mapping[int, str]
@@ -33,15 +41,15 @@ class Labels:
 
 
 def parse_labels(suffix: str, text: str, layers: Collection[str]) -> Labels | dict[str, Labels]:
-    """Names of one layer's features, or by layer.
+    """Return the names of one layer's features, or of each layer by name.
 
     Args:
         suffix: suffix of the file's name, without the dot.
         text: content of the file.
-        layers: names of the layers that are asked for.
+        layers: names of the requested layers.
 
     Raises:
-        ValueError: it is no list of names, or names a number twice, or none of the layers.
+        ValueError: the text is no list of names, repeats a number, or has none of the layers.
     """
     if suffix in ("json", "jsonl", "ndjson"):
         values = _json(suffix, text)
@@ -65,24 +73,24 @@ def _json(suffix: str, text: str) -> Any:
 
 
 def _lines(text: str) -> list[str]:
-    """Its lines, but for empty ones at the end; str.splitlines ends lines at signs that may stand in a name."""
+    """Split lines, without empty ones at the end; str.splitlines also splits at characters that occur in names."""
     return re.split(r"\r\n|\r|\n", text.rstrip("\r\n\t "))
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    table: dict[str, Any] = {}
     for key, value in pairs:
-        if key in found:
-            raise ValueError(f"{key!r} stands there twice")
-        found[key] = value
-    return found
+        if key in table:
+            raise ValueError(f"{key!r} given twice; a key may stand once")
+        table[key] = value
+    return table
 
 
 def _by_layer(values: Any, layers: Collection[str]) -> Mapping[str, Any] | None:
-    """The lists of a file that has one for each layer; None where it is a list itself.
+    """Return the lists of a file with one list per layer; None for a file with a single list.
 
     Raises:
-        ValueError: it has none of the layers that are asked for.
+        ValueError: the file has none of the requested layers.
     """
     if not isinstance(values, dict) or not values or not all(isinstance(each, dict | list) for each in values.values()):
         return None
@@ -92,7 +100,7 @@ def _by_layer(values: Any, layers: Collection[str]) -> Mapping[str, Any] | None:
         return None  # {"0": ["n01440764", "tench"]}
     found = {layer: values[layer] for layer in layers if layer in values}
     if not found:
-        raise ValueError(unknown("layer", next(iter(values)), layers, "among those that are asked for"))
+        raise ValueError(unknown("layer", next(iter(values)), layers, "among the requested layers"))
     return found
 
 
@@ -101,7 +109,7 @@ def _is_row(row: Any) -> bool:
 
 
 def _labels(values: Any) -> Labels:
-    """Names from a list of them, from pairs of a number and a name, or from one to the other."""
+    """Return the names of a list, of pairs of number and name, or of a table in either direction."""
     if isinstance(values, dict):
         inner = next((values[key] for key in INSIDE if isinstance(values.get(key), dict | list)), None)
         if inner is not None:
@@ -110,7 +118,9 @@ def _labels(values: Any) -> Labels:
             return _numbered([(number, name) for name, number in values.items()])  # torchvision's class_to_idx
         return _numbered([(number, _word(word, number)) for number, word in values.items()])
     if not isinstance(values, list):
-        raise ValueError(f"a {type(values).__name__} given; a list, or numbers with their names, is needed")
+        raise ValueError(
+            f"a {type(values).__name__} given; a list of names, or a table of numbers and names, is needed"
+        )
     rows = [_row(each) for each in values]
     if rows and all(isinstance(row, tuple) for row in rows):
         return _numbered(rows)
@@ -118,7 +128,7 @@ def _labels(values: Any) -> Labels:
 
 
 def _row(given: Any) -> Any:
-    """A number and a name; None where it is a name alone."""
+    """Return number and name; None for a name without a number."""
     if isinstance(given, dict):
         name = next((given[key] for key in NAME_KEYS if isinstance(given.get(key), str)), None)
         number = next((given[key] for key in NUMBER_KEYS if type(given.get(key)) is int), None)
@@ -129,7 +139,7 @@ def _row(given: Any) -> Any:
 
 
 def _word(given: Any, number: Any) -> str:
-    """The name in an entry: itself, or what stands after its synset."""
+    """Return the name in an entry, without the synset before it."""
     if isinstance(given, dict):
         given = next((given[key] for key in NAME_KEYS if isinstance(given.get(key), str)), given)
     if _is_row(given):
@@ -141,7 +151,7 @@ def _word(given: Any, number: Any) -> str:
 
 
 def _of_rows(rows: Sequence[Sequence[str]]) -> Labels:
-    """Names from a table, with or without a row of headings."""
+    """Return the names of a table, with or without a header row."""
     table = [[field.strip() for field in row] for row in rows]
     while table and not any(table[-1]):
         table.pop()
@@ -163,13 +173,13 @@ def _of_rows(rows: Sequence[Sequence[str]]) -> Labels:
         return Labels({})
     if numbers is None:
         if not has_headings and len(words) == len(columns):
-            raise ValueError(f"{','.join(filled[0])[:60]!r} given; a feature's number and its name are needed in a row")
+            raise ValueError(f"{','.join(filled[0])[:60]!r} given; a row needs a feature's number and its name")
         return _listed(columns[chosen])
     return _numbered(list(zip(columns[numbers], columns[chosen], strict=True)))
 
 
 def _of_lines(lines: Sequence[str]) -> Labels:
-    """Names from a line each: alone, after their synsets, or after their numbers from 0."""
+    """Return the names of lines, each alone, after a synset, or after a number counted from 0."""
     filled = [line for line in lines if line not in ("", "{", "}")]
     for pattern in (SYNSET_LINE, NUMBERED_LINE):
         found = [pattern.fullmatch(line) for line in filled]
@@ -184,7 +194,7 @@ def _of_lines(lines: Sequence[str]) -> Labels:
 
 def _listed(names: Sequence[str]) -> Labels:
     if len(names) > LARGEST_FEATURE:
-        raise ValueError(f"{len(names)} names given; {LARGEST_FEATURE} at most are allowed")
+        raise ValueError(f"{len(names):,} names given; at most {LARGEST_FEATURE:,} are allowed")
     return Labels({number: name for number, name in enumerate(names) if name}, len(names))
 
 
@@ -195,6 +205,6 @@ def _numbered(pairs: Sequence[tuple[Any, str]]) -> Labels:
         if not (digits.isascii() and digits.isdecimal() and len(digits) < 19) or int(digits) >= LARGEST_FEATURE:
             raise ValueError(f"{digits[:60]!r} given; a feature's number is needed")
         if int(digits) in found:
-            raise ValueError(f"the number {int(digits)} stands there twice")
+            raise ValueError(f"the number {int(digits)} given twice; each feature has one name")
         found[int(digits)] = name
     return Labels({number: name for number, name in found.items() if name})

@@ -1,4 +1,4 @@
-"""What features and directions are called: classes of a network, or the labels of a file. No torch."""
+"""Names of features and directions: the classes of a network, or the labels of a file. No torch."""
 
 import csv
 import logging
@@ -12,21 +12,21 @@ from featlight.config.user_paths import expanded
 from featlight.errors import UsageError, unknown
 from featlight.files import open_regular
 
-MOST_BYTES = 64 << 20  # of a file of labels
+MOST_BYTES = 64 << 20  # of a label file
 LONGEST = 200  # characters of a label
-BACKGROUND = ("background", "dummy")  # first names of lists for networks that have a class for it
+BACKGROUND = ("background", "dummy")  # first names of lists for networks with a background class
 
 log = logging.getLogger("featlight")
 
 
 @dataclass(frozen=True)
 class Names:
-    """What the features of a layer are called.
+    """Names of a layer's features.
 
     Args:
-        words: by number; not every feature needs one.
-        has_synonyms: whether each holds several names with commas between them, as ImageNet's classes do.
-        listed: length of the list that a file holds, where it has no numbers.
+        words: names by feature number; some may be missing.
+        has_synonyms: whether a name is a list of synonyms with commas between them, as for ImageNet's classes.
+        listed: length of the file's list of names; None if the file gives numbers.
     """
 
     words: Mapping[int, str]
@@ -34,12 +34,12 @@ class Names:
     listed: int | None = field(default=None, compare=False)
 
     def for_layer(self, layer: str, count: int, *, may_lack: bool = False) -> "Names":
-        """The names of a layer's features; without a first `background` that would shift all of them by one.
+        """Return the names that fit a layer, without a leading `background` that would shift all of them by one.
 
         Args:
             layer: name of the layer.
             count: number of its features, or of directions.
-            may_lack: whether a list may name the first ones alone; numbers with gaps always may.
+            may_lack: whether a list may name only the first features; numbered names may always have gaps.
 
         Raises:
             UsageError: there are more names than features, or fewer.
@@ -57,19 +57,19 @@ class Names:
         return self
 
     def title(self, number: int) -> str:
-        """What stands beside the number: `tiger` of `tiger, Panthera tigris`; "" where nobody has named it."""
+        """Return a feature's first name: `tiger` of `tiger, Panthera tigris`; "" if it has none."""
         word = self.words.get(number, "")
         return word.partition(",")[0] if self.has_synonyms else word
 
     def numbers(self, chosen: Sequence[int | str], layer: str) -> tuple[int, ...]:
-        """The features that numbers and names choose, in order, each once.
+        """Return the numbers of features given by number or name, in order, each once.
 
         Args:
-            chosen: numbers; names; parts of a name that has commas itself.
-            layer: its name, for messages.
+            chosen: numbers, names, and consecutive parts of a name that contains commas.
+            layer: name of the layer, for messages.
 
         Raises:
-            UsageError: no feature is called so, or several are.
+            UsageError: a name belongs to no feature, or to several.
         """
         whole = _index({number: [word] for number, word in self.words.items()})
         single = _index({number: word.split(",") for number, word in self.words.items()}) if self.has_synonyms else {}
@@ -84,7 +84,7 @@ class Names:
             end = place + 1
             while end < len(chosen) and isinstance(chosen[end], str):
                 end += 1
-            # a name may have commas in it: the longest that there is
+            # a name may contain commas: take the longest match
             joined = (_key(", ".join(map(str, chosen[place:stop]))) for stop in range(end, place, -1))
             key = next((each for each in joined if each in whole), _key(word))
             numbers = whole.get(key) or single.get(key)
@@ -93,7 +93,7 @@ class Names:
                 raise UsageError(f"features: {unknown('name', word, known, f'among those of layer {layer!r}')}")
             if len(numbers) > 1:
                 several = ", ".join(f"{number} ({self.words[number]})" for number in numbers)
-                raise UsageError(f"features: {word!r} given; several are called so: {several}; give a number")
+                raise UsageError(f"features: {word!r} given; several features have this name: {several}; give a number")
             found += numbers
             place += max(1, key.count(",") + 1)
         return tuple(dict.fromkeys(found))
@@ -115,16 +115,16 @@ def _index(names: Mapping[int, Sequence[str]]) -> dict[str, list[int]]:
 
 
 def read_labels(file: str, layers: Sequence[str]) -> dict[str, Names]:
-    """By layer, the names that a file gives its features, or the run's directions.
+    """Return the names of features, or of the run's directions, by layer.
 
     Args:
-        file: `.json`: a list, `{number: name}`, `{layer: either of these}`, or what holds one under `id2label`;
-            `.jsonl`; `.csv` and `.tsv`: a number and a name in each row; any other: a name in each line, from 0, alone
-            or after its synset, where an empty line names nothing.
+        file: path of a `.json` file with a list, `{number: name}`, `{layer: either}`, or one of these under `id2label`;
+            of a `.jsonl` file; of a `.csv` or `.tsv` file with rows of number and name; or of a text file with a name
+            per line from 0, alone or after its synset, and empty lines for features without a name.
         layers: names of the run's layers.
 
     Raises:
-        UsageError: it cannot be read, names no layer where there are several, or nothing of it would be used.
+        UsageError: the file cannot be read, has no names, or names no layers while there are several.
     """
     try:
         with open_regular(expanded(file), MOST_BYTES, links=True) as opened:
@@ -134,13 +134,12 @@ def read_labels(file: str, layers: Sequence[str]) -> dict[str, Names]:
         if isinstance(found, Labels):
             if len(layers) > 1:
                 raise UsageError(
-                    f"labels: {file} names no layers, and {len(layers)} are asked for; JSON of {{layer: names}} is "
-                    "needed"
+                    f"labels: {file} names no layers, but {len(layers)} are requested; give JSON of {{layer: names}}"
                 )
             found = dict.fromkeys(layers, found)
         for names in found.values():
             if not names.words:
-                raise ValueError("no names in it; a name in each line is needed")
+                raise ValueError("no names in the file; a name per line is needed")
             for word in names.words.values():
                 check_word(word, LONGEST)
     except UsageError:

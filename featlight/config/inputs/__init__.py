@@ -1,1 +1,1 @@
-"""What images are, in words: their sizes, and their channels as people see them."""
+"""Image sizes, image channels, and how photographs are resized."""

@@ -1,16 +1,16 @@
-"""Channels of images: how many a network takes, and which of them a picture shows."""
+"""Image channels: how many a network takes, and which of them pictures show."""
 
 from collections.abc import Sequence
 from typing import Any
 
-MOST = 1024  # channels of an image: no camera has as many bands
+MOST = 1024  # channels of an image
 
 
 def parse_in_channels(given: Any) -> Any:
-    """`auto`, or a number, as a flag or a file has it.
+    """Parse `auto` or a number of channels.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: the value is neither.
     """
     if given == "auto":
         return given
@@ -19,32 +19,32 @@ def parse_in_channels(given: Any) -> Any:
     except ValueError:
         count = 0
     if not 1 <= count <= MOST:
-        raise ValueError(f"auto, or a whole number from 1 to {MOST}, is allowed")
+        raise ValueError(f"allowed: auto, or a whole number from 1 to {MOST}")
     return count
 
 
 def parse_shown(given: Any) -> Any:
-    """`auto`, one channel, or three for red, green and blue: `3,2,1`, or a list.
+    """Parse `auto`, one channel, or three for red, green and blue: `3,2,1`, or a list.
 
     Raises:
-        ValueError: it is none of these.
+        ValueError: the value is none of these.
     """
     if given == "auto":
         return given
     parts = given.split(",") if isinstance(given, str) else given if isinstance(given, list | tuple) else [given]
-    words = [str(part).strip() for part in parts]
-    chosen = [int(word) for word in words if word.isascii() and word.isdecimal() and int(word) < MOST]
-    if len(chosen) != len(words) or len(chosen) not in (1, 3):
-        raise ValueError("auto, one channel, or three for red, green and blue as in 3,2,1, from 0, is allowed")
+    digits = [str(part).strip() for part in parts]
+    chosen = [int(word) for word in digits if word.isascii() and word.isdecimal() and int(word) < MOST]
+    if len(chosen) != len(digits) or len(chosen) not in (1, 3):
+        raise ValueError("allowed: auto, one channel, or three for red, green and blue as in 3,2,1, counted from 0")
     return tuple(chosen)
 
 
 def shown_channels(asked: Any, channels: int) -> Sequence[int]:
-    """The channels that a picture shows: one as gray, or three as red, green and blue.
+    """Return the channels that a picture shows: one as gray, or three as red, green and blue.
 
     Args:
-        asked: `auto`: the first three, or of one or two the first; or which.
-        channels: of the images.
+        asked: requested channels, or `auto`: the first three, or the first of one or two.
+        channels: number of image channels.
 
     Raises:
         ValueError: the images have no such channel.

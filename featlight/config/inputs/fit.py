@@ -1,4 +1,4 @@
-"""How photographs are brought to the size at which a network sees them. Plain data, no torch."""
+"""How photographs are resized and cropped to a network's input size. No torch."""
 
 import re
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ FitWord = Literal["auto", "none"] | ImageSize
 
 @dataclass(frozen=True)
 class Fit:
-    """How an image is fitted, settled.
+    """A resolved way to resize and crop images.
 
     Args:
-        size: that the network sees, in pixels; None for each image as it is.
-        resize: pixels of the image's shorter side before the middle is taken; None where the middle is all that fits.
-        interpolation: of that resize, `bilinear` or `bicubic`.
+        size: input size in pixels; None to keep each image's own size.
+        resize: length of the image's shorter side before the center crop, in pixels; None for the largest crop.
+        interpolation: interpolation of the resize, `bilinear` or `bicubic`.
     """
 
     size: ImageSize | None = None
@@ -25,14 +25,14 @@ class Fit:
     interpolation: str = "bilinear"
 
     def scaled(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width of an image after it is resized, before its middle is taken."""
+        """Return height and width of an image after the resize and before the center crop."""
         if self.size is None:
             return height, width
         needed = both_sides(self.size)
         scale = max(needed[0] / height, needed[1] / width)
         if self.resize is not None:
             scale = max(scale, self.resize / min(height, width))
-        # as torchvision has it: the longer side is cut off to whole pixels
+        # torchvision also rounds the longer side down
         return tuple(max(side, int(scale * each + 1e-6)) for side, each in zip(needed, (height, width), strict=True))  # type: ignore[return-value]
 
     def in_words(self) -> str:
@@ -43,10 +43,10 @@ class Fit:
 
 
 def parse_fit(given: Any) -> FitWord:
-    """`auto`, `none`, or a size as in 224 or 96x128.
+    """Parse `auto`, `none`, or a size as in 224 or 96x128.
 
     Raises:
-        ValueError: it is none of these.
+        ValueError: the value is none of these.
     """
     if isinstance(given, list | tuple):
         given = "x".join(map(str, given))
@@ -56,5 +56,5 @@ def parse_fit(given: Any) -> FitWord:
     sides = re.fullmatch(r"(\d{1,5})(?:\s*x\s*(\d{1,5}))?", word)
     size = image_size(int(sides[1]), int(sides[2] or sides[1])) if sides else 0
     if not all(8 <= side <= LARGEST_SIZE for side in both_sides(size)):
-        raise ValueError(f"fit: {given!r} given; auto, none, or a size in pixels, as in 224 or 96x128, is needed")
+        raise ValueError(f"fit: {given!r} given; allowed: auto, none, or a size in pixels, as in 224 or 96x128")
     return size

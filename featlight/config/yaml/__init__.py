@@ -1,1 +1,1 @@
-"""YAML as people mean it, within limits."""
+"""Strict YAML of limited size."""

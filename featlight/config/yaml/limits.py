@@ -1,7 +1,7 @@
-"""How large a config file may be, told from its text before anything is built of it.
+"""Size limits of YAML text, checked before any object is built.
 
-A few hundred bytes of anchors (`&`) and aliases (`*`) can stand for billions of values, and thousands of digits for a
-number that Python does not read.
+A few hundred bytes with anchors (`&`) and aliases (`*`) can expand to billions of values, and Python refuses to parse
+numbers of thousands of digits.
 """
 
 import re
@@ -10,29 +10,29 @@ from collections.abc import Iterator
 import yaml
 
 TEXT = 4 << 20  # characters
-VALUES = 30_000  # each name, number and list counts; 2,700 named tiles of one term, read in a second
-DEPTH = 32  # lists and tables inside each other; a config has 6
+VALUES = 30_000  # keys, scalars, lists and tables; enough for 2,700 named tiles of one term, read in a second
+DEPTH = 32  # nested lists and tables; a config has 6
 DIGITS = 40
-Parser: type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast, but not everywhere
+Parser: type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is ten times as fast, but not always installed
 _NUMBER = re.compile(r"[-+.:_0-9a-fA-FxXo]*[0-9][-+.:_0-9a-fA-FxXo]*")
 
 
 def check_text(text: str, values: int = VALUES) -> None:
-    """Raise where a text would give too much.
+    """Check that YAML text is within the limits.
 
     Args:
-        text: YAML.
-        values: that it may hold, with all that its aliases stand for.
+        text: YAML text.
+        values: largest number of values, with aliases expanded.
 
     Raises:
-        ValueError: which limit it goes beyond.
-        yaml.YAMLError: it is not YAML.
+        ValueError: the text exceeds a limit.
+        yaml.YAMLError: the text is not YAML.
     """
     if len(text) > TEXT:
         raise ValueError(f"{len(text):,} characters given; at most {TEXT:,} are read")
     depth = 0
-    for count, here in _walk(text):
-        depth = max(depth, here)
+    for count, current in _walk(text):
+        depth = max(depth, current)
         if count > values:
             raise ValueError(f"more than {values:,} values given; larger runs are made in parts, or from Python")
         if depth > DEPTH:
@@ -40,10 +40,10 @@ def check_text(text: str, values: int = VALUES) -> None:
 
 
 def _walk(text: str) -> Iterator[tuple[int, int]]:
-    """After each part of a text: how many values there are by now, aliases written out, and how deep it stands."""
+    """Yield after each YAML event the number of values so far, with aliases expanded, and the depth."""
     total = 0
     sizes: dict[str | None, int] = {}  # by anchor
-    open_parts: list[tuple[str | None, int]] = []  # the anchor of each list or table around, and the total before it
+    open_parts: list[tuple[str | None, int]] = []  # anchor of each enclosing list or table, and the total before it
     for event in yaml.parse(text, Loader=Parser):
         match event:
             case yaml.AliasEvent():

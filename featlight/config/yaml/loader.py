@@ -1,4 +1,4 @@
-"""YAML as people mean it: no key twice, and numbers that are read as they are written."""
+"""A YAML loader that refuses duplicate keys and has no surprising number formats."""
 
 import re
 from typing import Any
@@ -7,7 +7,7 @@ import yaml
 
 from featlight.config.yaml.limits import Parser
 
-# What is not a word
+# The scalars that are not text
 _TAGS = {
     "int": r"[-+]?(?:0|[1-9][0-9]*)",
     "float": r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+][0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)",
@@ -18,8 +18,10 @@ _TAGS = {
 
 
 class Loader(Parser):  # type: ignore[misc]  # one of PyYAML's two safe ones
-    """YAML 1.1 reads 010 as 8, 12:30 as 750, 1_000 as 1000, `on` and `no` as truth values, 2026-01-01 as a date, and
-    takes the last of two equal keys. Here these are words, which a key takes or refuses, and a key stands once.
+    """A loader without the surprises of YAML 1.1.
+
+    YAML 1.1 reads 010 as 8, 12:30 as 750, 1_000 as 1000, `on` and `no` as booleans, 2026-01-01 as a date, and keeps the
+    last of two equal keys. Here these values are text, and a duplicate key is an error.
     """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -29,14 +31,14 @@ class Loader(Parser):  # type: ignore[misc]  # one of PyYAML's two safe ones
                 continue
             key, line = self.construct_object(key_node), key_node.start_mark.line + 1
             if key in lines:
-                raise TwiceError(f"line {line}: the key {key!r} stands in line {lines[key]} already")
+                raise TwiceError(f"line {line}: the key {key!r} given again after line {lines[key]}; remove one")
             lines[key] = line
         mapping: dict[Any, Any] = super().construct_mapping(node, deep)
         return mapping
 
 
 class TwiceError(yaml.YAMLError):
-    """A key that stands twice in a table."""
+    """A key is given twice in a table."""
 
 
 Loader.yaml_implicit_resolvers = {}

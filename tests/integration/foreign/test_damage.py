@@ -76,7 +76,7 @@ def test_nothing_waits_for_a_pipe(run, name, kind, capsys):
 
 PLANS = {
     "not UTF-8": (lambda text: text.replace("tiny", "t").encode() + b"\xff", "utf-8"),
-    "deep": (lambda text: ("[" * 100_000).encode(), "without end"),
+    "deep": (lambda text: ("[" * 100_000).encode(), "nested too deeply"),
     "deep inside": (
         lambda text: text.replace('"figure": {', '"figure": {"x": ' + "[" * 5000).encode(),
         "damaged|Expecting",
@@ -90,8 +90,8 @@ PLANS = {
 }
 CHANGES = {
     "chunk out of range": (lambda v: v["chunks"][0].append(99), "chunks"),
-    "empty chunk": (lambda v: v["chunks"].append([]), "chunks: one of 0 tiles"),
-    "chunk of too many": (lambda v: v.update(chunks=[list(range(6))]), "chunks: one of 6 tiles"),
+    "empty chunk": (lambda v: v["chunks"].append([]), "chunks: one has 0 tiles"),
+    "chunk of too many": (lambda v: v.update(chunks=[list(range(6))]), "chunks: one has 6 tiles"),
     "negative chunk": (lambda v: v["chunks"][0].append(-1), "chunks"),
     "no layers": (lambda v: v.update(layers={}), "layers: no shape of '2' at 24 px"),
     "a layer of nothing": (lambda v: v["layers"]["24"].update({"2": []}), "layers"),
@@ -106,12 +106,12 @@ CHANGES = {
     "half a character": (lambda v: v["network"].update(weights="\ud800"), "control codes"),
     "an octave of a billion pixels": (lambda v: octave(v).update(size=10**9), "size: 1000000000 pixels given"),
     "endless steps": (lambda v: octave(v).update(steps=10**12), "steps"),
-    "truth for a number": (lambda v: octave(v).update(steps=True), "steps|of another kind"),
-    "a setting that is missing": (lambda v: v["fingerprints"][""].pop("target"), "is missing, or of another kind"),
+    "truth for a number": (lambda v: octave(v).update(steps=True), "steps|has another type"),
+    "a setting that is missing": (lambda v: v["fingerprints"][""].pop("target"), "is missing, or has another type"),
     "no steps": (lambda v: octave(v).pop("steps"), "steps"),
-    "another batch size": (lambda v: v.update(batch_size=4), "another batch_size"),
+    "another batch size": (lambda v: v.update(batch_size=4), "batch_size or threads differ"),
     "a batch of a million": (lambda v: v.update(batch_size=10**6), "batch_size"),
-    "two tiles of one name": (lambda v: v["tiles"][1].update(v["tiles"][0]), "tiles: two of one file"),
+    "two tiles of one name": (lambda v: v["tiles"][1].update(v["tiles"][0]), "tiles: two with the same file"),
     "a tile of no terms": (lambda v: v["tiles"][0].update(terms=[]), "terms"),
     "a weight that is none": (lambda v: v["tiles"][0]["terms"][0].update(weight=float("inf")), "weight"),
     "a feature that is none": (lambda v: v["tiles"][0]["terms"][0].update(feature=10**30), "feature"),

@@ -38,7 +38,7 @@ TOO_MUCH = {
     "NUL in another": ('init: "a\\0b.png"', "control codes"),
     "an escape in a name": ('model: "\\e[2Jx"', "control codes"),
     "a line's end in a layer": ('layer: ["a\\nb"]', "control codes"),
-    "a word of 5,000 signs": ("weights: " + "x" * 5000, "a word of 5000 characters"),
+    "a word of 5,000 signs": ("weights: " + "x" * 5000, "text of 5000 characters"),
     "features without end": ("features: 0-9999999", "10,000,000 features given"),
     "features many times": ("features: [" + "0-999999," * 999 + "]", "features given"),
     "features of many layers": (
@@ -75,7 +75,7 @@ def test_more_tiles_than_a_run_has_are_one_line(capsys):
     Path("big.yaml").write_text(yaml.safe_dump({**CONFIG, "recipe": {"octaves": [{**BIG, "size": 2048}]}}))
     words = ["--config", "big.yaml", "--features", "all", "--region", "prefix", "--index", "all", "--out", "big"]
     assert main(words) == 2
-    assert re.search(r"features and index: [\d,]+ tiles asked for; a run has 1,000,000 at most", one_line(capsys))
+    assert re.search(r"features and index: [\d,]+ tiles requested; a run has at most 1,000,000", one_line(capsys))
 
 
 BIG = {"steps": 1, "lr": [0.1, 0.1], "sigma": None}

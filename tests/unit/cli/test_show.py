@@ -31,7 +31,7 @@ def test_a_page_is_opened_from_disk_or_it_is_said_how(run, monkeypatch, capsys, 
     assert opened == [f"file://{Path.cwd()}/a%20run/index.html"]
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "page         a run/index.html"
-    how = "no browser can be opened here: copy all of a run to where there is one, and open its index.html"
+    how = "no browser can be opened here: copy the folder a run to a computer with one, and open index.html"
     assert lines[1:] == ([] if opens else [how])
 
 
@@ -97,18 +97,18 @@ def test_tensorboard_shows_a_run(run):
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["view"], "--out: none given; the run's directory is needed"),
+        (["view"], "--out: none given; the run directory is needed"),
         (["view", "--out", "nowhere"], "--out: nowhere holds no run"),
         (["view", "--out", "a run", "--port", "1"], "no flag '--port'; nearest: '--out'"),
         (["tensorboard", "--out", "nowhere"], "--out: nowhere holds no run"),
         (["tensorboard", "--prot", "1"], "no flag '--prot'; nearest: '--port'"),
         (
             ["tensorboard", "--out", "a run", "--port", "65536"],
-            "--port: '65536' given; a number from 0 to 65535 is allowed",
+            "--port: '65536' given; allowed: a number from 0 to 65535",
         ),
         (
             ["view", "--out", "bare"],
-            "--out: bare has no index.html, the run's page; its own command with --render-only",
+            "--out: bare has no index.html, the run's page; run its command with --render-only",
         ),
         (["tensorboard", "--out", "bare"], "--out: bare has no tensorboard, the run's TensorBoard log; "),
     ],

@@ -36,11 +36,11 @@ def test_a_sample_is_read_and_written():
 
 
 def test_a_sample_is_of_its_layer_and_seed_alone_and_grows():
-    chosen = Sample(16).of("blocks.1", 200, 999)
+    chosen = Sample(16).draw("blocks.1", 200, 999)
     assert len(set(chosen)) == 16
     assert list(chosen) == sorted(chosen)
-    assert set(chosen) < set(Sample(40).of("blocks.1", 200, 999))
-    assert chosen != Sample(16).of("blocks.1", 200, 998)
-    assert chosen != Sample(16).of("blocks.2", 200, 999)
-    assert Sample(16).of("blocks.1", 5, 999) == (0, 1, 2, 3, 4)
+    assert set(chosen) < set(Sample(40).draw("blocks.1", 200, 999))
+    assert chosen != Sample(16).draw("blocks.1", 200, 998)
+    assert chosen != Sample(16).draw("blocks.2", 200, 999)
+    assert Sample(16).draw("blocks.1", 5, 999) == (0, 1, 2, 3, 4)
     assert chosen[:4] == (2, 12, 13, 21)  # a run of today goes on tomorrow

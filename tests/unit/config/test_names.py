@@ -34,7 +34,7 @@ def test_classes_by_any_of_their_names(words, numbers):
 def test_what_is_unknown_or_ambiguous_is_said():
     with pytest.raises(UsageError, match=r"no name 'tigre' among those of layer 'head'; nearest: 'tiger'"):
         CLASSES.numbers(["tigre"], "head")
-    with pytest.raises(UsageError, match=r"'crane' given; several are called so: 1 \(crane\), 5 \(crane\); give a num"):
+    with pytest.raises(UsageError, match=r"'crane' given; several features have this name: 1 \(crane\), 5 \(crane\)"):
         CLASSES.numbers(["crane"], "head")
     assert [CLASSES.title(i) for i in (0, 3, 9)] == ["tench", "tiger", ""]
 
@@ -78,7 +78,7 @@ def test_what_is_no_label_is_refused_in_a_line(name, text, message):
 
 def test_several_layers_need_their_names():
     Path("a.json").write_text(json.dumps(["x"]))
-    with pytest.raises(UsageError, match="names no layers, and 2 are asked for"):
+    with pytest.raises(UsageError, match="names no layers, but 2 are requested"):
         read_labels("a.json", ["a", "b"])
     with pytest.raises(UsageError, match=r"gone\.txt: No such file"):
         read_labels("gone.txt", ["a"])
@@ -164,14 +164,14 @@ def test_a_background_too_many_is_dropped_and_said(first, caplog):
         ("long.txt", "a\nb\nc\nd", "features 0 to 3 given"),
         ("short.json", '{"0": "a", "1": "b"}', "features 0 to 1 given"),
         ("from1.json", '{"1": "a", "2": "b", "3": "c"}', "features 0 to 3 given"),
-        ("empty.txt", "", "no names in it"),
-        ("blank.txt", "\n \n\n", "no names in it"),
-        ("empty.json", "{}", "no names in it"),
-        ("empty.csv", "index,name\n", "no names in it"),
+        ("empty.txt", "", "no names in the file"),
+        ("blank.txt", "\n \n\n", "no names in the file"),
+        ("empty.json", "{}", "no names in the file"),
+        ("empty.csv", "index,name\n", "no names in the file"),
         ("layer.json", '{"layer": ["a", "b", "c"]}', "no layer 'layer'"),
         ("near.json", '{"fcc": ["a", "b", "c"]}', "nearest: 'fc'"),
-        ("twice.json", '{"0": "a", "0": "b", "1": "c", "2": "d"}', "'0' stands there twice"),
-        ("twice.csv", "0,a\n1,b\n1,c\n2,d", "the number 1 stands there twice"),
+        ("twice.json", '{"0": "a", "0": "b", "1": "c", "2": "d"}', "'0' given twice"),
+        ("twice.csv", "0,a\n1,b\n1,c\n2,d", "the number 1 given twice"),
         ("nulls.json", "[null, null, null]", "a name is needed"),
         ("bytes.txt", b"\xff\xff\x00", "decode"),
         ("half.txt", b"\xff\xfea", "truncated"),

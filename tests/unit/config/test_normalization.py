@@ -45,7 +45,7 @@ def test_what_is_no_number_is_refused(value):
     ],
 )
 def test_mean_and_std_of_bytes_are_refused(given):
-    with pytest.raises(UsageError, match=r"normalize: mean .* given; pixels are 0 to 1: divide"):
+    with pytest.raises(UsageError, match=r"normalize: mean .* given; pixels range from 0 to 1: divide"):
         check({"layer": "4", "normalize": given})
 
 

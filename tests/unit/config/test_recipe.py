@@ -70,12 +70,18 @@ def test_a_recipe_needs_octaves_and_a_known_gradient():
         ({"base": "natural", "optimiser": "adam"}, "recipe: no key 'optimiser'; nearest: 'optimizer'"),
         ({"base": "natural", "optimizer": "adm"}, "recipe.optimizer: no optimizer 'adm'; nearest: 'adam'"),
         ({"base": "natural", "optimizer": {"exponnt": 1}}, "no constant 'exponnt' of spectral; nearest: 'exponent'"),
-        ({"base": "natural", "parameterization": "fourier"}, "it steps on an image tensor, so it needs pixel"),
+        (
+            {"base": "natural", "parameterization": "fourier"},
+            "it optimizes an image tensor: set",
+        ),
         ({"base": "natural", "gradient": "rms"}, "gradient: rms given with optimizer spectral"),
         ({"base": "maco", "range": "unbounded"}, "range: unbounded given with parameterization maco"),
         ({"base": "natural", "transforms": [{"jiter": 8}]}, "no transform 'jiter'; nearest: 'jitter'"),
-        ({"base": "natural", "transforms": [{"scale": [1.1, 0.9]}]}, "scale: [1.1, 0.9] given; the least comes first"),
-        ({"base": "natural", "transforms": [{"scale": 1.1}]}, "the least and the greatest factor are needed"),
+        (
+            {"base": "natural", "transforms": [{"scale": [1.1, 0.9]}]},
+            "scale: [1.1, 0.9] given; the smaller number",
+        ),
+        ({"base": "natural", "transforms": [{"scale": 1.1}]}, "the smallest and the largest factor are needed"),
         ({"base": "natural", "transforms": [{"rotate": [-8, "x"]}]}, "rotate: 'x' given; a number"),
         ({"base": "natural", "redirected_relu": -1}, "redirected_relu: -1 given; a number of steps"),
         ({"base": "natural", "regularizers": {"tv": "much"}}, "regularizers"),
@@ -134,7 +140,10 @@ def test_keys_inside_tables_are_set(assignments, expected):
         ("recipe", "--set: 'recipe' given; KEY=VALUE is needed"),
         ("=3", "--set: '=3' given; KEY=VALUE is needed"),
         ("recpe.octaves=3", "--set recpe.octaves: no key 'recpe'; nearest: 'recipe'"),
-        ("recipe.octaves.7.steps=3", "--set recipe.octaves.7.steps: '7' stands for a place in a list of 2, from 0"),
+        (
+            "recipe.octaves.7.steps=3",
+            "--set recipe.octaves.7.steps: '7' given; a number from 0 to 1 selects",
+        ),
         ("recipe.octaves=[", "--set recipe.octaves: not YAML"),
     ],
 )

@@ -23,18 +23,18 @@ OCTAVE = {"size": 64, "steps": 3, "lr": [0.3, 0.1], "sigma": None}
         ({"metric": "l3"}, "metric: 'l3' given; allowed: l1, l2, linf, linf-rows"),
         (
             {"features": "0-"},
-            "features: '0-' given; `all`, numbers and ranges as in 0-15,199,201, names, or sample:16, are allowed",
+            "features: '0-' given; allowed: `all`, numbers and ranges as in 0-15,199,201, names, or sample:16",
         ),
         ({"layer": {"a": "-"}}, "layer.a: '-' given"),
-        ({"layer": 3.5}, "layer: 3.5 given; a layer's name, a list of names"),
-        ({"layer": [True]}, "layer: True given; a layer's name"),
+        ({"layer": 3.5}, "layer: 3.5 given; allowed: a layer's name, a list of names"),
+        ({"layer": [True]}, "layer: True given; allowed: a layer's name"),
         ({"seed": -1}, "seed: -1 given; it should be greater than or equal to 0"),
         ({"seed": "a"}, "seed: 'a' given; it should be a valid integer"),
-        ({"devices": 0}, "devices: 0 given; auto, or a whole number from 1 to 4096, is allowed"),
+        ({"devices": 0}, "devices: 0 given; allowed: auto, or a whole number from 1 to 4096"),
         ({"batch_size": "many"}, "batch_size: 'many' given"),
         ({"target": float("nan")}, "target: nan given"),
-        ({"region": "row"}, "index: None given; region row takes a row"),
-        ({"index": 3}, "index: 3 given; region map takes no index"),
+        ({"region": "row"}, "index: None given; region row needs a row"),
+        ({"index": 3}, "index: 3 given; region map needs no index"),
         ({"region": "neuron", "index": "x"}, "index: 'x' given"),
         ({"tiles": [{"name": "../a", "terms": [{"layer": "a", "feature": 3}]}]}, "tiles[0].name: '../a' given"),
         ({"tiles": [{"name": "a", "terms": [{"layr": "a"}]}]}, "tiles[0].terms[0]: no key 'layr'; nearest: 'layer'"),
@@ -49,10 +49,13 @@ OCTAVE = {"size": 64, "steps": 3, "lr": [0.3, 0.1], "sigma": None}
         ({"layer": []}, "layer: none given"),
         ({"features": []}, "features: none given"),
         ({"variants": []}, "variants: none given"),
-        ({"features": "0", "tiles": [{"name": "a", "terms": [{"layer": "a"}]}]}, "features: named tiles choose"),
+        ({"features": "0", "tiles": [{"name": "a", "terms": [{"layer": "a"}]}]}, "features: given with named tiles"),
         ({"region": "row", "index": 1, "variants": [{"name": "a", "region": "map"}]}, "index: 1 given; region map"),
         ({"variants": [{"name": "a/b"}]}, "variants: name 'a/b' given"),
-        ({"layer": "a", "tiles": [{"name": "a", "terms": [{"layer": "a"}]}]}, "tiles: named tiles and `layer` exclude"),
+        (
+            {"layer": "a", "tiles": [{"name": "a", "terms": [{"layer": "a"}]}]},
+            "tiles: named tiles and `layer` given",
+        ),
     ],
 )
 def test_a_slip_is_answered_in_one_line(values, line):
@@ -121,7 +124,7 @@ def test_a_file_that_is_no_table_is_refused(tmp_path):
     for text, word in [
         ("- 1\n- 2\n", "list given"),
         ("a: [1\n", "not YAML"),
-        ("1: 2\n", "keys are words"),
+        ("1: 2\n", "no key 1; a key is text"),
         ("!!python/object:os.system {}", "YAML"),
     ]:
         path = tmp_path / "bad.yaml"

@@ -68,7 +68,7 @@ def test_every_setting_is_a_variants_own_or_shared(key):
     values = {"cosine_power": {"directions": "rows.npy"}, "stay": {"init": "cat.jpg"}}.get(key, {})
     values |= {"variants": [{"name": "a", key: other.get(key, "none")}]}
     if key in SHARED:
-        with pytest.raises(UsageError, match=f"{key}: .* all variants of a run share it"):
+        with pytest.raises(UsageError, match=f"{key}: .* all variants share it"):
             check(values)
     elif key != "index":
         assert getattr(check(values).settings["a"], key) != getattr(check({}), key)
@@ -132,4 +132,4 @@ def test_words_of_values():
 def test_a_variants_slip_is_told_with_its_key(capsys):
     Path("run.yaml").write_text("variants: [{name: a, model: resnet50}]")
     assert main(["--config", "run.yaml", "--print-config"]) == 2
-    assert "run.yaml: variants[0].model: 'resnet50' given; all variants of a run share it" in capsys.readouterr().err
+    assert "run.yaml: variants[0].model: 'resnet50' given; all variants share it" in capsys.readouterr().err

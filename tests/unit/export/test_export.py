@@ -101,7 +101,7 @@ def test_a_poster_shows_each_picture_with_its_three_best_examples(run, capsys):
     for number in (0, place + 1, place + 2, place + 3):  # the picture, and the three
         assert any(color(number) == pytest.approx(each, abs=4) for each in colors)
     assert export("--card", "card.md", "--examples") == 2
-    assert "--examples: of no use without --poster" in capsys.readouterr().err
+    assert "--examples: given without --poster" in capsys.readouterr().err
 
 
 def test_an_atlas_of_pictures_with_examples_is_the_runs_own(run):
@@ -387,12 +387,12 @@ def test_a_poster_of_a_variant_is_named_as_its_atlas(capsys):
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        ([], "nothing to export; name one or more of --poster, --zip, --webp, --card"),
+        ([], "nothing to export; give one or more of --poster, --zip, --webp, --card"),
         (["--layer", "a"], "nothing to export"),
-        (["--zip", "a.zip", "--dpi", "100"], "--dpi: of no use without --poster"),
-        (["--card", "a.md", "--quality", "80"], "--quality: of no use without --webp or --zip"),
-        (["--zip", "a.zip", "--quality", "80"], "--quality: PNGs are lossless"),
-        (["--webp", "a", "--quality", "0"], "'0' given; 1 to 100, or lossless, are allowed"),
+        (["--zip", "a.zip", "--dpi", "100"], "--dpi: given without --poster"),
+        (["--card", "a.md", "--quality", "80"], "--quality: given without --webp or --zip"),
+        (["--zip", "a.zip", "--quality", "80"], "--quality: given for PNG tiles, which are lossless"),
+        (["--webp", "a", "--quality", "0"], "'0' given; allowed: 1 to 100, or lossless"),
         (["--zip", "a.zip", "--tiles", "gif"], "'gif'"),
         (["--poster", "a.jpg"], "must end with .pdf or .png"),
         (["--zip", "a"], "must end with .zip"),

@@ -53,7 +53,7 @@ def test_patterns_take_layers_in_the_networks_order():
     ]
     assert [name for name, _ in named(["c*"])] == ["c*"]  # a module's very name
     assert [name for name, _ in named("all", own=lambda names: [n for n in names if n != "b"])][-2:] == ["b.1", "c*"]
-    with pytest.raises(UsageError, match=r"layer: 'd.\*' given; no layer of net with features is like that"):
+    with pytest.raises(UsageError, match=r"layer: 'd.\*' given; it matches no layer of net with features"):
         named("d.*")
 
 
@@ -61,7 +61,7 @@ def test_a_sample_of_a_layer_hangs_on_no_other_layer():
     alone, both = wanted(layer="3", features="sample:4"), wanted(layer=["0", "3"], features="sample:4")
     assert alone == both[4:]
     assert len(both) == 8
-    assert [tile.tile.terms[0].feature for tile in alone] == list(Sample(4).of("3", 12, 999))
+    assert [tile.tile.terms[0].feature for tile in alone] == list(Sample(4).draw("3", 12, 999))
 
 
 def test_all_features():
@@ -161,12 +161,12 @@ def test_a_digest_hangs_on_the_fingerprint():
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        ({"chunks": [[0, 9]]}, "chunks: they do not hold each tile once"),
-        ({"chunks": [[0, 1, 1]]}, "chunks: they do not hold each tile once"),
+        ({"chunks": [[0, 9]]}, "chunks: not every tile is in exactly one chunk"),
+        ({"chunks": [[0, 1, 1]]}, "chunks: not every tile is in exactly one chunk"),
         ({"batch_size": "many"}, "batch_size: "),
         ({"network": []}, "network: "),
-        ({"fingerprints": {}}, "variant: a name that is none"),
-        ({"fingerprints": {"../x": {}, "": {}}}, "variant: a name that is none"),
+        ({"fingerprints": {}}, "variant: not among the fingerprints"),
+        ({"fingerprints": {"../x": {}, "": {}}}, "variant: not a valid name"),
         ({"tiles": [{"variant": "", "name": "../a", "terms": []}]}, "damaged"),
     ],
 )

@@ -110,7 +110,7 @@ def test_a_figure_is_drawn_from_a_finished_run_and_again_from_its_tiles(monkeypa
     [
         ({"kind": "grd"}, "figure.yaml: figure.kind: 'grd' given; allowed: grid, areas, activity, growth, octaves"),
         ({"kind": "grid", "row": "layer"}, "figure.yaml: figure: no key 'row'; nearest: 'rows'"),
-        ({"kind": "octaves"}, "figure.yaml: figure: kind octaves needs keep_octaves: true"),
+        ({"kind": "octaves"}, "figure.yaml: figure: kind octaves given; it needs keep_octaves: true"),
     ],
 )
 def test_a_slip_is_answered_in_one_line(capsys, figure, line):

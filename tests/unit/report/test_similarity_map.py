@@ -124,7 +124,7 @@ def test_the_command_says_where_to_look(tmp_path, capsys):
         (["--layer", "Mixed_5a"], "Mixed_5a: fewer than 4 tiles with different vectors; make more tiles of the layer"),
         (["--layer", "Mixed_4"], "layer: no layer 'Mixed_4'; nearest: 'Mixed_4a'"),
         (["--method", "tsne"], "method: no method 'tsne'; allowed: auto, umap, pca"),
-        (["--clusters", "0"], "--clusters: '0' given; a whole number from 1 to 10000 is allowed"),
+        (["--clusters", "0"], "--clusters: '0' given; allowed: a whole number from 1 to 10000"),
     ],
 )
 def test_slips_are_told_in_a_line(tmp_path, capsys, words, said):

@@ -11,7 +11,7 @@ from featlight.config.recipe import Octave, Recipe
 from featlight.config.tile import feature_tile
 from featlight.console import format_bytes
 from featlight.errors import StorageError
-from featlight.plan.plan import EXAMPLES, PlannedTile
+from featlight.plan.plan import OCTAVE_SAMPLES, PlannedTile
 from featlight.run.disk_space import POINT, VIEWER, check_room, expected_bytes, free_bytes
 from featlight.store.store import Store
 from tests.made_up import made_up_plan
@@ -70,7 +70,7 @@ def test_float_images_are_counted_to_the_byte():
 
 
 def test_octave_pictures_are_counted():
-    plan = plan_of(layer("a", EXAMPLES + 5))  # those of the first few are kept in any case
+    plan = plan_of(layer("a", OCTAVE_SAMPLES + 5))  # those of the first few are kept in any case
     more = expected(plan, octaves=True) - expected(plan)
     assert 0.4 * 5 * 2 * 3 * 96 * 96 < more < 5 * 2 * 3 * 96 * 96
 

@@ -190,7 +190,7 @@ def test_a_tile_that_is_not_made_is_no_damage(store, capsys):
     store.write_plan(more)
     store.commit(None, record(more.tiles[5].file, status="failed"))
     assert main(["verify", "--out", str(store.root)]) == 0
-    assert capsys.readouterr().out == "6 tiles: 4 whole, 0 harmed, 1 failed, 1 not made yet; no problems\n"
+    assert capsys.readouterr().out == "6 tiles: 4 whole, 0 harmed, 1 failed, 1 not made yet; 0 problems\n"
 
 
 def test_another_workers_records_count(store):
@@ -306,7 +306,7 @@ def test_many_problems_are_cut_to_a_count(store, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 52
     assert lines[-2:] == [
-        "... and 10 more like these",
+        "... and 10 more",
         "4 tiles: 0 whole, 0 harmed, 0 failed, 4 not made yet; 60 problems",
     ]
 
@@ -315,8 +315,8 @@ def test_many_problems_are_cut_to_a_count(store, capsys):
     ("words", "line"),
     [
         (["verfy", "--out", "run"], "no command 'verfy'; nearest: 'verify'"),
-        (["--seed", "1", "verify"], f"'verify' stands where only flags may; a command ({NAMES}) comes first"),
-        (["verify"], "--out: none given; the run's directory is needed"),
+        (["--seed", "1", "verify"], f"'verify' given after a flag; a command ({NAMES}) comes first"),
+        (["verify"], "--out: none given; the run directory is needed"),
         (["verify", "--outt", "run"], "no flag '--outt'; nearest: '--out'"),
         (["verify", "--out", "nowhere"], "--out: nowhere holds no run"),
     ],
@@ -344,7 +344,7 @@ def test_it_needs_no_torch(store):
     code = "import sys; from featlight.cli.main import main; main(sys.argv[1:]); print('torch' in sys.modules)"
     words = ["verify", "--out", str(store.root)]
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
-    assert done.stdout == "4 tiles: 4 whole, 0 harmed, 0 failed, 0 not made yet; no problems\nFalse\n"
+    assert done.stdout == "4 tiles: 4 whole, 0 harmed, 0 failed, 0 not made yet; 0 problems\nFalse\n"
 
 
 DEEP = b"[" * 100_000

@@ -153,7 +153,7 @@ def test_layers_are_listed_at_what_the_network_takes():
         ),
         ({"show_channels": [3, 2, 5]}, "show_channels: channel 5 given; images have 5, 0 to 4 in Sequential"),
         ({"show_channels": [3, 2]}, "show_channels: .* auto, one channel, or three for red, green and blue"),
-        ({"in_channels": 0}, "in_channels: 0 given; auto, or a whole number from 1 to 1024, is allowed"),
+        ({"in_channels": 0}, "in_channels: 0 given; allowed: auto, or a whole number from 1 to 1024"),
         ({"init": torch.zeros(3, 16, 16)}, r"init: a tensor of \(3, 16, 16\) given; \(5, S, S\) or \(6, 5, S, S\)"),
         (
             {"init": "photo.png"},
