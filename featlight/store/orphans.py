@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from featlight.config.tile import FILE_PATTERN
 from featlight.errors import StorageError
 from featlight.plan.plan import Plan
 from featlight.store.example_files import found_files
@@ -17,16 +18,13 @@ from featlight.store.records import TileRecord
 from featlight.store.store import Store
 
 YOUNG = 60.0  # seconds; younger files may be in the hands of a run, here or on another machine
-_WORD = r"[A-Za-z0-9_-][A-Za-z0-9._-]*"
-_STEM = r"(?:\d{5,}(?:-row\d+|-n\d+x\d+|-p\d{5,})?|all)"
-_TILE = rf"(?:{_WORD}/)?(?:{_WORD}/{_STEM}|named/{_WORD})"
-# By folder, the names that a run gives its files there, and what stands near the beginning of each of them.
+# For each folder: the names that a run gives its files there, and bytes that each of them has near its beginning
 _OURS = {
-    "tiles": (re.compile(rf"tiles/{_TILE}(?:\.alpha)?\.png"), b"Software\0featlight "),
-    "floats": (re.compile(rf"floats/{_TILE}\.safetensors"), b'{"image":'),
-    "maps": (re.compile(rf"maps/{_TILE}\.safetensors"), b'{"0":'),
+    "tiles": (re.compile(rf"tiles/{FILE_PATTERN}(?:\.alpha)?\.png"), b"Software\0featlight "),
+    "floats": (re.compile(rf"floats/{FILE_PATTERN}\.safetensors"), b'{"image":'),
+    "maps": (re.compile(rf"maps/{FILE_PATTERN}\.safetensors"), b'{"0":'),
     "examples": (re.compile(r"examples/found/worker-\d+\.safetensors"), b'"about":'),
-    "octaves": (re.compile(rf"octaves/(?:{_WORD}/)?{_WORD}/{_STEM}\.\d+\.png"), b"\x89PNG\r\n"),
+    "octaves": (re.compile(rf"octaves/{FILE_PATTERN}\.\d+\.png"), b"\x89PNG\r\n"),
     "vectors": (re.compile(r"vectors/chunks/[0-9a-f]{16}\.npy"), b"\x93NUMPY"),
 }
 _HEAD = 512  # bytes
