@@ -11,6 +11,8 @@ from typing import IO
 
 from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
+from featlight.errors import one_line
+
 PHOTOGRAPHS = ("PNG", "JPEG", "WEBP", "GIF", "TIFF", "AVIF")  # formats of photographs, by content
 MOST_BYTES = 256 << 20  # of a file
 MOST_PIXELS = 8192 * 8192  # of a tile
@@ -71,7 +73,7 @@ def _opened(
     except MemoryError:
         raise ValueError("too large for this machine's memory") from None
     except Exception as error:  # a damaged file may raise anything in a decoder
-        raise ValueError(" ".join(str(error).split())[:200] or type(error).__name__) from None
+        raise ValueError(one_line(error, 200) or type(error).__name__) from None
     finally:
         bounded.detach()
 

@@ -9,7 +9,7 @@ from types import FrameType
 from featlight.ending import SIGNALS, end_at_once, line_of
 from featlight.errors import Interrupted
 
-PATIENCE = 25.0  # seconds that a run has to end by itself; schedulers kill after 30
+GRACE = 25.0  # seconds for a run to end by itself; schedulers kill after 30
 
 
 class Stop:
@@ -35,7 +35,7 @@ class Stop:
         if self.asked_by is not None:
             return
         self.asked_by = by
-        self._timer = threading.Timer(PATIENCE, lambda: self.at_once())
+        self._timer = threading.Timer(GRACE, lambda: self.at_once())
         self._timer.daemon = True
         self._timer.start()
 

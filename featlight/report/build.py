@@ -40,7 +40,7 @@ def render(store: Store, plan: Plan, *, anew: bool = False) -> None:
         plan: of it.
         anew: whether an atlas is drawn that is there and shows these very tiles.
     """
-    snapshot = Snapshot.of(store, plan)
+    snapshot = Snapshot.from_store(store, plan)
     examples = read_answers(store.folder)
     shown = drawn(snapshot, examples, anew=anew)
     for atlas in shown:
@@ -84,7 +84,7 @@ def is_rendered(store: Store, plan: Plan) -> bool:
     if not store.folder.has(*(store.root / name for name in names)):
         return False
     page = store.folder.read_if_there(store.root / "index.html", TEXT_BYTES) or b""
-    return state_of(Snapshot.of(store, plan)).encode() in page[:2000]
+    return state_of(Snapshot.from_store(store, plan)).encode() in page[:2000]
 
 
 def drawn(snapshot: Snapshot, examples: ExamplesByTile, *, anew: bool = False) -> list[Atlas]:

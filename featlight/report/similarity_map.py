@@ -63,7 +63,7 @@ def find_alike(
     plan = store.need_plan()
     store.check_writable()
     drawn_files(store, plan, ["assets"])  # small tiles are taken from its sheets
-    snapshot = Snapshot.of(store, plan)
+    snapshot = Snapshot.from_store(store, plan)
     found = {}
     for atlas in _chosen(atlases(snapshot), layers):
         how: Method = ("umap" if has_umap() else "pca") if method == "auto" else method

@@ -9,10 +9,9 @@ from featlight.errors import AloneError
 from featlight.report.build import render
 from featlight.run.outcome import Outcome, outcome_of
 from featlight.run.shard import Shard, waiting_for
-from featlight.store.heartbeat import Heartbeat
+from featlight.store.heartbeat import PATIENCE, Heartbeat
 
 POLL = 1.0  # seconds
-PATIENCE = 60.0  # seconds without a sign of another worker, after which none is taken to be there
 
 
 def make_for_others(share: Shard, stop: Stop, others_gone: threading.Event | None) -> Outcome:

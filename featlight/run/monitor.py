@@ -13,13 +13,12 @@ from featlight.report.build import is_rendered, render
 from featlight.report.tensorboard.writer import TensorBoard
 from featlight.run.outcome import Outcome, outcome_of, summary
 from featlight.run.shard import Shard, waiting_for
-from featlight.store.heartbeat import Heartbeat
+from featlight.store.heartbeat import PATIENCE, Heartbeat
 from featlight.store.records import RecordLog
 
 log = logging.getLogger("featlight")
 
 POLL = 0.5  # seconds
-PATIENCE = 60.0  # seconds without a new record, after which the other workers are taken to have ended
 LOOK_EVERY = 1.0  # seconds, while a chunk is in hand
 
 

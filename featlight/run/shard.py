@@ -38,7 +38,7 @@ class Shard:
     chunks: Sequence[int]
 
     @classmethod
-    def of(cls, job: RunJob, store: Store) -> "Shard":
+    def for_worker(cls, job: RunJob, store: Store) -> "Shard":
         """A worker's share as it stands now."""
         plan, worker = job.plan, job.worker
         there = store.made(plan, plan.tiles, job.config.extras)

@@ -78,7 +78,7 @@ def make(
         threads=threads,
     )
     if fresh:
-        Deletion.of(store)  # what refuses it does so at once
+        Deletion.from_store(store)  # what refuses it does so at once
     job = prepare_here(config, None if fresh else store.plan())
     stop.check()
     if fresh:
@@ -86,7 +86,7 @@ def make(
     job = _settle(job, store, prepare_here, fresh=fresh)
     store.hold(job.plan)
     before = store.record_log() if fresh or record_log is None else record_log  # no record may come between
-    share = Shard.of(job, store)
+    share = Shard.for_worker(job, store)
     if worker.rank == 0 and not quiet:
         say(_header(job))
         say(f"input        {job.network.input_words}")
@@ -107,7 +107,7 @@ def make(
 
 def _clear(store: Store, plan: Plan, *, quiet: bool) -> None:
     """Delete the run that is there, and say what; its plan stays until this one takes its place."""
-    deletion = Deletion.of(store)
+    deletion = Deletion.from_store(store)
     parts = (path for planned in plan.tiles for path in store.parts(planned, plan))
     deletion.check_room_for({path.relative_to(store.root).as_posix() for path in parts})
     for line in [] if quiet else deletion.announcement():

@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
-from featlight.errors import FeatlightError, StorageError
+from featlight.errors import FeatlightError, StorageError, one_line
 from featlight.image_io import decode_png, laid_on_white
 from featlight.store.guard.atomic import reading_errors
 from featlight.store.guard.run_folder import RunFolder
@@ -128,7 +128,7 @@ def read_tensors(folder: RunFolder, path: Path, most: int) -> "dict[str, np.ndar
     try:
         return load(_read(folder, path, most))
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        reason = " ".join(str(error).split())[:160]
+        reason = one_line(error, 160)
         raise FeatlightError(
             f"{path}: damaged ({reason}); `featlight verify --repair` removes it, and {_AGAIN}"
         ) from None

@@ -1,15 +1,13 @@
 """Deleting a run's own files, and nothing else."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from featlight.errors import UsageError
-from featlight.store.example_files import found_files
+from featlight.errors import UsageError, plural
 from featlight.store.guard.atomic import TEMPORARY
 from featlight.store.heartbeat import Heartbeat
-from featlight.store.orphans import files_inside, is_made_by_a_run
-from featlight.store.paths import NOTE, OUTPUTS, OWN_NAMES, PLAN
+from featlight.store.orphans import files_inside, is_made_by_a_run, own_paths
+from featlight.store.paths import NOTE, OWN_NAMES, PLAN
 from featlight.store.records import record_files
 from featlight.store.store import Store
 
@@ -31,7 +29,7 @@ class Deletion:
     foreign: list[Path]
 
     @classmethod
-    def of(cls, store: Store) -> "Deletion":
+    def from_store(cls, store: Store) -> "Deletion":
         """All of a run but its plan, which stays until that of the next run takes its place: it can be typed again.
 
         Raises:
@@ -47,9 +45,11 @@ class Deletion:
             )
         if not store.folder.names(root):
             return cls(store, [], [], [])
-        if store.plan() is None:
+        plan = store.plan()
+        if plan is None:
             raise UsageError(f"--fresh: {root} holds files but no {PLAN}: not a run, nothing was deleted")
-        named = dict.fromkeys(_named(store))
+        records = {} if store.lacks_records() else store.records()
+        named = dict.fromkeys((*own_paths(store, plan, records), *record_files(store.folder)))
         there = [path for path in files_inside(store.folder, OWN_NAMES) if path != root / PLAN]
         ours = {*named, root / PLAN}
         torn = [path for path in there if path not in ours and path.with_name(_target(path.name)) in ours]
@@ -85,24 +85,6 @@ class Deletion:
         return [line for line, paths in ((goes, self.files), (stays, self.foreign)) if paths]
 
 
-def _named(store: Store) -> Iterator[Path]:
-    """Every path that the run may have written, but for its plan."""
-    root, plan = store.root, store.need_plan()
-    tiles = [planned.file for planned in plan.tiles]
-    records = {} if store.lacks_records() else store.records()
-    yield from (root / name for name in store.outputs())
-    yield from (root / file for file in (*tiles, *records))
-    for file in (*tiles, *records):
-        yield from (store.float_path(file), store.map_path(file))
-    yield from (store.alpha_path(file) for file, record in records.items() if record["alpha_sha256"] is not None)
-    for planned in plan.tiles:
-        yield from store.parts(planned, plan)
-        yield from store.extra_paths(planned, plan, ["octaves"])
-    yield from (store.vector_path(plan.tiles[i].file for i in members) for members in plan.chunks)
-    yield from (*store.example_paths(tiles), *found_files(store.folder))
-    yield from (*record_files(store.folder), root / OUTPUTS, root / NOTE)
-
-
 def _target(name: str) -> str:
     """The name that a file in the making was to have; its own for any other."""
     return TEMPORARY.sub(r"\1", name)
@@ -110,4 +92,4 @@ def _target(name: str) -> str:
 
 def _some(root: Path, paths: list[Path]) -> str:
     names = ", ".join(path.relative_to(root).as_posix() for path in paths[:3])
-    return f"{len(paths)} file{'' if len(paths) == 1 else 's'}" + (f", as {names}" if paths else "")
+    return plural(len(paths), "file") + (f", for example {names}" if paths else "")

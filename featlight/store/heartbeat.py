@@ -13,7 +13,8 @@ from featlight.store.guard.atomic import runs
 from featlight.store.guard.run_folder import RunFolder
 from featlight.store.paths import NOTE, NOTE_BYTES
 
-BEAT, FRESH = 30.0, 300.0  # seconds: how often the note is written, and how long it vouches for another machine
+BEAT, FRESH = 30.0, 300.0  # seconds between writes of the note; age up to which another machine's note counts
+PATIENCE = 60.0  # seconds without a sign of another worker, after which none is expected any more
 
 
 class Heartbeat:

@@ -54,7 +54,8 @@ def find_orphans(store: Store, plan: Plan, records: Mapping[str, TileRecord]) ->
         plan: of the run.
         records: by file; what they name is no leftover, whether or not the plan names it too.
     """
-    known = _known(store, plan, records)
+    paths = own_paths(store, plan, records)
+    known = {path.relative_to(store.root).as_posix() for path in paths} | {PLAN, "config.yaml", "probe"}
     folders = {*_OURS, *(Path(name).parts[0] for name in store.outputs() if len(Path(name).parts) > 1)}
     found = Orphans()
     for path in files_inside(store.folder, folders):
@@ -81,16 +82,19 @@ def is_in_hand(path: Path) -> bool:
     return time.time() - written < YOUNG if abandoned is None else not abandoned
 
 
-def _known(store: Store, plan: Plan, records: Mapping[str, TileRecord]) -> set[str]:
-    files = {planned.file for planned in plan.tiles} | {str(file) for file in records}
-    paths = {path for file in files for path in (store.float_path(file), store.map_path(file))}
-    paths |= {path for planned in plan.tiles for path in store.parts(planned, plan)}
-    paths |= {store.alpha_path(file) for file, record in records.items() if record["alpha_sha256"] is not None}
-    paths |= {path for planned in plan.tiles for path in store.extra_paths(planned, plan, ["octaves"])}
-    paths |= {*store.example_paths(files), *found_files(store.folder)}
-    paths |= {store.vector_path(plan.tiles[i].file for i in members) for members in plan.chunks}
-    names = {path.relative_to(store.root).as_posix() for path in paths if path.is_relative_to(store.root)}
-    return names | files | {*store.outputs(), PLAN, OUTPUTS, NOTE, "config.yaml", "probe"}
+def own_paths(store: Store, plan: Plan, records: Mapping[str, TileRecord]) -> Iterator[Path]:
+    """Yield every path that the run may have written, except its plan and its records."""
+    files = [*dict.fromkeys((*(planned.file for planned in plan.tiles), *records))]
+    yield from (store.root / name for name in (*store.outputs(), *files))
+    for file in files:
+        yield from (store.float_path(file), store.map_path(file))
+    yield from (store.alpha_path(file) for file, record in records.items() if record["alpha_sha256"] is not None)
+    for planned in plan.tiles:
+        yield from store.parts(planned, plan)
+        yield from store.extra_paths(planned, plan, ["octaves"])
+    yield from (store.vector_path(plan.tiles[i].file for i in members) for members in plan.chunks)
+    yield from (*store.example_paths(files), *found_files(store.folder))
+    yield from (store.root / OUTPUTS, store.root / NOTE)
 
 
 def files_inside(folder: RunFolder, names: Iterable[str]) -> Iterator[Path]:

@@ -31,7 +31,7 @@ class Snapshot:
     there: Mapping[str, TileRecord]
 
     @classmethod
-    def of(cls, store: Store, plan: Plan) -> "Snapshot":
+    def from_store(cls, store: Store, plan: Plan) -> "Snapshot":
         """A run as it stands now."""
         records = store.records()
         made = [planned for planned in plan.tiles if status_of(records, planned.file) in ("ok", "dead")]
@@ -59,7 +59,7 @@ def take_snapshot(out: Path) -> Snapshot:
         FeatlightError: a tile is not of its record's size, or a link or the like stands in its place.
     """
     store = Store(out)
-    snapshot = Snapshot.of(store, store.need_plan())
+    snapshot = Snapshot.from_store(store, store.need_plan())
     plan = snapshot.plan
     sizes = store.folder.sizes(path for planned in plan.tiles for path in store.parts(planned, plan))
     for planned in plan.tiles:

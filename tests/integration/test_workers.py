@@ -378,7 +378,7 @@ def test_a_finished_run_of_ten_thousand_tiles_loads_no_network(monkeypatch, caps
         Path("run", tile.file).write_bytes(b"png")
     for name in ("atlas/Mixed_4a.png", "assets/data.js"):
         Path("run", name).write_bytes(b"made up")
-    Path("run/index.html").write_text(state_of(Snapshot.of(store, plan)))
+    Path("run/index.html").write_text(state_of(Snapshot.from_store(store, plan)))
     parsed, parse = [], records_module.from_json
     monkeypatch.setattr(records_module, "from_json", lambda line: parsed.append(line) or parse(line))
     for heavy in (

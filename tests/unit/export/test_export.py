@@ -106,7 +106,7 @@ def test_a_poster_shows_each_picture_with_its_three_best_examples(run, capsys):
 
 def test_an_atlas_of_pictures_with_examples_is_the_runs_own(run):
     made_up_examples(run)
-    names = draw_with_examples(Snapshot.of(run, run.plan()))
+    names = draw_with_examples(Snapshot.from_store(run, run.plan()))
     assert names == [f"atlas/{layer}.examples.png" for layer in ("Mixed_4a", "Mixed_5a", "named")]
     assert set(names) <= set(run.outputs())
     with Image.open(run.root / names[1]) as atlas:

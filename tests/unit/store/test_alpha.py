@@ -65,7 +65,7 @@ def test_a_tile_without_its_transparency_is_not_there(store):
     (store.root / ALPHA).unlink()
     left = [FILES[0], *FILES[2:]]
     assert made(store) == left
-    assert list(Snapshot.of(store, store.plan()).there) == left
+    assert list(Snapshot.from_store(store, store.plan()).there) == left
     assert list(take_snapshot(store.root).there) == left
     report = verify(store.root)
     assert [(problem.path, problem.what) for problem in report.problems] == [
@@ -110,14 +110,14 @@ def test_leftovers_are_told_from_a_users_own(store):
 
 
 def test_fresh_takes_the_runs_own_and_leaves_those_of_other_runs(store, tmp_path):
-    assert {store.alpha_path(file) for file in FILES} <= set(Deletion.of(store).files)
-    Deletion.of(store).carry_out()
+    assert {store.alpha_path(file) for file in FILES} <= set(Deletion.from_store(store).files)
+    Deletion.from_store(store).carry_out()
     assert not list(store.root.rglob("*.alpha.png"))
     other = run(tmp_path / "two" / "run", RECIPE, None)
     mine = other.alpha_path(FILES[0])
     mine.write_bytes(b"mine")
-    assert mine not in Deletion.of(other).files
-    assert mine in Deletion.of(other).foreign
+    assert mine not in Deletion.from_store(other).files
+    assert mine in Deletion.from_store(other).foreign
 
 
 def test_without_maco_no_transparency_is_asked_for(tmp_path):
