@@ -1,4 +1,4 @@
-"""What dying processes leave in a run directory, told apart from what is a user's own."""
+"""Leftovers of killed processes in a run directory, told apart from a user's files."""
 
 import os
 import re
@@ -17,7 +17,7 @@ from featlight.store.paths import ARRAY_BYTES, NOTE, OUTPUTS, PLAN
 from featlight.store.records import TileRecord
 from featlight.store.store import Store
 
-YOUNG = 60.0  # seconds; younger files may be in the hands of a run, here or on another machine
+YOUNG = 60.0  # seconds; a run, here or on another machine, may still be writing younger files
 # For each folder: the names that a run gives its files there, and bytes that each of them has near its beginning
 _OURS = {
     "tiles": (re.compile(rf"tiles/{FILE_PATTERN}(?:\.alpha)?\.png"), b"Software\0featlight "),
@@ -36,44 +36,45 @@ class Orphans:
     """Files that neither the plan nor a record names.
 
     Args:
-        bad: the run's own, and what each is.
-        in_hand: the run's own, which somebody may be writing.
-        strange: nobody knows whose; never to be deleted.
+        leftovers: files that a run has written, each with its description.
+        in_use: files that a run may be writing now.
+        foreign: other files, which are never deleted.
     """
 
-    bad: list[tuple[Path, str]] = field(default_factory=list)
-    in_hand: list[Path] = field(default_factory=list)
-    strange: list[Path] = field(default_factory=list)
+    leftovers: list[tuple[Path, str]] = field(default_factory=list)
+    in_use: list[Path] = field(default_factory=list)
+    foreign: list[Path] = field(default_factory=list)
 
 
 def find_orphans(store: Store, plan: Plan, records: Mapping[str, TileRecord]) -> Orphans:
-    """Orphaned files, temporary files of dead writers, and strangers.
+    """Find orphaned files, temporary files of killed processes, and foreign files.
 
     Args:
-        store: of the run directory.
-        plan: of the run.
-        records: by file; what they name is no leftover, whether or not the plan names it too.
+        store: store of the run.
+        plan: plan of the run.
+        records: records by file; a recorded tile is no leftover even if it is not in the plan.
     """
     paths = own_paths(store, plan, records)
     known = {path.relative_to(store.root).as_posix() for path in paths} | {PLAN, "config.yaml", "probe"}
     folders = {*_OURS, *(Path(name).parts[0] for name in store.outputs() if len(Path(name).parts) > 1)}
-    found = Orphans()
+    orphans = Orphans()
     for path in files_inside(store.folder, folders):
         name = path.relative_to(store.root).as_posix()
         temporary = _is_temporary(name, known)
         if name in known or (not temporary and Path(name).parts[0] not in _OURS):
             continue
         if not temporary and not is_made_by_a_run(store.folder, path):
-            found.strange.append(path)
-        elif is_in_hand(path):
-            found.in_hand.append(path)
+            orphans.foreign.append(path)
+        elif is_in_use(path):
+            orphans.in_use.append(path)
         else:
-            found.bad.append((path, "of a writer that died" if temporary else "orphaned: no tile of the plan"))
-    return found
+            what = "temporary file of a process that was killed" if temporary else "orphaned: not in the plan"
+            orphans.leftovers.append((path, what))
+    return orphans
 
 
-def is_in_hand(path: Path) -> bool:
-    """Whether somebody may be writing a file now; one that has gone meanwhile was in somebody's hands."""
+def is_in_use(path: Path) -> bool:
+    """Return whether a process may be writing a file now; True if the file has just disappeared."""
     try:
         written = path.lstat().st_mtime
     except OSError:
@@ -98,7 +99,7 @@ def own_paths(store: Store, plan: Plan, records: Mapping[str, TileRecord]) -> It
 
 
 def files_inside(folder: RunFolder, names: Iterable[str]) -> Iterator[Path]:
-    """Those of a run directory itself and of some of its folders, by name; links to folders are not followed."""
+    """Yield the files of a run directory and of some of its folders; links to folders are not followed."""
     root = folder.root
     yield from (path for path in map(root.joinpath, folder.names(root)) if path.is_symlink() or not path.is_dir())
     for name in sorted(names):
@@ -108,7 +109,7 @@ def files_inside(folder: RunFolder, names: Iterable[str]) -> Iterator[Path]:
 
 
 def _is_temporary(name: str, known: set[str]) -> bool:
-    """Whether it is what a writer of the run puts aside before it is whole."""
+    """Return whether it is the temporary file of one of the run's own files."""
     folder, slash, last = name.rpartition("/")
     match = TEMPORARY.fullmatch(last)
     if match:
@@ -128,7 +129,7 @@ def _has_our_name(name: str) -> bool:
 
 
 def is_made_by_a_run(folder: RunFolder, path: Path) -> bool:
-    """Whether some run has surely written a file: its name and its first bytes are as a run's."""
+    """Return whether a file has the name and the first bytes of a run's own file."""
     name = path.relative_to(folder.root).as_posix()
     if not _has_our_name(name):
         return False

@@ -342,7 +342,7 @@ def test_they_belong_to_the_run(out, images):
     torn.write_bytes(b"torn")
     os.utime(torn, (0, 0))
     orphans = find_orphans(Store(out), Store(out).need_plan(), {})
-    assert (orphans.strange, [path for path, _ in orphans.bad]) == ([], [torn])
+    assert (orphans.foreign, [path for path, _ in orphans.leftovers]) == ([], [torn])
     deletion = Deletion.from_store(Store(out))
     assert torn in deletion.files
     deletion.carry_out()

@@ -342,8 +342,8 @@ def test_a_torn_record_is_found_and_its_tile_made_again(clean, capsys):
     capsys.readouterr()
     assert verify() == 1
     out = capsys.readouterr().out
-    assert "records/worker-0.jsonl: line 6 is torn" in out
-    assert "tiles/2/00005.png: no record vouches for it" in out
+    assert "records/worker-0.jsonl: line 6 is incomplete" in out
+    assert "tiles/2/00005.png: has no record" in out
     assert "5 whole, 0 harmed, 0 failed, 1 not made yet; 1 problem" in out
     assert run() == 0
     assert "6 tiles: 1 made, 5 kept" in capsys.readouterr().out

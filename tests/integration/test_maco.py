@@ -158,7 +158,7 @@ def test_fresh_takes_all_that_the_run_made(config, capsys):
     assert list(tiles()) == TILES[1::2]
     assert not list(Path("run/assets").rglob("plain-*"))
     assert "plain" not in called("run/assets/data.js", "run")["groups"][0]
-    assert "left, as not the run's own" not in capsys.readouterr().err
+    assert "kept, not the run's own" not in capsys.readouterr().err
 
 
 def test_atlas_and_sheets_lay_tiles_on_white_and_the_viewer_has_both(config):

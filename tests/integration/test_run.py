@@ -373,7 +373,7 @@ def test_a_full_disk_is_exit_74_and_the_next_run_goes_on(config, monkeypatch, ca
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", fsync)
         assert run(config) == 74
-    assert "no room left" in capsys.readouterr().err
+    assert "no space left" in capsys.readouterr().err
     assert run(config) == 0
     assert "6 tiles: " in capsys.readouterr().out
     assert len(tiles()) == 6

@@ -459,7 +459,7 @@ def test_what_is_there_is_replaced_whole_or_not_at_all(run, monkeypatch, capsys)
     render(run, run.plan())
     monkeypatch.setattr(os, "fsync", no_room)
     assert export("--zip", "a.zip") == 74
-    assert "a.zip: no room left" in capsys.readouterr().err
+    assert "a.zip: no space left" in capsys.readouterr().err
     assert Path("a.zip").read_text() == "old"
     assert {path.name for path in Path().iterdir()} == {"run", "a.zip"}
     monkeypatch.setattr(os, "fsync", real)

@@ -98,7 +98,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path, monkeypat
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", no_room)
-    with pytest.raises(StorageError, match="no room left") as caught:
+    with pytest.raises(StorageError, match="no space left") as caught:
         store.write(path, b"new")
     assert caught.value.exit_code == 74
     assert path.read_bytes() == b"old"
