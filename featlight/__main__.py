@@ -2,15 +2,15 @@
 
 import sys
 
-from featlight.ending import be_deaf, end_at_once_when_told
+from featlight.ending import end_on_signals, ignore_signals
 
 
 def main() -> int:
     """Run the command line of this process, which a signal ends in a line from here on."""
-    end_at_once_when_told()
+    end_on_signals()
     import atexit
 
-    atexit.register(be_deaf)  # the first to be registered is the last to be called
+    atexit.register(ignore_signals)  # the first to be registered is the last to be called
     from featlight.cli.main import main as run
 
     return run()

@@ -157,5 +157,5 @@ def _supervise(store: Store, launch: Launch, command: Sequence[str], stop: Stop,
     if refused:
         return refused[0]
     if stop.asked_by is None:
-        raise Interrupted("a worker ended early; the same command goes on from here")
+        raise Interrupted("a worker ended early; the same command continues from here")
     return Interrupted.exit_code

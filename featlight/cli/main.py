@@ -125,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain(error)
         return error.exit_code
     except KeyboardInterrupt:
-        _complain(Interrupted("stopped; the same command goes on from here"))
+        _complain(Interrupted("stopped; the same command continues from here"))
         return Interrupted.exit_code
 
 

@@ -493,7 +493,7 @@ def test_a_reader_that_has_gone_does_not_stop_the_run(config):
             "featlight: --layer: none given, and resnet18 has no default",
         ),
         (["--weights", "no.pth"], 3, "featlight: weights no.pth: no such file"),
-        (["--num-nodes", "2"], 2, "featlight: num_nodes: 2 given, but nothing says which machine this is"),
+        (["--num-nodes", "2"], 2, "featlight: num_nodes: 2 given, but the number of this machine is unknown"),
         (
             ["--normalize", "weights", "--model", "tests.integration.test_run:sick", "--layer", "end"],
             2,

@@ -105,7 +105,7 @@ def test_devices_and_machines_meet_what_was_started(devices, num_nodes, variable
     [
         (3, 1, TORCHRUN, "devices: 3 given, num_nodes: 1, but torchrun started 4 workers"),
         ("auto", 3, TORCHRUN, "num_nodes: 3 given, but torchrun started 4 workers"),
-        (2, 2, {}, "num_nodes: 2 given, but nothing says which machine this is"),
+        (2, 2, {}, "num_nodes: 2 given, but the number of this machine is unknown"),
         (2, 2, {"NODE_RANK": "2"}, "NODE_RANK: 2 given, of 2 machines"),
     ],
 )
