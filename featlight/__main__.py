@@ -2,15 +2,15 @@
 
 import sys
 
-from featlight.ending import be_deaf, end_at_once_when_told
+from featlight.ending import end_on_signals, ignore_signals
 
 
 def main() -> int:
     """Run the command line; from the start, a signal ends the process with a one-line message."""
-    end_at_once_when_told()
+    end_on_signals()
     import atexit
 
-    atexit.register(be_deaf)  # registered first, so called last
+    atexit.register(ignore_signals)  # registered first, so called last
     from featlight.cli.main import main as run
 
     return run()

@@ -1,4 +1,4 @@
-"""Lines for people. Where nobody can read them any more, the run goes on in silence."""
+"""Terminal output. If standard output is closed, the run continues silently."""
 
 import logging
 import os
@@ -7,41 +7,40 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
-# Control codes, marks that turn the direction of reading, halves of characters, ends of lines and paragraphs
-_MOVING = ("Cc", "Cf", "Cs", "Zl", "Zp")
-WITHOUT_LINKS = ("dumb", "linux")  # terminals, by TERM, that may print what they do not understand
+# Control codes, marks of writing direction, surrogates, ends of lines and paragraphs
+_UNPRINTABLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
+WITHOUT_LINKS = ("dumb", "linux")  # values of TERM of terminals that may print unknown control codes
 
 
 class Link(str):
-    """A path that a terminal opens at a click, control codes and all."""
+    """The text of a clickable path, with control codes."""
 
 
 def printable(text: str) -> str:
-    """A text on one line in which nothing moves a terminal's cursor, colours it, or turns its reading round.
+    """Escape control codes, line ends and direction marks as Python does.
 
-    Names come from whoever has made a file, a network or a run; what they should not hold is shown as Python writes it.
+    Names of files, networks and runs may come from anybody, and could otherwise control the terminal.
     """
     if text.isprintable():
         return text
-    return "".join(sign if unicodedata.category(sign) not in _MOVING else _written(sign) for sign in text)
-
-
-def _written(sign: str) -> str:
-    return sign.encode("unicode_escape").decode()
+    return "".join(
+        char if unicodedata.category(char) not in _UNPRINTABLE else char.encode("unicode_escape").decode()
+        for char in text
+    )
 
 
 class PrintableFormatter(logging.Formatter):
-    """Log lines that are printable; the traceback of somebody else's stays as it is."""
+    """Formats printable log lines; tracebacks stay unchanged."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  its name in the library
         return printable(super().formatMessage(record))
 
 
 def say(*parts: str) -> None:
-    """Print a line at once; what the terminal's encoding lacks is written out, as in \\u00e4.
+    """Print a line and flush; characters that the terminal's encoding lacks are escaped, for example \\u00e4.
 
     Args:
-        parts: of it; links stay as they are, all else is made printable.
+        parts: parts of the line; all except links are made printable.
     """
     line = "".join(part if isinstance(part, Link) else printable(part) for part in parts)
     try:
@@ -50,17 +49,14 @@ def say(*parts: str) -> None:
         except UnicodeEncodeError:
             encoding = sys.stdout.encoding or "ascii"
             print(line.encode(encoding, "backslashreplace").decode(encoding), flush=True)
-    except (OSError, ValueError):  # the reader, `head` say, has gone
+    except (OSError, ValueError):  # the reader, for example `head`, has ended
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  for the rest of the process
 
 
 def link(path: Path) -> Link:
-    """A path that a terminal opens at a click; nothing but its text where nobody can click.
+    """Return a path as a clickable link; plain text if standard output is no terminal.
 
-    The address names no host: over SSH, some terminals refuse one that is not theirs, and others take it for a share.
-
-    Args:
-        path: of a file or a folder.
+    The address has no host name: over SSH, some terminals refuse a foreign host, others treat it as a network share.
 
     Source: OSC 8, "Hyperlinks in terminal emulators", https://gist.github.com/egmontkob/eb114294efbcd5adb1944c9f3cb5feda
     """
@@ -78,18 +74,18 @@ def _is_terminal() -> bool:
 
 
 def lacking(files: Sequence[str], total: int) -> str:
-    """What a run still lacks, and what to do.
+    """Return a line that names missing tiles and the way to make them.
 
     Args:
-        files: of the missing tiles.
-        total: number of tiles that were asked for.
+        files: files of the missing tiles.
+        total: number of requested tiles.
     """
     named = ", ".join(files[:3]) + (", ..." if len(files) > 3 else "")
     return f"{len(files)} of {total} tiles are missing ({named}): a worker ended early; the same command makes them"
 
 
 def format_bytes(count: int) -> str:
-    """Bytes as people read them."""
+    """Return a number of bytes with a unit."""
     value, unit = float(count), "B"
     for larger in ("KiB", "MiB", "GiB", "TiB", "PiB"):
         if value < 1024:

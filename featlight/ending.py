@@ -1,7 +1,7 @@
-"""How a process that a signal stops ends at once: one line, and exit code 75.
+"""Immediate end of a process on a signal: one line, and exit code 75.
 
-The command line imports this before anything else, so that no import is slow or interrupted before it: `_signal` is
-the built-in half of `signal`, whose other half takes milliseconds.
+The command line imports this module first, so that a signal during the slow imports is handled. It uses the built-in
+`_signal`, because importing `signal` takes milliseconds.
 """
 
 import os
@@ -13,51 +13,47 @@ if TYPE_CHECKING:
 
 EXIT_CODE = 75
 SIGNALS = {SIGINT: "SIGINT", SIGTERM: "SIGTERM", SIGUSR1: "SIGUSR1"}
-# What is half done, by a key of its own: a process that ends at once undoes it first.
+# Functions that undo unfinished work, called before the process ends at once
 unfinished: "dict[object, Callable[[], object]]" = {}
 _ending: list[str] = []
 
 
 def line_of(by: str) -> str:
-    """What a process says that was stopped.
-
-    Args:
-        by: name of the signal, or another reason.
-    """
-    return f"stopped by {by}; the same command goes on from here"
+    """Return the message of a stopped process, given the signal or another reason."""
+    return f"stopped by {by}; the same command continues from here"
 
 
 def end_at_once(by: str, *, quiet: bool = False) -> None:
-    """Undo what is half done, print one line and end the process; a second call meanwhile does nothing.
+    """Undo unfinished work, print one line and end the process; a second call does nothing.
 
-    No exception is raised: imports of compiled modules would turn it into another one, or lose it.
+    An exception would not do: the import of a compiled module may replace or swallow it.
 
     Args:
         by: name of the signal, or another reason.
-        quiet: whether the line has been printed already.
+        quiet: whether to print nothing, because the line was printed already.
     """
     _ending.append(by)
     if len(_ending) > 1:
         return
     for undo in list(unfinished.values()):
-        try:  # noqa: SIM105  contextlib may be half imported
+        try:  # noqa: SIM105  contextlib may not be imported completely
             undo()
         except OSError:
             pass
     try:  # noqa: SIM105
         os.write(2, b"" if quiet else f"featlight: {line_of(by)}\n".encode())
-    except OSError:  # nobody reads it any more
+    except OSError:  # standard error is closed
         pass
     os._exit(EXIT_CODE)
 
 
-def end_at_once_when_told() -> None:
-    """From now on, let a signal end this process at once, unless a run takes the signals over."""
+def end_on_signals() -> None:
+    """Let a signal end this process at once, until a run installs its own handlers."""
     for number in SIGNALS:
         signal(number, lambda number, _: end_at_once(SIGNALS[number]))
 
 
-def be_deaf() -> None:
-    """From now on, let no signal change the exit code any more."""
+def ignore_signals() -> None:
+    """Ignore signals, so that they cannot change the exit code."""
     for number in SIGNALS:
         signal(number, SIG_IGN)

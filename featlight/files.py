@@ -1,4 +1,4 @@
-"""Files that may come from anybody: regular ones of a sane size, opened so that nothing hangs."""
+"""Opening files that may come from anybody: only regular files of limited size, without blocking."""
 
 import errno
 import os
@@ -7,23 +7,23 @@ from io import BufferedReader
 from pathlib import Path
 
 NO_LINKS = getattr(os, "O_NOFOLLOW", 0)  # Windows has neither
-NO_WAITING = getattr(os, "O_NONBLOCK", 0)  # for a writer at the other end of a pipe
+NO_WAITING = getattr(os, "O_NONBLOCK", 0)  # do not wait for the writer of a pipe
 _READ = os.O_RDONLY | NO_WAITING | getattr(os, "O_BINARY", 0)
 
 
 def open_regular(path: Path | str, most: int, *, links: bool = False, folder: int | None = None) -> BufferedReader:
-    """A file to read.
+    """Open a file for reading.
 
     Args:
-        path: of it.
-        most: bytes that it may have.
-        links: whether a link may stand in its place, as where a user has named it.
-        folder: handle of the folder that a bare name stands in.
+        path: path of the file.
+        most: largest size in bytes.
+        links: whether the path may be a link, for example because the user has given it.
+        folder: handle of the folder that contains a bare name.
 
     Raises:
-        OSError: it cannot be read, is no regular file, or is too large.
+        OSError: the file cannot be read, is not regular, or is too large.
     """
-    # before it is opened, too: that alone sets some devices going
+    # checked before opening, too: opening alone activates some devices
     check_regular(os.stat(path, dir_fd=folder, follow_symlinks=links), most)
     handle = os.open(path, _READ | (0 if links else NO_LINKS), dir_fd=folder)
     try:
@@ -35,7 +35,7 @@ def open_regular(path: Path | str, most: int, *, links: bool = False, folder: in
 
 
 def check_regular(status: os.stat_result, most: int | None = None) -> None:
-    """Raise OSError where it is the status of no regular file, or of one of more bytes than that."""
+    """Raise OSError if a status is not of a regular file, or of one with too many bytes."""
     if stat.S_ISLNK(status.st_mode):
         raise OSError(errno.ELOOP, "a link, which is not followed")
     if stat.S_ISDIR(status.st_mode):
@@ -43,8 +43,4 @@ def check_regular(status: os.stat_result, most: int | None = None) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "no regular file")
     if most is not None and status.st_size > most:
-        raise _too_large(status.st_size, most)
-
-
-def _too_large(size: int, most: int) -> OSError:
-    return OSError(errno.EFBIG, f"of {size:,} bytes; at most {most:,} are read")
+        raise OSError(errno.EFBIG, f"of {status.st_size:,} bytes; at most {most:,} are read")

@@ -1,4 +1,4 @@
-"""Pictures, read and encoded in one way wherever they are: every file is opened by `_opened`, whoever has made it."""
+"""Reading and encoding of pictures. Files may come from anybody: `_opened` opens all of them."""
 
 import io
 import struct
@@ -11,21 +11,23 @@ from typing import IO
 
 from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
+from featlight.errors import one_line
+
 PHOTOGRAPHS = ("PNG", "JPEG", "WEBP", "GIF", "TIFF", "AVIF")  # formats of photographs, by content
 MOST_BYTES = 256 << 20  # of a file
 MOST_PIXELS = 8192 * 8192  # of a tile
 MOST_OF_PHOTOGRAPH = 50_000_000  # pixels; some decoders hold 12 bytes for each
-HUNGRY, MOST_HUNGRY = ("WEBP", "AVIF"), 33_554_432  # formats whose decoders hold twice as many, and their pixels
-MOST_SIDE = 65_535  # px; a JPEG has no longer one
-LONGEST_TILE = 8192  # px of a side of a tile or an octave
-HEAD_BYTES, HEAD_READS = 8 << 20, 20_000  # before the pixels: where a reader in Python goes from part to part
-MOST_READS = 300_000  # of a whole file
-MOST_SCANS = 64  # of a JPEG: each goes over all pixels, and may take a few bytes alone
-META_BYTES = 1 << 20  # of what says which side is up
+HUNGRY, MOST_HUNGRY = ("WEBP", "AVIF"), 33_554_432  # formats whose decoders need twice the memory; most pixels
+MOST_SIDE = 65_535  # px, the limit of JPEG
+LONGEST_TILE = 8192  # px, side of a tile or an octave
+HEAD_BYTES, HEAD_READS = 8 << 20, 20_000  # before the pixels, which Python code reads part by part
+MOST_READS = 300_000  # read calls for a whole file
+MOST_SCANS = 64  # of a JPEG: each of a few bytes only may cost a pass over all pixels
+META_BYTES = 1 << 20  # of metadata such as EXIF
 
 
 class _Bounded(io.BufferedReader):
-    """A file that is read in no more parts than a picture has: a few bytes each would keep a decoder busy for hours."""
+    """A file with a limited number of reads: a file of tiny parts would keep a decoder busy for hours."""
 
     reads, asked, most_reads, most_asked = 0, 0, HEAD_READS, HEAD_BYTES
 
@@ -44,7 +46,7 @@ class _Bounded(io.BufferedReader):
 def _opened(
     file: IO[bytes], formats: tuple[str, ...], most_pixels: int = MOST_PIXELS, most_side: int = MOST_SIDE
 ) -> Iterator[Image.Image]:
-    """A picture whose head is read and whose pixels are not, yet; Pillow's warnings are not printed.
+    """Open a picture; its header is read, its pixels are not. Pillow's warnings are suppressed.
 
     Args:
         file: open file, read from its beginning.
@@ -53,7 +55,7 @@ def _opened(
         most_side: largest width and height.
 
     Raises:
-        ValueError: why it cannot be read, in a line; whatever is raised in the block becomes one, too.
+        ValueError: the picture cannot be read, or the block raises any error; its message is the reason in one line.
     """
     bounded = _Bounded(file)  # type: ignore[arg-type]
     try:
@@ -71,23 +73,23 @@ def _opened(
     except MemoryError:
         raise ValueError("too large for this machine's memory") from None
     except Exception as error:  # a damaged file may raise anything in a decoder
-        raise ValueError(" ".join(str(error).split())[:200] or type(error).__name__) from None
+        raise ValueError(one_line(error, 200) or type(error).__name__) from None
     finally:
         bounded.detach()
 
 
 def _check_size(image: Image.Image, most_pixels: int, most_side: int) -> None:
-    """Before a pixel is read; Pillow's own check warns where it should refuse."""
+    """Check the size before any pixel is read; Pillow's own check only warns."""
     width, height = image.size
     most = min(most_pixels, MOST_HUNGRY) if image.format in HUNGRY else most_pixels
     if not (0 < width <= most_side and 0 < height <= most_side and width * height <= most):
         raise ValueError(f"{width} x {height} pixels; at most {most:,} are read, {most_side:,} a side")
     if image.format == "TIFF":
         tags = image.tag_v2  # type: ignore[attr-defined]
-        if tags.get(322, 0) * tags.get(323, 0) > most_pixels:  # room is made for a whole one
-            raise ValueError("a tile of it has more pixels than a picture has")
+        if tags.get(322, 0) * tags.get(323, 0) > most_pixels:  # the decoder allocates a whole one
+            raise ValueError("a TIFF with oversized tiles")
         if image.mode in ("F", "I"):
-            raise ValueError(f"values of 32 bits (Pillow's mode {image.mode}), whose range nobody knows")
+            raise ValueError(f"values of 32 bits (Pillow's mode {image.mode}), whose range is unknown")
 
 
 def _check_scans(file: IO[bytes]) -> None:
@@ -99,19 +101,19 @@ def _check_scans(file: IO[bytes]) -> None:
 
 @contextmanager
 def open_photograph(file: IO[bytes], most_pixels: int = MOST_OF_PHOTOGRAPH) -> Iterator[Image.Image]:
-    """Decode a user's picture and turn it upright as its EXIF says; of an animated one, the first frame.
+    """Decode a user's picture, the first frame of an animated one, and rotate it according to its EXIF data.
 
     Args:
         file: open file, read from its beginning.
         most_pixels: largest area.
 
     Raises:
-        ValueError: why it cannot be read, in a line; whatever is raised in the block becomes one, too.
+        ValueError: the picture cannot be read, or the block raises any error; its message is the reason in one line.
     """
     with _opened(file, PHOTOGRAPHS, most_pixels) as image:
-        clear = image.info.get("transparency")  # the colour that means nothing, where there is one
+        clear = image.info.get("transparency")  # the transparent color, if there is one
         if image.mode == "RGB" and isinstance(clear, tuple) and ";16" in str(getattr(image, "tile", "")):
-            image.info["transparency"] = tuple(value >> 8 for value in clear)  # as Pillow cuts the colours themselves
+            image.info["transparency"] = tuple(value >> 8 for value in clear)  # as Pillow does with the colors
         image.load()
         for key in [key for key, value in image.info.items() if isinstance(value, str | bytes)]:
             if len(image.info[key]) > META_BYTES:
@@ -121,7 +123,7 @@ def open_photograph(file: IO[bytes], most_pixels: int = MOST_OF_PHOTOGRAPH) -> I
 
 
 def bands(image: Image.Image, pixels: int = 1 << 22) -> Iterator[tuple[tuple[int, int, int, int], Image.Image]]:
-    """A picture's rows, some at a time, and where they are: to convert part by part takes less memory."""
+    """Yield a picture in bands of rows, each with its box; converting band by band saves memory."""
     rows = max(1, pixels // image.width)
     for top in range(0, image.height, rows):
         box = (0, top, image.width, min(top + rows, image.height))
@@ -129,43 +131,43 @@ def bands(image: Image.Image, pixels: int = 1 << 22) -> Iterator[tuple[tuple[int
 
 
 def decode_png(content: bytes) -> Image.Image:
-    """A PNG of a run as an RGB picture, with its text in `info`.
+    """Return a PNG of a run as an RGB picture, with its text in `info`.
 
     Raises:
-        ValueError: it is damaged, or of more pixels than any tile has.
+        ValueError: the PNG is damaged, or larger than any tile.
     """
     with _opened(io.BytesIO(content), ("PNG",), most_side=LONGEST_TILE) as image:
         picture = image.convert("RGB")
-        text = {str(keyword): str(words) for keyword, words in image.text.items()}  # type: ignore[attr-defined]
+        text = {str(keyword): str(value) for keyword, value in image.text.items()}  # type: ignore[attr-defined]
     picture.info.clear()
     picture.info.update(text)
     return picture
 
 
 def png_text(file: IO[bytes]) -> dict[str, str]:
-    """What stands in a PNG before its pixels, which are not read; nothing where it is none, or its head is damaged."""
+    """Return the text before a PNG's pixels, which are not read; nothing if the header is damaged."""
     try:
         with _opened(file, ("PNG",)) as image:
-            return {str(keyword): words for keyword, words in image.info.items() if isinstance(words, str)}
+            return {str(keyword): value for keyword, value in image.info.items() if isinstance(value, str)}
     except ValueError:
         return {}
 
 
 def laid_on_white(picture: Image.Image, opacity: Image.Image) -> Image.Image:
-    """A picture as it looks on white paper.
+    """Return a picture on a white background.
 
     Args:
-        picture: RGB.
-        opacity: gray, of its size, black where it is clear.
+        picture: RGB picture.
+        opacity: gray picture of the same size; black pixels are transparent.
 
     Raises:
-        ValueError: they differ in size.
+        ValueError: the sizes differ.
     """
     return Image.composite(picture, Image.new("RGB", picture.size, "white"), opacity)
 
 
 def is_whole_png(content: bytes) -> bool:
-    """Whether every part of a PNG is there and bears out its own checksum; what it shows is not looked at."""
+    """Return whether a PNG has all its chunks, with correct checksums; its pixels are not decoded."""
     if not content.startswith(b"\x89PNG\r\n\x1a\n"):
         return False
     at = 8
@@ -181,7 +183,7 @@ def is_whole_png(content: bytes) -> bool:
 
 
 def decode_jpeg(content: bytes, most_pixels: int) -> Image.Image | None:
-    """A JPEG of a run, RGB, its comment in `info`; None where it is none, damaged, or of more pixels than that."""
+    """Return a JPEG of a run as RGB, with its comment in `info`; None if it is damaged or too large."""
     try:
         with _opened(io.BytesIO(content), ("JPEG",), most_pixels) as image:
             picture = image.convert("RGB")
@@ -192,7 +194,7 @@ def decode_jpeg(content: bytes, most_pixels: int) -> Image.Image | None:
 
 
 def jpeg_comment(content: bytes, most_pixels: int) -> bytes:
-    """The comment of a JPEG, whose pixels are not read; nothing where `decode_jpeg` would give None for its head."""
+    """Return the comment of a JPEG, whose pixels are not read; nothing if its header is damaged or it is too large."""
     try:
         with _opened(io.BytesIO(content), ("JPEG",), most_pixels) as image:
             return bytes(image.info.get("comment", b""))
@@ -201,12 +203,12 @@ def jpeg_comment(content: bytes, most_pixels: int) -> bytes:
 
 
 def encode_png(image: Image.Image, text: Mapping[str, str], dpi: int | None = None) -> bytes:
-    """Encode without loss; the same picture and text give the same bytes.
+    """Encode as a PNG; the same picture and text give the same bytes.
 
     Args:
-        image: the picture.
-        text: keywords (Latin-1, at most 79 characters) and what to keep under them in the file.
-        dpi: pixels per inch, for what is to be printed.
+        image: picture to encode.
+        text: values by keyword (Latin-1, at most 79 characters) to store in the file.
+        dpi: pixels per inch, for printing.
     """
     info = PngImagePlugin.PngInfo()
     for keyword in sorted(text):
@@ -221,10 +223,10 @@ def encode_jpeg(image: Image.Image, quality: int, *, comment: str = "", full_col
     """Encode as a JPEG, a tenth of a PNG's size.
 
     Args:
-        image: the picture.
-        quality: from 1 to 95.
-        comment: ASCII, kept in the file.
-        full_color: colours at the full resolution, so that neighbours on a sheet do not shine into each other.
+        image: picture to encode.
+        quality: quality from 1 to 95.
+        comment: ASCII text to store in the file.
+        full_color: whether to keep the color at full resolution, so that neighbors on a sheet do not bleed.
     """
     buffer = io.BytesIO()
     options = {"subsampling": 0} if full_color else {}

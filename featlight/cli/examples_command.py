@@ -13,6 +13,7 @@ from featlight.distributed.launcher import Supervisor, check_gpus, featlight_com
 from featlight.distributed.signals import Stop
 from featlight.errors import Interrupted, UsageError
 from featlight.plan.sources import TypedSources, sources_of
+from featlight.store.heartbeat import PATIENCE
 from featlight.store.paths import EXAMPLES
 from featlight.store.store import Store
 
@@ -22,8 +23,6 @@ process is a worker. The images themselves are not changed; crops of them are sa
 Exit codes: 0 done; 2 usage, or no run; 3 weights; 74 disk full or no permission to write; 75 stopped early (run the
 same command again to continue).
 """
-
-PATIENCE = 60.0  # seconds without a sign of life after which another worker counts as gone
 
 
 def fit_of(word: str) -> FitWord:
@@ -142,7 +141,7 @@ def draw_atlases(out: Path) -> None:
 
     store, worker = Store(out), worker_from_env(os.environ)
     if worker.rank == 0 and worker.launcher != LAUNCHER and store.folder.has(store.root / EXAMPLES):
-        for name in draw_with_examples(Snapshot.of(store, store.need_plan())):
+        for name in draw_with_examples(Snapshot.from_store(store, store.need_plan())):
             say("atlas        ", link(store.root / name))
 
 

@@ -1,4 +1,4 @@
-"""Rank, world size and launcher of a worker, read from the environment. No torch."""
+"""A worker's rank, world size and launcher, read from the environment. No torch."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ from featlight.errors import UsageError
 
 @dataclass(frozen=True)
 class Worker:
-    """One worker among all.
+    """A worker.
 
     Args:
-        rank: among all workers, from 0; the worker takes every chunk whose number leaves this rest.
-        world: number of all workers.
-        local_rank: among those of this machine; it chooses the GPU.
-        launcher: what started it; "" where the user did.
+        rank: number of the worker, from 0; it makes the chunks whose number modulo `world_size` is the rank.
+        world_size: number of all workers.
+        local_rank: number of the worker on its machine; it selects the GPU.
+        launcher: name of the program that started the worker; "" for the user.
     """
 
     rank: int = 0
@@ -25,7 +25,7 @@ class Worker:
 
     @property
     def variables(self) -> dict[str, str]:
-        """Environment variables that make a process this worker."""
+        """Environment variables that give a process this worker's rank."""
         return dict(zip(_OWN.names, map(str, (self.rank, self.world_size, self.local_rank)), strict=True))
 
 
@@ -33,7 +33,7 @@ ALONE = Worker()
 
 
 class _Launcher(NamedTuple):
-    """The variables in which a launcher of processes tells each its rank, the number of all, and the local rank."""
+    """The names of the variables with which a launcher gives each process its rank, world size and local rank."""
 
     name: str
     rank: str
@@ -47,27 +47,27 @@ class _Launcher(NamedTuple):
 
 LAUNCHER = "featlight"
 _OWN = _Launcher(LAUNCHER, "FEATLIGHT_RANK", "FEATLIGHT_WORLD_SIZE", "FEATLIGHT_LOCAL_RANK")
-# Those of Lightning's cluster environments, and the first that fits: torchrun may itself run under srun, and srun sets
-# PMI's variables too. Read here and not through Lightning, whose import takes seconds and whose MPI needs mpi4py.
+# The launchers of Lightning's cluster environments; the first match counts: torchrun may run under srun, and srun also
+# sets PMI's variables. Lightning itself is not used, because its import takes seconds and its MPI support needs mpi4py.
 _LAUNCHERS = (
     _OWN,
-    _Launcher("torchrun", "RANK", "WORLD_SIZE", "LOCAL_RANK"),  # and Kubeflow, and whoever sets them by hand
+    _Launcher("torchrun", "RANK", "WORLD_SIZE", "LOCAL_RANK"),  # also Kubeflow, and variables set by hand
     _Launcher("srun", "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID"),
     _Launcher("srun", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"),
     _Launcher("jsrun", "JSM_NAMESPACE_RANK", "JSM_NAMESPACE_SIZE", "JSM_NAMESPACE_LOCAL_RANK"),
     _Launcher("mpirun", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"),
     _Launcher("mpirun", "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID"),
 )
-_STEP = ("SLURM_STEP_ID", "SLURM_STEP_NUM_TASKS")  # of srun alone: a batch script has the others too
-# The number of this machine among `--num-nodes`, where each machine starts its own workers
-_MACHINES = ("NODE_RANK", "JOB_COMPLETION_INDEX")  # by hand; a Kubernetes indexed job
+_STEP = ("SLURM_STEP_ID", "SLURM_STEP_NUM_TASKS")  # set only by srun; a batch script has the other variables too
+# The number of this machine, when each of `--num-nodes` machines starts its own workers
+_MACHINES = ("NODE_RANK", "JOB_COMPLETION_INDEX")  # set by hand; set by a Kubernetes indexed job
 
 
 def worker_from_env(variables: Mapping[str, str]) -> Worker:
-    """Which worker this process is.
+    """Return the worker that this process is.
 
     Raises:
-        UsageError: a variable holds no number, or a rank that is none.
+        UsageError: a variable is no number, or a rank is out of range.
     """
     for launcher in _LAUNCHERS:
         if launcher.rank not in variables or launcher.world_size not in variables:
@@ -77,30 +77,30 @@ def worker_from_env(variables: Mapping[str, str]) -> Worker:
         rank, world_size, local_rank = (_number(variables, name) for name in launcher.names)
         if not 0 <= rank < world_size:
             raise UsageError(
-                f"{launcher.rank}: {rank} given, of {world_size} workers ({launcher.world_size}); 0 is the first"
+                f"{launcher.rank}: {rank} given for {world_size} workers ({launcher.world_size}); ranks start at 0"
             )
         return Worker(rank, world_size, local_rank, launcher.name)
     return ALONE
 
 
 def _has_steps(variables: Mapping[str, str]) -> bool:
-    """Whether srun has started this process, and not a shell or a batch script within an allocation."""
+    """Return whether srun has started this process, not a shell or a batch script in an allocation."""
     if variables.get("SLURM_JOB_NAME") in ("bash", "interactive"):
         return False
-    return any(name in variables for name in _STEP) or variables.get("SLURM_PROCID") != "0"  # a batch script's
+    return any(name in variables for name in _STEP) or variables.get("SLURM_PROCID") != "0"  # a batch script has 0
 
 
 def is_surely_started(worker: Worker, variables: Mapping[str, str]) -> bool:
-    """Whether the launcher has left more than the rank, which anybody may have set, or a shell have kept."""
+    """Return whether a launcher has set more than the rank, which may be left over in the user's shell."""
     marks = {"torchrun": ("TORCHELASTIC_RUN_ID",), "srun": _STEP, "": ()}.get(worker.launcher)
     return marks is None or any(name in variables for name in marks)
 
 
-def told_by(worker: Worker, variables: Mapping[str, str]) -> tuple[str, str]:
-    """What says that there are other workers, and how to work alone.
+def announced_by(worker: Worker, variables: Mapping[str, str]) -> tuple[str, str]:
+    """Return what announced the other workers, and how to work alone.
 
     Returns:
-        As in ("RANK=0 and WORLD_SIZE=2 (torchrun's)", "put env -u RANK -u WORLD_SIZE before the same command").
+        For example ("RANK=0 and WORLD_SIZE=2 (torchrun's)", "put env -u RANK -u WORLD_SIZE before the same command").
     """
     for launcher in _LAUNCHERS:
         if worker.launcher and launcher.name == worker.launcher and launcher.world_size in variables:
@@ -111,11 +111,11 @@ def told_by(worker: Worker, variables: Mapping[str, str]) -> tuple[str, str]:
 
 
 class Launch(NamedTuple):
-    """What this process shall do.
+    """The task of this process.
 
     Args:
-        worker: which one it is among the processes that were started.
-        local: workers that it is to start here; 1 where it is a worker itself.
+        worker: number of this process among those that were started.
+        local: number of workers to start on this machine; 1 if the process is a worker itself.
     """
 
     worker: Worker
@@ -123,7 +123,7 @@ class Launch(NamedTuple):
 
     @property
     def workers(self) -> list[Worker]:
-        """Of the workers that it starts."""
+        """The workers that this process starts."""
         first, world_size = self.worker.rank * self.local, self.worker.world_size * self.local
         return [Worker(first + i, world_size, i, LAUNCHER) for i in range(self.local)]
 
@@ -134,16 +134,16 @@ def launch_from_env(
     variables: Mapping[str, str],
     automatic: Callable[[], int] = lambda: 1,
 ) -> Launch:
-    """How a config's devices and machines meet the processes that something has started.
+    """Match a config's devices and machines with the processes that a launcher has started.
 
     Args:
         devices: workers on each machine.
-        num_nodes: machines.
-        variables: of the environment.
-        automatic: gives what `auto` means for a process that nothing has started.
+        num_nodes: number of machines.
+        variables: environment variables.
+        automatic: returns the value of `auto` for a process without a launcher.
 
     Raises:
-        UsageError: they do not meet.
+        UsageError: the numbers do not match.
     """
     worker = worker_from_env(variables)
     if worker.launcher == LAUNCHER:
@@ -156,15 +156,17 @@ def launch_from_env(
         return Launch(worker if local == 1 else ALONE, local)
     if devices == "auto":
         if worker.world_size % num_nodes:
-            raise UsageError(f"num_nodes: {num_nodes} given, but {worker.launcher} started {worker.world_size} workers")
+            raise UsageError(
+                f"num_nodes: {num_nodes} given, but {worker.launcher} started {worker.world_size} workers; leave it out"
+            )
         return Launch(worker, 1)
     if worker.world_size == devices * num_nodes or (num_nodes == 1 and worker.world_size % devices == 0):
         return Launch(worker, 1)
-    if worker.world_size == num_nodes:  # one process on each machine, to start the others there
+    if worker.world_size == num_nodes:  # one process on each machine, which starts the others
         return Launch(worker, devices)
     raise UsageError(
         f"devices: {devices} given, num_nodes: {num_nodes}, but {worker.launcher} started {worker.world_size} workers; "
-        "leave both out, or let their product be that number"
+        "leave both out, or give values whose product is that number"
     )
 
 
@@ -173,16 +175,16 @@ def _machine(num_nodes: int, variables: Mapping[str, str]) -> int:
         if name in variables:
             number = _number(variables, name)
             if not 0 <= number < num_nodes:
-                raise UsageError(f"{name}: {number} given, of {num_nodes} machines (num_nodes); 0 is the first")
+                raise UsageError(f"{name}: {number} given for {num_nodes} machines (num_nodes); numbers start at 0")
             return number
     raise UsageError(
-        f"num_nodes: {num_nodes} given, but nothing says which machine this is; run the same command under srun or "
-        f"torchrun, or set {_MACHINES[0]} to its number, from 0"
+        f"num_nodes: {num_nodes} given, but the number of this machine is unknown; run the same command under srun or "
+        f"torchrun, or set {_MACHINES[0]} to the number, from 0"
     )
 
 
 def _number(variables: Mapping[str, str], name: str) -> int:
     given = variables.get(name, "0")
     if not given.isdecimal():
-        raise UsageError(f"{name}: {given!r} given; a whole number is needed")
+        raise UsageError(f"{name}: {given!r} given; give a whole number")
     return int(given)

@@ -1,8 +1,8 @@
-"""Workers of one machine, started and watched by a process that does nothing else; and a worker's line to it.
+"""The supervisor that starts and watches the workers of one machine, and a worker's connection to it.
 
-The workers are the same command line. The supervisor speaks to each through its standard input: `stop SIGTERM`, `alone`
-(all others have ended); its end, whatever ended the supervisor, tells them to stop. What all of them write to standard
-error alike is printed once.
+Each worker runs the same command line. The supervisor sends lines to a worker's standard input: `stop SIGTERM`, or
+`alone` (all other workers have ended). A worker also stops when its standard input is closed, so it never outlives the
+supervisor. A line that several workers write to standard error is printed once.
 """
 
 import ctypes
@@ -24,8 +24,8 @@ from featlight.ending import end_at_once, line_of
 from featlight.errors import Interrupted, UsageError
 
 TICK = 0.1  # seconds
-MOST_WORKERS = 16  # on a CPU, unless more are asked for
-WORKER_BYTES = 3 * 2**30  # of memory, for each worker on a CPU
+MOST_WORKERS = 16  # on a CPU, unless the user gives a number
+WORKER_BYTES = 3 * 2**30  # memory of each worker on a CPU
 UNKNOWN_MEMORY = 8 * 2**30
 
 
@@ -33,26 +33,26 @@ class Supervisor:
     """Starts workers, passes signals on, and waits for all of them.
 
     Args:
-        command: of each worker.
-        workers: to start.
-        stop: whether a signal has asked this process to end.
+        command: command line of each worker.
+        workers: workers to start.
+        stop: stop request of this process.
     """
 
     def __init__(self, command: Sequence[str], workers: Sequence[Worker], stop: Stop) -> None:
         self._command = command
         self._workers = workers
         self._stop = stop
-        self._children: dict[int, subprocess.Popen[bytes]] = {}  # by rank, those that have not ended
+        self._children: dict[int, subprocess.Popen[bytes]] = {}  # by rank; running ones only
         self._ended: queue.SimpleQueue[tuple[int, int]] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        self._said: Counter[bytes] = Counter()
-        self.codes: dict[int, int] = {}  # by rank, how each ended; negative: by that signal
+        self._printed: Counter[bytes] = Counter()
+        self.codes: dict[int, int] = {}  # exit codes by rank; a negative one is the number of a signal
 
     def run(self, hold: Callable[[], bool] = lambda: False) -> None:
         """Start the workers and wait until all have ended.
 
         Args:
-            hold: asked until it says no, before any worker but the first is started.
+            hold: polled until it returns False, before the workers after the first are started.
         """
         self._stop.at_once = self._end_at_once
         try:
@@ -62,10 +62,10 @@ class Supervisor:
             if self._children and self._stop.asked_by is None:
                 for worker in self._workers[1:]:
                     self._start(worker)
-            told = False
+            has_told = False
             while self._children:
-                if self._stop.asked_by is not None and not told:
-                    told = True
+                if self._stop.asked_by is not None and not has_told:
+                    has_told = True
                     for rank in self._children:
                         self._tell(rank, f"stop {self._stop.asked_by}")
                 self._wait()
@@ -81,21 +81,21 @@ class Supervisor:
         threading.Thread(target=self._watch, args=(worker.rank, child), daemon=True).start()
 
     def _watch(self, rank: int, child: "subprocess.Popen[bytes]") -> None:
-        """Print what a worker writes to standard error and no other has written before; then see how it ended."""
+        """Print the lines of a worker's standard error that no other worker has written; then record its exit code."""
         assert child.stderr is not None
         own: Counter[bytes] = Counter()
         for line in child.stderr:
             with self._lock:
                 own[line] += 1
-                if own[line] > self._said[line]:
-                    self._said[line] += 1
+                if own[line] > self._printed[line]:
+                    self._printed[line] += 1
                     with suppress(OSError, ValueError):
                         sys.stderr.write(line.decode(errors="replace"))
                         sys.stderr.flush()
         self._ended.put((rank, child.wait()))
 
     def _wait(self) -> None:
-        """For the end of a worker, or a moment."""
+        """Wait until a worker ends, at most for `TICK` seconds."""
         try:
             rank, code = self._ended.get(timeout=TICK)
         except queue.Empty:
@@ -105,14 +105,14 @@ class Supervisor:
         if code < 0 and self._stop.asked_by is None:
             with suppress(OSError, ValueError):
                 name = signal.Signals(-code).name
-                print(f"featlight: worker {rank + 1} was ended by {name}; the others go on", file=sys.stderr)
+                print(f"featlight: worker {rank + 1} was ended by {name}; the others continue", file=sys.stderr)
         if len(self._children) == 1:
             self._tell(next(iter(self._children)), "alone")
 
     def _tell(self, rank: int, line: str) -> None:
         pipe = self._children[rank].stdin
         assert pipe is not None
-        with suppress(OSError):  # it has just ended
+        with suppress(OSError):  # the worker has just ended
             pipe.write(line.encode() + b"\n")
             pipe.flush()
 
@@ -126,15 +126,15 @@ class Supervisor:
     def _end_at_once(self) -> None:
         self._kill()
         by = str(self._stop.asked_by)
-        end_at_once(by, quiet=f"featlight: {line_of(by)}\n".encode() in self._said)
+        end_at_once(by, quiet=f"featlight: {line_of(by)}\n".encode() in self._printed)
 
 
 def exit_code(codes: Mapping[int, int], first: int) -> int:
-    """What a command's workers amount to.
+    """Return the exit code of a command from those of its workers.
 
     Args:
-        codes: by rank.
-        first: rank of the worker that looks whether the run is complete.
+        codes: exit codes by rank.
+        first: rank of the worker that checks whether the run is complete.
     """
     if codes.get(first) in (0, 1):
         return codes[first]
@@ -143,13 +143,13 @@ def exit_code(codes: Mapping[int, int], first: int) -> int:
 
 
 def listen(stop: Stop) -> threading.Event:
-    """Hear the supervisor from now on; the event is set once the other workers have ended."""
+    """Start to read the supervisor's lines; the returned event is set when the other workers have ended."""
     alone = threading.Event()
 
-    def hear() -> None:
-        torn = b""
-        while heard := os.read(0, 4096):  # not through sys.stdin, whose lock would trouble the interpreter's end
-            *lines, torn = (torn + heard).split(b"\n")
+    def read_lines() -> None:
+        rest_of_line = b""
+        while received := os.read(0, 4096):  # sys.stdin has a lock, which could block the interpreter's exit
+            *lines, rest_of_line = (rest_of_line + received).split(b"\n")
             for line in lines:
                 word, _, rest = line.decode().partition(" ")
                 if word == "stop":
@@ -158,15 +158,15 @@ def listen(stop: Stop) -> threading.Event:
                     alone.set()
         stop.ask("the end of the process that started it")
 
-    threading.Thread(target=hear, daemon=True).start()
+    threading.Thread(target=read_lines, daemon=True).start()
     return alone
 
 
 def workers_of(accelerator: str, chunks: int | None = None) -> int:
-    """Workers of a machine where nobody says how many: one for each GPU, or for each CPU core.
+    """Return the default number of workers of a machine: one for each GPU, or for each CPU core.
 
-    On a CPU no more than memory holds, nor than there are chunks, where that is known: two workers of one thread made
-    1.3 to 1.8 times the tiles of one worker with two threads.
+    On a CPU, memory and the number of chunks are further limits. Two workers of one thread made 1.3 to 1.8 times the
+    tiles of one worker with two threads.
     """
     gpus = visible_gpus(accelerator)
     if gpus:
@@ -176,10 +176,10 @@ def workers_of(accelerator: str, chunks: int | None = None) -> int:
 
 
 def machine_memory() -> int:
-    """Of this machine, in bytes; 8 GiB where the system does not tell."""
+    """Return the memory of this machine in bytes; 8 GiB if it is unknown."""
     try:
         found = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # Windows has no sysconf, and some systems not these words
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf, and some systems lack these names
         return UNKNOWN_MEMORY
     return found if found > 0 else UNKNOWN_MEMORY
 
@@ -193,7 +193,7 @@ def check_gpus(accelerator: str, workers: int) -> None:
 
 @cache
 def visible_gpus(accelerator: str) -> int:
-    """CUDA GPUs that a run may use; where there is no driver, without importing torch."""
+    """Return the number of usable CUDA GPUs; without a driver, torch is not imported."""
     if accelerator == "cpu":
         return 0
     try:
@@ -205,20 +205,20 @@ def visible_gpus(accelerator: str) -> int:
     return torch.cuda.device_count()
 
 
-def featlight_command(*words: str) -> list[str]:
-    """A command line of featlight's in a process of its own, which looks for no module where the user stands."""
-    root = str(Path(__file__).parents[2])  # behind all that is installed: a source tree need not be
+def featlight_command(*args: str) -> list[str]:
+    """Return a featlight command line for a new process, which imports no module from the current folder."""
+    root = str(Path(__file__).parents[2])  # for a source tree that is not installed; after all installed packages
     code = f"import sys; sys.path.append({root!r}); from featlight.__main__ import main; sys.exit(main())"
-    return [sys.executable, "-P", "-c", code, *words]
+    return [sys.executable, "-P", "-c", code, *args]
 
 
 def same_command() -> list[str]:
-    """This process's own command line."""
+    """Return the command line of this process."""
     return [sys.executable, *sys.orig_argv[1:]]
 
 
 def stamp(path: Path) -> tuple[int, int] | None:
-    """What changes when a file is replaced; None where there is none."""
+    """Return values that change when a file is replaced; None if it is missing."""
     try:
         status = path.stat()
     except OSError:

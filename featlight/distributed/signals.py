@@ -1,4 +1,4 @@
-"""Stopping when told to: the commit in hand ends, and the same command goes on later."""
+"""Stopping on a signal: the current commit is completed, and the same command continues the run later."""
 
 import signal
 import threading
@@ -9,13 +9,13 @@ from types import FrameType
 from featlight.ending import SIGNALS, end_at_once, line_of
 from featlight.errors import Interrupted
 
-PATIENCE = 25.0  # seconds that a run has to end by itself; schedulers kill after 30
+GRACE = 25.0  # seconds for a run to end by itself; schedulers kill after 30
 
 
 class Stop:
-    """Whether a signal, or the process that started this one, has asked the run to end.
+    """A request to stop the run, from a signal or from the supervisor.
 
-    A second signal, or a run that does not end by itself, ends the process at once.
+    After a second signal, or after `GRACE` seconds, the process ends at once.
     """
 
     def __init__(self) -> None:
@@ -26,26 +26,26 @@ class Stop:
         self.at_once: Callable[[], None] = lambda: end_at_once(str(self.asked_by))
 
     def check(self) -> None:
-        """Raise Interrupted where it has."""
+        """Raise Interrupted if a stop was requested."""
         if self.asked_by is not None:
             raise Interrupted(line_of(self.asked_by))
 
     def ask(self, by: str) -> None:
-        """Ask the run to end; asking twice is asking once."""
+        """Request a stop; further requests have no effect."""
         if self.asked_by is not None:
             return
         self.asked_by = by
-        self._timer = threading.Timer(PATIENCE, lambda: self.at_once())
+        self._timer = threading.Timer(GRACE, lambda: self.at_once())
         self._timer.daemon = True
         self._timer.start()
 
     @contextmanager
     def listening(self) -> Iterator["Stop"]:
-        """Take the signals over, and give them back at the end.
+        """Handle the signals, and restore the previous handlers at the end.
 
-        Lightning ends a run on SIGTERM with exit code 0, and on Ctrl-C kills its workers and exits with 1.
+        Lightning's own handlers would end a run on SIGTERM with exit code 0, and on Ctrl-C with 1.
         """
-        if threading.current_thread() is threading.main_thread():  # no other thread may set handlers
+        if threading.current_thread() is threading.main_thread():  # other threads cannot set handlers
             self._before = {number: signal.getsignal(number) for number in SIGNALS}
         try:
             for number in self._taken():
@@ -58,21 +58,21 @@ class Stop:
                 self._timer.cancel()
 
     def _taken(self) -> list[int]:
-        """Signals that are taken over; a handler that is not Python's own could not be given back."""
+        """Return the handled signals; a handler that was not set from Python could not be restored."""
         return [number for number, before in self._before.items() if before is not None]
 
     def _take(self, number: int, frame: FrameType | None) -> None:
         if self._signalled:
             self.at_once()
-        self._signalled = True  # Ctrl-C reaches a worker both by itself and through its supervisor
+        self._signalled = True  # Ctrl-C reaches a worker directly and through its supervisor
         self.ask(SIGNALS[number])
 
 
 class CallStop(Stop):
-    """The same for a call from Python: a signal does there what the caller's own handler does, and nothing else.
+    """A stop request for calls from Python: a signal only calls the caller's own handler.
 
-    What that handler raises is raised once the step in hand has ended, from `listening`: raised in the midst of a step,
-    it would be taken for the network's.
+    `listening` raises the handler's exception after the current step. Raised during a step, it would be mistaken for
+    an error of the network.
     """
 
     def __init__(self) -> None:
@@ -100,7 +100,7 @@ class CallStop(Stop):
         try:
             before(number, frame)
         except BaseException as error:
-            if self._raised is not None:  # the second one
+            if self._raised is not None:  # the second signal
                 raise
             self._raised = error
             self.ask(SIGNALS[number])

@@ -42,7 +42,7 @@ def render(store: Store, plan: Plan, *, anew: bool = False) -> None:
         plan: plan of the run.
         anew: whether to draw atlases again that already show the current tiles.
     """
-    snapshot = Snapshot.of(store, plan)
+    snapshot = Snapshot.from_store(store, plan)
     examples = read_answers(store.folder)
     shown = draw_atlases(snapshot, examples, anew=anew)
     for atlas in shown:
@@ -91,7 +91,7 @@ def is_rendered(store: Store, plan: Plan) -> bool:
     if not store.folder.has(*(store.root / name for name in names)):
         return False
     page = store.folder.read_if_there(store.root / "index.html", TEXT_BYTES) or b""
-    return state_of(Snapshot.of(store, plan)).encode() in page[:2000]
+    return state_of(Snapshot.from_store(store, plan)).encode() in page[:2000]
 
 
 def draw_atlases(snapshot: Snapshot, examples: ExamplesByTile, *, anew: bool = False) -> list[Atlas]:

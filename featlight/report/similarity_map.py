@@ -62,7 +62,7 @@ def find_alike(
     plan = store.need_plan()
     store.check_writable()
     drawn_files(store, plan, ["assets"])  # the picture takes small tiles from these sheets
-    snapshot = Snapshot.of(store, plan)
+    snapshot = Snapshot.from_store(store, plan)
     if method == "auto":
         method = "umap" if has_umap() else "pca"
     tables = {}

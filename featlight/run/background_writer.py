@@ -1,4 +1,4 @@
-"""Commits in the background: what a chunk gave is encoded and written while the next one is computed."""
+"""Background commits: a chunk is encoded and written while the next one is computed."""
 
 import queue
 import threading
@@ -7,13 +7,13 @@ from types import TracebackType
 
 import torch
 
-WAITING = 1  # chunks, besides the one that is being written: memory must not grow with a slow disk
+WAITING = 1  # queued chunks, besides the one that is being written: bounds the memory when the disk is slow
 
 
 class BackgroundWriter:
-    """Runs the work that it is given in order, in one thread, and gives back what that met.
+    """Runs submitted functions in order, in one thread.
 
-    Leaving its context waits for all of it; an error of the work is raised by the next `submit` or on leaving.
+    Leaving the context waits for all of them. The next `submit`, or leaving the context, raises their first error.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class BackgroundWriter:
             self._raise()
 
     def submit(self, work: Callable[[], object]) -> None:
-        """Have it done after all that was given before; waits where too much is waiting."""
+        """Queue a function; wait while the queue is full."""
         self._raise()
         self._work.put(work)
 
@@ -43,10 +43,10 @@ class BackgroundWriter:
             raise self._error
 
     def _run(self) -> None:
-        torch.set_num_threads(1)  # of this thread alone: the descent has the cores
+        torch.set_num_threads(1)  # for this thread only: the optimization uses the cores
         while (work := self._work.get()) is not None:
             if self._error is not None:
-                continue  # in order or not at all
+                continue  # after an error, skip the rest
             try:
                 work()
             except BaseException as error:

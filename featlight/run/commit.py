@@ -1,4 +1,4 @@
-"""From what a chunk's descent gave to tiles and records on disk."""
+"""Writing of an optimized chunk: tiles, their additional files, and records."""
 
 import io
 import json
@@ -23,10 +23,10 @@ from featlight.version import __version__
 
 
 def records_of(result: ChunkResult, plan: Plan) -> Iterator[tuple[int, TileRecord]]:
-    """One record for each tile of a chunk, padding left out, beside the tile's place in the batch."""
+    """Yield the record of each tile of a chunk, without padding, and its index in the batch."""
     chunk = result.chunk
-    shown = result.pictures[: len(chunk.tiles)].permute(0, 3, 1, 2).double() / 255  # (N, 3, H, W)
-    variation, fine = total_variation(shown), high_frequency_share(shown)
+    pictures = result.pictures[: len(chunk.tiles)].permute(0, 3, 1, 2).double() / 255  # (N, 3, H, W)
+    variation, fine = total_variation(pictures), high_frequency_share(pictures)
     finite = torch.isfinite(result.images).flatten(1).all(1) & torch.isfinite(result.activation).all(0)
     for i, tile in enumerate(chunk.tiles):
         status: Status = "ok"
@@ -66,18 +66,18 @@ def records_of(result: ChunkResult, plan: Plan) -> Iterator[tuple[int, TileRecor
 
 
 def _curve_steps(points: int) -> list[int]:
-    """At most 60 of them, the first and the last among them."""
+    """Return the steps of a record's curve: at most 60, including the first and the last."""
     return sorted({round(i) for i in np.linspace(0, points - 1, min(points, CURVE_POINTS))})
 
 
 def _number(value: Tensor) -> float | None:
-    """What JSON can hold: six digits, and nothing for NaN and infinity."""
+    """Round to six digits; return None for NaN and infinity, which JSON lacks."""
     number = float(value)
     return float(f"{number:.6g}") if np.isfinite(number) else None
 
 
 def provenance(result: ChunkResult, place: int, plan: Plan) -> dict[str, str]:
-    """The text inside a tile's PNG: all that made it, and nothing that varies from run to run."""
+    """Return the text of a tile's PNG: all settings that made it, and nothing that differs between runs."""
     variant, tile = result.chunk.variant, result.chunk.tiles[place]
     settings = plan.fingerprints[variant] | {"batch_size": result.chunk.batch_size}
     values: dict[str, Any] = {"terms": [term.values() for term in tile.terms], **settings}
@@ -96,15 +96,15 @@ def commit(
     extras: Sequence[Extra],
     examples: Container[str] = (),
 ) -> list[TileRecord]:
-    """Write what a chunk gave, except for the tiles that are there already.
+    """Write the tiles of a chunk that do not exist yet.
 
     Args:
-        result: of the descent.
-        plan: of the run.
-        store: where to write.
-        kept: files of the tiles that are there.
-        extras: what to keep of each tile besides its picture.
-        examples: files of the tiles whose octaves are kept in any case.
+        result: result of the optimization.
+        plan: plan of the run.
+        store: store of the run.
+        kept: files of the tiles that exist already.
+        extras: additional files to write for each tile.
+        examples: files of the tiles whose octaves are always written.
 
     Returns:
         The records of the tiles that were written or have failed.
@@ -121,23 +121,22 @@ def commit(
         png = None
         if record["status"] != "failed":
             if "floats" in extras:
-                image = result.images[place].contiguous().clone()
-                content = save({"image": image})
+                content = save({"image": result.images[place].contiguous().clone()})
                 store.write(store.float_path(record["file"]), content)
                 record["float_sha256"] = sha256(content).hexdigest()
             if "maps" in extras:
-                maps = {str(term): found[place].clone() for term, found in enumerate(result.maps)}
+                maps = {str(term): values[place].clone() for term, values in enumerate(result.maps)}
                 store.write(store.map_path(record["file"]), save(maps))
             if "octaves" in extras or record["file"] in examples:
                 for number, octave in enumerate(result.octaves, 1):
                     small = encode_png(Image.fromarray(octave[place].numpy()), {})
                     store.write(store.octave_path(record["file"], number), small)
-            words = provenance(result, place, plan)
+            text = provenance(result, place, plan)
             if result.alphas is not None:
-                content = encode_png(Image.fromarray(result.alphas[place].numpy()), words)
+                content = encode_png(Image.fromarray(result.alphas[place].numpy()), text)
                 store.write(store.alpha_path(record["file"]), content)
                 record["alpha_sha256"] = sha256(content).hexdigest()
-            png = encode_png(Image.fromarray(result.pictures[place].numpy()), words)
+            png = encode_png(Image.fromarray(result.pictures[place].numpy()), text)
         store.commit(png, record)
         written.append(record)
     return written

@@ -1,4 +1,4 @@
-"""What a run will cost, from a few timed steps; nothing is written."""
+"""Estimate of a run's time and disk space from a few timed steps; nothing is written."""
 
 import time
 from pathlib import Path
@@ -23,26 +23,26 @@ TIMED_STEPS = 2
 
 
 def estimate(config: Config, *, workers: int = 1, fresh: bool = False) -> dict[str, str]:
-    """Tiles, chunks, disk and time of a run, in words.
+    """Return a table of a run's tiles, chunks, disk space and time.
 
     Args:
-        config: settled.
-        workers: among all machines; they are taken not to slow each other down.
-        fresh: whether what is there will be deleted first.
+        config: complete config.
+        workers: workers on all machines; they are assumed not to slow each other down.
+        fresh: whether the existing run will be deleted first.
 
     Raises:
-        FeatlightError: as the run itself would.
+        FeatlightError: the run itself would fail.
     """
     assert config.out is not None
     store = Store(Path(config.out))
     job = prepare(config, None if fresh else store.plan())
     plan = job.plan
-    there = {} if fresh else store.made(plan, plan.tiles, config.extras)
-    missing = {planned.file for planned in job.wanted} - there.keys()
-    busy = range(min(workers, max(1, len(plan.chunks))))  # ranks that have any chunk
+    existing = {} if fresh else store.made(plan, plan.tiles, config.extras)
+    missing = {planned.file for planned in job.wanted} - existing.keys()
+    busy = range(min(workers, max(1, len(plan.chunks))))  # ranks with at least one chunk
     shares = [[plan.chunk(n, job.settings) for n in plan.share(rank, workers, missing)] for rank in busy]
     chunks = [chunk for share in shares for chunk in share]
-    disk = expected_bytes(plan, there, missing, config.extras)
+    disk = expected_bytes(plan, existing, missing, config.extras)
     with repeatable(plan.threads):
         kinds = {_kind(chunk): chunk for chunk in chunks}
         costs = {kind: _chunk_seconds(job, chunk) for kind, chunk in kinds.items()}
@@ -62,7 +62,7 @@ def estimate(config: Config, *, workers: int = 1, fresh: bool = False) -> dict[s
 
 
 def _kind(chunk: Chunk) -> tuple[str, tuple[str, ...]]:
-    """Chunks of one kind take the same time."""
+    """Return a key that chunks of equal duration share."""
     return chunk.variant, chunk.layers
 
 
@@ -88,7 +88,7 @@ def _chunk_seconds(job: RunJob, chunk: Chunk) -> float:
     for octave, settings in zip(recipe.octaves, opening, strict=True):
         start = starting_parameters(painting.parameterization, "noise", settings.size, 999, tiles).to(job.device)
         parameters, state = painting.laid_out(start, network.format), NEW
-        for number in range(1 + TIMED_STEPS):  # the first one warms up
+        for number in range(1 + TIMED_STEPS):  # the first step warms up
             if number == 1:
                 started = time.perf_counter()
             parameters, state, _ = step(parameters, state, settings, network, objective, painting)

@@ -1,4 +1,4 @@
-"""A worker that shows nothing: its share, and an eye on whether anybody is there to make the rest."""
+"""A worker other than the first: it makes its share, and the rest if no other worker is running."""
 
 import threading
 import time
@@ -9,22 +9,21 @@ from featlight.errors import AloneError
 from featlight.report.build import render
 from featlight.run.outcome import Outcome, outcome_of
 from featlight.run.shard import Shard, waiting_for
-from featlight.store.heartbeat import Heartbeat
+from featlight.store.heartbeat import PATIENCE, Heartbeat
 
 POLL = 1.0  # seconds
-PATIENCE = 60.0  # seconds without a sign of another worker, after which none is taken to be there
 
 
 def make_for_others(share: Shard, stop: Stop, others_gone: threading.Event | None) -> Outcome:
-    """The share of a worker other than the first; whoever commits the last tile draws.
+    """Make the share of a worker other than the first; the worker that commits the last tile draws the page.
 
     Args:
-        share: of the worker.
-        stop: asked before every step, and while it waits.
-        others_gone: set once the other workers have ended; None where nobody can tell.
+        share: share of the worker.
+        stop: stop request, checked before every step and while waiting.
+        others_gone: set when the other workers have ended; None if there is no supervisor.
 
     Raises:
-        AloneError: tiles of others are missing, and nobody else is at work; the next time they are made here.
+        AloneError: tiles of other workers are missing, and no other worker is running.
     """
     job, store = share.job, share.store
     watch = _OtherWorkers(share)
@@ -32,7 +31,7 @@ def make_for_others(share: Shard, stop: Stop, others_gone: threading.Event | Non
     made, left = bool(share.chunks), _lacking(share)
     deserted = bool(left) and others_gone is None and not watch.sees_anybody(stop, left)
     while deserted and left and not share.chunks:
-        chunk = share.of_chunk_with(left)
+        chunk = share.last_chunk(left)
         watch.own |= chunk.files
         chunk.make(stop)
         made, left = True, _lacking(share)
@@ -45,30 +44,30 @@ def make_for_others(share: Shard, stop: Stop, others_gone: threading.Event | Non
 
 
 def _lacking(share: Shard) -> set[str]:
-    """Files of the run's tiles that nobody has made yet."""
+    """Return the files of the tiles that no worker has made yet."""
     return set(outcome_of(share.job, share.store, share.missing).missing)
 
 
 class _OtherWorkers:
-    """Looks out for the other workers.
+    """Detects other workers by their records and the first worker's heartbeat.
 
     Args:
-        share: of this one.
+        share: share of this worker.
     """
 
     def __init__(self, share: Shard) -> None:
         self._share = share
         self._records = share.store.record_log()
         self._heartbeat = Heartbeat(share.store.folder)
-        self.own = set(share.files)  # what others have not made
+        self.own = set(share.files)  # tiles that this worker makes
 
     def sees_now(self) -> bool:
-        """Whether the first worker is at work, or anybody has made a tile."""
-        theirs = [record for record in self._records.refresh() if record["file"] not in self.own]
-        return bool(theirs) or self._heartbeat.other() is not None
+        """Return whether the first worker is running, or another worker has made a tile."""
+        foreign = [record for record in self._records.refresh() if record["file"] not in self.own]
+        return bool(foreign) or self._heartbeat.other() is not None
 
     def sees_anybody(self, stop: Stop, left: set[str]) -> bool:
-        """The same, within a minute."""
+        """Wait up to `PATIENCE` seconds for a sign of another worker; return whether there was one."""
         if self.sees_now():
             return True
         say(waiting_for(self._share, left))

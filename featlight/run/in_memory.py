@@ -1,4 +1,4 @@
-"""A run that has no directory: images and records are handed back."""
+"""A run without a directory: images and records are returned."""
 
 from torch import Tensor
 
@@ -18,13 +18,13 @@ def make_in_memory(
     """Make all tiles of a job.
 
     Args:
-        job: prepared.
-        stop: asked before every step.
-        quiet: whether to say nothing.
+        job: prepared job.
+        stop: stop request, checked before every step.
+        quiet: whether to print nothing.
 
     Returns:
-        Images (C, H, W), unclipped, on the CPU; transparencies (H, W), uint8, of those that have any; and records,
-        all by file.
+        Unclipped images (C, H, W) on the CPU, opacities (H, W) in uint8 for tiles that have one, and records; all by
+        file.
     """
     images: dict[str, Tensor] = {}
     alphas: dict[str, Tensor] = {}

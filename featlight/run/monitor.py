@@ -1,4 +1,4 @@
-"""The first worker's view of all workers, from the records on disk: progress, TensorBoard, and when all is done."""
+"""The first worker's monitor of all workers, from the records on disk: progress, TensorBoard, completion."""
 
 import logging
 import threading
@@ -13,40 +13,39 @@ from featlight.report.build import is_rendered, render
 from featlight.report.tensorboard.writer import TensorBoard
 from featlight.run.outcome import Outcome, outcome_of, summary
 from featlight.run.shard import Shard, waiting_for
-from featlight.store.heartbeat import Heartbeat
+from featlight.store.heartbeat import PATIENCE, Heartbeat
 from featlight.store.records import RecordLog
 
 log = logging.getLogger("featlight")
 
 POLL = 0.5  # seconds
-PATIENCE = 60.0  # seconds without a new record, after which the other workers are taken to have ended
-LOOK_EVERY = 1.0  # seconds, while a chunk is in hand
+LOOK_EVERY = 1.0  # seconds, while a chunk is optimized
 
 
 class Monitor:
-    """What all workers have made since a run began; entered for as long as it is watched.
+    """Follows the tiles of all workers while its context is entered.
 
     Args:
-        share: of the first worker.
-        record_log: as it stood when the run began.
-        quiet: whether to say nothing.
+        share: share of the first worker.
+        record_log: record log in its state at the start of the run.
+        quiet: whether to print nothing.
     """
 
     def __init__(self, share: Shard, record_log: RecordLog, *, quiet: bool) -> None:
         self._share, self._record_log, self._quiet = share, record_log, quiet
         self._job, self._store, self._plan = share.job, share.store, share.job.plan
         self._digests = {self._plan.digest(variant) for variant in self._plan.settings}
-        before = {file: record for file, record in share.there.items() if record_log.has_made(file)}
+        before = {file: record for file, record in share.existing.items() if record_log.has_made(file)}
         self._asked = {planned.file for planned in self._job.wanted}
-        self._new = self._asked - before.keys()  # with what others have made since this process began
+        self._new = self._asked - before.keys()  # including tiles that others have made since this process started
         self.pending = set(self._new)  # neither made nor failed
-        self._own = set(share.files)  # made by this worker, sooner or later
-        self._others_seen = False  # at work
+        self._own = set(share.files)  # tiles that this worker makes
+        self._others_seen = False
         self._silent = False
         self._failed: set[str] = set()
-        self._slowest = 0.0  # seconds of a chunk
+        self._slowest = 0.0  # seconds of the slowest chunk
         self._looked = 0.0
-        self._lock = threading.Lock()  # the descent glances while the writer looks
+        self._lock = threading.Lock()  # the optimization and the background writer both call `look`
         self._heartbeat = Heartbeat(self._store.folder)
         self._exit = ExitStack()
         self.board = TensorBoard(self._store, self._plan, before, self._new)
@@ -56,7 +55,7 @@ class Monitor:
         other = self._heartbeat.other()
         if other is not None:
             where = self._store.root
-            log.warning("%s seems to be at work in %s too: both make the same tiles, only time is lost", other, where)
+            log.warning("%s seems to be at work in %s too; both make the same tiles, so stop one of them", other, where)
         self._exit.enter_context(self._heartbeat)
         self._exit.callback(self.progress.close)
         if self._new:
@@ -71,7 +70,7 @@ class Monitor:
         self._exit.close()
 
     def look(self) -> bool:
-        """Take in the records that are new; whether there were any. Safe from several threads."""
+        """Read new records and return whether there were any; thread-safe."""
         with self._lock:
             return self._look()
 
@@ -99,20 +98,20 @@ class Monitor:
             self.look()
 
     def follow(self, stop: Stop, others_gone: threading.Event | None) -> None:
-        """Wait for the other workers, until the run is complete and drawn or there is nothing to wait for.
+        """Wait until the run is complete and drawn, or no other worker is running.
 
         Args:
-            stop: asked all the while.
-            others_gone: set once the other workers have ended; None where nobody can tell.
+            stop: stop request, checked while waiting.
+            others_gone: set when the other workers have ended; None if there is no supervisor.
         """
-        self._draws = not self.pending or self._job.worker.world_size == 1  # it has made the last tile itself
+        self._draws = not self.pending or self._job.worker.world_size == 1  # this worker made the last tile
         if self._draws:
             return
         last = time.monotonic()
         if self.pending and others_gone is None and not self._quiet:
             say(waiting_for(self._share, self.pending))
         while True:
-            gone = others_gone is not None and others_gone.is_set()  # before looking, so that nothing is missed
+            gone = others_gone is not None and others_gone.is_set()  # read before the records
             if self.look():
                 last = time.monotonic()
             if not self.pending and is_rendered(self._store, self._plan):
@@ -124,20 +123,20 @@ class Monitor:
             self.progress.show("waiting for the other workers" if self.pending else "drawing")
             time.sleep(POLL)
 
-    def deserted(self) -> Shard | None:
-        """A chunk that nobody makes, where this worker had nothing to make itself and has seen nobody else at work.
+    def abandoned_chunk(self) -> Shard | None:
+        """Return a chunk that no worker makes, if this worker had no chunk itself and has seen no other worker.
 
-        So the same command ends a run whose other workers never come; one that is lost at work is said, and waited for
-        again.
+        The same command can thus finish a run whose other workers never start. Tiles of a worker that was lost during
+        the run are reported instead.
         """
         if self._share.chunks or self._others_seen or not self._silent or not self.pending:
             return None
-        share = self._share.of_chunk_with(self.pending)
+        share = self._share.last_chunk(self.pending)
         self._own |= share.files
         return share
 
     def finish(self) -> Outcome:
-        """Draw what is not drawn yet, and have TensorBoard say the last word."""
+        """Draw what is missing, and write the summary to TensorBoard."""
         self.progress.close()
         plan = self._store.extended_plan(self._plan)
         if (self._draws and self._share.chunks) or not is_rendered(self._store, plan):

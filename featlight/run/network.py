@@ -1,4 +1,4 @@
-"""The network of a run that is there, for commands that look into it: loaded as `sources_of` allows, and no other."""
+"""The network of an existing run, loaded only from the sources that `sources_of` allows."""
 
 from pathlib import Path
 
@@ -11,17 +11,17 @@ from featlight.plan.sources import ANY_NETWORK, Sources
 
 
 def load_run_network(out: Path, plan: Plan, sources: Sources, network: nn.Module | None = None) -> nn.Module:
-    """Load a run's network, and compare its checksum before it runs.
+    """Load a run's network and compare its checksum before use.
 
     Args:
         out: run directory, for messages.
         plan: plan of the run.
-        sources: what may be loaded.
+        sources: allowed model and weights.
         network: network from Python, instead of loading one.
 
     Raises:
-        UsageError: it cannot be loaded by a name, or is another network than the run's.
-        WeightsError: its weights cannot be had.
+        UsageError: the network cannot be loaded by a name, or differs from the run's.
+        WeightsError: the weights cannot be loaded.
     """
     if network is None:
         try:

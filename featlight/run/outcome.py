@@ -1,4 +1,4 @@
-"""How a run ended."""
+"""The outcome of a run."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ from featlight.store.store import Store
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: for the first worker all of it, for another one its own share.
+    """The outcome of a run: of all tiles for the first worker, of its own share for another one.
 
     Args:
-        tiles: that were asked for, in order.
-        records: of every one of them that is there, by file.
-        failed: reasons of the tiles whose last try has failed, by file.
-        missing: files of the others that are not there: some worker's share was not made.
-        made: how many were made by this run.
-        tiles_per_second: 0 where none was made.
+        tiles: requested tiles, in order.
+        records: records of the tiles that exist, by file.
+        failed: reasons of failed tiles, by file.
+        missing: files of the other tiles that do not exist: some worker's share was not made.
+        made: number of tiles that this run made.
+        tiles_per_second: speed of the run; 0 if no tile was made.
     """
 
     tiles: Sequence[PlannedTile]
@@ -31,21 +31,21 @@ class Outcome:
 
     @property
     def dead(self) -> int:
-        """Among all that are there."""
+        """Number of dead tiles."""
         return sum(record["status"] == "dead" for record in self.records.values())
 
 
 def outcome_of(
     job: RunJob, store: Store, asked: Collection[str], new: Collection[str] = (), tiles_per_second: float = 0.0
 ) -> Outcome:
-    """How it stands with some tiles of a job.
+    """Return the outcome for some tiles of a job.
 
     Args:
-        job: of the run.
-        store: of the run.
-        asked: files of the tiles.
-        new: files of those that were missing at the start.
-        tiles_per_second: of the run.
+        job: job of the run.
+        store: store of the run.
+        asked: files of the tiles to look up.
+        new: files of the tiles that were missing at the start.
+        tiles_per_second: speed of the run.
     """
     tiles = [planned for planned in job.wanted if planned.file in asked]
     made = store.made(job.plan, tiles, job.config.extras)
@@ -57,7 +57,7 @@ def outcome_of(
 
 
 def summary(outcome: Outcome, plan: Plan) -> dict[str, object]:
-    """A run's last words, for a table."""
+    """Return the summary of a run, for a table."""
     dead = [str(record["name"]) for record in outcome.records.values() if record["status"] == "dead"]
     return {
         "network": f"{plan.network.model}, {plan.network.weights}",

@@ -1,4 +1,4 @@
-"""Whether a run is there already, told from its directory alone: no network, no torch, a second at most."""
+"""Check whether a run is already complete, from its directory alone: no network, no torch, at most a second."""
 
 import os
 import sys
@@ -19,11 +19,11 @@ from featlight.report.build import is_rendered, render
 from featlight.store.records import TileRecord
 from featlight.store.store import Store
 
-WORTH_READING = 4 << 30  # bytes of a weights' file; to read more takes longer than to load the network
+WORTH_READING = 4 << 30  # bytes of a weights file; reading more takes longer than loading the network
 
 
 def finished(config: Config, store: Store) -> dict[str, TileRecord] | None:
-    """The records of all that a config asks for, where all of it is there; None where work or doubt is left.
+    """Return the records of all requested tiles; None if a tile is missing, or if only the network can decide.
 
     Raises:
         UsageError: the directory holds another run.
@@ -35,21 +35,21 @@ def finished(config: Config, store: Store) -> dict[str, TileRecord] | None:
     for variant, settings in config.settings.items():
         if variant not in plan.settings or settings.init not in NAMED_STARTS or settings.caricature:
             return None
-        theirs = plan.settings[variant].normalize  # `auto` depends on the network, which its checksum stands for
+        normalize = plan.settings[variant].normalize  # `auto` depends on the network, whose checksum is compared
         network = plan.network
-        ours = resolve_settings(
+        resolved = resolve_settings(
             settings,
             plan,
             model=network.model,
             weights_sha256=network.sha256,
-            normalize=theirs,
+            normalize=normalize,
             init_sha256=None,
             directions=None if directions is None else directions.checksum,
         )
-        refuse_other_run(plan, variant, ours, config.out)
+        refuse_other_run(plan, variant, resolved, config.out)
     wanted = _wanted(config, plan, directions)
     titles = plan.titles
-    if wanted is None or any(titles.get(each.file) != each.title for each in wanted if each.title):
+    if wanted is None or any(titles.get(planned.file) != planned.title for planned in wanted if planned.title):
         return None
     if not set(wanted) <= set(plan.tiles) or plan.figure != config.figure:
         return None
@@ -62,7 +62,7 @@ def finished(config: Config, store: Store) -> dict[str, TileRecord] | None:
 
 
 def _same_weights(config: Config, plan: Plan) -> bool:
-    """Whether the plan's checksum surely is that of the weights which the config names."""
+    """Return whether the config's weights are known to have the plan's checksum."""
     network = plan.network
     if (network.model, network.asked) != (config.model, config.weights) or ":" in config.model:
         return False
@@ -74,26 +74,26 @@ def _same_weights(config: Config, plan: Plan) -> bool:
         return False
     try:
         return file_sha256(file, WORTH_READING) == network.file_sha256
-    except (OSError, ValueError):  # the plan says where: it may be another machine's, or made up
+    except (OSError, ValueError):  # the path in the plan may be of another machine, or invalid
         return False
 
 
 def _holds_weights(file: Path) -> bool:
-    """Whether a file that only a plan names lies where packages and libraries keep weights; no other is opened."""
+    """Return whether a file named by a plan is in a folder where libraries keep weights; others are not opened."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or expanded("~/.cache"))
     torch = Path(os.environ.get("TORCH_HOME") or cache / "torch")
     hub = Path(os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or cache / "huggingface") / "hub")
-    packages = [Path(place) for place in sys.path if Path(place).name in ("site-packages", "dist-packages")]
-    places = [Path(featlight.__file__).parent / "models", *packages, torch / "hub", hub]
-    return ".." not in file.parts and any(place.is_absolute() and file.is_relative_to(place) for place in places)
+    packages = [Path(entry) for entry in sys.path if Path(entry).name in ("site-packages", "dist-packages")]
+    folders = [Path(featlight.__file__).parent / "models", *packages, torch / "hub", hub]
+    return ".." not in file.parts and any(path.is_absolute() and file.is_relative_to(path) for path in folders)
 
 
 def _wanted(config: Config, plan: Plan, directions: Directions | None) -> list[PlannedTile] | None:
     sizes = {settings.recipe.first_size for settings in config.settings.values()}
     layers = {size: RememberedLayers(plan.layers.get(size_key(size), {})) for size in sizes}
     specs = [spec for spec in (config.features, *(config.layer or {}).values()) if isinstance(spec, tuple)]
-    if any(isinstance(each, str) for spec in specs for each in spec):
-        return None  # only the network knows what its classes are called
+    if any(isinstance(feature, str) for spec in specs for feature in spec):
+        return None  # only the network knows the names of its classes
     if config.labels is not None and any(map(is_pattern, config.layer or {})):
         return None
     names = {} if config.labels is None else read_labels(config.labels, list(config.layer or {}))

@@ -1,4 +1,4 @@
-"""What falls to one worker: its chunks that lack a tile, made and committed."""
+"""A worker's share of a run: its chunks with missing tiles."""
 
 import os
 import socket
@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import partial
 
-from featlight.distributed.env import told_by
+from featlight.distributed.env import announced_by
 from featlight.distributed.signals import Stop
 from featlight.engine.chunk_result import ChunkResult
 from featlight.engine.progress import Progress
@@ -24,37 +24,37 @@ class Shard:
     """A worker's part of a run.
 
     Args:
-        job: prepared, its plan written.
-        store: of the run.
-        there: records of the plan's tiles that are there, by file.
-        missing: files of the tiles that the job asks for and the directory lacks, whoever makes them.
-        chunks: numbers of the worker's own chunks that lack a tile, or their vectors.
+        job: prepared job, whose plan is on disk.
+        store: store of the run.
+        existing: records of the plan's existing tiles, by file.
+        missing: files of all requested tiles that do not exist, for any worker.
+        chunks: numbers of the worker's own chunks that lack a tile or their vectors.
     """
 
     job: RunJob
     store: Store
-    there: Mapping[str, TileRecord]
+    existing: Mapping[str, TileRecord]
     missing: Set[str]
     chunks: Sequence[int]
 
     @classmethod
-    def of(cls, job: RunJob, store: Store) -> "Shard":
-        """A worker's share as it stands now."""
+    def for_worker(cls, job: RunJob, store: Store) -> "Shard":
+        """Return a worker's current share."""
         plan, worker = job.plan, job.worker
-        there = store.made(plan, plan.tiles, job.config.extras)
+        existing = store.made(plan, plan.tiles, job.config.extras)
         wanted = {planned.file for planned in job.wanted}
-        missing = wanted - there.keys()
+        missing = wanted - existing.keys()
         without = {plan.tiles[plan.chunks[n][0]].file for n in store.lacking_vectors(plan, plan.chunks_of(wanted))}
-        return cls(job, store, there, missing, plan.share(worker.rank, worker.world_size, missing | without))
+        return cls(job, store, existing, missing, plan.share(worker.rank, worker.world_size, missing | without))
 
     @property
     def files(self) -> set[str]:
-        """Of the tiles that it is to make."""
+        """Files of the tiles that this share makes."""
         plan = self.job.plan
         return {plan.tiles[i].file for number in self.chunks for i in plan.chunks[number]} & self.missing
 
-    def of_chunk_with(self, missing: Set[str]) -> "Shard":
-        """The last chunk that lacks one of these tiles, as a share: who comes late begins with the first."""
+    def last_chunk(self, missing: Set[str]) -> "Shard":
+        """Return the last chunk with a missing tile as a share; a worker that starts late begins with the first."""
         return replace(self, chunks=self.job.plan.share(0, 1, missing)[-1:], missing=missing)
 
     def make(
@@ -64,12 +64,12 @@ class Shard:
         look: Callable[[], object] = lambda: None,
         callbacks: Sequence[Progress] = (),
     ) -> None:
-        """Descend and commit, chunk by chunk.
+        """Optimize and commit, chunk by chunk.
 
         Args:
-            stop: asked before every step.
+            stop: stop request, checked before every step.
             look: called after every commit.
-            callbacks: for the trainer.
+            callbacks: callbacks for the trainer.
         """
         if not self.chunks:
             return
@@ -79,10 +79,10 @@ class Shard:
 
         def finish(result: ChunkResult) -> None:
             try:
-                commit(result, plan, self.store, self.there.keys(), extras, examples)
-            except MemoryError as error:  # another batch size would not help
+                commit(result, plan, self.store, self.existing.keys(), extras, examples)
+            except MemoryError as error:  # a smaller batch would not help
                 name = result.chunk.tiles[0].name
-                raise FeatlightError(f"no memory to write {name} and its chunk ({error})") from None
+                raise FeatlightError(f"not enough memory to write the chunk of {name} ({error})") from None
             look()
 
         with BackgroundWriter() as writer:
@@ -96,26 +96,26 @@ class Shard:
 
     def __str__(self) -> str:
         worker, chunks = self.job.worker, len(self.job.plan.chunks)
-        dealt = len(range(worker.rank, chunks, worker.world_size))
+        own = len(range(worker.rank, chunks, worker.world_size))
         return (
             f"worker {worker.rank + 1} of {worker.world_size} on {socket.gethostname()}, {self.job.device}: "
-            f"{dealt} of {chunks} chunks, {len(self.chunks)} of them to be made"
+            f"{own} of {chunks} chunks, {len(self.chunks)} of them to be made"
         )
 
 
 def waiting_for(share: Shard, missing: Collection[str]) -> str:
-    """For whom a worker waits, who says that there is anybody, and how to work alone.
+    """Return a line that says which workers are waited for, what announced them, and how to work alone.
 
     Args:
-        share: of the worker.
-        missing: files of the tiles that are not there.
+        share: share of the waiting worker.
+        missing: files of the missing tiles.
     """
     worker = share.job.worker
     ranks = {number % worker.world_size for number in share.job.plan.share(0, 1, missing)} - {worker.rank}
     others = [rank + 1 for rank in sorted(ranks)]
     named = ", ".join(map(str, others[:8])) + (", ..." if len(others) > 8 else "")
-    told, alone = told_by(worker, os.environ)
+    source, alone = announced_by(worker, os.environ)
     return (
         f"worker {worker.rank + 1} of {worker.world_size} waits for worker{'' if len(others) == 1 else 's'} {named}, "
-        f"of which {told} tell; to work alone, {alone}"
+        f"announced by {source}; to work alone, {alone}"
     )

@@ -1,4 +1,4 @@
-"""The main job: make what is missing of a run, show it while it is made, and lay it out."""
+"""A worker's main function: make the missing tiles of a run, report progress, and draw the page."""
 
 import threading
 from collections.abc import Callable
@@ -44,30 +44,30 @@ def make(
     threads: int = 0,
     quiet: bool = False,
 ) -> Outcome:
-    """Make what a config asks for and its directory lacks: a worker's share of it.
+    """Make a worker's share of the requested tiles that are missing.
 
     Args:
-        config: settled, with a directory.
-        worker: this one.
-        fresh: whether to delete the run that is there first.
-        stop: asked before every step.
-        record_log: as it was when this process began; what has come since counts as made in this run.
-        others_gone: set once the other workers have ended; None where nobody can tell.
-        network: instead of loading the config's.
-        device: instead of the config's.
-        init: starting images as `starts_from` takes them, instead of the config's.
-        directions: instead of the config's.
-        objective: that the config names.
-        threads: what a new plan takes for `auto`; 0 for what suits as many workers as there are cores.
-        quiet: whether to say nothing.
+        config: complete config, with a directory.
+        worker: this worker.
+        fresh: whether to delete the existing run first.
+        stop: stop request, checked before every step.
+        record_log: record log in its state at the start of this process; later records count as made in this run.
+        others_gone: set when the other workers have ended; None if there is no supervisor.
+        network: network to use instead of the config's.
+        device: device to use instead of the config's.
+        init: starting images to use instead of the config's, in a form that `starts_from` accepts.
+        directions: directions to use instead of the config's.
+        objective: the function that the config names.
+        threads: value of `auto` in a new plan; 0 for one worker on each core.
+        quiet: whether to print nothing.
 
     Raises:
-        FeatlightError: see its kinds.
+        FeatlightError: the run fails.
     """
     assert config.out is not None
     stop = stop or Stop()
     store = Store(Path(config.out), f"worker-{worker.rank}")
-    prepare_here = partial(
+    prepare_job = partial(
         prepare,
         worker=worker,
         network=network,
@@ -78,36 +78,36 @@ def make(
         threads=threads,
     )
     if fresh:
-        Deletion.of(store)  # what refuses it does so at once
-    job = prepare_here(config, None if fresh else store.plan())
+        Deletion.from_store(store)  # fails early if deletion is refused
+    job = prepare_job(config, None if fresh else store.plan())
     stop.check()
     if fresh:
         _clear(store, job.plan, quiet=quiet)
-    job = _settle(job, store, prepare_here, fresh=fresh)
+    job = _write_or_adopt_plan(job, store, prepare_job, fresh=fresh)
     store.hold(job.plan)
     before = store.record_log() if fresh or record_log is None else record_log  # no record may come between
-    share = Shard.of(job, store)
+    share = Shard.for_worker(job, store)
     if worker.rank == 0 and not quiet:
         say(_header(job))
         say(f"input        {job.network.input_description}")
     if worker.world_size > 1:
         say(str(share))
-    check_room(store.root, expected_bytes(job.plan, share.there, share.missing, job.config.extras))
+    check_room(store.root, expected_bytes(job.plan, share.existing, share.missing, job.config.extras))
     if worker.rank > 0:
         return make_for_others(share, stop, others_gone)
     store.write_output("config.yaml", _config_text(job.config, job.plan).encode())
     with Monitor(share, before, quiet=quiet) as monitor:
         share.make(stop, look=monitor.look, callbacks=[monitor.progress])
         monitor.follow(stop, others_gone)
-        while (chunk := monitor.deserted()) is not None:
+        while (chunk := monitor.abandoned_chunk()) is not None:
             chunk.make(stop, look=monitor.look, callbacks=[monitor.progress])
             monitor.look()
         return monitor.finish()
 
 
 def _clear(store: Store, plan: Plan, *, quiet: bool) -> None:
-    """Delete the run that is there, and say what; its plan stays until this one takes its place."""
-    deletion = Deletion.of(store)
+    """Delete the existing run and print a list; its plan stays until the new one replaces it."""
+    deletion = Deletion.from_store(store)
     parts = (path for planned in plan.tiles for path in store.parts(planned, plan))
     deletion.check_room_for({path.relative_to(store.root).as_posix() for path in parts})
     for line in [] if quiet else deletion.announcement():
@@ -115,29 +115,29 @@ def _clear(store: Store, plan: Plan, *, quiet: bool) -> None:
     deletion.carry_out()
 
 
-def _settle(
+def _write_or_adopt_plan(
     job: RunJob, store: Store, prepare_again: Callable[[Config, Plan | None], RunJob], *, fresh: bool = False
 ) -> RunJob:
-    """Write the plan, or follow the one that another worker has written here in the meantime.
+    """Write the plan, or adopt the plan that another worker has written in the meantime.
 
     Args:
-        job: prepared on what the directory held.
-        store: of the run directory.
-        prepare_again: makes the job anew on another worker's plan; it refuses what does not fit.
-        fresh: whether the plan that is there has had its day.
+        job: job that was prepared from the previous content of the directory.
+        store: store of the run.
+        prepare_again: prepares the job for another worker's plan, or refuses it.
+        fresh: whether the plan on disk is obsolete.
     """
     store.check_writable()
     if fresh:
-        store.begin_records()  # first: who waits for the plan is to find them
+        store.begin_records()  # first: workers that wait for the plan need them
         store.write_plan(job.plan)
         return job
     if job.known is None and store.create_plan(job.plan):
         return job
-    now = store.plan()
-    if now == job.plan and now.titles == job.plan.titles:  # the other workers of a run settle it alike
+    current = store.plan()
+    if current == job.plan and current.titles == job.plan.titles:  # another worker of this run has written it
         return job
-    if now != job.known:
-        job = prepare_again(job.config, now)
+    if current != job.known:
+        job = prepare_again(job.config, current)
     store.write_plan(job.plan)
     return job
 

@@ -1,4 +1,4 @@
-"""What a run's pictures and arrays hold, whoever has made them: whole and of a sane size, or refused in one line."""
+"""Readers of a run's pictures and arrays. A run may come from anybody: damage is a one-line error."""
 
 import io
 import re
@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
-from featlight.errors import FeatlightError, StorageError
+from featlight.errors import FeatlightError, StorageError, one_line
 from featlight.image_io import decode_png, laid_on_white
 from featlight.store.guard.atomic import reading_errors
 from featlight.store.guard.run_folder import RunFolder
@@ -22,14 +22,10 @@ _AGAIN = "the same command makes it again"
 
 
 def read_picture(folder: RunFolder, path: Path) -> Image.Image:
-    """A PNG of a run, RGB, with its text in `info`.
-
-    Args:
-        folder: the run directory.
-        path: of the picture.
+    """Return a PNG of a run as an RGB picture, with its text in `info`.
 
     Raises:
-        FeatlightError: it is damaged; StorageError: it cannot be read.
+        FeatlightError: the file is damaged; StorageError: it cannot be read.
     """
     try:
         return decode_png(_read(folder, path, PICTURE_BYTES))
@@ -38,72 +34,69 @@ def read_picture(folder: RunFolder, path: Path) -> Image.Image:
 
 
 def read_alpha(folder: RunFolder, path: Path, size: tuple[int, int]) -> Image.Image:
-    """The transparency of a tile, gray, black where it is clear.
+    """Return the opacity of a tile, in gray; black pixels are transparent.
 
     Args:
-        folder: the run directory.
-        path: of the transparency.
+        folder: run directory.
+        path: path of the opacity picture.
         size: width and height of the tile, in pixels.
 
     Raises:
-        FeatlightError: it is damaged, or of another size; StorageError: it cannot be read.
+        FeatlightError: the file is damaged, or has another size; StorageError: it cannot be read.
     """
     opacity = read_picture(folder, path).convert("L")
     if opacity.size != size:
-        raise FeatlightError(f"{path}: damaged (of another size than its tile); delete it, and {_AGAIN}")
+        raise FeatlightError(f"{path}: damaged (its size differs from the tile); delete it, and {_AGAIN}")
     return opacity
 
 
 def read_laid_on_white(folder: RunFolder, path: Path, alpha: Path) -> Image.Image:
-    """A tile as it looks on white paper, given the paths of its picture and its transparency.
+    """Return a tile on a white background, given the paths of its picture and its opacity.
 
     Raises:
-        FeatlightError: either is damaged; StorageError: either cannot be read.
+        FeatlightError: a file is damaged; StorageError: a file cannot be read.
     """
     picture = read_picture(folder, path)
     return laid_on_white(picture, read_alpha(folder, alpha, picture.size))
 
 
 def read_vectors(folder: RunFolder, path: Path, rows: int, columns: int) -> "np.ndarray[Any, Any]":
-    """The vectors of a chunk.
+    """Return the vectors of a chunk: (rows, columns), float32.
 
     Args:
-        folder: the run directory.
-        path: of the file.
-        rows: tiles of the chunk.
-        columns: features of its layer.
-
-    Returns:
-        (rows, columns), float32.
+        folder: run directory.
+        path: path of the file.
+        rows: number of the chunk's tiles.
+        columns: number of the layer's features.
 
     Raises:
-        FeatlightError: it is damaged; StorageError: it cannot be read.
+        FeatlightError: the file is damaged; StorageError: it cannot be read.
     """
     try:
         with folder.open(path, ARRAY_BYTES) as file, reading_errors(path):
-            start = _numbers_start(file, rows, columns)
+            start = _data_start(file, rows, columns)
             if start is None:
                 raise FeatlightError(f"{path}: damaged; `featlight verify --repair` removes it, and {_AGAIN}")
             file.seek(start)
             return np.frombuffer(file.read(4 * rows * columns), np.float32).reshape(rows, columns)
     except FileNotFoundError:
-        raise StorageError(f"{path}: it is gone; {_AGAIN}") from None
+        raise StorageError(f"{path}: missing; {_AGAIN}") from None
 
 
 def has_whole_vectors(folder: RunFolder, path: Path, rows: int, columns: int) -> bool:
-    """Whether a file holds a chunk's vectors; its end is not read.
+    """Return whether a file has the header and the size of a chunk's vectors; the values are not read.
 
     Raises:
-        FileNotFoundError: there is none; StorageError: it cannot be read.
+        FileNotFoundError: the file is missing; StorageError: it cannot be read.
     """
     with folder.open(path, ARRAY_BYTES) as file:
-        return _numbers_start(file, rows, columns) is not None
+        return _data_start(file, rows, columns) is not None
 
 
-def _numbers_start(file: IO[bytes], rows: int, columns: int) -> int | None:
-    """Where the numbers begin in the .npy file of such an array; None where it is of something else, or not whole.
+def _data_start(file: IO[bytes], rows: int, columns: int) -> int | None:
+    """Return the offset of the values in a .npy file; None if its header or size does not fit such an array.
 
-    The file's size must bear out its head: NumPy would make room first for whatever a head says.
+    NumPy's reader would allocate whatever the header says; here the file's size must agree first.
     """
     magic, version, length = struct.unpack("<6s2sH", file.read(10).ljust(10, b"\0"))
     head = _HEAD.fullmatch(file.read(length))
@@ -115,20 +108,20 @@ def _numbers_start(file: IO[bytes], rows: int, columns: int) -> int | None:
 
 
 def read_tensors(folder: RunFolder, path: Path, most: int) -> "dict[str, np.ndarray[Any, Any]]":
-    """The arrays of a safetensors file, by name.
+    """Return the arrays of a safetensors file, by name.
 
     Args:
-        folder: the run directory.
-        path: of the file.
-        most: bytes that it may have.
+        folder: run directory.
+        path: path of the file.
+        most: largest size in bytes.
 
     Raises:
-        FeatlightError: it is damaged; StorageError: it cannot be read.
+        FeatlightError: the file is damaged; StorageError: it cannot be read.
     """
     try:
         return load(_read(folder, path, most))
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        reason = " ".join(str(error).split())[:160]
+        reason = one_line(error, 160)
         raise FeatlightError(
             f"{path}: damaged ({reason}); `featlight verify --repair` removes it, and {_AGAIN}"
         ) from None
@@ -137,5 +130,5 @@ def read_tensors(folder: RunFolder, path: Path, most: int) -> "dict[str, np.ndar
 def _read(folder: RunFolder, path: Path, most: int) -> bytes:
     content = folder.read_if_there(path, most)
     if content is None:
-        raise StorageError(f"{path}: it is gone; {_AGAIN}")
+        raise StorageError(f"{path}: missing; {_AGAIN}")
     return content

@@ -1,4 +1,4 @@
-"""What is looked at, and what is found, where a run directory is verified."""
+"""What a verification reads and reports."""
 
 import hashlib
 import io
@@ -21,11 +21,11 @@ class Line:
     """A line of a record file.
 
     Args:
-        path: of the record file.
-        number: from 1.
-        start: its first byte.
-        length: in bytes, without its end.
-        file: of the tile whose record it is; None where it is torn.
+        path: path of the record file.
+        number: line number, from 1.
+        start: offset of the line in the file.
+        length: bytes of the line without its end.
+        file: file of the recorded tile; None if the line is damaged.
     """
 
     path: Path
@@ -37,13 +37,13 @@ class Line:
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that is not as it should be.
+    """A problem in a run directory, and its repair.
 
     Args:
-        path: of the file, from the run directory.
-        what: is wrong with it.
-        remove: files that must go.
-        blank: lines of records that must go, so that they vouch for nothing that is not there.
+        path: path of the file, from the run directory.
+        what: description of the problem.
+        remove: files to remove.
+        blank: record lines to overwrite, because their tile is missing or damaged.
     """
 
     path: str
@@ -54,15 +54,15 @@ class Problem:
 
 @dataclass
 class VerifyReport:
-    """What was found in a run directory.
+    """The result of a verification.
 
     Args:
-        tiles: how many the plan names.
-        whole: files of the tiles that are as their records say.
-        harmed: tiles whose records vouch for another file than is there, or for none that is there.
-        failed: tiles that could not be made; the next run tries again.
-        problems: in the order of tiles, their other files, records, leftovers.
-        notes: what is no problem, but worth a word.
+        tiles: number of planned tiles.
+        whole: files of the tiles that agree with their records.
+        harmed: number of tiles whose file is missing or differs from its record.
+        failed: number of tiles that could not be made; the next run tries them again.
+        problems: problems in the order tiles, files of tiles, records, leftovers.
+        notes: remarks that are no problems.
     """
 
     tiles: int
@@ -78,26 +78,26 @@ class VerifyReport:
 
 
 class Damage(NamedTuple):
-    """What is wrong with a file.
+    """Damage of a file.
 
     Args:
-        what: in words.
-        surely: whether it was read, and is bad; else something else stands in its place, or it cannot be read.
+        what: description of the damage.
+        certain: whether the content was read and is wrong; False for a file that is missing or cannot be read.
     """
 
     what: str
-    surely: bool
+    certain: bool
 
 
 @dataclass(frozen=True)
 class VerifyContext:
-    """A run, all of it that is read once.
+    """The parts of a run that all checks share.
 
     Args:
-        store: of the run.
-        plan: of it.
-        lines: of all its records.
-        records: what they say in the end, by file.
+        store: store of the run.
+        plan: plan of the run.
+        lines: lines of all record files.
+        records: last record of each tile, by file.
     """
 
     store: Store
@@ -111,47 +111,47 @@ class VerifyContext:
 
     @cached_property
     def _lines_of(self) -> dict[str, list[Line]]:
-        found: dict[str, list[Line]] = {}
+        lines: dict[str, list[Line]] = {}
         for line in self.lines:
             if line.file is not None:
-                found.setdefault(line.file, []).append(line)
-        return found
+                lines.setdefault(line.file, []).append(line)
+        return lines
 
     def name(self, path: Path) -> str:
         return path.relative_to(self.store.root).as_posix()
 
     def lines_of(self, tile: str) -> tuple[Line, ...]:
-        """Those that vouch for a tile, given its file."""
+        """Return the record lines of a tile, given its file."""
         return tuple(self._lines_of.get(tile, ()))
 
-    def harm(self, path: Path, most: int, size: int | None, sha256: str | None) -> Damage | None:
-        """What is wrong with a file; None where nothing is.
+    def damage(self, path: Path, most: int, size: int | None, sha256: str | None) -> Damage | None:
+        """Return the damage of a file; None if it is whole.
 
         Args:
-            path: of the file.
-            most: bytes of it that are read.
-            size: in bytes, by its record; None where that does not say.
-            sha256: by its record.
+            path: path of the file.
+            most: largest size in bytes.
+            size: recorded size in bytes; None if it is not recorded.
+            sha256: recorded checksum.
         """
         try:
             with self.store.folder.open(path, ARRAY_BYTES) as file:
-                there = file.seek(0, io.SEEK_END)
-                if size is not None and there != size:
-                    how = "truncated" if there < size else "too long"
-                    return Damage(f"{how}: {there} bytes, {size} in its record", True)
-                if there > most:
-                    return Damage(f"{there:,} bytes; a file of this tile has {most:,} at most", False)
+                actual = file.seek(0, io.SEEK_END)
+                if size is not None and actual != size:
+                    how = "truncated" if actual < size else "too long"
+                    return Damage(f"{how}: {actual} bytes, {size} in its record", True)
+                if actual > most:
+                    return Damage(f"{actual:,} bytes; a file of this tile has {most:,} at most", False)
                 file.seek(0)
                 if hashlib.file_digest(file, "sha256").hexdigest() == sha256:
                     return None
-                return Damage("damaged: its checksum is not that of its record", True)
+                return Damage("damaged: its checksum differs from its record", True)
         except FileNotFoundError:
             return Damage("missing", False)
         except (StorageError, OSError) as error:
             return Damage(reason(error, path), False)
 
     def is_whole_png(self, path: Path) -> bool | None:
-        """Whether a picture is whole in itself; None where it cannot be read."""
+        """Return whether the chunks of a PNG are complete; None if it cannot be read."""
         try:
             return is_whole_png(self.store.folder.read(path, PICTURE_BYTES))
         except (FileNotFoundError, StorageError):
@@ -159,5 +159,5 @@ class VerifyContext:
 
 
 def reason(error: Exception, path: Path) -> str:
-    """Why a file cannot be read, without the name that the line begins with."""
+    """Return an error's message without the path at its beginning."""
     return str(error).removeprefix(f"{path}: ")

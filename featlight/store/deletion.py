@@ -1,28 +1,26 @@
-"""Deleting a run's own files, and nothing else."""
+"""Deletion of a run's own files for `--fresh`; other files stay."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from featlight.errors import UsageError
-from featlight.store.example_files import found_files
+from featlight.errors import UsageError, plural
 from featlight.store.guard.atomic import TEMPORARY
 from featlight.store.heartbeat import Heartbeat
-from featlight.store.orphans import files_inside, is_made_by_a_run
-from featlight.store.paths import NOTE, OUTPUTS, OWN_NAMES, PLAN
+from featlight.store.orphans import files_inside, is_made_by_a_run, own_paths
+from featlight.store.paths import NOTE, OWN_NAMES, PLAN
 from featlight.store.records import record_files
 from featlight.store.store import Store
 
 
 @dataclass(frozen=True)
 class Deletion:
-    """What is to be deleted of a run.
+    """The files of a run that `--fresh` deletes.
 
     Args:
-        store: of the run.
-        files: its own, by its plan, records and outputs.
-        folders: that hold nothing else, perhaps.
-        foreign: what else lies in its folders, and stays.
+        store: store of the run.
+        files: files that the run has written, according to its plan, records and outputs.
+        folders: folders of these files, deepest first.
+        foreign: other files in these folders; they stay.
     """
 
     store: Store
@@ -31,46 +29,48 @@ class Deletion:
     foreign: list[Path]
 
     @classmethod
-    def of(cls, store: Store) -> "Deletion":
-        """All of a run but its plan, which stays until that of the next run takes its place: it can be typed again.
+    def from_store(cls, store: Store) -> "Deletion":
+        """List a run's files. The plan stays until the next run replaces it, so that `--fresh` can be repeated.
 
         Raises:
-            UsageError: the directory holds files, but no run; or somebody is at work there.
-            StorageError: something that names the run's own files cannot be read.
+            UsageError: the directory holds files but no run, or a process is working there.
+            StorageError: the plan, the records or the list of outputs cannot be read.
         """
         root = store.root
         other = Heartbeat(store.folder).other()
         if other is not None:
             raise UsageError(
-                f"--fresh: {other} is at work in {root}, nothing was deleted; stop it, or delete {root / NOTE} where "
-                "that is surely gone"
+                f"--fresh: {other} is at work in {root}, nothing was deleted; stop it, or delete {root / NOTE} if "
+                "it no longer exists"
             )
         if not store.folder.names(root):
             return cls(store, [], [], [])
-        if store.plan() is None:
+        plan = store.plan()
+        if plan is None:
             raise UsageError(f"--fresh: {root} holds files but no {PLAN}: not a run, nothing was deleted")
-        named = dict.fromkeys(_named(store))
-        there = [path for path in files_inside(store.folder, OWN_NAMES) if path != root / PLAN]
-        ours = {*named, root / PLAN}
-        torn = [path for path in there if path not in ours and path.with_name(_target(path.name)) in ours]
-        files = [*torn, *store.folder.sizes(named)]
-        going = set(files)
+        records = {} if store.lacks_records() else store.records()
+        named = dict.fromkeys((*own_paths(store, plan, records), *record_files(store.folder)))
+        existing = [path for path in files_inside(store.folder, OWN_NAMES) if path != root / PLAN]
+        own = {*named, root / PLAN}
+        temporary = [p for p in existing if p not in own and p.with_name(TEMPORARY.sub(r"\1", p.name)) in own]
+        files = [*temporary, *store.folder.sizes(named)]
+        deleted = set(files)
         folders = {parent for path in named for parent in path.parents if root in parent.parents}
-        foreign = [path for path in there if path not in going]
+        foreign = [path for path in existing if path not in deleted]
         return cls(store, files, sorted(folders, reverse=True), foreign)
 
     def check_room_for(self, names: set[str]) -> None:
-        """Raise UsageError where a file of a user's own stands at one of the paths that the next run writes."""
+        """Raise UsageError if a user's file has one of the names that the next run writes."""
         for path in self.foreign:
             name = path.relative_to(self.store.root).as_posix()
             if name in names and not is_made_by_a_run(self.store.folder, path):
-                raise UsageError(f"--fresh: {path} is not the run's own, and stands where a tile goes; move it away")
+                raise UsageError(f"--fresh: {path} is not the run's own and has the name of a tile; move it away")
 
     def carry_out(self) -> None:
-        """Delete the files, and the folders that are empty then.
+        """Delete the files, and then the empty folders.
 
         Raises:
-            StorageError: no right to.
+            StorageError: a file cannot be deleted.
         """
         for path in self.files:
             self.store.folder.remove(path)
@@ -78,36 +78,13 @@ class Deletion:
             self.store.folder.remove_folder(folder)
 
     def announcement(self) -> list[str]:
-        """What goes and what stays, in lines; none where there was no run."""
+        """Return lines that name what is deleted and what stays; no line without a run."""
         root = self.store.root
-        goes = f"--fresh: deleting the run in {root}: {_some(root, self.files)}"
-        stays = f"--fresh: left, as not the run's own: {_some(root, self.foreign)}"
-        return [line for line, paths in ((goes, self.files), (stays, self.foreign)) if paths]
+        deleted = f"--fresh: deleting the run in {root}: {_examples(root, self.files)}"
+        kept = f"--fresh: kept, not the run's own: {_examples(root, self.foreign)}"
+        return [line for line, paths in ((deleted, self.files), (kept, self.foreign)) if paths]
 
 
-def _named(store: Store) -> Iterator[Path]:
-    """Every path that the run may have written, but for its plan."""
-    root, plan = store.root, store.need_plan()
-    tiles = [planned.file for planned in plan.tiles]
-    records = {} if store.lacks_records() else store.records()
-    yield from (root / name for name in store.outputs())
-    yield from (root / file for file in (*tiles, *records))
-    for file in (*tiles, *records):
-        yield from (store.float_path(file), store.map_path(file))
-    yield from (store.alpha_path(file) for file, record in records.items() if record["alpha_sha256"] is not None)
-    for planned in plan.tiles:
-        yield from store.parts(planned, plan)
-        yield from store.extra_paths(planned, plan, ["octaves"])
-    yield from (store.vector_path(plan.tiles[i].file for i in members) for members in plan.chunks)
-    yield from (*store.example_paths(tiles), *found_files(store.folder))
-    yield from (*record_files(store.folder), root / OUTPUTS, root / NOTE)
-
-
-def _target(name: str) -> str:
-    """The name that a file in the making was to have; its own for any other."""
-    return TEMPORARY.sub(r"\1", name)
-
-
-def _some(root: Path, paths: list[Path]) -> str:
+def _examples(root: Path, paths: list[Path]) -> str:
     names = ", ".join(path.relative_to(root).as_posix() for path in paths[:3])
-    return f"{len(paths)} file{'' if len(paths) == 1 else 's'}" + (f", as {names}" if paths else "")
+    return plural(len(paths), "file") + (f", for example {names}" if paths else "")

@@ -1,4 +1,4 @@
-"""A run's examples, the images that excite each of its tiles most, as they are read from its directory. No torch."""
+"""The dataset examples of a run, read from its directory. No torch."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -11,119 +11,112 @@ from featlight.config.schema import MOST_TOP
 from featlight.console import printable
 from featlight.store.guard.bounds import Allowance, read_lines
 from featlight.store.guard.run_folder import RunFolder
-from featlight.store.paths import ABOUT_EXAMPLES, EXAMPLES, RECORDS_BYTES, is_tile_name
+from featlight.store.paths import ABOUT_EXAMPLES, EXAMPLES, RECORDS_BYTES, Number, TileName
 
 MOST_BINS = 1000  # of a histogram
 LONGEST_NAME = 4096
 LINE_BYTES = 4 << 20  # of a tile's examples: a hundred of the longest names
 ABOUT_BYTES = 32 << 20
 
-Name = Annotated[str, Field(max_length=LONGEST_NAME)]  # as it was written
+Name = Annotated[str, Field(max_length=LONGEST_NAME)]
 PrintableName = Annotated[Name, AfterValidator(printable)]
-NumberOf = Annotated[int, Field(ge=0, lt=2**53)]
 
 
 class Example(BaseModel):
-    """One image that excites a tile.
+    """One of the images that excite a tile most.
 
     Args:
-        file: its path in the images' folder.
-        value: the mean activation on it, of the neurons that the tile's objective chooses.
-        box: left, top, right and bottom of what the strongest of them sees, in the image's pixels.
-        neuron: row and column of that one, on the map of the tile's first term.
-        class_name: what the image shows, by its folder; None where that says nothing.
+        file: path of the image in the dataset's folder.
+        value: mean activation of the objective's neurons on the image.
+        box: left, top, right and bottom of the strongest neuron's receptive field, in pixels of the image.
+        neuron: row and column of the strongest neuron on the map of the tile's first term.
+        class_name: class of the image, from its folder; None if the folder names no class.
     """
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     file: Name
     value: float
-    box: tuple[NumberOf, NumberOf, NumberOf, NumberOf]
-    neuron: tuple[NumberOf, NumberOf]
+    box: tuple[Number, Number, Number, Number]
+    neuron: tuple[Number, Number]
     class_name: Annotated[Name | None, Field(alias="class")] = None
 
 
-def _tile(name: str) -> str:
-    if not is_tile_name(name):
-        raise ValueError("no tile's name")
-    return name
-
-
 class TileExamples(BaseModel):
-    """What a tile answers to a data set.
+    """The examples and the activation histogram of a tile.
 
     Args:
-        tile: its file.
-        images: that excite it most, best first.
-        histogram: the number of the first bin that is not empty, and how many images fall into each from there; bins
-            are a quarter of a doubling wide, see docs/examples.md.
+        tile: file of the tile.
+        images: images that excite the tile most, best first.
+        histogram: number of the first bin that is not empty, and the image count of each bin from there; four bins
+            cover a factor of two, see docs/examples.md.
     """
 
     model_config = ConfigDict(frozen=True)
 
-    tile: Annotated[str, AfterValidator(_tile)]
+    tile: TileName
     images: Annotated[tuple[Example, ...], Field(max_length=MOST_TOP)]
-    histogram: tuple[NumberOf, Annotated[tuple[NumberOf, ...], Field(max_length=MOST_BINS)]] = (0, ())
+    histogram: tuple[Number, Annotated[tuple[Number, ...], Field(max_length=MOST_BINS)]] = (0, ())
 
 
 class About(BaseModel):
-    """What examples were looked for among.
+    """The dataset of a search for examples.
 
     Args:
-        stamp: checksum of what was looked at, how, and for which tiles.
-        folder: the name of the images' folder.
-        images: that were looked at, each content once.
-        duplicates: further files of the same contents.
-        refused: files that could not be looked at.
-        refused_files: the first of them by name, and why.
-        top: how many were kept of each tile.
+        stamp: checksum of the images, the settings and the tiles.
+        folder: name of the dataset's folder.
+        images: number of images with distinct contents.
+        duplicates: number of further files with the same contents.
+        refused: number of unreadable files.
+        refused_files: reasons of the first unreadable files, by name.
+        top: number of examples kept for each tile.
     """
 
     model_config = ConfigDict(frozen=True)
 
     stamp: str
     folder: PrintableName
-    images: NumberOf
-    duplicates: NumberOf
-    refused: NumberOf
+    images: Number
+    duplicates: Number
+    refused: Number
     refused_files: Annotated[Mapping[PrintableName, PrintableName], Field(max_length=10_000)]
-    top: NumberOf
+    top: Number
 
 
 def read_examples(folder: RunFolder) -> dict[str, tuple[Example, ...]]:
-    """By a tile's file, its examples, best first; none where nobody has looked for any.
+    """Return the examples of each tile by its file, best first; an empty dict if no search has run.
 
     Raises:
-        StorageError: they cannot be read.
+        StorageError: the examples cannot be read.
     """
-    return {file: found.images for file, found in read_answers(folder).items()}
+    return {file: examples.images for file, examples in read_answers(folder).items()}
 
 
 def read_answers(folder: RunFolder) -> dict[str, TileExamples]:
-    """The same with the histograms. What is no line is left out."""
-    return {found.tile: found for _, found in example_lines(folder) if found is not None}
+    """Return the examples and histogram of each tile by its file; unreadable lines are skipped."""
+    return {examples.tile: examples for _, examples in example_lines(folder) if examples is not None}
 
 
 def example_lines(folder: RunFolder) -> Iterator[tuple[bytes, TileExamples | None]]:
-    """Each line with its end, and what it says; None where it cannot be read, or an earlier one is of the same tile.
+    """Yield each line, and its examples; None if it cannot be parsed or repeats a tile.
 
     Raises:
-        StorageError: they cannot be read, or there is too much of them.
+        StorageError: the file cannot be read, or is too large.
     """
     path, seen = folder.root / EXAMPLES, set()
     with suppress(FileNotFoundError), folder.open(path, RECORDS_BYTES) as file:
-        for line, found in read_lines(file, _parsed, Allowance(folder, path), LINE_BYTES):
-            is_new = found is not None and found.tile not in seen
-            seen.add(found and found.tile)
-            yield line, found if is_new else None
+        for line, examples in read_lines(file, _parsed, Allowance(folder, path), LINE_BYTES):
+            is_new = examples is not None and examples.tile not in seen
+            seen.add(examples and examples.tile)
+            yield line, examples if is_new else None
 
 
 def beaten(best: Mapping[str, Sequence[Example]], ends: Mapping[str, float | None]) -> tuple[int, int]:
-    """How many pictures excite their feature more than any image does, and of how many that can be said.
+    """Count the tiles that excite their feature more than every image does, and the tiles that can be compared.
 
     Args:
-        best: by the tile's file, its examples, best first.
-        ends: by the tile's file, its activation in its own picture; None where there is none.
+        best: examples of each tile by its file, best first.
+        ends: final activation of each tile by its file; None if it has none.
     """
     pairs = [(end, best[file][0].value) for file, end in ends.items() if end is not None and best.get(file)]
     return sum(end > value for end, value in pairs), len(pairs)
@@ -137,10 +130,10 @@ def _parsed(line: bytes) -> TileExamples | None:
 
 
 def read_about(folder: RunFolder) -> About | None:
-    """What the examples were looked for among; None where nobody has looked for any.
+    """Return the description of the search for examples; None if there is none.
 
     Raises:
-        StorageError: it cannot be read.
+        StorageError: the file cannot be read.
     """
     content = folder.read_if_there(folder.root / ABOUT_EXAMPLES, ABOUT_BYTES)
     try:
@@ -150,6 +143,6 @@ def read_about(folder: RunFolder) -> About | None:
 
 
 def found_files(folder: RunFolder) -> list[Path]:
-    """What each worker that has looked for examples has found, a file each."""
-    found = folder.root / "examples" / "found"
-    return [found / name for name in folder.names(found) if name.endswith(".safetensors")]
+    """Return the files with the intermediate results of the example workers, one of each."""
+    results = folder.root / "examples" / "found"
+    return [results / name for name in folder.names(results) if name.endswith(".safetensors")]

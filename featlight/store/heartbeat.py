@@ -1,4 +1,4 @@
-"""A note that a run is at work in a directory, so that a second one can say so; it holds nobody back."""
+"""A note that a process is working in a run directory, so that others can report it; it is not a lock."""
 
 import contextlib
 import json
@@ -13,23 +13,24 @@ from featlight.store.guard.atomic import runs
 from featlight.store.guard.run_folder import RunFolder
 from featlight.store.paths import NOTE, NOTE_BYTES
 
-BEAT, FRESH = 30.0, 300.0  # seconds: how often the note is written, and how long it vouches for another machine
+BEAT, FRESH = 30.0, 300.0  # seconds between writes of the note; age up to which another machine's note counts
+PATIENCE = 60.0  # seconds without a sign of another worker, after which none is expected any more
 
 
 class Heartbeat:
-    """The note of this process, for as long as it is entered.
+    """The note of this process, present while the context is entered.
 
     Args:
-        folder: the run directory.
+        folder: run directory.
     """
 
     def __init__(self, folder: RunFolder) -> None:
         self._folder, self._path = folder, folder.root / NOTE
         self._text = json.dumps({"host": socket.gethostname(), "process": os.getpid()})
-        self._beaten = time.monotonic()
+        self._written = time.monotonic()
 
     def other(self) -> str | None:
-        """Who else seems to be at work here, in words; a note that nobody can have written says nothing."""
+        """Return the name of another process that seems to work here; None if there is none or the note is invalid."""
         try:
             with self._folder.open(self._path, NOTE_BYTES) as file:
                 text, age = file.read().decode(), time.time() - os.fstat(file.fileno()).st_mtime
@@ -39,8 +40,8 @@ class Heartbeat:
                 return None
         except (OSError, StorageError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
-        here = host == socket.gethostname()
-        if text == self._text or (here and not runs(process)) or (not here and abs(age) > FRESH):
+        is_local = host == socket.gethostname()
+        if text == self._text or (is_local and not runs(process)) or (not is_local and abs(age) > FRESH):
             return None
         return f"process {process} on {host}"
 
@@ -49,9 +50,9 @@ class Heartbeat:
         return self
 
     def beat(self) -> None:
-        """Say that it is still there; for other machines, which cannot look for the process."""
-        if time.monotonic() - self._beaten > BEAT and self._is_ours():
-            self._beaten = time.monotonic()
+        """Renew the note, at most every 30 s, for other machines, which cannot look for the process."""
+        if time.monotonic() - self._written > BEAT and self._is_ours():
+            self._written = time.monotonic()
             self._write()
 
     def __exit__(

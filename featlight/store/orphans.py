@@ -1,4 +1,4 @@
-"""What dying processes leave in a run directory, told apart from what is a user's own."""
+"""Leftovers of killed processes in a run directory, told apart from a user's files."""
 
 import os
 import re
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from featlight.config.tile import FILE_PATTERN
 from featlight.errors import StorageError
 from featlight.plan.plan import Plan
 from featlight.store.example_files import found_files
@@ -16,17 +17,14 @@ from featlight.store.paths import ARRAY_BYTES, NOTE, OUTPUTS, PLAN
 from featlight.store.records import TileRecord
 from featlight.store.store import Store
 
-YOUNG = 60.0  # seconds; younger files may be in the hands of a run, here or on another machine
-_WORD = r"[A-Za-z0-9_-][A-Za-z0-9._-]*"
-_STEM = r"(?:\d{5,}(?:-row\d+|-n\d+x\d+|-p\d{5,})?|all)"
-_TILE = rf"(?:{_WORD}/)?(?:{_WORD}/{_STEM}|named/{_WORD})"
-# By folder, the names that a run gives its files there, and what stands near the beginning of each of them.
+YOUNG = 60.0  # seconds; a run, here or on another machine, may still be writing younger files
+# For each folder: the names that a run gives its files there, and bytes that each of them has near its beginning
 _OURS = {
-    "tiles": (re.compile(rf"tiles/{_TILE}(?:\.alpha)?\.png"), b"Software\0featlight "),
-    "floats": (re.compile(rf"floats/{_TILE}\.safetensors"), b'{"image":'),
-    "maps": (re.compile(rf"maps/{_TILE}\.safetensors"), b'{"0":'),
+    "tiles": (re.compile(rf"tiles/{FILE_PATTERN}(?:\.alpha)?\.png"), b"Software\0featlight "),
+    "floats": (re.compile(rf"floats/{FILE_PATTERN}\.safetensors"), b'{"image":'),
+    "maps": (re.compile(rf"maps/{FILE_PATTERN}\.safetensors"), b'{"0":'),
     "examples": (re.compile(r"examples/found/worker-\d+\.safetensors"), b'"about":'),
-    "octaves": (re.compile(rf"octaves/(?:{_WORD}/)?{_WORD}/{_STEM}\.\d+\.png"), b"\x89PNG\r\n"),
+    "octaves": (re.compile(rf"octaves/{FILE_PATTERN}\.\d+\.png"), b"\x89PNG\r\n"),
     "vectors": (re.compile(r"vectors/chunks/[0-9a-f]{16}\.npy"), b"\x93NUMPY"),
 }
 _HEAD = 512  # bytes
@@ -38,43 +36,45 @@ class Orphans:
     """Files that neither the plan nor a record names.
 
     Args:
-        bad: the run's own, and what each is.
-        in_hand: the run's own, which somebody may be writing.
-        strange: nobody knows whose; never to be deleted.
+        leftovers: files that a run has written, each with its description.
+        in_use: files that a run may be writing now.
+        foreign: other files, which are never deleted.
     """
 
-    bad: list[tuple[Path, str]] = field(default_factory=list)
-    in_hand: list[Path] = field(default_factory=list)
-    strange: list[Path] = field(default_factory=list)
+    leftovers: list[tuple[Path, str]] = field(default_factory=list)
+    in_use: list[Path] = field(default_factory=list)
+    foreign: list[Path] = field(default_factory=list)
 
 
 def find_orphans(store: Store, plan: Plan, records: Mapping[str, TileRecord]) -> Orphans:
-    """Orphaned files, temporary files of dead writers, and strangers.
+    """Find orphaned files, temporary files of killed processes, and foreign files.
 
     Args:
-        store: of the run directory.
-        plan: of the run.
-        records: by file; what they name is no leftover, whether or not the plan names it too.
+        store: store of the run.
+        plan: plan of the run.
+        records: records by file; a recorded tile is no leftover even if it is not in the plan.
     """
-    known = _known(store, plan, records)
+    paths = own_paths(store, plan, records)
+    known = {path.relative_to(store.root).as_posix() for path in paths} | {PLAN, "config.yaml", "probe"}
     folders = {*_OURS, *(Path(name).parts[0] for name in store.outputs() if len(Path(name).parts) > 1)}
-    found = Orphans()
+    orphans = Orphans()
     for path in files_inside(store.folder, folders):
         name = path.relative_to(store.root).as_posix()
         temporary = _is_temporary(name, known)
         if name in known or (not temporary and Path(name).parts[0] not in _OURS):
             continue
         if not temporary and not is_made_by_a_run(store.folder, path):
-            found.strange.append(path)
-        elif is_in_hand(path):
-            found.in_hand.append(path)
+            orphans.foreign.append(path)
+        elif is_in_use(path):
+            orphans.in_use.append(path)
         else:
-            found.bad.append((path, "of a writer that died" if temporary else "orphaned: no tile of the plan"))
-    return found
+            what = "temporary file of a process that was killed" if temporary else "orphaned: not in the plan"
+            orphans.leftovers.append((path, what))
+    return orphans
 
 
-def is_in_hand(path: Path) -> bool:
-    """Whether somebody may be writing a file now; one that has gone meanwhile was in somebody's hands."""
+def is_in_use(path: Path) -> bool:
+    """Return whether a process may be writing a file now; True if the file has just disappeared."""
     try:
         written = path.lstat().st_mtime
     except OSError:
@@ -83,20 +83,23 @@ def is_in_hand(path: Path) -> bool:
     return time.time() - written < YOUNG if abandoned is None else not abandoned
 
 
-def _known(store: Store, plan: Plan, records: Mapping[str, TileRecord]) -> set[str]:
-    files = {planned.file for planned in plan.tiles} | {str(file) for file in records}
-    paths = {path for file in files for path in (store.float_path(file), store.map_path(file))}
-    paths |= {path for planned in plan.tiles for path in store.parts(planned, plan)}
-    paths |= {store.alpha_path(file) for file, record in records.items() if record["alpha_sha256"] is not None}
-    paths |= {path for planned in plan.tiles for path in store.extra_paths(planned, plan, ["octaves"])}
-    paths |= {*store.example_paths(files), *found_files(store.folder)}
-    paths |= {store.vector_path(plan.tiles[i].file for i in members) for members in plan.chunks}
-    names = {path.relative_to(store.root).as_posix() for path in paths if path.is_relative_to(store.root)}
-    return names | files | {*store.outputs(), PLAN, OUTPUTS, NOTE, "config.yaml", "probe"}
+def own_paths(store: Store, plan: Plan, records: Mapping[str, TileRecord]) -> Iterator[Path]:
+    """Yield every path that the run may have written, except its plan and its records."""
+    files = [*dict.fromkeys((*(planned.file for planned in plan.tiles), *records))]
+    yield from (store.root / name for name in (*store.outputs(), *files))
+    for file in files:
+        yield from (store.float_path(file), store.map_path(file))
+    yield from (store.alpha_path(file) for file, record in records.items() if record["alpha_sha256"] is not None)
+    for planned in plan.tiles:
+        yield from store.parts(planned, plan)
+        yield from store.extra_paths(planned, plan, ["octaves"])
+    yield from (store.vector_path(plan.tiles[i].file for i in members) for members in plan.chunks)
+    yield from (*store.example_paths(files), *found_files(store.folder))
+    yield from (store.root / OUTPUTS, store.root / NOTE)
 
 
 def files_inside(folder: RunFolder, names: Iterable[str]) -> Iterator[Path]:
-    """Those of a run directory itself and of some of its folders, by name; links to folders are not followed."""
+    """Yield the files of a run directory and of some of its folders; links to folders are not followed."""
     root = folder.root
     yield from (path for path in map(root.joinpath, folder.names(root)) if path.is_symlink() or not path.is_dir())
     for name in sorted(names):
@@ -106,7 +109,7 @@ def files_inside(folder: RunFolder, names: Iterable[str]) -> Iterator[Path]:
 
 
 def _is_temporary(name: str, known: set[str]) -> bool:
-    """Whether it is what a writer of the run puts aside before it is whole."""
+    """Return whether it is the temporary file of one of the run's own files."""
     folder, slash, last = name.rpartition("/")
     match = TEMPORARY.fullmatch(last)
     if match:
@@ -126,7 +129,7 @@ def _has_our_name(name: str) -> bool:
 
 
 def is_made_by_a_run(folder: RunFolder, path: Path) -> bool:
-    """Whether some run has surely written a file: its name and its first bytes are as a run's."""
+    """Return whether a file has the name and the first bytes of a run's own file."""
     name = path.relative_to(folder.root).as_posix()
     if not _has_our_name(name):
         return False

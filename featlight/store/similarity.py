@@ -1,4 +1,4 @@
-"""Which tiles of a run's layer are alike, as it is read from the run's directory. No torch."""
+"""The similarity table of a layer's tiles, read from the run directory. No torch."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,23 +9,22 @@ from pydantic import BaseModel, ConfigDict, Field
 from featlight.store.guard.bounds import most_bytes
 from featlight.store.guard.run_folder import RunFolder
 
-SmallCount = Annotated[int, Field(ge=0, lt=2**31)]
 Text = Annotated[str, Field(max_length=4096)]
 
 
 class SimilarityTable(BaseModel):
-    """The tiles of a layer on a plane, near ones alike, and in clusters.
+    """The tiles of a layer in a plane, similar tiles near each other, and in clusters.
 
     Args:
-        of: a digest of the tiles, as they were.
-        words: how the plane was made.
-        tiles: their files, those alone that have a vector.
-        x: where each stands on the plane, across.
-        y: down.
-        clusters: of each, the number of its own, from 1, the largest first.
-        columns: of the grid, on which no two tiles share a place.
-        rows: of it.
-        places: of each tile, its place on the grid in reading order, from 0.
+        of: digest of the tiles.
+        words: description of the method.
+        tiles: files of the tiles that have a vector.
+        x: horizontal position of each tile.
+        y: vertical position of each tile.
+        clusters: cluster of each tile, from 1, the largest first.
+        columns: columns of the grid, on which each tile has its own cell.
+        rows: rows of the grid.
+        places: cell of each tile in reading order, from 0.
     """
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
@@ -38,28 +37,28 @@ class SimilarityTable(BaseModel):
     clusters: Sequence[Annotated[int, Field(ge=1)]]
     columns: Annotated[int, Field(ge=1, lt=2**20)]
     rows: Annotated[int, Field(ge=1, lt=2**20)]
-    places: Sequence[SmallCount]
+    places: Sequence[Annotated[int, Field(ge=0, lt=2**31)]]
 
     @property
     def is_sound(self) -> bool:
-        """Whether its parts fit each other."""
-        lengths = {len(each) for each in (self.tiles, self.x, self.y, self.clusters, self.places)}
+        """Whether the fields agree with each other."""
+        lengths = {len(values) for values in (self.tiles, self.x, self.y, self.clusters, self.places)}
         if lengths == {0} or len(lengths) > 1:
             return False
         places = set(self.places)
-        fit = max(places) < self.columns * self.rows and max(self.clusters) <= len(self.tiles)
-        return fit and len(places) == len(self.places) and len({*self.tiles}) == len(self.tiles)
+        in_range = max(places) < self.columns * self.rows and max(self.clusters) <= len(self.tiles)
+        return in_range and len(places) == len(self.places) and len({*self.tiles}) == len(self.tiles)
 
 
 def read_similarity(folder: RunFolder, path: Path) -> SimilarityTable | None:
-    """The likeness of a layer's tiles; None where nobody has looked for it, or the file holds something else.
+    """Return the similarity table of a layer; None if the file is missing or invalid.
 
     Raises:
-        StorageError: it cannot be read.
+        StorageError: the file cannot be read.
     """
     content = folder.read_if_there(path, most_bytes(folder))
     try:
-        found = SimilarityTable.model_validate_json(content or b"", strict=True)
+        table = SimilarityTable.model_validate_json(content or b"", strict=True)
     except ValueError:
         return None
-    return found if found.is_sound else None
+    return table if table.is_sound else None

@@ -1,4 +1,4 @@
-"""A run as it is found on disk: what all that is drawn or exported from it shares."""
+"""A consistent view of a run on disk, shared by all pictures and exports that are made from it."""
 
 import os
 from collections.abc import Mapping
@@ -16,13 +16,13 @@ TileState = Literal["ok", "dead", "failed", "missing"]
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A run, and which of its tiles are there.
+    """A run and its existing tiles.
 
     Args:
-        store: of the run.
-        plan: of the run.
-        records: by file.
-        there: those of the tiles that are there, with their transparencies where they have any, in the plan's order.
+        store: store of the run.
+        plan: plan of the run.
+        records: last record of each tile, by file.
+        there: records of the tiles whose files exist, by file, in the plan's order.
     """
 
     store: Store
@@ -31,8 +31,8 @@ class Snapshot:
     there: Mapping[str, TileRecord]
 
     @classmethod
-    def of(cls, store: Store, plan: Plan) -> "Snapshot":
-        """A run as it stands now."""
+    def from_store(cls, store: Store, plan: Plan) -> "Snapshot":
+        """Read the current state of a run."""
         records = store.records()
         made = [planned for planned in plan.tiles if status_of(records, planned.file) in ("ok", "dead")]
         parts = {planned.file: list(store.parts(planned, plan)) for planned in made}
@@ -41,7 +41,7 @@ class Snapshot:
         return cls(store, plan, records, there)
 
     def state(self, file: str) -> TileState:
-        """What has become of a tile."""
+        """Return the state of a tile, given its file."""
         record = self.there.get(file)
         if record is not None:
             return record["status"]
@@ -49,28 +49,27 @@ class Snapshot:
 
 
 def take_snapshot(out: Path) -> Snapshot:
-    """A run that is to be exported.
+    """Return the state of a run that is to be exported.
 
     Args:
-        out: the run directory.
+        out: run directory.
 
     Raises:
-        UsageError: there is no run, or it has no tile yet.
-        FeatlightError: a tile is not of its record's size, or a link or the like stands in its place.
+        UsageError: the directory holds no run, or no tile yet.
+        FeatlightError: a tile differs in size from its record, or is no regular file.
     """
     store = Store(out)
-    snapshot = Snapshot.of(store, store.need_plan())
+    snapshot = Snapshot.from_store(store, store.need_plan())
     plan = snapshot.plan
     sizes = store.folder.sizes(path for planned in plan.tiles for path in store.parts(planned, plan))
     for planned in plan.tiles:
         path, record = out / planned.file, snapshot.there.get(planned.file)
-        vouched = status_of(snapshot.records, planned.file) in ("ok", "dead")
-        for strange in store.parts(planned, plan) if vouched else ():
-            if strange not in sizes and os.path.lexists(strange):
-                what = "no regular file of the run directory; what lies behind a link is not taken"
-                raise FeatlightError(f"{strange}: {what}")
+        was_made = status_of(snapshot.records, planned.file) in ("ok", "dead")
+        for part in store.parts(planned, plan) if was_made else ():
+            if part not in sizes and os.path.lexists(part):
+                raise FeatlightError(f"{part}: no regular file; links are not followed, copy the file in its place")
         if record is not None and sizes.get(path) != record["bytes"]:
             raise FeatlightError(f"{path}: damaged; `featlight verify --repair` removes it")
     if not snapshot.there:
-        raise UsageError(f"--out: {out} holds no tile yet; the run's own command makes them")
+        raise UsageError(f"--out: {out} holds no tile yet; run the command that made it again")
     return snapshot

@@ -1,4 +1,4 @@
-"""A run directory: atomic tiles, one fsynced line of record each, and nothing lost when a process dies."""
+"""The run directory: tiles are written atomically, and each has a record on disk before it counts as made."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,11 +19,11 @@ from featlight.store.records import RecordLog, TileRecord, line_of
 
 
 class Store(RunPaths):
-    """One run directory, as one worker sees it.
+    """A run directory as one worker uses it.
 
     Args:
-        root: the directory; it need not exist before the first write.
-        worker: names this worker's own file of records.
+        root: run directory; the first write creates it.
+        worker: name of this worker's record file.
     """
 
     def __init__(self, root: Path, worker: str = "worker-0") -> None:
@@ -38,11 +38,11 @@ class Store(RunPaths):
     # Reading
 
     def plan(self) -> Plan | None:
-        """The run's plan; None where there is no run yet.
+        """Return the run's plan; None if there is no run yet.
 
         Raises:
             UsageError: the plan is damaged.
-            StorageError: it cannot be read.
+            StorageError: the plan cannot be read.
         """
         path = self.root / PLAN
         try:
@@ -52,13 +52,13 @@ class Store(RunPaths):
             raise UsageError(f"{path}: {error}; put back a copy of it, or give another --out") from None
 
     def need_plan(self, flag: str = "--out") -> Plan:
-        """The plan of a run that must be there.
+        """Return the plan of an existing run.
 
         Args:
-            flag: that named the directory, for the message.
+            flag: flag that named the directory, for the message.
 
         Raises:
-            UsageError: there is no run, or its plan is damaged.
+            UsageError: the directory holds no run, or its plan is damaged.
         """
         plan = self.plan()
         if plan is None:
@@ -66,97 +66,97 @@ class Store(RunPaths):
         return plan
 
     def records(self) -> dict[str, TileRecord]:
-        """The last record of each tile, by its file; a made tile beats a failed one.
+        """Return the last record of each tile, by its file.
 
         Raises:
-            StorageError: they cannot be read, or are gone while tiles are there.
+            StorageError: the records cannot be read, or are missing although tiles exist.
         """
         if self.lacks_records():
             path = self.root / "records"
-            way_out = "put it back, or make an empty folder of that name to have all tiles made again"
-            raise StorageError(f"{path}: it is gone, though tiles are there; {way_out}")
+            way_out = "put it back, or make an empty folder of that name to make all tiles again"
+            raise StorageError(f"{path}: missing, though tiles exist; {way_out}")
         self._record_log.refresh()
         return dict(self._record_log.records)
 
     def lacks_records(self) -> bool:
-        """Whether the folder of records is gone from a run that has tiles: it is there before the first of them."""
+        """Return whether tiles exist without the folder of records, which is made before the first tile."""
         if "records" in self.folder.names(self.root) or not self.folder.names(self.root / "tiles"):
             return False
         names = (name for _, _, names in os.walk(self.root / "tiles") for name in names)
         return any(name.endswith(".png") and not name.startswith(".") for name in names)
 
     def record_log(self) -> RecordLog:
-        """Another reader of the records, which stands at what is there now, for one who follows them as they grow."""
+        """Return a separate reader that continues after the current records."""
         self._record_log.refresh()
         return self._record_log.copy()
 
     def made(self, plan: Plan, tiles: Iterable[PlannedTile], extras: Sequence[Extra] = ()) -> dict[str, TileRecord]:
-        """The records of those tiles that this very run made and whose files are all there, in the tiles' order.
+        """Return the records of the tiles that this run made and whose files all exist, in the tiles' order.
 
         Args:
-            plan: of the run.
-            tiles: of it.
-            extras: what must be there besides the tile's picture.
+            plan: plan of the run.
+            tiles: tiles to look up.
+            extras: additional files that each tile must have.
         """
         records = self.records()
         digests = {variant: plan.digest(variant) for variant in plan.settings}
-        vouched: dict[str, tuple[PlannedTile, TileRecord]] = {}
+        recorded: dict[str, tuple[PlannedTile, TileRecord]] = {}
         for planned in tiles:
             record = records.get(planned.file)
             if record and record["status"] != "failed" and record.get("fingerprint") == digests[planned.variant]:
-                vouched[planned.file] = planned, record
+                recorded[planned.file] = planned, record
         needed = {
             file: [*self.parts(planned, plan), *self.extra_paths(planned, plan, extras)]
-            for file, (planned, _) in vouched.items()
+            for file, (planned, _) in recorded.items()
         }
         sizes = self.folder.sizes(path for paths in needed.values() for path in paths)
         return {
             file: record
-            for file, (_, record) in vouched.items()
+            for file, (_, record) in recorded.items()
             if sizes.get(self.root / file, -1) == record["bytes"] and sizes.keys() >= set(needed[file])
         }
 
     def lacking_vectors(self, plan: Plan, numbers: Iterable[int]) -> set[int]:
-        """Those chunks whose vectors are not there, unless the run has kept none at all, as one from a zip.
+        """Return the chunks whose vectors are missing; none for a run without any vectors, such as an exported zip.
 
         Args:
-            plan: of the run.
-            numbers: of chunks.
+            plan: plan of the run.
+            numbers: numbers of the chunks to look up.
         """
         if not self.folder.is_folder(self.root / "vectors" / "chunks"):
             return set()
         paths = {n: self.vector_path(plan.tiles[i].file for i in plan.chunks[n]) for n in numbers}
-        there = self.folder.sizes(paths.values())
-        return {number for number, path in paths.items() if path not in there}
+        existing = self.folder.sizes(paths.values())
+        return {number for number, path in paths.items() if path not in existing}
 
     def outputs(self) -> list[str]:
-        """What was made here from tiles and records: paths from the run directory; what cannot be one is passed over.
+        """Return the paths of derived files, from the run directory; invalid lines of the list are skipped.
 
         Raises:
-            StorageError: it cannot be read.
+            StorageError: the list cannot be read.
         """
         path = self.root / OUTPUTS
         try:
             with self.folder.open(path, TEXT_BYTES) as file:
-                found = [name for _, name in read_lines(file, _output, Allowance(self.folder, path))]
+                names = [name for _, name in read_lines(file, _output, Allowance(self.folder, path))]
         except FileNotFoundError:
             return []
-        return [name for name in found if name is not None]
+        return [name for name in names if name is not None]
 
     # Writing
 
     def check_writable(self) -> None:
-        """Make sure that a run can be written here, and delete what processes that are gone have left half written.
+        """Check that a run can be written here, and delete temporary files of processes that no longer exist.
 
         Raises:
-            UsageError: there are files that a run would overwrite, and no run.
+            UsageError: the directory holds no run, but files that a run would overwrite.
             StorageError: the directory cannot be made or written to.
         """
         self._make()
         names = self.folder.names(self.root)
-        strange = [name for name in OWN_NAMES if name in names]
-        if strange and PLAN not in names:
-            raise UsageError(f"{self.root} holds {strange[0]}, but no run ({PLAN}); give another --out")
+        taken = [name for name in OWN_NAMES if name in names]
+        if taken and PLAN not in names:
+            raise UsageError(f"{self.root} holds {taken[0]}, but no run ({PLAN}); give another --out")
         self.folder.probe()
         self.folder.remove_abandoned(OWN_NAMES)
 
@@ -165,7 +165,7 @@ class Store(RunPaths):
             self.root.mkdir(parents=True, exist_ok=True)
 
     def hold(self, plan: Plan) -> None:
-        """From now on, write only while this run is there: its directory may vanish, or give way to another one."""
+        """From now on, refuse to write if the directory no longer holds this run."""
         self._held = plan
 
     @contextmanager
@@ -178,29 +178,29 @@ class Store(RunPaths):
             raise
 
     def check_held(self) -> None:
-        """Raise Interrupted where the run that was held is not there any more."""
+        """Raise Interrupted if the directory no longer holds the run of `hold`."""
         stamp = self.folder.stamp(self.root / PLAN)
         if self._held is None or (stamp is not None and stamp == self._stamp):
             return
-        there = self.plan() if stamp is not None else None
-        if there is None:
-            raise Interrupted(f"{self.root}: the run is gone from there; the same command begins it anew")
-        if not self._held.is_same_run(there):
+        current = self.plan() if stamp is not None else None
+        if current is None:
+            raise Interrupted(f"{self.root}: the run was deleted; the same command starts it again")
+        if not self._held.is_same_run(current):
             raise Interrupted(
-                f"{self.root}: another run has come there meanwhile; nothing of this one is written into it"
+                f"{self.root}: another run has replaced this one; nothing more is written, give another --out"
             )
         self._stamp = stamp
 
     def write(self, path: Path, content: bytes) -> None:
-        """Put a file of the run in its place, all at once."""
+        """Write a file of the run atomically."""
         with self._holding():
             self.folder.write(path, content)
 
     def write_output(self, name: str, content: bytes) -> None:
-        """A file that is made from tiles and records, noted as the run's own.
+        """Write a file that is derived from tiles and records, and list it as the run's own.
 
         Raises:
-            StorageError: it cannot be written, and is not there with this very content.
+            StorageError: the file cannot be written, and does not already have this content.
         """
         self.note_output(name)
         try:
@@ -216,16 +216,16 @@ class Store(RunPaths):
                 self.folder.append_line(self.root / OUTPUTS, name.encode())
 
     def begin_records(self) -> None:
-        """Make this worker's file of records, before its first tile: tiles without any are then a sign of loss."""
+        """Create this worker's record file before its first tile, so that tiles without it show a loss."""
         with self._holding():
             self.folder.touch(self._record_file)
 
     def commit(self, png: bytes | None, record: TileRecord) -> None:
-        """Write a tile, then the line that says so.
+        """Write a tile, then its record.
 
         Args:
-            png: the tile; None where it failed.
-            record: its `file` names the tile.
+            png: encoded tile; None if it failed.
+            record: record of the tile.
         """
         if png is not None:
             self.write(self.root / record["file"], png)
@@ -234,12 +234,12 @@ class Store(RunPaths):
             self.folder.append_line(self._record_file, line_of(record))
 
     def write_plan(self, plan: Plan) -> None:
-        """Begin a run, or extend it; the directory is made where it is missing."""
+        """Write the plan of a new or extended run; a missing directory is created."""
         self._make()
         self.folder.write(self.root / PLAN, plan.to_json().encode())
 
     def extended_plan(self, plan: Plan) -> Plan:
-        """A plan, or what another run has made of it in the meantime, so that all of it is shown."""
+        """Return a plan, merged with the tiles that another process has added to it on disk."""
         self.check_held()
         latest = self.plan()
         if latest is None or (latest == plan and latest.titles == plan.titles):
@@ -249,12 +249,12 @@ class Store(RunPaths):
         return latest
 
     def create_plan(self, plan: Plan) -> bool:
-        """Write the plan of a new run, whole or not at all; False where another run has come first."""
+        """Write the plan of a new run atomically; return False if another process has written one first."""
         self._make()
         return self.folder.create(self.root / PLAN, plan.to_json().encode())
 
 
 def _output(line: bytes) -> str | None:
-    """A line of the list of outputs; None where it is no name of a run's."""
+    """Return the path in a line of the list of outputs; None if it is invalid."""
     name = line.decode(errors="replace").rstrip("\r\n")
     return name if is_run_name(name) else None

@@ -336,14 +336,14 @@ def test_a_picture_that_is_gone_is_drawn_again_and_no_other(out, images, whole):
 
 def test_they_belong_to_the_run(out, images):
     look(out, images)
-    deletion = Deletion.of(Store(out))
+    deletion = Deletion.from_store(Store(out))
     assert not deletion.foreign
     torn = out / "examples/found/.worker-0.safetensors.123.tmp"
     torn.write_bytes(b"torn")
     os.utime(torn, (0, 0))
     orphans = find_orphans(Store(out), Store(out).need_plan(), {})
-    assert (orphans.strange, [path for path, _ in orphans.bad]) == ([], [torn])
-    deletion = Deletion.of(Store(out))
+    assert (orphans.foreign, [path for path, _ in orphans.leftovers]) == ([], [torn])
+    deletion = Deletion.from_store(Store(out))
     assert torn in deletion.files
     deletion.carry_out()
     assert not (out / "examples").exists()

@@ -201,7 +201,7 @@ def test_a_run_that_cannot_fit_does_not_start(clean, monkeypatch, capsys):
         patch.setattr(FeatureVisualizer, "training_step", None)
         assert run() == 74
     line = capsys.readouterr().err
-    assert line.startswith("featlight: run: no room: about ")
+    assert line.startswith("featlight: run: about ")
     assert "KiB needed, 1000 B free; make room" in line
     assert line.count("\n") == 1
     assert not tiles()
@@ -217,7 +217,7 @@ def test_a_file_that_cannot_grow_is_exit_74(clean, capsys, most, tiles_there):
         assert run() == 74
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert "the same command goes on from here" in capsys.readouterr().err
+    assert "run the same command again to continue" in capsys.readouterr().err
     assert len(tiles()) == tiles_there
     assert not list(Path("run").rglob("*.tmp"))
     goes_on(clean)
@@ -359,8 +359,8 @@ def test_a_torn_record_is_found_and_its_tile_made_again(clean, capsys):
     capsys.readouterr()
     assert verify() == 1
     out = capsys.readouterr().out
-    assert "records/worker-0.jsonl: line 6 is torn" in out
-    assert "tiles/2/00005.png: no record vouches for it" in out
+    assert "records/worker-0.jsonl: line 6 is incomplete" in out
+    assert "tiles/2/00005.png: has no record" in out
     assert "5 whole, 0 harmed, 0 failed, 1 not made yet; 1 problem" in out
     assert run() == 0
     assert "6 tiles: 1 made, 5 kept" in capsys.readouterr().out
@@ -483,7 +483,7 @@ def test_no_memory_to_write_is_no_matter_of_the_batch(clean, monkeypatch, capsys
     with monkeypatch.context() as patch:
         patch.setattr(featlight.run.shard, "commit", none_left)
         assert run() == 1
-    assert "no memory to write 2/00000 and its chunk" in capsys.readouterr().err
+    assert "not enough memory to write the chunk of 2/00000" in capsys.readouterr().err
     goes_on(clean)
 
 

@@ -80,7 +80,7 @@ def test_a_worker_dies_the_other_finishes_and_another_number_of_workers_goes_on(
     os.kill(last, signal.SIGKILL)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 75
-    assert "featlight: worker 2 was ended by SIGKILL; the others go on\n" in err
+    assert "featlight: worker 2 was ended by SIGKILL; the others continue\n" in err
     assert "of 32 tiles are missing (tiles/Mixed_4a/000" in err
     assert {record["chunk"] for record in records()} >= {0, 2, 4, 6}
     assert len(tiles()) < 32
@@ -99,7 +99,7 @@ def test_signals_end_all_workers_and_leave_no_orphans(number, whom, times):
     assert process.returncode == 75
     assert gone(workers)
     if times == 1:
-        assert err == f"featlight: stopped by {number.name}; the same command goes on from here\n"
+        assert err == f"featlight: stopped by {number.name}; the same command continues from here\n"
     assert len(tiles()) < 32
 
 
@@ -174,7 +174,7 @@ def test_the_slurm_script_is_requeued_and_ends(reference, capfd):
         os.kill(int(worker), signal.SIGTERM)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 75, err
-    assert err == "featlight: stopped by SIGTERM; the same command goes on from here\n"
+    assert err == "featlight: stopped by SIGTERM; the same command continues from here\n"
     assert Path("requeued.txt").read_text() == "requeue 4711\n"
     assert 0 < len(tiles()) < 32
     done = subprocess.run(script, env={**ENVIRONMENT, **variables}, capture_output=True, text=True)

@@ -158,7 +158,7 @@ def test_fresh_takes_all_that_the_run_made(config, capsys):
     assert list(tiles()) == TILES[1::2]
     assert not list(Path("run/assets").rglob("plain-*"))
     assert "plain" not in called("run/assets/data.js", "run")["groups"][0]
-    assert "left, as not the run's own" not in capsys.readouterr().err
+    assert "kept, not the run's own" not in capsys.readouterr().err
 
 
 def test_atlas_and_sheets_lay_tiles_on_white_and_the_viewer_has_both(config):
@@ -177,7 +177,7 @@ def test_atlas_and_sheets_lay_tiles_on_white_and_the_viewer_has_both(config):
         assert np.abs(np.asarray(small, float) - sides[key]).mean() < 6  # they are JPEGs
     assert sides["sheets"].mean() > sides["plain"].mean() + 5
     store = Store(Path("run"))
-    snapshot = Snapshot.of(store, store.plan())
+    snapshot = Snapshot.from_store(store, store.plan())
     shown = np.asarray(cell(snapshot, snapshot.plan.tiles[0]).open(), float)  # as atlas, figures and posters have it
     assert np.abs(shown - laid).max() <= 1
 

@@ -373,7 +373,7 @@ def test_a_full_disk_is_exit_74_and_the_next_run_goes_on(config, monkeypatch, ca
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", fsync)
         assert run(config) == 74
-    assert "no room left" in capsys.readouterr().err
+    assert "no space left" in capsys.readouterr().err
     assert run(config) == 0
     assert "6 tiles: " in capsys.readouterr().out
     assert len(tiles()) == 6
@@ -493,7 +493,7 @@ def test_a_reader_that_has_gone_does_not_stop_the_run(config):
             "featlight: --layer: none given, and resnet18 has no default",
         ),
         (["--weights", "no.pth"], 3, "featlight: weights no.pth: no such file"),
-        (["--num-nodes", "2"], 2, "featlight: num_nodes: 2 given, but nothing says which machine this is"),
+        (["--num-nodes", "2"], 2, "featlight: num_nodes: 2 given, but the number of this machine is unknown"),
         (
             ["--normalize", "weights", "--model", "tests.integration.test_run:sick", "--layer", "end"],
             2,

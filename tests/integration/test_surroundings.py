@@ -15,7 +15,7 @@ import featlight
 from featlight.cli.main import main
 from featlight.config.tile import feature_tile
 from featlight.console import say
-from featlight.distributed.env import ALONE, Worker, told_by, worker_from_env
+from featlight.distributed.env import ALONE, Worker, announced_by, worker_from_env
 from featlight.distributed.launcher import UNKNOWN_MEMORY, machine_memory
 from featlight.models.catalog import load_model
 from featlight.plan.parsing import read_plan
@@ -118,15 +118,15 @@ def impatient(monkeypatch):
 LEFT_OVER = [
     (
         {"RANK": "0", "WORLD_SIZE": "2"},
-        "worker 1 of 2 waits for worker 2, of which RANK=0 and WORLD_SIZE=2 (torchrun's)",
+        "worker 1 of 2 waits for worker 2, announced by RANK=0 and WORLD_SIZE=2 (torchrun's)",
     ),
     (
         {"RANK": "1", "WORLD_SIZE": "2"},
-        "worker 2 of 2 waits for worker 1, of which RANK=1 and WORLD_SIZE=2 (torchrun's)",
+        "worker 2 of 2 waits for worker 1, announced by RANK=1 and WORLD_SIZE=2 (torchrun's)",
     ),
     (
         {"SLURM_PROCID": "0", "SLURM_NTASKS": "3", "SLURM_STEP_ID": "0"},
-        "worker 1 of 3 waits for workers 2, 3, of which SLURM_PROCID=0 and SLURM_NTASKS=3 (srun's) tell",
+        "worker 1 of 3 waits for workers 2, 3, announced by SLURM_PROCID=0 and SLURM_NTASKS=3 (srun's)",
     ),
     ({"OMPI_COMM_WORLD_RANK": "2", "OMPI_COMM_WORLD_SIZE": "3"}, "worker 3 of 3 waits for workers 1, 2"),
 ]
@@ -178,7 +178,7 @@ def test_variables_that_tell_of_no_worker_make_none(variables):
 
 
 def test_who_tells_of_other_workers():
-    assert told_by(Worker(1, 3), {"NODE_RANK": "1"}) == (
+    assert announced_by(Worker(1, 3), {"NODE_RANK": "1"}) == (
         "num_nodes and the number of this machine",
         "leave num_nodes out",
     )

@@ -105,7 +105,7 @@ def test_devices_and_machines_meet_what_was_started(devices, num_nodes, variable
     [
         (3, 1, TORCHRUN, "devices: 3 given, num_nodes: 1, but torchrun started 4 workers"),
         ("auto", 3, TORCHRUN, "num_nodes: 3 given, but torchrun started 4 workers"),
-        (2, 2, {}, "num_nodes: 2 given, but nothing says which machine this is"),
+        (2, 2, {}, "num_nodes: 2 given, but the number of this machine is unknown"),
         (2, 2, {"NODE_RANK": "2"}, "NODE_RANK: 2 given, of 2 machines"),
     ],
 )
@@ -378,7 +378,7 @@ def test_a_finished_run_of_ten_thousand_tiles_loads_no_network(monkeypatch, caps
         Path("run", tile.file).write_bytes(b"png")
     for name in ("atlas/Mixed_4a.png", "assets/data.js"):
         Path("run", name).write_bytes(b"made up")
-    Path("run/index.html").write_text(state_of(Snapshot.of(store, plan)))
+    Path("run/index.html").write_text(state_of(Snapshot.from_store(store, plan)))
     parsed, parse = [], records_module.from_json
     monkeypatch.setattr(records_module, "from_json", lambda line: parsed.append(line) or parse(line))
     for heavy in (

@@ -39,7 +39,7 @@ def test_nothing_is_imported_before_signals_are_heard():
 )
 def test_a_signal_during_an_import_is_one_line(number, module, words):
     done = python(IMPORTING.format(module=module, number=int(number)), *words)
-    line = f"featlight: stopped by {number.name}; the same command goes on from here\n"
+    line = f"featlight: stopped by {number.name}; the same command continues from here\n"
     assert (done.returncode, done.stdout, done.stderr) == (75, "", line)
 
 
@@ -47,9 +47,9 @@ def test_what_is_half_written_goes_when_a_signal_comes(tmp_path):
     code = """
 import os, signal
 from pathlib import Path
-from featlight.ending import end_at_once_when_told
+from featlight.ending import end_on_signals
 from featlight.store.guard.atomic import replacing
-end_at_once_when_told()
+end_on_signals()
 with replacing(Path("poster.pdf")) as file:
     file.write(b"half")
     assert len(os.listdir()) == 1

@@ -83,7 +83,7 @@ HOSTILE = {
     "a GIF's frame": (GIF[: GIF.rindex(b",") + 5] + 4 * b"\xff" + GIF[GIF.rindex(b",") + 9 :], "exceeds limit"),
     "a tile of a TIFF": (
         tiff((259, 3, 1, 8), (322, 4, 1, 30_000), (323, 4, 1, 30_000), (324, 4, 1, 134), (325, 4, 1, 9), data=DEFLATED),
-        "a tile of it",
+        "oversized tiles",
     ),
     "many strips": (
         tiff((259, 3, 1, 1), (273, 4, 1_500_000, 110), (279, 4, 1_500_000, 110), data=bytes(6_000_000)),

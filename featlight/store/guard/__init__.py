@@ -1,1 +1,1 @@
-"""The way into run directories, which may come from anybody: guarded, and whole or not at all."""
+"""Safe access to run directories, which may come from anybody, and atomic writing."""

@@ -1,8 +1,8 @@
-"""Files that are there whole or not at all, whenever a process dies.
+"""Atomic writing: a file is complete or absent, even if its process is killed.
 
-Until it is whole, a file has a temporary name that says which process writes it: `.NAME.MACHINE-PROCESS-RANDOM.tmp`.
-What a process leaves that was killed, the next one that writes there deletes: at once where it can see that the process
-is gone; where that ran on another machine, or in another container, when nothing was written for an hour.
+A file is written under a temporary name that identifies its process: `.NAME.MACHINE-PROCESS-RANDOM.tmp`. The next
+process that writes to the directory deletes temporary files of processes that no longer exist. Those of other machines
+and containers, whose processes it cannot see, are deleted after an hour without a write.
 """
 
 import errno
@@ -22,45 +22,45 @@ from featlight.errors import StorageError
 from featlight.store.guard.open_folder import OpenFolder
 
 _MAKER = r"([0-9a-f]{8})-([0-9a-f]+)-[0-9a-f]{4}"
-# Names of files that are being written, around those of their targets; older versions had a number for the maker
+# Temporary names around the names of their targets; older versions wrote a number instead of the process
 TEMPORARY = re.compile(rf"\.(.+)\.(?:{_MAKER}|\d+)\.tmp")
 NEW = re.compile(rf"\.(.+)\.(?:{_MAKER}|\d+)\.new")
-SILENT = 3600.0  # seconds without a write, after which a process on another machine is taken to be gone
+SILENT = 3600.0  # seconds without a write, after which a process of another machine counts as ended
 
 
 @cache
 def _machine() -> str:
-    """An id of this machine since its start and, in a container, of its process numbers, which mean nothing outside."""
+    """Return an id of this machine since its start and, in a container, of its namespace of process numbers."""
     known = [socket.gethostname()]
-    with suppress(OSError):  # Linux alone has these
+    with suppress(OSError):  # only on Linux
         known += [Path("/proc/sys/kernel/random/boot_id").read_text(), os.readlink("/proc/self/ns/pid")]  # noqa: PTH115
     return sha256(" ".join(known).encode()).hexdigest()[:8]
 
 
 def draft_name(name: str, suffix: str = "tmp") -> str:
-    """A name for a file on its way to another name; nobody else has it, in this process or another."""
+    """Return a unique temporary name for a file."""
     return f".{name}.{_machine()}-{os.getpid():x}-{os.urandom(2).hex()}.{suffix}"
 
 
 def runs(process: int) -> bool:
-    """Whether a process of this machine is there."""
-    if os.name == "nt":  # where a signal 0 is Ctrl-C
+    """Return whether a process of this machine exists."""
+    if os.name == "nt":  # signal 0 is Ctrl-C there
         return True
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
     except OSError:
-        return True  # somebody else's
+        return True  # another user's
     return True
 
 
 def is_abandoned(name: str, written: float) -> bool | None:
-    """Whether the process that was writing a file is gone; None where the name does not say which one it is.
+    """Return whether the process that was writing a file has ended; None if the name identifies no process.
 
     Args:
-        name: of the file.
-        written: when that was, in seconds since the epoch.
+        name: name of the file.
+        written: time of the last write, in seconds since the epoch.
     """
     match = TEMPORARY.fullmatch(name) or NEW.fullmatch(name)
     if match is None or match[2] is None:
@@ -72,16 +72,16 @@ def is_abandoned(name: str, written: float) -> bool | None:
 
 
 def remove_abandoned(folder: OpenFolder) -> None:
-    """Delete the files in a folder that processes were writing which are gone."""
+    """Delete the temporary files of ended processes in a folder."""
     for name in folder.names():
-        with suppress(OSError):  # they are in nobody's way
+        with suppress(OSError):  # they do no harm
             if name[0] == "." and is_abandoned(name, folder.status(name).st_mtime):
                 folder.unlink(name)
 
 
 @contextmanager
 def _draft(folder: OpenFolder, name: str, suffix: str = "tmp") -> Iterator[str]:
-    """The name of a file on its way to another name; it is gone in the end, however that comes."""
+    """Provide a temporary name; its file is deleted at the end if it still exists."""
     draft = draft_name(name, suffix)
     unfinished[draft] = partial(folder.unlink, draft)
     try:
@@ -94,10 +94,10 @@ def _draft(folder: OpenFolder, name: str, suffix: str = "tmp") -> Iterator[str]:
 
 @contextmanager
 def replacing_in(folder: OpenFolder, name: str) -> Iterator[IO[bytes]]:
-    """A file to write that takes its place in a folder all at once when it is whole; what is there is no matter.
+    """Open a file that replaces any existing one atomically when the context ends.
 
     Raises:
-        OSError: no room, or no right to write.
+        OSError: the file cannot be written.
     """
     with _draft(folder, name) as temporary:
         with folder.create(temporary) as file:
@@ -110,10 +110,10 @@ def replacing_in(folder: OpenFolder, name: str) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Likewise at a path that a user has named, outside of any run directory; folders on the way are made.
+    """Open a file for atomic writing at a path outside of run directories; missing folders are created.
 
     Raises:
-        StorageError: no room, or no right to write.
+        StorageError: the file cannot be written.
     """
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -124,16 +124,16 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
 
 @cache
 def _remove_abandoned_once(path: Path) -> None:
-    """Likewise in a folder by its path, once in a process: ten thousand tiles may be written there one by one."""
+    """Delete abandoned files once for each process: ten thousand tiles may be written there one by one."""
     with OpenFolder.at(path) as folder:
         remove_abandoned(folder)
 
 
 def create_in(folder: OpenFolder, name: str, content: bytes) -> bool:
-    """Write a file that is not there yet, whole or not at all; False where another process has come first.
+    """Create a file atomically; return False if it exists already.
 
     Raises:
-        OSError: no room, or no right to write.
+        OSError: the file cannot be written.
     """
     with _draft(folder, name, "new") as draft:
         with replacing_in(folder, draft) as file:
@@ -149,17 +149,17 @@ def create_in(folder: OpenFolder, name: str, content: bytes) -> bool:
 
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Turn what a file system refuses into one line."""
+    """Turn an OSError of writing into a one-line StorageError."""
     try:
         yield
     except OSError as error:
-        word = "no room left" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or str(error)
-        raise StorageError(f"{path}: {word}; the same command goes on from here once that is mended") from None
+        reason = "no space left" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror or str(error)
+        raise StorageError(f"{path}: {reason}; solve this, then run the same command again to continue") from None
 
 
 @contextmanager
 def reading_errors(path: Path) -> Iterator[None]:
-    """Turn what cannot be read into one line; that there is no such file is told apart."""
+    """Turn an OSError of reading into a one-line StorageError; FileNotFoundError is raised unchanged."""
     try:
         yield
     except FileNotFoundError:

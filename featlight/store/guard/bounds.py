@@ -1,4 +1,4 @@
-"""How much is read of a run's files that its tiles fill: what is larger is no run's."""
+"""Limits on how much is read of a run's files, in proportion to its plan."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,33 +11,33 @@ from featlight.store.guard.atomic import reading_errors
 from featlight.store.guard.run_folder import RunFolder
 from featlight.store.paths import PLAN
 
-FREE = 64 << 20  # bytes, whatever the plan: a tile may fail ten thousand times
-PER_PLAN_BYTE = 512  # a tile takes 70 bytes of the plan at least, some 200 as it is written: it may be made 20 times
-LINE, UNREADABLE, FILE = 2 << 10, 16 << 10, 4 << 10  # what reading one costs besides its bytes
-LINE_BYTES = 1 << 16  # of a record, which has some 2 kB; what is longer is none
+FREE = 64 << 20  # bytes for any plan: a tile may fail ten thousand times
+PER_PLAN_BYTE = 512  # a tile has at least 70 bytes in the plan, usually 200, and may be made 20 times
+LINE, UNREADABLE, FILE = 2 << 10, 16 << 10, 4 << 10  # cost of reading one, besides its bytes
+LINE_BYTES = 1 << 16  # longest line of records, which have about 2 kB
 T = TypeVar("T")
-STUFFED, BLOCK = 512, 1 << 20  # bytes of JSON for each of its values, and beside them; what has more is mostly blanks
+STUFFED, BLOCK = 512, 1 << 20  # most bytes of JSON for each value, and besides; more is mostly whitespace
 
 
 def most_bytes(folder: RunFolder) -> int:
-    """That files may have which hold something of each tile."""
+    """Return the largest size of a file that has an entry for each tile."""
     plan = folder.root / PLAN
     return FREE + PER_PLAN_BYTE * folder.sizes([plan]).get(plan, 0)
 
 
 def tile_bytes(planned: PlannedTile, plan: Plan) -> int:
-    """That a picture or an array of one tile may have: four for each pixel and channel, or term, and its text."""
+    """Return the largest size of a tile's picture or array: four bytes for each pixel and channel or term, and text."""
     sides = [both_sides(octave.size) for octave in plan.settings[planned.variant].recipe.octaves]
-    deep = max(4, plan.network.in_channels, len(planned.tile.terms))
-    return (1 << 20) + 4 * deep * max(height * width for height, width in sides)
+    depth = max(4, plan.network.in_channels, len(planned.tile.terms))
+    return (1 << 20) + 4 * depth * max(height * width for height, width in sides)
 
 
 class Allowance:
-    """What may still be read.
+    """The number of bytes that may still be read.
 
     Args:
-        folder: the run directory.
-        path: what is read, for the message.
+        folder: run directory.
+        path: file or folder to read, for the message.
     """
 
     def __init__(self, folder: RunFolder, path: Path) -> None:
@@ -45,27 +45,27 @@ class Allowance:
         self._path = path
 
     def take(self, cost: int) -> None:
-        """Raise StorageError where that is more than is left."""
+        """Subtract a cost; raise StorageError if it exceeds the rest."""
         self._left -= cost
         if self._left < 0:
-            raise StorageError(f"{self._path}: more than a run of this plan writes; take away what is not the run's")
+            raise StorageError(f"{self._path}: more than a run of this plan writes; move away other files")
 
 
 def line_cost(line: bytes, value: object) -> int:
-    """What reading a line costs, given what it says; None where that is nothing."""
+    """Return the cost of reading a line, given its parsed value; None if it cannot be parsed."""
     return len(line) + (UNREADABLE if value is None and not line.isspace() else LINE)
 
 
 def read_lines(
     file: IO[bytes], parse: Callable[[bytes], T | None], allowance: Allowance, most: int = LINE_BYTES
 ) -> Iterator[tuple[bytes, T | None]]:
-    """The lines from here on with what each says; what is far longer than one may be comes in pieces.
+    """Yield each remaining line of a file with its parsed value; a line that is too long comes in pieces.
 
     Args:
-        file: stands where its lines begin.
-        parse: gives what a line says; None where that is nothing.
-        allowance: for all of them.
-        most: bytes of a line.
+        file: open file, at the beginning of a line.
+        parse: returns the value of a line; None if it cannot be parsed.
+        allowance: allowance for all lines.
+        most: largest size of a line in bytes.
     """
     for line in iter(lambda: file.readline(most), b""):
         value = parse(line) if len(line) < most else None
@@ -74,17 +74,17 @@ def read_lines(
 
 
 def read_json(folder: RunFolder, path: Path, most: int, values: int) -> bytes | None:
-    """The text of a JSON file, of which no more than a block is held before its size is borne out; None without a file.
+    """Return the text of a JSON file; None if it is missing. Its values are counted block by block before it is read.
 
     Args:
-        folder: the run directory.
-        path: of the file.
-        most: bytes that it may have.
-        values: that it may hold.
+        folder: run directory.
+        path: path of the file.
+        most: largest size in bytes.
+        values: largest number of values.
 
     Raises:
-        ValueError: it is stuffed, or holds too many values.
-        StorageError: it cannot be read.
+        ValueError: the file is mostly whitespace, or has too many values.
+        StorageError: the file cannot be read.
     """
     try:
         with folder.open(path, most) as file, reading_errors(path):

@@ -1,7 +1,7 @@
-"""What this user's featlight has drawn of a run's page, remembered outside of the run, which may come from anybody.
+"""Checksums of the pages that this user's featlight has drawn, kept outside of the runs, which may come from anybody.
 
-A page is known by its `index.html`; of each file that belongs to it the checksum is kept in the user's cache. Whatever
-differs, or is not known, is drawn again before it is opened, kept or passed on.
+A page is identified by its `index.html`; the user's cache has the checksum of each of its files. A file that differs or
+is unknown is drawn again before it is opened, kept or exported.
 """
 
 import hashlib
@@ -18,68 +18,68 @@ from featlight.store.guard.run_folder import RunFolder
 from featlight.store.paths import ARRAY_BYTES, TEXT_BYTES
 
 PAGE, VECTORS = "index.html", "vectors/"
-MOST_PAGES = 1000  # that are remembered; what was forgotten is drawn again
-_here: dict[str, dict[str, str]] = {}  # in this process, where the cache cannot be written
+MOST_PAGES = 1000  # in the cache; forgotten pages are drawn again
+_in_memory: dict[str, dict[str, str]] = {}  # for this process, in case the cache cannot be written
 
 
 class DrawnFiles:
-    """The files of a run's page that are known to be featlight's own drawing.
+    """The files of a run's page that featlight itself has drawn.
 
     Args:
-        folder: the run directory.
+        folder: run directory.
     """
 
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
         self._files: dict[str, str] = {}  # checksums by path from the run directory
-        self._belong: set[str] = set()  # to the page that is being drawn
-        self._before = ""
+        self._members: set[str] = set()  # files of the page that is being drawn
+        self._previous = ""
 
     def begin(self, version: str) -> None:
-        """Start to draw a page; of the one that is there, what is known may be kept.
+        """Start to draw a page; known files of the existing page may be kept.
 
         Args:
-            version: version of all that draws it.
+            version: version of the drawing code.
         """
-        self._before = self._key(version)
-        self._files = _recall(self._before) | self._files
-        self._belong = set()
+        self._previous = self._key(version)
+        self._files = _recall(self._previous) | self._files
+        self._members = set()
 
     def note(self, name: str, content: bytes) -> None:
-        """Take up a file that has just been drawn."""
+        """Add a file that has just been drawn."""
         self._files[name] = hashlib.sha256(content).hexdigest()
-        self._belong.add(name)
+        self._members.add(name)
 
     def keeps(self, *names: str) -> bool:
-        """Whether each of these is there as it was drawn; the page then keeps it."""
+        """Return whether all these files are as they were drawn; if so, the page keeps them."""
         same = all(self._is_same(name, self._files.get(name)) for name in names)
-        self._belong |= set(names) if same else set()
+        self._members |= set(names) if same else set()
         return same
 
     def end(self, version: str) -> None:
-        """Remember the page, whose `index.html` is there now."""
-        files = {name: self._files[name] for name in sorted(self._belong)}
+        """Store the checksums of the finished page."""
+        files = {name: self._files[name] for name in sorted(self._members)}
         key = self._key(version)
-        _here[key] = files
+        _in_memory[key] = files
         with suppress(OSError, StorageError):
-            if self._before not in ("", key):
-                _path(self._before).unlink(missing_ok=True)
+            if self._previous not in ("", key):
+                _path(self._previous).unlink(missing_ok=True)
             with replacing(_path(key)) as file:
                 file.write(json.dumps(files).encode())
             _forget()
 
     def names(self, version: str, folders: Iterable[str]) -> list[str] | None:
-        """The files in some folders that belong to the page; None where one is not as it was drawn, or none is known.
+        """Return the page's files in some folders; None if one differs from the drawn file, or none is known.
 
         Args:
-            version: version of all that draws a page.
-            folders: names of folders of the run directory.
+            version: version of the drawing code.
+            folders: names of folders in the run directory.
         """
         files, folders = _recall(self._key(version)), set(folders)
         names = [name for name in files if name == PAGE or name.partition("/")[0] in folders]
-        beside = {self._folder.root / name for name in names if name.startswith(VECTORS)}
-        there = self._folder.sizes(beside)  # the page needs none of them: what is gone is left out
-        names = [name for name in names if not name.startswith(VECTORS) or self._folder.root / name in there]
+        vectors = [self._folder.root / name for name in names if name.startswith(VECTORS)]
+        existing = self._folder.sizes(vectors)  # missing ones are left out: the page does not need them
+        names = [name for name in names if not name.startswith(VECTORS) or self._folder.root / name in existing]
         return names if names and all(self._is_same(name, files[name]) for name in names) else None
 
     def _is_same(self, name: str, checksum: str | None) -> bool:
@@ -93,7 +93,7 @@ class DrawnFiles:
         return False
 
     def _key(self, version: str) -> str:
-        """What a page is remembered by; "" where there is none."""
+        """Return the page's key in the cache; "" without a page."""
         page = None
         with suppress(StorageError):
             page = self._folder.read_if_there(self._folder.root / PAGE, TEXT_BYTES)
@@ -112,15 +112,15 @@ def _path(key: str) -> Path:
 def _recall(key: str) -> dict[str, str]:
     if not key:
         return {}
-    if key in _here:
-        return _here[key]
+    if key in _in_memory:
+        return _in_memory[key]
     with suppress(OSError, ValueError):
         return {str(name): str(checksum) for name, checksum in json.loads(_path(key).read_bytes()).items()}
     return {}
 
 
 def _forget() -> None:
-    """Remove the pages that were drawn longest ago, where there are very many."""
+    """Remove the oldest pages if there are more than `MOST_PAGES`."""
     with os.scandir(_pages()) as entries:
         pages = [entry for entry in entries if entry.name.endswith(".json")]
     if len(pages) > MOST_PAGES:

@@ -1,4 +1,4 @@
-"""A folder held open: what is done in it stays in it, whatever is put in its place meanwhile."""
+"""A folder held open by its handle, so that replacing it by a link cannot redirect what is done in it."""
 
 import errno
 import os
@@ -11,17 +11,17 @@ from typing import IO
 
 from featlight.files import NO_LINKS, NO_WAITING, check_regular, open_regular
 
-# Windows has no handles of folders: there each step is looked at, then taken by its path
+# Windows has no handles of folders: there, each path is checked and then used
 HANDLES = os.open in os.supports_dir_fd and bool(NO_LINKS)
 _BINARY = getattr(os, "O_BINARY", 0)
 
 
 class OpenFolder:
-    """A folder, to be left by `with`. Names are bare: no part of a path.
+    """An open folder, closed by `with`. Names in it contain no separator.
 
     Args:
-        path: of it, for messages, and for systems without handles.
-        handle: of it; None on these.
+        path: path of the folder, for messages and for systems without handles.
+        handle: handle of the folder; None on systems without handles.
     """
 
     def __init__(self, path: Path, handle: int | None) -> None:
@@ -29,10 +29,10 @@ class OpenFolder:
 
     @classmethod
     def at(cls, path: Path) -> "OpenFolder":
-        """A folder by its path, whatever links are on the way to it.
+        """Open a folder by its path; links on the way are followed.
 
         Raises:
-            OSError: here and in every method.
+            OSError: the folder cannot be opened; every method raises it too.
         """
         if HANDLES:
             return cls(path, os.open(path, os.O_RDONLY | os.O_DIRECTORY))
@@ -48,7 +48,7 @@ class OpenFolder:
             os.close(self._handle)
 
     def enter(self, name: str, *, make: bool = False) -> "OpenFolder":
-        """A folder inside, which is no link; made where it is missing, if that is wanted."""
+        """Open a folder inside; a link is refused, a missing one is created if `make` is set."""
         if make:
             with suppress(FileExistsError):
                 os.mkdir(self._named(name), dir_fd=self._handle)
@@ -62,27 +62,27 @@ class OpenFolder:
         return OpenFolder(self.path / name, os.open(name, flags, dir_fd=self._handle))
 
     def status(self, name: str) -> os.stat_result:
-        """Of the name itself, a link perhaps."""
+        """Return the status of a name; a link is not followed."""
         return os.stat(self._named(name), dir_fd=self._handle, follow_symlinks=False)
 
     def names(self) -> list[str]:
-        """All of them, in order."""
+        """Return the sorted names in the folder."""
         return sorted(os.listdir(self.path if self._handle is None else self._handle))  # noqa: PTH208
 
     def reading(self, name: str, most: int) -> BufferedReader:
-        """A file to read, of so many bytes at most."""
+        """Open a file for reading, of `most` bytes at most."""
         return open_regular(self._named(name), most, folder=self._handle)
 
     def create(self, name: str) -> IO[bytes]:
-        """A new file to write."""
+        """Open a new file for writing."""
         return self._open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, "wb")
 
     def appending(self, name: str) -> IO[bytes]:
-        """A file to append to, which may be read, too; new where there is none."""
+        """Open a file for appending and reading; a missing one is created."""
         return self._open(name, os.O_RDWR | os.O_CREAT | os.O_APPEND, "ab+")
 
     def changing(self, name: str) -> IO[bytes]:
-        """A file that is there, to be written over in place."""
+        """Open an existing file for overwriting in place."""
         return self._open(name, os.O_RDWR, "r+b")
 
     def _open(self, name: str, flags: int, mode: str) -> IO[bytes]:
@@ -96,23 +96,21 @@ class OpenFolder:
             raise
 
     def replace(self, name: str, target: str) -> None:
-        here = self._handle
-        os.replace(self._named(name), self._named(target), src_dir_fd=here, dst_dir_fd=here)
+        os.replace(self._named(name), self._named(target), src_dir_fd=self._handle, dst_dir_fd=self._handle)
 
     def link(self, name: str, other: str) -> None:
-        """Give a file another name, one that is not there yet."""
-        here = self._handle
-        os.link(self._named(name), self._named(other), src_dir_fd=here, dst_dir_fd=here)
+        """Give a file a second name, which must not exist yet."""
+        os.link(self._named(name), self._named(other), src_dir_fd=self._handle, dst_dir_fd=self._handle)
 
     def unlink(self, name: str) -> None:
         os.unlink(self._named(name), dir_fd=self._handle)
 
     def remove_folder(self, name: str) -> None:
-        """Remove a folder that is empty."""
+        """Remove an empty folder."""
         os.rmdir(self._named(name), dir_fd=self._handle)
 
     def sync(self) -> None:
-        """Have what its names stand for on disk."""
+        """Flush the folder's list of names to disk."""
         if self._handle is not None:
             os.fsync(self._handle)
 
@@ -122,12 +120,12 @@ class OpenFolder:
 
 @contextmanager
 def descended(path: Path, parts: tuple[str, ...], *, make: bool = False) -> Iterator[OpenFolder]:
-    """The folder that some names lead to, one inside the other.
+    """Open a nested folder, one name at a time.
 
     Args:
-        path: of the first folder.
-        parts: the names.
-        make: whether to make those that are missing.
+        path: path of the outermost folder.
+        parts: names of the folders inside, outermost first.
+        make: whether to create missing folders.
     """
     folder = OpenFolder.at(path)
     for part in parts:

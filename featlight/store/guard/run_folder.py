@@ -1,7 +1,7 @@
-"""The one way into a run directory, which may come from anybody.
+"""All access to a run directory, which may come from anybody.
 
-Whatever is written, appended, blanked, deleted or read there goes through here: it stays inside the directory, follows
-no link, and touches regular files alone. The directory itself, and what leads to it, may be links: a user has named it.
+Every read, write and deletion stays inside the directory, follows no link, and touches only regular files. The path of
+the directory itself may contain links, because the user has given it.
 """
 
 import os
@@ -27,10 +27,10 @@ _GONE = (FileNotFoundError, NotADirectoryError)
 
 
 class RunFolder:
-    """What may be done inside a run directory. Paths are of files and folders in it, the directory's own path first.
+    """File operations inside a run directory. Every path begins with the directory's own.
 
     Args:
-        root: the directory.
+        root: run directory.
     """
 
     def __init__(self, root: Path) -> None:
@@ -39,33 +39,33 @@ class RunFolder:
     # Reading
 
     def open(self, path: Path, most: int) -> BufferedReader:
-        """A file to read.
+        """Open a file for reading.
 
         Args:
-            path: of it.
-            most: bytes that it may have.
+            path: path of the file.
+            most: largest size in bytes.
 
         Raises:
-            FileNotFoundError: there is none.
-            StorageError: it cannot be read, is no regular file, lies behind a link, or is too large.
+            FileNotFoundError: the file is missing.
+            StorageError: the file cannot be read, is not regular, is behind a link, or is too large.
         """
         with reading_errors(path), self._parent(path) as (folder, name):
             return folder.reading(name, most)
 
     def read(self, path: Path, most: int) -> bytes:
-        """All bytes of a file; see `open`."""
+        """Return the content of a file; see `open`."""
         with self.open(path, most) as file, reading_errors(path):
             return file.read(most)
 
     def read_if_there(self, path: Path, most: int) -> bytes | None:
-        """All bytes of a file; None where there is none."""
+        """Return the content of a file; None if it is missing."""
         try:
             return self.read(path, most)
         except FileNotFoundError:
             return None
 
     def holds(self, path: Path, content: bytes) -> bool:
-        """Whether a file has just this content, and lies behind no link."""
+        """Return whether a file has exactly this content, and is behind no link."""
         if self.sizes([path]).get(path) != len(content):
             return False
         with suppress(*_GONE, StorageError):
@@ -73,12 +73,12 @@ class RunFolder:
         return False
 
     def sizes(self, paths: Iterable[Path]) -> dict[Path, int]:
-        """The bytes of each of these that is a regular file, and lies behind no link.
+        """Return the sizes of those paths that are regular files and behind no link.
 
         Raises:
-            StorageError: it cannot be told what is there.
+            StorageError: the file system refuses to tell.
         """
-        folders, found = {self.root: True}, {}
+        folders, sizes = {self.root: True}, {}
 
         def is_folder(path: Path) -> bool:
             if path not in folders:
@@ -90,28 +90,28 @@ class RunFolder:
             self._parts(path)
             status = _status(path) if is_folder(path.parent) else None
             if status is not None and stat.S_ISREG(status.st_mode):
-                found[path] = status.st_size
-        return found
+                sizes[path] = status.st_size
+        return sizes
 
     def has(self, *paths: Path) -> bool:
-        """Whether each of these is a regular file, and lies behind no link."""
+        """Return whether all paths are regular files, and behind no link."""
         return len(self.sizes(paths)) == len(set(paths))
 
     def is_folder(self, path: Path) -> bool:
-        """Whether it is a folder, and lies behind no link."""
+        """Return whether a path is a folder, and behind no link."""
         try:
             with descended(self.root, self._parts(path)):
                 return True
         except _GONE:
             return False
         except OSError:
-            return True  # one that cannot be looked into
+            return True  # it exists, but cannot be opened
 
     def names(self, path: Path) -> list[str]:
-        """Of all that is in a folder, in order; none where there is no such folder.
+        """Return the sorted names in a folder; none if it is missing.
 
         Raises:
-            StorageError: it cannot be read, or is no folder.
+            StorageError: the folder cannot be read, or is no folder.
         """
         try:
             with reading_errors(path), descended(self.root, self._parts(path)) as folder:
@@ -120,7 +120,7 @@ class RunFolder:
             return []
 
     def stamp(self, path: Path) -> tuple[int, int, int, int] | None:
-        """What changes when a file is replaced, its folder perhaps with it; None where there is none."""
+        """Return values that change when a file or its folder is replaced; None if the file is missing."""
         try:
             with self._parent(path) as (folder, name):
                 status = folder.status(name)
@@ -128,54 +128,54 @@ class RunFolder:
             return None
         return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
 
-    # Writing; a StorageError says that there is no room, no right to write, or something in the way
+    # Writing: raises StorageError
 
     def write(self, path: Path, content: bytes) -> None:
-        """Put a file in its place all at once: a reader sees the old one or the new one, never a part."""
+        """Write a file atomically."""
         with storage_errors(path), self._parent(path, make=True) as (folder, name), replacing_in(folder, name) as file:
             file.write(content)
 
     def create(self, path: Path, content: bytes) -> bool:
-        """Write a file that is not there yet, whole or not at all; False where another process has come first."""
+        """Create a file atomically; return False if it exists already."""
         with storage_errors(path), self._parent(path, make=True) as (folder, name):
             return create_in(folder, name, content)
 
     @contextmanager
     def appending(self, path: Path) -> Iterator[IO[bytes]]:
-        """A file to append to; new where there is none.
+        """Open a file for appending; a missing one is created.
 
         Raises:
-            OSError: as the system says it.
+            OSError: the file cannot be opened.
         """
         with self._parent(path, make=True) as (folder, name):
-            _own(folder, name)
+            _break_hard_link(folder, name)
             with folder.appending(name) as file:
                 yield file
 
     def touch(self, path: Path) -> None:
-        """Make a file, an empty one, where there is none."""
+        """Create an empty file if it is missing."""
         with storage_errors(path), self.appending(path):
             pass
 
     def append_line(self, path: Path, line: bytes) -> None:
-        """Add a line to a file and have it on disk.
+        """Append a line to a file and flush it to disk.
 
         Args:
-            path: of the file.
-            line: without its end.
+            path: path of the file.
+            line: line without its end.
         """
         line += b"\n"
         with storage_errors(path), self.appending(path) as file:
             if file.seek(0, os.SEEK_END) and not _ends_line(file):
-                line = b"\n" + line  # a torn line of a process that died must not swallow this one
+                line = b"\n" + line  # ends the incomplete line of a killed process
             file.write(line)
             file.flush()
             os.fsync(file.fileno())
 
     def blank(self, path: Path, start: int, length: int) -> None:
-        """Overwrite a part of a file with spaces, in place: who appends to it meanwhile loses nothing."""
+        """Overwrite a part of a file with spaces in place, so that concurrent appends are kept."""
         with storage_errors(path), self._parent(path) as (folder, name):
-            _own(folder, name)
+            _break_hard_link(folder, name)
             with folder.changing(name) as file:
                 file.seek(start)
                 file.write(b" " * length)
@@ -183,7 +183,7 @@ class RunFolder:
                 os.fsync(file.fileno())
 
     def remove(self, path: Path) -> bool:
-        """Delete a file; False where there is none, or something else in its place or on the way to it."""
+        """Delete a regular file; return False if there is none."""
         with storage_errors(path), suppress(*_GONE), self._parent(path) as (folder, name):
             if stat.S_ISREG(folder.status(name).st_mode):
                 folder.unlink(name)
@@ -191,19 +191,19 @@ class RunFolder:
         return False
 
     def remove_folder(self, path: Path) -> None:
-        """Delete a folder, unless something is in it."""
+        """Delete a folder if it is empty."""
         with suppress(OSError), self._parent(path) as (folder, name):
             folder.remove_folder(name)
 
     def probe(self) -> None:
-        """Make sure that files can be made here."""
+        """Check that files can be created in the directory."""
         name = draft_name("probe")
         with storage_errors(self.root), OpenFolder.at(self.root) as folder:
             folder.create(name).close()
             folder.unlink(name)
 
     def remove_abandoned(self, names: Iterable[str]) -> None:
-        """Delete what processes that are gone were writing in the directory itself, and inside some of its folders."""
+        """Delete temporary files of ended processes in the directory itself and below some of its folders."""
         tops = (self.root / name for name in names if self.is_folder(self.root / name))
         inner = (Path(parent) for top in tops for parent, _, _ in os.walk(top))
         for path in (self.root, *inner):
@@ -218,8 +218,8 @@ class RunFolder:
 
     def _parts(self, path: Path) -> tuple[str, ...]:
         parts = path.relative_to(self.root).parts if path.is_relative_to(self.root) else ("..",)
-        if ".." in parts:  # names from disk are checked where they are read: this is the second wall
-            raise StorageError(f"{path}: it leads out of {self.root}")
+        if ".." in parts:  # names from disk are checked when they are read, too
+            raise StorageError(f"{path}: outside of {self.root}")
         return parts
 
 
@@ -234,8 +234,8 @@ def _ends_line(file: IO[bytes]) -> bool:
     return file.read(1) == b"\n"
 
 
-def _own(folder: OpenFolder, name: str) -> None:
-    """Give a file that has another name elsewhere (a hard link) a content of its own, before it is changed in place."""
+def _break_hard_link(folder: OpenFolder, name: str) -> None:
+    """Copy a file that has another hard link, before it is changed in place."""
     try:
         status = folder.status(name)
     except FileNotFoundError:

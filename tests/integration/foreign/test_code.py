@@ -315,7 +315,7 @@ def test_a_page_that_nobody_knows_is_drawn_again_and_a_known_one_is_not(run, mon
     assert main(["view", "--out", "run"]) == 0
     assert Path("run/index.html").stat().st_mtime_ns == stamp
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another"))
-    monkeypatch.setattr("featlight.store.guard.drawn._here", {})
+    monkeypatch.setattr("featlight.store.guard.drawn._in_memory", {})
     assert main(["view", "--out", "run"]) == 0
     assert Path("run/index.html").stat().st_mtime_ns != stamp
 

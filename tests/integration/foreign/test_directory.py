@@ -37,7 +37,7 @@ def test_a_directory_that_goes_during_work_ends_the_run(whole, monkeypatch, caps
     monkeypatch.setattr(featlight.run.shard, "commit", before_it)
     capsys.readouterr()
     assert typed("run") == 75
-    words = "another run has come there" if kind in ("another", "replaced") else "the run is gone from there"
+    words = "another run has replaced this one" if kind in ("another", "replaced") else "the run was deleted"
     assert f"run: {words}" in one_line(capsys)
     assert [everything()] == there
     assert Path("run").exists() == (kind != "gone")

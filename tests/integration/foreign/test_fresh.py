@@ -27,7 +27,7 @@ def test_fresh_goes_on_beside_what_is_foreign(run, capsys):
     assert typed("fresh") == 0
     said = capsys.readouterr().out
     assert "--fresh: deleting the run in run: " in said
-    assert f"--fresh: left, as not the run's own: {len(foreign) + 1} files" in said
+    assert f"--fresh: kept, not the run's own: {len(foreign) + 1} files" in said
     assert all((run / name).read_text() == "mine" for name in foreign)
     assert (run / orphan).exists()
     assert (run / "mine").is_dir()
@@ -42,7 +42,7 @@ def test_fresh_does_not_write_over_a_users_own_file(run, capsys):
     before = everything()
     capsys.readouterr()
     assert main([*COMMANDS["fresh"], "--features", "0-7", "--out", "run"]) == 2
-    assert "tiles/2/00007.png is not the run's own, and stands where a tile goes" in one_line(capsys)
+    assert "tiles/2/00007.png is not the run's own, and has the name of a tile" in one_line(capsys)
     assert everything() == before
 
 

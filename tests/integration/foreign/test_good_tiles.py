@@ -39,7 +39,7 @@ def test_a_whole_tile_stays_whatever_happens_to_its_record(run, harm, capsys):
     assert tiles() == before
     if harm in ("gone", "empty folder", "empty file", "another name", "torn", "bytes"):
         assert typed("verify") == 1
-        assert "records: nothing vouches for 6 tiles" in capsys.readouterr().out
+        assert "records: missing, though 6 tiles exist" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("word", ["run", "zip", "render"])
@@ -48,7 +48,7 @@ def test_a_run_whose_records_are_gone_is_told_so(run, word, capsys):
     shutil.rmtree(run / "records")
     capsys.readouterr()
     assert typed(word) == 74
-    assert "run/records: it is gone, though tiles are there" in one_line(capsys)
+    assert "run/records: missing, though tiles exist" in one_line(capsys)
     assert tiles() == before
     (run / "records").mkdir()  # as it says
     assert typed("run") == 0

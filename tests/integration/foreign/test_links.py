@@ -158,5 +158,5 @@ def test_pictures_behind_a_link_do_not_leave(run, name, capsys):
     for words in (["--zip", "site.zip"], ["--webp", "webp"], ["--poster", "p.png", "--dpi", "50"]):
         capsys.readouterr()
         assert main(["export", "--out", "run", *words]) == 1
-        assert "what lies behind a link is not taken" in one_line(capsys)
+        assert "links are not followed" in one_line(capsys)
     assert not Path("site.zip").exists()

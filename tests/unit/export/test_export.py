@@ -106,7 +106,7 @@ def test_a_poster_shows_each_picture_with_its_three_best_examples(run, capsys):
 
 def test_an_atlas_of_pictures_with_examples_is_the_runs_own(run):
     made_up_examples(run)
-    names = draw_with_examples(Snapshot.of(run, run.plan()))
+    names = draw_with_examples(Snapshot.from_store(run, run.plan()))
     assert names == [f"atlas/{layer}.examples.png" for layer in ("Mixed_4a", "Mixed_5a", "named")]
     assert set(names) <= set(run.outputs())
     with Image.open(run.root / names[1]) as atlas:
@@ -445,7 +445,7 @@ def test_a_damaged_tile_is_named(run, capsys):
     Path("elsewhere.png").write_bytes(whole)
     path.symlink_to(Path("elsewhere.png").resolve())
     assert export("--webp", "tiles") == 1
-    assert f"{path}: no regular file of the run directory" in capsys.readouterr().err
+    assert f"{path}: no regular file" in capsys.readouterr().err
     assert not {path.name for path in Path().iterdir()} - {"run", "elsewhere.png"}  # nor a temporary file
 
 
@@ -459,7 +459,7 @@ def test_what_is_there_is_replaced_whole_or_not_at_all(run, monkeypatch, capsys)
     render(run, run.plan())
     monkeypatch.setattr(os, "fsync", no_room)
     assert export("--zip", "a.zip") == 74
-    assert "a.zip: no room left" in capsys.readouterr().err
+    assert "a.zip: no space left" in capsys.readouterr().err
     assert Path("a.zip").read_text() == "old"
     assert {path.name for path in Path().iterdir()} == {"run", "a.zip"}
     monkeypatch.setattr(os, "fsync", real)

@@ -99,7 +99,7 @@ def run(folder):
     config |= {"variants": [{"name": "plain", "init": "noise"}, caricature]}
     (store.root / "config.yaml").write_text(yaml.safe_dump(config))
     render(store, plan)
-    draw_with_examples(Snapshot.of(store, plan))
+    draw_with_examples(Snapshot.from_store(store, plan))
     find_alike(store.root, method="pca")
     return store
 

@@ -150,5 +150,5 @@ def test_runs_own_it(tmp_path):
     assert main(["export", "--out", str(tmp_path / "run"), "--zip", str(tmp_path / "site.zip")]) == 0
     names = zipfile.ZipFile(tmp_path / "site.zip").namelist()
     assert {"alike/Mixed_4a.json", "alike/Mixed_4a.png"} <= set(names)
-    going = {path.name for path in Deletion.of(store).files if path.parent.name == "alike"}
+    going = {path.name for path in Deletion.from_store(store).files if path.parent.name == "alike"}
     assert going == {"Mixed_4a.json", "Mixed_4a.png"}

@@ -183,7 +183,7 @@ def test_random_weights_are_said_loudly(tmp_path):
 def test_fresh_removes_all_of_it(tmp_path):
     store = drawn(tmp_path, {"a": 5, "b": 2}, variants=("L1", "L2"), octaves=True)
     (tmp_path / "assets/mine.txt").write_text("mine")
-    Deletion.of(store).carry_out()
+    Deletion.from_store(store).carry_out()
     left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     assert left == {"assets/mine.txt", "plan.json"}
 

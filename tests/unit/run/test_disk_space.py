@@ -110,7 +110,7 @@ def test_free_room_is_that_of_the_nearest_folder_there_is(tmp_path):
 
 def test_what_fits_passes_and_what_does_not_is_exit_74(tmp_path):
     check_room(tmp_path, 1)
-    with pytest.raises(StorageError, match=r"no room: about 1024\.0 PiB needed, [\d.]+ [KMGTP]iB free") as caught:
+    with pytest.raises(StorageError, match=r"about 1024\.0 PiB needed, only [\d.]+ [KMGTP]iB free") as caught:
         check_room(tmp_path, 2**60)
     assert caught.value.exit_code == 74
     assert "\n" not in str(caught.value)

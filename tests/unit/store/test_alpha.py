@@ -65,7 +65,7 @@ def test_a_tile_without_its_transparency_is_not_there(store):
     (store.root / ALPHA).unlink()
     left = [FILES[0], *FILES[2:]]
     assert made(store) == left
-    assert list(Snapshot.of(store, store.plan()).there) == left
+    assert list(Snapshot.from_store(store, store.plan()).there) == left
     assert list(take_snapshot(store.root).there) == left
     report = verify(store.root)
     assert [(problem.path, problem.what) for problem in report.problems] == [
@@ -83,7 +83,7 @@ def test_a_harmed_transparency_is_found_and_goes_and_its_tile_stays(store, conte
     (store.root / ALPHA).write_bytes(content)
     report = verify(store.root)
     assert [problem.path for problem in report.problems] == [ALPHA]
-    assert "checksum is not that of its record" in report.problems[0].what
+    assert "checksum differs from its record" in report.problems[0].what
     assert repair(store.root, report) == (1, 0)
     assert (store.root / FILES[1]).is_file()
     assert made(store) == [FILES[0], *FILES[2:]]
@@ -93,7 +93,7 @@ def test_what_lies_behind_a_link_is_not_taken(store, tmp_path):
     (store.root / ALPHA).rename(tmp_path / "elsewhere.png")
     (store.root / ALPHA).symlink_to(tmp_path / "elsewhere.png")
     assert FILES[1] not in made(store)
-    with pytest.raises(FeatlightError, match=r"00001\.alpha\.png: no regular file of the run directory"):
+    with pytest.raises(FeatlightError, match=r"00001\.alpha\.png: no regular file"):
         take_snapshot(store.root)
     (problem,) = verify(store.root).problems
     assert (problem.path, problem.remove) == (ALPHA, ())
@@ -106,18 +106,18 @@ def test_leftovers_are_told_from_a_users_own(store):
     age(store.root)
     report = verify(store.root)
     assert [problem.remove for problem in report.problems] == [(ours,)]
-    assert report.notes == ["tiles/a/00008.alpha.png: not the run's own, left alone"]
+    assert report.notes == ["tiles/a/00008.alpha.png: not the run's own, kept"]
 
 
 def test_fresh_takes_the_runs_own_and_leaves_those_of_other_runs(store, tmp_path):
-    assert {store.alpha_path(file) for file in FILES} <= set(Deletion.of(store).files)
-    Deletion.of(store).carry_out()
+    assert {store.alpha_path(file) for file in FILES} <= set(Deletion.from_store(store).files)
+    Deletion.from_store(store).carry_out()
     assert not list(store.root.rglob("*.alpha.png"))
     other = run(tmp_path / "two" / "run", RECIPE, None)
     mine = other.alpha_path(FILES[0])
     mine.write_bytes(b"mine")
-    assert mine not in Deletion.of(other).files
-    assert mine in Deletion.of(other).foreign
+    assert mine not in Deletion.from_store(other).files
+    assert mine in Deletion.from_store(other).foreign
 
 
 def test_without_maco_no_transparency_is_asked_for(tmp_path):
@@ -132,5 +132,5 @@ def test_a_tile_is_laid_on_white_as_far_as_it_is_clear(store):
     assert (picture[:, :20] == 255).all()
     assert (picture[:, 20:] == plain[:, 20:]).all()
     (store.root / ALPHA).write_bytes(encode_png(Image.new("L", (39, 40)), WORDS))
-    with pytest.raises(FeatlightError, match="of another size than its tile"):
+    with pytest.raises(FeatlightError, match="its size differs from the tile"):
         read_laid_on_white(store.folder, store.root / FILES[1], store.root / ALPHA)

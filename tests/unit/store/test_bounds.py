@@ -78,7 +78,7 @@ def test_a_run_that_was_stopped_and_repaired_often_is_read(store: Store) -> None
         (store.root / f"records/worker-{worker}.jsonl").write_bytes(b"" if worker % 2 else good[worker // 2 % 2])
     assert {record["status"] for record in store.records().values()} == {"ok", "failed"}
     report = verify(store.root)
-    assert [problem.what for problem in report.problems if "torn" in problem.what] == ["line 661 is torn"]
+    assert [problem.what for problem in report.problems if "incomplete" in problem.what] == ["line 661 is incomplete"]
     repair(store.root, report)
     assert not [problem for problem in verify(store.root).problems if "torn" in problem.what]
 
@@ -120,11 +120,11 @@ def test_a_record_holds_no_more_than_a_run_writes(store: Store) -> None:
 def test_a_tile_of_many_lines_is_looked_at_once(store: Store) -> None:
     line = json.loads(lines_of(store)[0]) | {"file": "tiles/other/00000.png"}
     (store.root / "records/worker-1.jsonl").write_bytes((json.dumps(line).encode() + b"\n") * 500)
-    with mock.patch.object(damage.VerifyContext, "harm", autospec=True, return_value=None) as harm:
+    with mock.patch.object(damage.VerifyContext, "damage", autospec=True, return_value=None) as harm:
         report = verify(store.root)
     looked = [call.args[1] for call in harm.call_args_list]
     assert looked.count(store.root / "tiles/other/00000.png") == 1
-    assert report.notes[-1].startswith("whole tiles that the plan does not name: 1, as tiles/other/00000.png")
+    assert report.notes[-1].startswith("whole tiles that are not in the plan: 1, for example tiles/other/00000.png")
 
 
 @pytest.mark.parametrize("stuffing", [b" ", b"\0", b"[],"], ids=["blanks", "zeros", "values"])

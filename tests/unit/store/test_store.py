@@ -98,7 +98,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path, monkeypat
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", no_room)
-    with pytest.raises(StorageError, match="no room left") as caught:
+    with pytest.raises(StorageError, match="no space left") as caught:
         store.write(path, b"new")
     assert caught.value.exit_code == 74
     assert path.read_bytes() == b"old"
@@ -124,7 +124,7 @@ def test_clear_deletes_what_the_records_name_and_nothing_else(tmp_path):
     mine = [tmp_path / "notes.txt", tmp_path / "tiles/a/mine.png", tmp_path / "atlas/mine.png"]
     for path in mine:
         path.write_text("mine")
-    Deletion.of(store).carry_out()
+    Deletion.from_store(store).carry_out()
     # the plan stays until that of the next run takes its place
     assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted([*mine, tmp_path / "plan.json"])
     assert not (tmp_path / "records").exists()
@@ -137,16 +137,16 @@ def test_clear_never_leaves_the_directory(tmp_path):
     store = Store(tmp_path / "run")
     store.write_plan(plan())
     store.commit(None, {**record(0, "failed"), "file": "../outside.png"})
-    Deletion.of(store).carry_out()
+    Deletion.from_store(store).carry_out()
     assert outside.exists()
 
 
 def test_clear_refuses_what_is_no_run(tmp_path):
     (tmp_path / "photo.png").write_text("mine")
     with pytest.raises(UsageError, match="not a run, nothing was deleted"):
-        Deletion.of(Store(tmp_path))
+        Deletion.from_store(Store(tmp_path))
     assert (tmp_path / "photo.png").exists()
-    assert Deletion.of(Store(tmp_path / "new")).files == []
+    assert Deletion.from_store(Store(tmp_path / "new")).files == []
 
 
 def test_a_damaged_plan_is_told(tmp_path):

@@ -136,7 +136,9 @@ def test_temporary_files_of_dead_writers_go(store):
     assert len(verify(store.root).notes) == len(names)
     age(store.root)
     report = verify(store.root)
-    assert {problem.path: problem.what for problem in report.problems} == dict.fromkeys(names, "of a writer that died")
+    assert {problem.path: problem.what for problem in report.problems} == dict.fromkeys(
+        names, "temporary file of a process that was killed"
+    )
     repair(store.root, report)
     assert everything(store.root) == before
 
@@ -146,7 +148,7 @@ def test_a_tile_that_is_being_written_is_left(store):
     forget(store, 0)
     os.utime(path)
     report = verify(store.root)
-    assert f"{PLANNED[0].file}: no record vouches for it yet" in report.notes[0]
+    assert f"{PLANNED[0].file}: has no record yet" in report.notes[0]
     assert report.problems == []
     path.write_bytes(PNG[:-20])
     assert verify(store.root).problems == []
@@ -164,10 +166,8 @@ def test_a_whole_tile_whose_record_is_lost_stays_and_a_damaged_one_goes(store):
     (store.root / PLANNED[2].file).write_bytes(PNG[:-20])
     age(store.root)
     report = verify(store.root)
-    assert report.notes == [
-        f"{PLANNED[1].file}: no record vouches for it, left alone; the run's own command makes it again"
-    ]
-    assert found(store) == {PLANNED[2].file: "no record vouches for it, and it is damaged"}
+    assert report.notes == [f"{PLANNED[1].file}: has no record, kept; the run's own command makes it again"]
+    assert found(store) == {PLANNED[2].file: "has no record, and is damaged"}
     assert repair(store.root, report) == (1, 0)
     assert [planned for planned in PLANNED if (store.root / planned.file).exists()] == [*PLANNED[:2], PLANNED[3]]
     assert found(store) == {}
@@ -262,12 +262,12 @@ def test_records_outside_the_plan(store):
     age(store.root)
     report = verify(store.root)
     assert [problem.what for problem in report.problems] == [
-        "line 6 is of 'tiles/a/00008.png', which the plan does not name",
-        "line 7 is torn",
-        "line 8 is torn",
+        "line 6 is for 'tiles/a/00008.png', which is not in the plan",
+        "line 7 is incomplete",
+        "line 8 is incomplete",
     ]
     assert report.notes == [
-        "whole tiles that the plan does not name: 1, as tiles/a/00007.png; asking for them takes them up"
+        "whole tiles that are not in the plan: 1, for example tiles/a/00007.png; a run that asks for them keeps them"
     ]
     size = path.stat().st_size
     assert repair(store.root, report) == (0, 3)
@@ -388,4 +388,4 @@ def test_a_stranger_with_a_name_that_is_not_utf8_is_named_in_one_line(capsys):
     store = make(Path("run"))
     (store.root / "tiles" / "\udcff\n.png").write_text("mine")
     assert main(["verify", "--out", "run"]) == 0
-    assert "note: tiles/\\udcff\\n.png: not the run's own, left alone" in capsys.readouterr().out.splitlines()
+    assert "note: tiles/\\udcff\\n.png: not the run's own, kept" in capsys.readouterr().out.splitlines()
