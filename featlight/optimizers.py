@@ -1,15 +1,15 @@
-"""Rules of descent, as pure functions of parameters, their gradient and what was remembered; and in torch's own form.
+"""Optimizers' update rules, as pure functions of the parameters, their gradient and the optimizer's state.
 
     parameters, state = RULES["adam"](parameters, gradient, state, lr=0.05, beta1=0.9, beta2=0.999, epsilon=1e-8)
 
 Every rule moves each image by its own gradient alone: the first dimension is the batch, and nothing is summed over it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from featlight.config.optimizer import Optimizer
 from featlight.errors import UsageError, in_a_line
@@ -156,30 +156,6 @@ def held(images: Tensor, contrast: float, pull: float) -> Tensor:
 
 
 RULES: dict[str, Rule] = {"sgd": sgd, "adam": adam, "nadam": nadam, "spectral": spectral}
-
-
-class ImageOptimizer(torch.optim.Optimizer):
-    """A rule in torch's own form, for one batch of images.
-
-    Args:
-        params: the batch.
-        rule: which, with its constants.
-        lr: learning rate; set anew before every step.
-    """
-
-    def __init__(self, params: Sequence[nn.Parameter], rule: Optimizer, lr: float = 0.0) -> None:
-        super().__init__(params, {"lr": lr})
-        self.rule = rule
-
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        loss = None if closure is None else closure()
-        with torch.no_grad():
-            for group in self.param_groups:
-                for batch in group["params"]:
-                    moved, state = moved_by(self.rule, batch, batch.grad, self.state[batch], group["lr"])
-                    self.state[batch] = state
-                    batch.copy_(moved)
-        return loss
 
 
 def moved_by(

@@ -9,20 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from featlight.config.inputs.sizes import ImageSize, fitted, image_size
-from featlight.config.optimizer import Optimizer
 from featlight.config.schema import Extra
 from featlight.config.tile import Tile
 from featlight.engine.chunk_result import ChunkResult, OtherNetworkError
 from featlight.engine.invariance_checks import check_final
 from featlight.engine.reference_images import with_reference_images
-from featlight.engine.step import (
-    RenderPipeline,
-    blur_parameters,
-    evaluated,
-    gradient_size,
-    make_pipeline,
-    normalize_gradient,
-)
+from featlight.engine.step import NEW, OptimizerState, RenderPipeline, evaluate, gradient_size, make_pipeline, update
 from featlight.engine.strategy import IndependentWorkers
 from featlight.errors import UsageError
 from featlight.models.prepared import PreparedNetwork
@@ -30,8 +22,8 @@ from featlight.objectives.directions import Directions
 from featlight.objectives.objective import Objective, objective_of
 from featlight.objectives.own import Function, OwnObjective
 from featlight.objectives.regions import MapSize, has_place
-from featlight.optimizers import ImageOptimizer
 from featlight.param.image import own_seed, resize, to_bytes
+from featlight.param.parameterization import ImageSides
 from featlight.param.starts import starting_parameters
 from featlight.param.transparency import opacity, pull, resized_pull, to_levels
 from featlight.plan.plan import OCTAVE_PICTURE, Chunk
@@ -94,6 +86,7 @@ class FeatureVisualizer(L.LightningModule):
             torch.empty(batch_size, network.in_channels, 1, 1)
         )  # Lightning asks for an optimizer before any chunk
         self._pipeline: RenderPipeline | None = None
+        self._optimizer_state: OptimizerState = NEW
 
     @property
     def chunk(self) -> Chunk:
@@ -110,7 +103,8 @@ class FeatureVisualizer(L.LightningModule):
             )
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return ImageOptimizer([self.batch], Optimizer() if self._pipeline is None else self._pipeline.optimizer)
+        # Lightning needs one to clear the gradients and to count the steps; `optimizer_step` follows the recipe's rule
+        return torch.optim.SGD([self.batch])
 
     def train_dataloader(self) -> range:
         # a range gets no sampler, which would repeat and split the steps
@@ -156,45 +150,52 @@ class FeatureVisualizer(L.LightningModule):
 
     def on_train_batch_start(self, batch: int, batch_idx: int) -> None:
         self._before_step()
-        step = self._steps[batch_idx]
-        if step.opens_octave:
+        if self._steps[batch_idx].opens_octave:
             self.octave += 1
             if self.octave > 1:
-                self._end_octave()
-                resized = self._current_pipeline.parameterization.resized(self.batch.detach(), self._size, step.size)
-                self._size = step.size
-                self._set_batch(resized)
-                if self._pulls is not None:
-                    self._pulls = resized_pull(self._pulls, step.size)
-        self.trainer.optimizers[0].param_groups[0]["lr"] = step.lr
+                self.resize_images(self._steps[batch_idx].size)
+
+    def resize_images(self, size: ImageSides) -> None:
+        """Resize the images between two octaves; the optimizer starts anew."""
+        self._end_octave()
+        self._set_batch(self._current_pipeline.parameterization.resized(self.batch.detach(), self._size, size))
+        self._size = size
+        if self._pulls is not None:
+            self._pulls = resized_pull(self._pulls, size)
 
     def training_step(self, batch: int, batch_idx: int) -> Tensor:
-        self._evaluated = evaluated(  # in a tuple: a module would take the batch itself for another of its parameters
+        """Score the images; return the sum of their losses."""
+        self._evaluated = evaluate(  # in a tuple: a module would register the batch itself a second time
             self.batch, self._steps[batch_idx], self._network, self._view_objective, self._current_pipeline
         )
         _, scores = self._evaluated
         self._activation[batch_idx] = scores.activation
-        return scores.loss.sum()  # a sum: a mean would depend on the batch size
+        return scores.loss.sum()  # a mean would depend on the batch size
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        """To the images alone: a network that an objective of the user's own calls gets no gradients."""
+        """Compute the gradient of the images alone: a network inside the user's own objective gets none."""
         loss.backward(inputs=[self.batch])  # type: ignore[no-untyped-call]
 
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        batch_idx = self.trainer.fit_loop.epoch_loop.batch_idx  # Lightning tells it to no hook here
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
+    ) -> None:
+        """Move the images against their gradients, then blur them.
+
+        The closure runs `training_step` and `backward`. The recipe's rule takes the place of the optimizer's.
+        """
+        assert optimizer_closure is not None
+        optimizer_closure()
         images, _ = self._evaluated
         assert self.batch.grad is not None
         assert images.grad is not None
         self._norms[batch_idx] = gradient_size(images.grad)[1]
         if self._pulls is not None:
             self._pulls += pull(images.grad)
-        self.batch.grad = normalize_gradient(self.batch.grad, self._steps[batch_idx].gradient)
-
-    def optimizer_step(self, epoch: int, batch_idx: int, *args: Any, **kwargs: Any) -> None:
-        """The gradient step, then the blur: the article's smoothness prior."""
-        super().optimizer_step(epoch, batch_idx, *args, **kwargs)
         with torch.no_grad():
-            self.batch.copy_(blur_parameters(self.batch, self._steps[batch_idx], self._current_pipeline))
+            moved, self._optimizer_state = update(
+                self.batch, self.batch.grad, self._optimizer_state, self._steps[batch_idx], self._current_pipeline
+            )
+            self.batch.copy_(moved)
 
     def on_train_epoch_end(self) -> None:
         self._end_octave()
@@ -251,8 +252,9 @@ class FeatureVisualizer(L.LightningModule):
         return self._pipeline
 
     def _set_batch(self, parameters: Tensor) -> None:
-        """A batch of a new chunk or a new size needs a new parameter, and it a new optimizer."""
+        """Replace the batch, for a new chunk or a new size, and forget the optimizer's state."""
         self.batch = nn.Parameter(self._current_pipeline.laid_out(parameters, self._network.format))
+        self._optimizer_state = NEW
         self.trainer.optimizers = [self.configure_optimizers()]
 
     def _end_octave(self) -> None:

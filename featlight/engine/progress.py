@@ -49,9 +49,11 @@ class Progress(L.Callback):
         self.dead += sum(record["status"] == "dead" for record in records)
         self.failed += sum(record["status"] == "failed" for record in records)
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         assert isinstance(pl_module, FeatureVisualizer)
-        chunk, step = pl_module.chunk, trainer.fit_loop.epoch_loop.batch_idx + 1
+        chunk, step = pl_module.chunk, batch_idx + 1
         steps, octaves = chunk.settings.recipe.total_steps, len(chunk.settings.recipe.octaves)
         words = chunk.layers[0], f"octave {pl_module.octave}/{octaves}, step {step}/{steps}"
         self.show(*words, begun=len(chunk.tiles) * step / steps)

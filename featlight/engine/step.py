@@ -16,7 +16,7 @@ from torch import Tensor
 
 from featlight.config.inputs.sizes import ImageSize
 from featlight.config.optimizer import Optimizer
-from featlight.config.recipe import Gradient, Recipe, Regularizers, Step
+from featlight.config.recipe import Recipe, Regularizers, Step
 from featlight.models.redirected import redirected_relus
 from featlight.objectives.objective import Scores
 from featlight.objectives.penalties import departure, penalty
@@ -123,35 +123,36 @@ def step(
     objective: ObjectiveFunction,
     pipeline: RenderPipeline,
 ) -> tuple[Tensor, OptimizerState, StepStatistics]:
-    """Move every image against the gradient of its own loss, then blur: the article's smoothness prior.
+    """Take one step: `evaluate`, the gradient, `update`. The arguments are not changed.
 
     Args:
-        parameters: of the images; the images themselves, (N, C, H, W), unless the recipe says otherwise.
-        state: of the optimizer.
-        settings: number of the step, learning rate, blur, and what is done to the gradient.
-        model: the frozen network, up to the objective's layers.
-        objective: of each view.
-        pipeline: the recipe at work.
+        parameters: parameters of the images: the images themselves, (N, C, H, W), unless the recipe names others.
+        state: state of the optimizer.
+        settings: number, size, learning rate and blur of the step, and the rule for its gradient.
+        model: frozen network, cut behind the objective's layers.
+        objective: loss and activation of each view.
+        pipeline: recipe, made ready for this batch.
 
     Returns:
-        Parameters and state after the step; the arguments are not changed.
+        The new parameters, the new state, and the step's statistics.
     """
     parameters = parameters.detach().requires_grad_(True)
-    images, scores = evaluated(parameters, settings, model, objective, pipeline)
-    # a sum: a mean would depend on the batch size
-    scores.loss.sum().backward(inputs=[parameters])  # type: ignore[no-untyped-call]
+    images, scores = evaluate(parameters, settings, model, objective, pipeline)
+    scores.loss.sum().backward(inputs=[parameters])  # type: ignore[no-untyped-call]  # a mean would depend on N
     assert parameters.grad is not None
     assert images.grad is not None
-    gradient = normalize_gradient(parameters.grad, settings.gradient)
-    moved, state = moved_by(pipeline.optimizer, parameters.detach(), gradient, state, settings.lr)
     statistics = StepStatistics(scores.activation, gradient_size(images.grad)[1])
-    return blur_parameters(moved, settings, pipeline), state, statistics
+    return *update(parameters.detach(), parameters.grad, state, settings, pipeline), statistics
 
 
-def evaluated(
+def evaluate(
     parameters: Tensor, settings: Step, model: NetworkFunction, objective: ObjectiveFunction, pipeline: RenderPipeline
 ) -> tuple[Tensor, Scores]:
-    """The images that parameters stand for, (N, C, H, W), their gradient kept, and the scores of their views, (N,)."""
+    """Decode parameters to images and score them: the first half of a step, up to the gradient.
+
+    Returns:
+        The images, (N, C, H, W), which keep their gradient, and the scores of each, (N,).
+    """
     images = pipeline.parameterization.image(parameters, settings.size)
     if images is not parameters:
         images.retain_grad()
@@ -171,16 +172,29 @@ def evaluated(
     return images, Scores(loss, activation)
 
 
-def normalize_gradient(gradient: Tensor, rule: Gradient) -> Tensor:
-    """Each image's gradient (N, ...) as the optimizer gets it."""
-    return gradient / gradient_size(gradient)[0] if rule == "rms" else gradient
+def update(
+    parameters: Tensor, gradient: Tensor, state: OptimizerState, settings: Step, pipeline: RenderPipeline
+) -> tuple[Tensor, OptimizerState]:
+    """Normalize the gradient, move by the optimizer's rule, then blur: the second half of a step.
 
+    The blur is the article's smoothness prior.
 
-def blur_parameters(parameters: Tensor, settings: Step, pipeline: RenderPipeline) -> Tensor:
-    """Parameters after the blur of a step."""
-    if settings.sigma is None:
-        return parameters
-    return pipeline.parameterization.smoothed(parameters, settings.sigma, settings.size)
+    Args:
+        parameters: parameters before the step, (N, ...).
+        gradient: gradient of each image's own loss.
+        state: state of the optimizer.
+        settings: learning rate and blur of the step, and the rule for its gradient.
+        pipeline: recipe, made ready for this batch.
+
+    Returns:
+        The new parameters and the new state.
+    """
+    if settings.gradient == "rms":
+        gradient = gradient / gradient_size(gradient)[0]
+    moved, state = moved_by(pipeline.optimizer, parameters, gradient, state, settings.lr)
+    if settings.sigma is not None:
+        moved = pipeline.parameterization.smoothed(moved, settings.sigma, settings.size)
+    return moved, state
 
 
 def gradient_size(gradient: Tensor) -> tuple[Tensor, Tensor]:
