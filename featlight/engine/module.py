@@ -1,4 +1,4 @@
-"""The batch of images as a Lightning module: `Trainer.fit` runs one epoch a chunk, one batch a gradient step."""
+"""The batch of images as a Lightning module: an epoch of `Trainer.fit` is a chunk, a batch is a gradient step."""
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -30,27 +30,29 @@ from featlight.plan.plan import OCTAVE_PICTURE, Chunk
 
 
 class FeatureVisualizer(L.LightningModule):
-    """Gradient descent on images; the batch of them, or what else a recipe optimises, is the only trainable parameter.
+    """Feature visualization as training: the batch of images is the only trainable parameter.
+
+    `training_step` scores the images, `optimizer_step` moves and blurs them, and `resize_images` resizes them between
+    octaves. With some recipes the parameter holds Fourier coefficients or phases of the images.
 
     Args:
-        network: frozen, to be cut at a chunk's layers; kept outside of this module's own children, so that
-            Lightning neither moves, casts nor saves it.
-        chunks: the work, in order.
-        first_maps: by first image size and layer, the map which the objectives' positions count on.
-        batch_size: most images that are optimized together, whatever a chunk asks for; short chunks are padded.
-        on_chunk: called with what each chunk gave.
-        init: instead of each chunk's own start, a tensor for each of its tiles.
-        extras: what to keep of each tile besides its image.
-        double: images in float64, for checking.
-        unchanged: numbers of the chunks that take the network as it was given, for its rewritten form is another one.
-        before_step: called before every step; what it raises ends the run.
-        shown: the channels that pictures show.
-        directions: that tiles are rows of; None where they are none.
-        own: an objective of the user's own, instead of the tiles'.
+        network: prepared network; not a child of this module, so that Lightning neither moves, casts nor saves it.
+        chunks: chunks to optimize, in order.
+        first_maps: map size of each layer at each recipe's first image size; positions refer to it.
+        batch_size: largest number of images optimized together, whatever a chunk asks for; short chunks are padded.
+        on_chunk: function that takes the result of each chunk.
+        init: function from tiles to their starting images, instead of the settings' start.
+        extras: extra files to keep for each tile.
+        double: whether images are in float64, for checking.
+        unchanged: numbers of the chunks that use the original network, because its rewritten form differs.
+        before_step: function called before every step; its exceptions end the run.
+        shown: channels that pictures show.
+        directions: directions that tiles refer to; None if tiles refer to features.
+        own: the user's own objective, instead of the tiles'.
     """
 
-    batch: nn.Parameter  # (B, C, H, W), or what else the recipe optimises
-    octave: int  # in hand, from 1
+    batch: nn.Parameter  # (B, C, H, W); coefficients or phases with some recipes
+    octave: int  # number of the current octave, from 1
 
     def __init__(
         self,
@@ -90,12 +92,12 @@ class FeatureVisualizer(L.LightningModule):
 
     @property
     def chunk(self) -> Chunk:
-        """The chunk in hand."""
+        """The current chunk."""
         return self.chunks[self.trainer.current_epoch]
 
     def setup(self, stage: str) -> None:
         if not isinstance(self.trainer.strategy, IndependentWorkers):
-            # another process's images are other features: DDP would broadcast and average them, and exit with 0
+            # the processes optimize different features: DDP would broadcast and average their images without an error
             given = type(self.trainer.strategy).__name__
             raise UsageError(
                 f"strategy: {given} given; it would mix the images of several workers, or have each make all of them; "
@@ -132,9 +134,9 @@ class FeatureVisualizer(L.LightningModule):
             lifts=self._prepared.has_smooth,
         )
         init = chunk.settings.init if self._init is None else self._init(tiles)
-        look = (self._prepared.in_channels, self.device, self._image_dtype)
-        pipeline = with_reference_images(pipeline, chunk.settings, init, tiles, *look)
-        self._pipeline = pipeline
+        self._pipeline = pipeline = with_reference_images(
+            pipeline, chunk.settings, init, tiles, self._prepared.in_channels, self.device, self._image_dtype
+        )
         self._objective = self._objective_of(tiles, 1)
         self._view_objective = self._objective_of(tiles, pipeline.views.boxes)
         self._size = self._steps[0].size
@@ -201,12 +203,13 @@ class FeatureVisualizer(L.LightningModule):
         self._end_octave()
         images = self.images
         with torch.no_grad():
-            # what is recorded is what the network gives, not what was made of it
-            given = self._prepared.original(self.chunk.layers)
-            outputs = given(images)
-            guide = self._current_pipeline.guided(given, (images.shape[2], images.shape[3]), len(images), None)
+            # records hold the activations of the original network, not of the optimized one
+            original = self._prepared.original(self.chunk.layers)
+            outputs = original(images)
+            reference = self._current_pipeline.reference_outputs(original, images, None)
             other = check_final(self._prepared, images, self._network(images), outputs, self.chunk.features)
-            last = self._objective(outputs, *guide).activation
+            last = self._objective(outputs, *reference).activation
+            maps = self._objective.maps(outputs, *reference) if "maps" in self._extras else []
         if other is not None:
             raise OtherNetworkError(self.chunk, other)
         norms = self._norms.cpu()
@@ -221,14 +224,14 @@ class FeatureVisualizer(L.LightningModule):
                 alive=(norms != 0).any(0),
                 vectors=outputs[self.chunk.layers[0]].mean((2, 3)).cpu(),
                 octaves=self._octaves,
-                maps=[found.cpu() for found in self._objective.maps(outputs, *guide)] if "maps" in self._extras else [],
+                maps=[each.cpu() for each in maps],
                 seconds=time.perf_counter() - self._started,
                 batch_size=self._rows,
             )
         )
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
-        """Nothing: the truth is on disk, tile by tile."""
+        """Return nothing: finished tiles are on disk."""
         return {}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -236,7 +239,7 @@ class FeatureVisualizer(L.LightningModule):
 
     @property
     def images(self) -> Tensor:
-        """The images that the batch stands for, in pixel units, (B, C, H, W)."""
+        """The images, decoded from the parameter, in pixel units, (B, C, H, W)."""
         with torch.no_grad():
             return self._current_pipeline.parameterization.image(self.batch.detach(), self._size)
 

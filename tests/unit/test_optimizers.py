@@ -8,7 +8,7 @@ from torch import nn
 import featlight
 from featlight.config.optimizer import CONSTANTS, Optimizer
 from featlight.errors import UsageError
-from featlight.optimizers import NEW, RULES, held, moved_by
+from featlight.optimizers import NEW, RULES, bound_contrast, moved_by
 
 SIZE = (12, 10)
 
@@ -106,7 +106,7 @@ def test_an_image_without_gradient_stays(name):
 
 def test_contrast_is_bounded_and_means_are_drawn_to_gray():
     images = 0.7 + torch.randn(2, 3, 40, 40, dtype=torch.float64) * torch.tensor([0.5, 0.01]).view(2, 1, 1, 1)
-    found = held(images, 0.25, 0.1)
+    found = bound_contrast(images, 0.25, 0.1)
     assert found.mean((2, 3)).flatten().tolist() == pytest.approx((0.9 * images.mean((2, 3)) + 0.05).flatten().tolist())
     assert found[0].std().item() == pytest.approx(0.25, rel=0.01)
     assert found[1].std().item() == pytest.approx(0.01, rel=0.1)  # a faint one is not raised

@@ -18,7 +18,7 @@ from torch import nn
 import featlight
 from featlight.errors import UsageError
 from featlight.objectives.directions import Directions, open_directions
-from featlight.objectives.projection import along
+from featlight.objectives.objective import project
 
 ROWS = np.random.default_rng(0).standard_normal((6, 4))
 
@@ -330,7 +330,7 @@ def test_encoders_are_turned_to_rows():
 
 def test_a_position_without_length_has_a_gradient_that_is_a_number():
     output = torch.zeros(1, 4, 2, 2, requires_grad=True)
-    _, value = along(output, torch.ones(1, 4, 1, 1), power=2.0)
+    _, value = project(output, torch.ones(1, 4, 1, 1), power=2.0)
     value.sum().backward()
     assert output.grad.isfinite().all()
 
