@@ -138,16 +138,16 @@ def ways(network: nn.Module, layer: str, size: int, batch: int, device: torch.de
         way("frozen, in a batch", LayerOutputs(frozen, found, device=device), fp32),
         way("+ norms folded", LayerOutputs(folded, found, device=device), fp32),
         way("+ channels last", fp32.folded([layer]), fp32),
-        way("+ pools moved", fp32.at([layer]), fp32),
-        way("+ one branch", fp32.at([layer], some), fp32),
+        way("+ pools moved", fp32.optimized([layer]), fp32),
+        way("+ one branch", fp32.optimized([layer], some), fp32),
     ]
     if compile:
         made = engine(torch.float32, True)
-        every.append(way("+ compiled", made.at([layer]), made))
-    every.append(way("bf16, all of these", bf16.at([layer], some), bf16))
+        every.append(way("+ compiled", made.optimized([layer]), made))
+    every.append(way("bf16, all of these", bf16.optimized([layer], some), bf16))
     if compile:
         made = engine(torch.bfloat16, True)
-        every.append(way("bf16, compiled", made.at([layer]), made))
+        every.append(way("bf16, compiled", made.optimized([layer]), made))
     return every
 
 

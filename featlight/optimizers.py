@@ -158,16 +158,16 @@ def bound_contrast(images: Tensor, contrast: float, pull: float) -> Tensor:
 RULES: dict[str, Rule] = {"sgd": sgd, "adam": adam, "nadam": nadam, "spectral": spectral}
 
 
-def moved_by(
+def apply_rule(
     rule: Optimizer, parameters: Tensor, gradient: Tensor, state: OptimizerState, lr: float
 ) -> tuple[Tensor, OptimizerState]:
     """Return the parameters and the state after one step of a rule."""
     if rule.function is not None:
-        return _moved_by_own(rule, parameters, gradient, state, lr)
+        return _apply_own_rule(rule, parameters, gradient, state, lr)
     return RULES[rule.name](parameters, gradient, state, lr=lr, **dict(rule.constants))
 
 
-def _moved_by_own(
+def _apply_own_rule(
     rule: Optimizer, parameters: Tensor, gradient: Tensor, state: OptimizerState, lr: float
 ) -> tuple[Tensor, OptimizerState]:
     """Take a step by the user's own rule; at the first step, check that it repeats and treats each image alone."""

@@ -256,7 +256,7 @@ class FeatureVisualizer(L.LightningModule):
 
     def _set_batch(self, parameters: Tensor) -> None:
         """Replace the batch, for a new chunk or a new size, and forget the optimizer's state."""
-        self.batch = nn.Parameter(self._current_pipeline.laid_out(parameters, self._network.format))
+        self.batch = nn.Parameter(self._current_pipeline.in_fast_layout(parameters, self._network.format))
         self._optimizer_state = NEW
         self.trainer.optimizers = [self.configure_optimizers()]
 

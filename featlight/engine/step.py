@@ -20,7 +20,7 @@ from featlight.config.recipe import Recipe, Regularizers, Step
 from featlight.models.redirected import redirected_relus
 from featlight.objectives.objective import Scores
 from featlight.objectives.penalties import departure, penalty
-from featlight.optimizers import NEW, OptimizerState, moved_by
+from featlight.optimizers import NEW, OptimizerState, apply_rule
 from featlight.param.image import resize
 from featlight.param.parameterization import Parameterization
 from featlight.param.registry import parameterization_of
@@ -82,7 +82,7 @@ class RenderPipeline:
             copies = resize(self.reference, size, antialias=True).expand(len(images), -1, -1, -1)  # (N, C, H, W)
             return (model(copies if step is None else self.views(copies, step)),)
 
-    def laid_out(self, parameters: Tensor, network: torch.memory_format) -> Tensor:
+    def in_fast_layout(self, parameters: Tensor, network: torch.memory_format) -> Tensor:
         """Return parameters in the fastest memory layout: the network's, if it sees them without transforms."""
         if parameters.ndim != 4:
             return parameters
@@ -192,7 +192,7 @@ def update(
     """
     if settings.gradient == "rms":
         gradient = gradient / gradient_size(gradient)[0]
-    moved, state = moved_by(pipeline.optimizer, parameters, gradient, state, settings.lr)
+    moved, state = apply_rule(pipeline.optimizer, parameters, gradient, state, settings.lr)
     if settings.sigma is not None:
         moved = pipeline.parameterization.smoothed(moved, settings.sigma, settings.size)
     return moved, state

@@ -96,7 +96,7 @@ class Objective:
         counts: list[Tensor | int] = []
         for slot, terms in enumerate(self._slots):
             output = outputs[terms[0].output]  # (N, C, H, W)
-            features, weights, mask = self._choice(slot, output)
+            features, weights, mask = self._selection(slot, output)
             match terms[0].choice:
                 case "all":
                     z = value = output
@@ -157,7 +157,7 @@ class Objective:
             self._vectors[key] = given.to(output.device, output.dtype)[:, :, None, None]
         return self._vectors[key]
 
-    def _choice(self, slot: int, output: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    def _selection(self, slot: int, output: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return features (N,), weights (N,) and region masks (N, 1, H, W), cached by map size and device."""
         now: MapSize = (output.shape[2], output.shape[3])
         key = (slot, output.device, now)

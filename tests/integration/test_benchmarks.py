@@ -86,7 +86,9 @@ def test_the_product_is_timed_an_image():
 
 def test_operations_are_counted_for_one_image():
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, padding=1))
-    outputs = PreparedNetwork(frozen_copy(network, CPU, torch.float32), [16], dtype=torch.float32, device=CPU).at(["0"])
+    outputs = PreparedNetwork(
+        frozen_copy(network, CPU, torch.float32), [16], dtype=torch.float32, device=CPU
+    ).optimized(["0"])
     way = steps.of_outputs("", outputs, "0", 16, 4, CPU)
     forward = 2 * 16 * 16 * 8 * 3 * 9
     assert steps.flops(way) >= 2 * forward  # and the blur, itself a convolution

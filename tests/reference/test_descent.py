@@ -72,7 +72,7 @@ def gradient_differences(network, layer, size, feature, dtype):
     """
     engine = PreparedNetwork(frozen_copy(network, CPU, torch.float32), [size], dtype=dtype, device=CPU)
     chunk = [0, feature, 1]
-    outputs = engine.at([layer], {layer: set(chunk)})
+    outputs = engine.optimized([layer], {layer: set(chunk)})
     maps = {layer: engine.surveys[size][layer].map_size}
     objective = Objective([feature_tile(layer, number) for number in chunk], "l1", 200.0, maps)
     for x, theirs in trajectory(layer_function(network, layer), feature, octaves(size, 1.0), torch.float32):

@@ -8,7 +8,7 @@ from torch import nn
 import featlight
 from featlight.config.optimizer import CONSTANTS, Optimizer
 from featlight.errors import UsageError
-from featlight.optimizers import NEW, RULES, bound_contrast, moved_by
+from featlight.optimizers import NEW, RULES, apply_rule, bound_contrast
 
 SIZE = (12, 10)
 
@@ -21,7 +21,7 @@ def gradients(steps, count=2, size=SIZE, channels=3):
 def run(rule, start, steps, lr=0.1):
     state = NEW
     for gradient in steps:
-        start, state = moved_by(rule, start, gradient, state, lr)
+        start, state = apply_rule(rule, start, gradient, state, lr)
     return start
 
 
