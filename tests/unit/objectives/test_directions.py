@@ -288,9 +288,9 @@ def test_an_array_of_any_kind_gives_its_numbers(kind):
 
 
 NONE_OF_PYTHON = {
-    "meta": (torch.zeros(6, 4, device="meta"), "directions: Tensor given, which gives no array"),
-    "ragged": ([[1.0], [1.0, 2.0]], "directions: list given, which gives no array"),
-    "masked": (np.ma.masked_greater(ROWS, 0), "directions: MaskedArray given, which gives no array"),
+    "meta": (torch.zeros(6, 4, device="meta"), "directions: Tensor given, which cannot be converted to an array"),
+    "ragged": ([[1.0], [1.0, 2.0]], "directions: list given, which cannot be converted to an array"),
+    "masked": (np.ma.masked_greater(ROWS, 0), "directions: MaskedArray given, which cannot be converted to an array"),
     "ints": (torch.ones(6, 4, dtype=torch.int32), "an array of int32; float16, float32 or float64 is needed"),
     "bools": (ROWS > 0, "an array of bool"),
     "complex": (torch.ones(6, 4, dtype=torch.complex64), "an array of complex64"),
@@ -324,7 +324,7 @@ def test_encoders_are_turned_to_rows():
     with pytest.raises(UsageError, match="no side has the layer's 5 features"):
         featlight.encoder_directions("lens.safetensors", features=5)
     np.savez("square.npz", W_enc=ROWS[:4])
-    with pytest.raises(UsageError, match="square, 4 x 4: nothing tells which side is the layer's"):
+    with pytest.raises(UsageError, match="square, 4 x 4: the layer's side is ambiguous"):
         featlight.encoder_directions("square.npz", features=4)
 
 
