@@ -20,7 +20,7 @@ from featlight.models.catalog import source_of
 from featlight.models.frozen import frozen_copy
 from featlight.models.prepared import PreparedNetwork
 from featlight.objectives.objective import Objective
-from featlight.optimizers import moved_by
+from featlight.optimizers import apply_rule
 from featlight.param.starts import starting_parameters
 
 CPU = torch.device("cpu")
@@ -56,13 +56,13 @@ def parts_of(name: str, engine: PreparedNetwork, layer: str, size: int, batch: i
     pipeline, objective = make_pipeline(recipe, range(batch), CPU), Objective(tiles, "l1", 200.0, maps)
     settings = list(recipe.steps())[1]
     kind = pipeline.parameterization
-    parameters = pipeline.laid_out(starting_parameters(kind, "noise", (size, size), 999, tiles), outputs.format)
+    parameters = pipeline.in_fast_layout(starting_parameters(kind, "noise", (size, size), 999, tiles), outputs.format)
     image = kind.image(parameters, settings.size).detach()
     shown = pipeline.views(image, 1)
     pulled = torch.randn(shown.shape).to(memory_format=outputs.format)  # as the network gives it back
     gradient = torch.randn_like(parameters)
     state: Any = NEW
-    _, moving = moved_by(pipeline.optimizer, parameters, gradient, NEW, settings.lr)
+    _, moving = apply_rule(pipeline.optimizer, parameters, gradient, NEW, settings.lr)
 
     def whole() -> None:
         nonlocal parameters, state
@@ -76,7 +76,7 @@ def parts_of(name: str, engine: PreparedNetwork, layer: str, size: int, batch: i
         torch.autograd.backward(pipeline.views(leaf, 1), pulled)
 
     def optimizer() -> None:
-        moved_by(pipeline.optimizer, parameters, gradient, moving, settings.lr)
+        apply_rule(pipeline.optimizer, parameters, gradient, moving, settings.lr)
 
     return Parts(batch, whole, network, views, optimizer)
 

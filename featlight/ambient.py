@@ -1,7 +1,7 @@
-"""What a caller has switched on around a call, put back to torch's defaults while featlight works.
+"""Isolate featlight from a caller's torch settings.
 
-A call within `torch.autocast`, under another default dtype or with warnings as errors then gives the bits that it gives
-without them, and leaves them, and every random stream, as they were.
+A call inside `torch.autocast`, under another default dtype or with warnings as errors gives the same bits as without
+them. Afterwards all settings and random streams are as before.
 """
 
 import random
@@ -21,16 +21,16 @@ from torch.nn.utils import parametrize
 from torch.optim import optimizer as optimizers
 from torch.utils._python_dispatch import _disable_current_modes
 
-DEEP = 3000  # calls within calls; networks of many levels are copied by recursion
+DEEP = 3000  # recursion limit; nested networks are copied by recursion
 NUMPY_PRINTS = {
     **{"precision": 8, "threshold": 1000, "edgeitems": 3, "linewidth": 75, "suppress": False, "formatter": None},
     **{"nanstr": "nan", "infstr": "inf", "sign": "-", "floatmode": "maxprec", "legacy": False},
 }
-LOW_DTYPES = {"cpu": torch.bfloat16, "cuda": torch.float16}  # of autocast, where nobody has named one
+LOW_DTYPES = {"cpu": torch.bfloat16, "cuda": torch.float16}  # autocast's defaults
 
 
 class _Setting(NamedTuple):
-    """One of the process's settings."""
+    """A setting of the process: how to read and write it, and its default."""
 
     read: Callable[[], Any]
     write: Callable[[Any], object]
@@ -39,7 +39,7 @@ class _Setting(NamedTuple):
     def value(self) -> Any:
         try:
             return self.read()
-        except RuntimeError:  # torch does not tell a precision that was set by its old and its new words
+        except RuntimeError:  # torch refuses to read a precision that was set by both its old and its new interface
             return None
 
     def change(self, value: Any) -> None:
@@ -65,7 +65,7 @@ def _hooks(table: dict[Any, Any]) -> _Setting:
 
 
 _cuda = torch.backends.cuda
-# In this order they are set and given back: a precision may stand for those after it
+# Set and restored in this order: a precision may include those after it
 _SETTINGS = (
     _Setting(torch.get_default_dtype, torch.set_default_dtype, torch.float32),
     _Setting(
@@ -114,9 +114,9 @@ _lock = threading.RLock()
 
 @contextmanager
 def isolated() -> Iterator[None]:
-    """Work under torch's defaults, and leave settings and random streams as they were; a decorator too.
+    """Run under torch's defaults, then restore settings and random streams; also a decorator.
 
-    Calls from several threads wait for each other: much of this, and torch's tracing, is the whole process's.
+    Calls from several threads wait for each other, because many settings, and torch's tracing, belong to the process.
     """
     with _lock, ExitStack() as stack:
         _enter_thread(stack)
@@ -125,7 +125,7 @@ def isolated() -> Iterator[None]:
 
 
 def _enter_thread(stack: ExitStack) -> None:
-    """What torch and NumPy keep for each thread."""
+    """Set the defaults of torch's and NumPy's settings per thread."""
     while torch._C._len_torch_function_stack():  # a default device is one of these modes
         stack.callback(torch._C._push_on_torch_function_stack, torch._C._pop_torch_function_stack())
     default_device = vars(torch._GLOBAL_DEVICE_CONTEXT).pop("device_context", None)
@@ -145,9 +145,9 @@ def _enter_thread(stack: ExitStack) -> None:
 
 
 def _enter_process(stack: ExitStack) -> None:
-    """What is the process's own."""
+    """Set the defaults of the process's settings."""
     before = [setting.value() for setting in _SETTINGS]
-    stack.callback(_give_back, before)
+    stack.callback(_restore, before)
     for setting in _SETTINGS:
         setting.change(setting.default)
     limit = sys.getrecursionlimit()
@@ -161,11 +161,11 @@ def _enter_process(stack: ExitStack) -> None:
     stack.callback(torch.set_rng_state, torch.get_rng_state())
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         stack.callback(torch.cuda.set_rng_state_all, torch.cuda.get_rng_state_all())
-    elif torch.cuda.is_available():  # what is seeded before the first use of a GPU is its seed then
+    elif torch.cuda.is_available():  # a seed set before the first use of a GPU applies to it
         stack.callback(torch.cuda.manual_seed_all, torch.initial_seed())
 
 
-def _give_back(values: Sequence[Any]) -> None:
+def _restore(values: Sequence[Any]) -> None:
     for setting, value in zip(_SETTINGS, values, strict=True):
         if value is not None:
             setting.change(value)

@@ -1,7 +1,7 @@
-"""How each step looks at its images: shifted, scaled, turned, cropped and with noise, each image by draws of its own.
+"""Random transforms: each step sees its images shifted, scaled, rotated, cropped and with noise.
 
-Draws come from the seed and the tile alone, a row for each step: neighbours in the batch, workers, order and a batch
-that was halved change none of them. All shifts, scales and turns are one affine sampling.
+Random numbers depend only on the seed, the tile and the step, never on the rest of the batch, its size, the order or
+the workers. One affine sampling applies all shifts, scales, rotations and crops.
 """
 
 import math
@@ -26,14 +26,14 @@ AffineTransform = Jitter | Scale | Rotate | ResizedCrop
 
 
 class RandomTransforms:
-    """The views that the steps of a batch of images have of them.
+    """The random transforms of a batch of images.
 
     Args:
-        transforms: in the order in which they apply.
-        seeds: of each image.
-        steps: how many there are.
-        device: of the images.
-        sizes: by size of the images, that of all views, for a network that takes no other.
+        transforms: transforms, in the order of application.
+        seeds: seed of each image.
+        steps: number of steps.
+        device: device of the images.
+        sizes: required size of the views by image size, for a network with a fixed input size.
     """
 
     def __init__(
@@ -55,19 +55,21 @@ class RandomTransforms:
         crops = [each for each in transforms if isinstance(each, Crop | ResizedCrop)]
         self.boxes = math.prod(each.boxes for each in crops)
         self._view = math.prod(each.view for each in crops)
-        columns = sum(map(_columns, self._moves)) + 2 + 2  # a box's centre, a noise's shift
+        columns = sum(map(_columns, self._moves)) + 2 + 2  # the center of a box, the shift of the noise
         tables = [torch.rand(steps, self.boxes, columns, generator=_generator(seed)) for seed in seeds]
         self._on_cpu = torch.stack(tables, 1)  # (steps, N, boxes, columns), in [0, 1)
         self._draws = self._on_cpu.to(device)
         self._fields: tuple[HeightWidth, Tensor] | None = None
-        self.sampled = bool(self._moves or self._pad or self._crop)  # views are not the images themselves
+        self.sampled = bool(
+            self._moves or self._pad or self._crop
+        )  # whether views differ from the images by a sampling
 
     def __call__(self, images: Tensor, step: int) -> Tensor:
-        """What the network is shown.
+        """Return the views of one step, the network's input.
 
         Args:
             images: (N, C, H, W), in pixel units.
-            step: number of it.
+            step: number of the step.
 
         Returns:
             (N x boxes, C, H', W'): the views of the first image, then those of the second.
@@ -90,7 +92,7 @@ class RandomTransforms:
         return views
 
     def _transformed(self, own: Lambda, views: Tensor, step: int) -> Tensor:
-        """Views by a function of the user's own: each image by itself, with random streams of that image and step."""
+        """Apply the user's own transform to each image by itself, with random streams of that image and step."""
         word = f"transforms: {own.word}"
 
         def made(part: Tensor, seed: int) -> Tensor:
@@ -122,13 +124,13 @@ class RandomTransforms:
         return torch.cat(found)
 
     def _matrices(self, images: Tensor, step: int) -> Tensor:
-        """(N x boxes, 2, 3), from places in a view to places in its image, both from -1 to 1."""
+        """Return matrices (N x boxes, 2, 3) from positions in a view to positions in its image, both from -1 to 1."""
         draws = self._draws[step].flatten(0, 1).to(images.dtype)  # (N x boxes, columns)
         height, width = _size(images)
         padded = height + 2 * self._pad, width + 2 * self._pad
         grown = torch.eye(3, dtype=draws.dtype, device=draws.device)
         grown[0, 0], grown[1, 1] = padded[1] / width, padded[0] / height
-        matrix = grown.expand(len(draws), 3, 3)  # the last transform looks through all those before it
+        matrix = grown.expand(len(draws), 3, 3)  # from the last transform back to the first
         column = 0
         for move in self._moves:
             matrix = matrix @ affine(move, draws[:, column : column + _columns(move)], padded)
@@ -140,7 +142,7 @@ class RandomTransforms:
         return matrix[:, :2]
 
     def _field(self, views: Tensor, step: int) -> Tensor:
-        """Normal noise: each image's own field, shifted anew for each step and box; (N x boxes, C, H, W)."""
+        """Return normal noise (N x boxes, C, H, W): each image's own field, shifted for each step and box."""
         size = _size(views)
         if self._fields is None or self._fields[0] != size:
             shape = (views.shape[1], *size)
@@ -152,10 +154,10 @@ class RandomTransforms:
 
 
 def affine(move: AffineTransform, draws: Tensor, size: tuple[float, float]) -> Tensor:
-    """One transform as a matrix from places in the view to places in the image.
+    """Return the matrix of a transform, from positions in the view to positions in the image.
 
     Args:
-        move: the transform.
+        move: transform.
         draws: (N, 2) for a jitter, (N, 3) for a resized crop, else (N, 1), in [0, 1).
         size: height and width of the image, in pixels.
 
@@ -183,7 +185,7 @@ def affine(move: AffineTransform, draws: Tensor, size: tuple[float, float]) -> T
 
 
 def part(side: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Square parts of images as matrices, (N, 3, 3): sides as shares of the image's, centres from -1 to 1, all (N,)."""
+    """Return the matrices (N, 3, 3) of square crops: sides relative to the image, centers from -1 to 1, all (N,)."""
     zero, one = torch.zeros_like(side), torch.ones_like(side)
     return _matrix([[side, zero, x], [zero, side, y], [zero, zero, one]])
 
@@ -193,31 +195,31 @@ def _matrix(rows: Sequence[Sequence[Tensor]]) -> Tensor:
 
 
 def box(draws: Tensor, share: float, spread: float) -> Tensor:
-    """A square part of the image as a matrix, its centre drawn about the middle, within the image.
+    """Return the matrix of a square crop, its center drawn around the middle of the image.
 
     Args:
         draws: (N, 2), in [0, 1).
-        share: side of the box, of the image's.
-        spread: standard deviation of the centre, as a share of the image's side.
+        share: side of the crop, relative to the image's side.
+        spread: standard deviation of the center, relative to the image's side.
 
     Returns:
         (N, 3, 3), in coordinates from -1 to 1.
     """
-    radius = torch.sqrt(-2 * torch.log1p(-draws[:, :1]))  # two even draws make two normal ones
+    radius = torch.sqrt(-2 * torch.log1p(-draws[:, :1]))  # Box-Muller: two uniform draws make two normal ones
     angle = 2 * torch.pi * draws[:, 1:2]
-    centre = 2 * spread * radius * torch.cat([torch.cos(angle), torch.sin(angle)], 1)
-    centre = centre.clamp(share - 1, 1 - share)
-    return part(torch.full_like(draws[:, 0], share), *centre.unbind(1))
+    center = 2 * spread * radius * torch.cat([torch.cos(angle), torch.sin(angle)], 1)
+    center = center.clamp(share - 1, 1 - share)
+    return part(torch.full_like(draws[:, 0], share), *center.unbind(1))
 
 
 def sampled(images: Tensor, matrices: Tensor, size: HeightWidth, *, gray: bool = False) -> Tensor:
-    """Views of images, bilinear.
+    """Sample views of images, bilinear.
 
     Args:
         images: (N, C, H, W), in pixel units.
-        matrices: (N x boxes, 2, 3), from places in a view to places in its image, both from -1 to 1.
+        matrices: (N x boxes, 2, 3), from positions in a view to positions in its image, both from -1 to 1.
         size: height and width of the views, in pixels.
-        gray: whether what lies outside of an image is gray; else the image is mirrored there.
+        gray: whether the outside of an image is gray, instead of mirrored.
 
     Returns:
         (N x boxes, C, *size).
@@ -230,7 +232,7 @@ def sampled(images: Tensor, matrices: Tensor, size: HeightWidth, *, gray: bool =
 
 
 def sample(images: Tensor, grid: Tensor, outside: Literal["zeros", "reflection"]) -> Tensor:
-    """`grid_sample`, bilinear, whose gradient is the images' alone: on a CPU, to the bit in four fifths of its time."""
+    """Return `grid_sample`, bilinear, without a gradient of the grid: the same bits, a fifth faster on a CPU."""
     views: Tensor = _Sample.apply(images, grid, ("zeros", "border", "reflection").index(outside))
     return views
 
@@ -246,21 +248,21 @@ class _Sample(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         (grid,) = ctx.saved_tensors
-        unread = gradient.new_zeros(()).expand(ctx.shape)  # only a gradient of the grid would need the images
+        unread = gradient.new_zeros(()).expand(ctx.shape)  # only the grid's gradient would need the images
         wanted = [True, False]
         arguments = (gradient, unread, grid, 0, ctx.outside, False, wanted)
         return torch.ops.aten.grid_sampler_2d_backward(*arguments)[0], None, None
 
 
 def places(matrices: Tensor, size: HeightWidth) -> Tensor:
-    """Where in its image each pixel of a view lies: as `affine_grid`, in a tenth of its time on a CPU.
+    """Return the position of each view pixel in its image: `affine_grid`, ten times faster on a CPU.
 
     Args:
-        matrices: (N, 2, 3), from places in a view to places in its image, both from -1 to 1.
+        matrices: (N, 2, 3), from positions in a view to positions in its image, both from -1 to 1.
         size: height and width of the views, in pixels.
 
     Returns:
-        (N, *size, 2): x and y.
+        (N, *size, 2), x and y.
     """
     rows, columns = (
         (torch.arange(side, dtype=matrices.dtype, device=matrices.device) * 2 + 1) / side - 1 for side in size

@@ -1,4 +1,4 @@
-"""The C library's memory, kept by the process instead of being given back after every layer of every step."""
+"""Keep freed memory in the process instead of returning it to the kernel after every layer."""
 
 import ctypes
 import os
@@ -8,16 +8,16 @@ from functools import cache
 # Numbers of glibc's malloc.h
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 LARGEST_BLOCK = 1 << 30  # bytes; larger ones are mapped and unmapped as before
-MOST_SPARE = (1 << 31) - 1  # bytes at the end of the heap that stay
-VARIABLES = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")  # a user's own words, which stand
+MOST_SPARE = (1 << 31) - 1  # bytes at the end of the heap that are kept
+VARIABLES = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")  # set by the user, they take precedence
 
 
 @cache
 def keep_memory() -> bool:
-    """Have freed maps stay with the process, once; whether that was done.
+    """Make the C library keep freed memory; return whether it does.
 
-    By default glibc maps a large block anew each time and gives it back when it is freed, and the kernel clears its
-    pages again: on networks with large maps that took more than half of a step.
+    By default glibc maps each large block anew and unmaps it when it is freed, so the kernel clears its pages again.
+    On networks with large maps this took more than half of a step.
     """
     if platform.libc_ver()[0] != "glibc" or any(name in os.environ for name in VARIABLES):
         return False

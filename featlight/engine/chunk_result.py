@@ -1,4 +1,4 @@
-"""What the descent of one chunk gave."""
+"""The result of optimizing one chunk."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from featlight.plan.plan import Chunk
 
 
 class OtherNetworkError(Exception):
-    """What was descended is not the network as it was given: not on the images of this chunk."""
+    """The optimized network differs from the original network on the images of this chunk."""
 
     def __init__(self, chunk: Chunk, layer: str) -> None:
         super().__init__(f"chunk {chunk.number}: {layer}")
@@ -19,27 +19,27 @@ class OtherNetworkError(Exception):
 
 @dataclass(frozen=True)
 class ChunkResult:
-    """What the descent of one chunk gave; B images, its tiles first, then padding."""
+    """The result of optimizing one chunk: B images, its tiles first, then padding."""
 
     chunk: Chunk
     images: Tensor  # (B, C, H, W), on the CPU, unclipped
-    alphas: Tensor | None  # (B, H, W), uint8, on the CPU: how opaque each place is, where the recipe tells
-    pictures: Tensor  # (B, H, W, 3), uint8, on the CPU: what is shown of them
-    activation: Tensor  # (steps + 1, B), on the CPU: before each step, and of the images as they are given
+    alphas: Tensor | None  # (B, H, W), uint8, on the CPU: opacity of each pixel, if the recipe computes it
+    pictures: Tensor  # (B, H, W, 3), uint8, on the CPU: the images as pixels
+    activation: Tensor  # (steps + 1, B), on the CPU: before each step, and of the final images
     gradient_norm: Tensor  # (B,), the mean over the steps of the pixel gradient's L2 norm
     alive: Tensor  # (B,), whether any step had a gradient
     vectors: Tensor  # (B, C), the mean activation of every feature of the first layer
-    octaves: list[Tensor]  # (B, h, w, 3), uint8, on the CPU, no side above 96, each octave's end
-    maps: list[Tensor]  # (B, H, W), on the CPU, of each term's feature in the images, where they are wanted
+    octaves: list[Tensor]  # (B, h, w, 3), uint8, on the CPU, no side above 96, the end of each octave
+    maps: list[Tensor]  # (B, H, W), on the CPU, of each term's feature in the images, if requested
     seconds: float
-    batch_size: int  # images that were optimised together: fewer than planned where memory ran out
+    batch_size: int  # number of images optimized together: fewer than planned if memory ran out
 
 
 def joined(parts: Sequence[ChunkResult], chunk: Chunk) -> ChunkResult:
-    """The result of a whole chunk from those of its parts, padding left out."""
+    """Join the results of a chunk's parts, without their padding."""
 
-    def join(dimension: int, of: Callable[[ChunkResult], Tensor]) -> Tensor:
-        return torch.cat([of(part).narrow(dimension, 0, len(part.chunk.tiles)) for part in parts], dimension)
+    def join(dimension: int, field: Callable[[ChunkResult], Tensor]) -> Tensor:
+        return torch.cat([field(part).narrow(dimension, 0, len(part.chunk.tiles)) for part in parts], dimension)
 
     first = parts[0]
     return ChunkResult(

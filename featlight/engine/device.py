@@ -1,4 +1,4 @@
-"""Where a worker computes, how much memory there is, and arithmetic that gives the same bits again."""
+"""A worker's device, its memory, and reproducible arithmetic."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,14 +15,14 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp64": torch.float64}
 
 
 def device_of(accelerator: str, worker: Worker = ALONE) -> torch.device:
-    """A worker's device: with CUDA a GPU of its own among those that are visible, else the CPU; never MPS unasked.
+    """Return a worker's device: its own visible CUDA GPU, or the CPU. MPS is never chosen automatically.
 
     Args:
-        accelerator: as in a config.
-        worker: whose device; where only one GPU is visible, whoever started the worker has chosen it.
+        accelerator: `auto`, `cpu` or `gpu`.
+        worker: worker that gets the device; with one visible GPU, its launcher has already chosen it.
 
     Raises:
-        UsageError: a GPU is asked for and there is none, or there are fewer than workers.
+        UsageError: no GPU is visible although one is requested, or there are fewer GPUs than workers.
     """
     gpus = torch.cuda.device_count() if accelerator != "cpu" and torch.cuda.is_available() else 0
     if accelerator == "gpu" and not gpus:
@@ -36,10 +36,10 @@ def device_of(accelerator: str, worker: Worker = ALONE) -> torch.device:
 
 
 def device_named(name: str | torch.device) -> torch.device:
-    """A device by torch's own name.
+    """Return the device that torch knows under a name.
 
     Raises:
-        UsageError: there is none of that name, or no GPU.
+        UsageError: torch knows no such device, or no GPU is visible.
     """
     try:
         device = torch.device(name)
@@ -51,7 +51,7 @@ def device_named(name: str | torch.device) -> torch.device:
 
 
 def memory_of(device: torch.device) -> int:
-    """Of a GPU or of this machine, in bytes."""
+    """Return the memory of a GPU, or of this machine for the CPU, in bytes."""
     if device.type == "cuda":
         total: int = torch.cuda.get_device_properties(device).total_memory
         return total
@@ -67,7 +67,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def repeatable(threads: int) -> Iterator[None]:
-    """For a while, arithmetic that gives the same bits again: this many CPU threads, and on a GPU no TF32."""
+    """Make arithmetic reproducible inside the context: a fixed number of CPU threads, and no TF32 on a GPU."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

@@ -1,8 +1,8 @@
-"""Whether a picture can be what it says: asked of the network before the first step, and of the images after the last.
+"""Checks of the network before the first step and after the last.
 
-Before: an image must not depend on its neighbours, on chance or on earlier calls, or its picture shows something else,
-and other bits come with another order or number of workers. After: what was descended, folded and rewritten, must be
-the network as it was given, on the very images that it has led to.
+Before the first step, an image's output must not depend on the rest of the batch, on random numbers or on earlier
+calls: otherwise tiles would depend on their order and on the number of workers. After the last step, the folded and
+rewritten network must agree with the original on the final images.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -23,44 +23,44 @@ from featlight.param.registry import parameterization_of
 
 Outputs = Mapping[str, Tensor]
 
-# By the network's type, what still counts as rounding: of the largest value that an image gives in a layer; feature by
-# feature, of that feature's largest, and a tenth of it of the layer's. Beyond that, 32 times what a change of the
-# images' last digits does: a deep network may amplify these.
+# Rounding by the network's data type, relative to an image's largest value in a layer; feature by feature, relative to
+# the feature's largest value plus a tenth of the layer's. Larger differences are accepted up to 32 times the effect of
+# a change in the images' last digits, because a deep network may amplify these.
 ROUNDING = {torch.float64: 1e-9, torch.float32: 1e-3, torch.bfloat16: 0.1}
 AMPLIFIED = 32
-# Between equal numbers of images: on a CPU bits are equal (the last digit is given away all the same: a refusal must be
-# sure), and a GPU may add in another order.
-STEADY, REORDERED = 4, 1e-4  # of the largest value, the first times the images' last digit
+# Between batches of one size: on a CPU bits are equal (a few last digits are tolerated all the same), and
+# a GPU may add in another order. Relative to the largest value; the first in units of the images' last digit.
+STEADY, REORDERED = 4, 1e-4
 
 
 def check_network(
     network: PreparedNetwork, layers: Sequence[str], size: ImageSize, batch_size: int, name: str, *, bounded: bool
 ) -> None:
-    """Ask the network, as it was given and in the run's precision, for all layers of a run.
+    """Check the original network, in the run's precision, at all layers of a run.
 
     Args:
-        network: prepared.
-        layers: by name.
-        size: of the first octave's images, in pixels.
-        batch_size: images that are to be optimised together.
-        name: of the network, for messages.
+        network: prepared network.
+        layers: names of the layers.
+        size: size of the first octave's images, in pixels.
+        batch_size: number of images optimized together.
+        name: name of the network, for messages.
         bounded: whether the pixels of a run's images stay in [0, 1].
 
     Raises:
-        UsageError: what an image gives depends on something else, or no gradient reaches it.
+        UsageError: an image's output depends on something else than the image, or no gradient reaches the image.
     """
-    extreme = _full_range if bounded else _far
+    extreme = _full_range if bounded else _out_of_range
     probe = NetworkProbe(network, layers, name)
-    for company in sorted({max(3, batch_size), 3}, reverse=True):
-        images = _company(network, size, company, noise, beside=noise)
+    for count in sorted({max(3, batch_size), 3}, reverse=True):
+        images = _batch(network, size, count, noise, neighbors=noise)
         try:
-            asked = _check_company(probe, images, _company(network, size, company, noise, beside=extreme))
-            far = [_company(network, size, 3, extreme, beside=kind) for kind in (noise, extreme)]
-            _check_company(probe, *far)
-            probe.check_whole(torch.cat([images[:1], far[0][:1]]))
-            single = _check_alone(probe, network, images, asked, batch_size)
+            outputs = _check_batches(probe, images, _batch(network, size, count, noise, neighbors=extreme))
+            extremes = [_batch(network, size, 3, extreme, neighbors=kind) for kind in (noise, extreme)]
+            _check_batches(probe, *extremes)
+            probe.check_whole(torch.cat([images[:1], extremes[0][:1]]))
+            single = _check_alone(probe, network, images, outputs, batch_size)
             probe.check_gradient(images[: 1 if single else 2])
-        except Exception as error:  # of memory: the descent meets it again, with fewer images at a time
+        except Exception as error:  # out of memory: the run halves its batch for the same reason
             if not is_out_of_memory(error):
                 raise
         else:
@@ -70,86 +70,86 @@ def check_network(
 Kind = Callable[[ImageSize, int, int], Tensor]  # from size, seed and number of channels to an image
 
 
-def _company(network: PreparedNetwork, size: ImageSize, count: int, kind: Kind, *, beside: Kind) -> Tensor:
-    """Two images to ask for, and between them their neighbours.
+def _batch(network: PreparedNetwork, size: ImageSize, count: int, kind: Kind, *, neighbors: Kind) -> Tensor:
+    """Make a batch of two images to compare, first and last, with their neighbors in between.
 
     Args:
-        network: that is to be asked.
-        size: in pixels.
-        count: of images.
-        kind: of the first and the last.
-        beside: kind of the neighbours.
+        network: network that takes the images.
+        size: size of the images, in pixels.
+        count: number of images.
+        kind: kind of the first and the last image.
+        neighbors: kind of the images in between.
 
     Returns:
-        (count, C, H, W); the first and the last are the same whatever the neighbours.
+        (count, C, H, W); the first and the last image do not depend on the neighbors.
     """
-    made = [(kind, 0), *((beside, 2 + i) for i in range(count - 2)), (kind, 1)]
+    made = [(kind, 0), *((neighbors, 2 + i) for i in range(count - 2)), (kind, 1)]
     images = [each(size, seed, network.in_channels) for each, seed in made]
     return torch.stack(images).to(network.device, network.image_dtype)
 
 
-def _far(size: ImageSize, seed: int, channels: int) -> Tensor:
-    """An image as a descent may end, or further out: pixels in [-3, 4), or ten times that for every other seed."""
+def _out_of_range(size: ImageSize, seed: int, channels: int) -> Tensor:
+    """Draw an image with pixels in [-3, 4), as an unbounded run may reach, or ten times that for every other seed."""
     return (70 * noise(size, seed, channels) - 38) * (1 + 9 * (seed % 2))
 
 
 def _full_range(size: ImageSize, seed: int, channels: int) -> Tensor:
-    """An image of all pixels in [0, 1], or of 0 and 1 alone for every other seed."""
+    """Draw an image with pixels in [0, 1], or with 0 and 1 alone for every other seed."""
     image = (10 * noise(size, seed, channels) - 5).clamp(0, 1)
     return image.round() if seed % 2 else image
 
 
-def _check_company(probe: NetworkProbe, ours: Tensor, theirs: Tensor) -> Outputs:
-    """The first and the last image beside others, beside again others, and beside the first ones again."""
-    first, other, again = probe.ask(ours), probe.ask(theirs), probe.ask(ours)
+def _check_batches(probe: NetworkProbe, ours: Tensor, theirs: Tensor) -> Outputs:
+    """Check that the first and the last image give the same in two batches, and in the first batch again."""
+    first, other, again = probe.run(ours), probe.run(theirs), probe.run(ours)
     steady = STEADY * torch.finfo(ours.dtype).eps if ours.device.type == "cpu" else REORDERED
     for layer in probe.layers:
         if _differ(first[layer], again[layer], steady):
             probe.refuse_unsteady(layer, ours)
         if _differ(first[layer], other[layer], steady):
             where = probe.first_difference(ours, theirs)
-            probe.refuse(layer, f"an image depends on its neighbours: beside others it gives something else{where}")
+            probe.refuse(layer, f"an image depends on its neighbors: beside others it gives another output{where}")
     return first
 
 
 def _check_alone(probe: NetworkProbe, network: PreparedNetwork, images: Tensor, many: Outputs, batch_size: int) -> bool:
-    """Whether an image alone gives what it gives beside others; False where the network takes none alone."""
+    """Check that an image gives the same alone as in a batch; return False if the network takes no single image."""
     try:
-        one = probe.ask(images[:1])
+        one = probe.run(images[:1])
     except UsageError as error:
         if batch_size > 1:
-            return False  # nobody asks for it
+            return False  # the run needs no single image
         raise UsageError(f"{error}; batch_size: 2 or more is needed (--batch-size 2)") from None
     for layer in probe.layers:
         alone, beside = one[layer][:1], many[layer][:1]
         if _differ(alone, beside, ROUNDING[network.dtype]):
-            nudged = probe.ask(_nudged(images, network.dtype))[layer][:1]
+            nudged = probe.run(_nudged(images, network.dtype))[layer][:1]
             if _difference(alone, beside) > AMPLIFIED * _difference(nudged, beside):
-                probe.refuse(layer, "an image depends on its neighbours: alone it gives something else")
+                probe.refuse(layer, "an image depends on its neighbors: alone it gives another output")
     return True
 
 
 def check_function(
     function: OwnObjective, network: PreparedNetwork, layers: Sequence[str], size: ImageSize, batch_size: int
 ) -> None:
-    """Ask an objective of the user's own as a network is asked.
+    """Check the user's own objective in the way of a network.
 
     Args:
-        function: the objective.
-        network: prepared, and checked.
-        layers: by name.
-        size: of the first octave's images, in pixels.
-        batch_size: images that are to be optimised together.
+        function: objective.
+        network: prepared network, already checked.
+        layers: names of the layers.
+        size: size of the first octave's images, in pixels.
+        batch_size: number of images optimized together.
 
     Raises:
-        UsageError: what it gives for an image depends on something else, or no gradient reaches the image.
+        UsageError: an image's value depends on something else than the image, or no gradient reaches the image.
     """
     network_alone = network.original(layers)
     count = max(3, batch_size)
-    images = _company(network, size, count, noise, beside=noise).requires_grad_(True)
+    images = _batch(network, size, count, noise, neighbors=noise).requires_grad_(True)
     ours = network_alone(images)
     with torch.no_grad():
-        theirs = network_alone(_company(network, size, count, noise, beside=_full_range))
+        theirs = network_alone(_batch(network, size, count, noise, neighbors=_full_range))
     held = [each for each in reachable(function) if isinstance(each, Tensor) and each.layout == torch.strided]
     before = [each.detach().clone() for each in held]
     scores = function(ours)
@@ -166,7 +166,9 @@ def check_function(
         values = [function(each).loss for each in (ours, ours, theirs, {name: each[:1] for name, each in ours.items()})]
     first, again, beside, alone = (value.view(-1, 1) for value in values)
     if _differ(first, again, STEADY * torch.finfo(first.dtype).eps):
-        raise UsageError(f"{function.word} gives something else the second time: it draws chance or keeps state")
+        raise UsageError(
+            f"{function.word} gives something else the second time: it draws random numbers or keeps state"
+        )
     ends = [0, -1]
     near = _differ(first[ends], beside[ends], ROUNDING[network.dtype])
     if near or _differ(first[:1], alone, ROUNDING[network.dtype]):
@@ -177,10 +179,10 @@ def check_function(
 
 
 def check_parameterization(recipe: Recipe, channels: int) -> None:
-    """Ask a parameterization of the user's own for images at every size of a recipe, alone and beside others.
+    """Check the user's own parameterization at every size of a recipe, for a single image and for a batch.
 
     Raises:
-        UsageError: it fails, gives no images, mixes them, or lets no gradient through.
+        UsageError: the parameterization fails, returns no images, mixes them, or passes no gradient.
     """
     assert isinstance(recipe.parameterization, type)
     word = f"parameterization: {recipe.parameterization.__name__}"
@@ -207,20 +209,20 @@ def check_parameterization(recipe: Recipe, channels: int) -> None:
             torch.autograd.grad(images.sum(), parameters)
             alone, again = made.image(parameters[:1], size), made.image(parameters, size)
             if _differ(images[:1], alone, ROUNDING[torch.float32]) or not torch.equal(images, again):
-                raise UsageError(f"{word} mixes the images of a batch, draws chance or keeps state")
+                raise UsageError(f"{word} mixes the images of a batch, draws random numbers or keeps state")
 
 
 def check_final(
     network: PreparedNetwork, images: Tensor, ours: Outputs, theirs: Outputs, features: Mapping[str, Collection[int]]
 ) -> str | None:
-    """The first layer of which the network as it ran gives something else than as it was given; None for none.
+    """Return the first layer at which the optimized network differs from the original; None if they agree.
 
     Args:
-        network: prepared.
-        images: that a descent has led to, (N, C, H, W); those that are not finite have failed and are left out.
-        ours: outputs of the network as it ran, by layer.
-        theirs: outputs of the network as it was given.
-        features: by layer, those that were looked for; all of a layer that is not among them.
+        network: prepared network.
+        images: final images, (N, C, H, W); images that are not finite have failed and are ignored.
+        ours: outputs of the optimized network, by layer.
+        theirs: outputs of the original network, by layer.
+        features: visualized features of each layer; all features of a layer that is missing.
     """
     nudged: Outputs | None = None
     finite = images.isfinite().flatten(1).all(1)  # (N,)
@@ -246,7 +248,7 @@ def _equal(ours: Tensor, theirs: Tensor) -> bool:
 
 
 def _nudged(images: Tensor, dtype: torch.dtype) -> Tensor:
-    """The images with other last digits, as a network of that type takes them, and each in its own range."""
+    """Change the last digits of images, in a network's data type, and keep each image in its range."""
     generator = torch.Generator("cpu").manual_seed(0)
     draw = torch.rand(images.shape, generator=generator, dtype=torch.float32, device="cpu") * 2 - 1
     nudged = images * (1 + 2 * torch.finfo(dtype).eps * draw.to(images))
@@ -254,21 +256,21 @@ def _nudged(images: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _differ(ours: Tensor, theirs: Tensor, tolerance: float) -> bool:
-    """Whether some image's outputs (N, ...) differ by more than so much of its largest value."""
+    """Return whether an image's outputs (N, ...) differ by more than a fraction of its largest value."""
     pairs = zip(ours, theirs, strict=True)
     return any(bool(_difference(one, other) > tolerance * other.nan_to_num().abs().amax()) for one, other in pairs)
 
 
 def _difference(ours: Tensor, theirs: Tensor) -> Tensor:
-    return _apart(ours, theirs).amax()
+    return _absolute_difference(ours, theirs).amax()
 
 
 def _distance(ours: Tensor, theirs: Tensor) -> Tensor:
-    """The largest difference of each feature's maps, (N, F, H, W) to (N, F)."""
-    return _apart(ours, theirs).amax((2, 3))
+    """Return the largest difference of each feature's maps, (N, F, H, W) to (N, F)."""
+    return _absolute_difference(ours, theirs).amax((2, 3))
 
 
-def _apart(ours: Tensor, theirs: Tensor) -> Tensor:
-    """How far each value is off; two NaNs, and two equal infinities, are not."""
+def _absolute_difference(ours: Tensor, theirs: Tensor) -> Tensor:
+    """Return the absolute differences; two NaNs, and two equal infinities, count as equal."""
     equal = (ours == theirs) | (ours.isnan() & theirs.isnan())
     return torch.where(equal, 0, (ours - theirs).abs()).nan_to_num(torch.inf)

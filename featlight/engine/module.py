@@ -1,4 +1,4 @@
-"""The batch of images as a Lightning module: `Trainer.fit` runs one epoch a chunk, one batch a gradient step."""
+"""The batch of images as a Lightning module: an epoch of `Trainer.fit` is a chunk, a batch is a gradient step."""
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -9,20 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from featlight.config.inputs.sizes import ImageSize, fitted, image_size
-from featlight.config.optimizer import Optimizer
 from featlight.config.schema import Extra
 from featlight.config.tile import Tile
 from featlight.engine.chunk_result import ChunkResult, OtherNetworkError
 from featlight.engine.invariance_checks import check_final
 from featlight.engine.reference_images import with_reference_images
-from featlight.engine.step import (
-    RenderPipeline,
-    blur_parameters,
-    evaluated,
-    gradient_size,
-    make_pipeline,
-    normalize_gradient,
-)
+from featlight.engine.step import NEW, OptimizerState, RenderPipeline, evaluate, gradient_size, make_pipeline, update
 from featlight.engine.strategy import IndependentWorkers
 from featlight.errors import UsageError
 from featlight.models.prepared import PreparedNetwork
@@ -30,35 +22,37 @@ from featlight.objectives.directions import Directions
 from featlight.objectives.objective import Objective, objective_of
 from featlight.objectives.own import Function, OwnObjective
 from featlight.objectives.regions import MapSize, has_place
-from featlight.optimizers import ImageOptimizer
 from featlight.param.image import own_seed, resize, to_bytes
+from featlight.param.parameterization import ImageSides
 from featlight.param.starts import starting_parameters
 from featlight.param.transparency import opacity, pull, resized_pull, to_levels
 from featlight.plan.plan import OCTAVE_PICTURE, Chunk
 
 
 class FeatureVisualizer(L.LightningModule):
-    """Gradient descent on images; the batch of them, or what else a recipe optimises, is the only trainable parameter.
+    """Feature visualization as training: the batch of images is the only trainable parameter.
+
+    `training_step` scores the images, `optimizer_step` moves and blurs them, and `resize_images` resizes them between
+    octaves. With some recipes the parameter holds Fourier coefficients or phases of the images.
 
     Args:
-        network: frozen, to be cut at a chunk's layers; kept outside of this module's own children, so that
-            Lightning neither moves, casts nor saves it.
-        chunks: the work, in order.
-        first_maps: by first image size and layer, the map which the objectives' positions count on.
-        batch_size: most images that are optimized together, whatever a chunk asks for; short chunks are padded.
-        on_chunk: called with what each chunk gave.
-        init: instead of each chunk's own start, a tensor for each of its tiles.
-        extras: what to keep of each tile besides its image.
-        double: images in float64, for checking.
-        unchanged: numbers of the chunks that take the network as it was given, for its rewritten form is another one.
-        before_step: called before every step; what it raises ends the run.
-        shown: the channels that pictures show.
-        directions: that tiles are rows of; None where they are none.
-        own: an objective of the user's own, instead of the tiles'.
+        network: prepared network; not a child of this module, so that Lightning neither moves, casts nor saves it.
+        chunks: chunks to optimize, in order.
+        first_maps: map size of each layer at each recipe's first image size; positions refer to it.
+        batch_size: largest number of images optimized together, whatever a chunk asks for; short chunks are padded.
+        on_chunk: function that takes the result of each chunk.
+        init: function from tiles to their starting images, instead of the settings' start.
+        extras: extra files to keep for each tile.
+        double: whether images are in float64, for checking.
+        unchanged: numbers of the chunks that use the original network, because its rewritten form differs.
+        before_step: function called before every step; its exceptions end the run.
+        shown: channels that pictures show.
+        directions: directions that tiles refer to; None if tiles refer to features.
+        own: the user's own objective, instead of the tiles'.
     """
 
-    batch: nn.Parameter  # (B, C, H, W), or what else the recipe optimises
-    octave: int  # in hand, from 1
+    batch: nn.Parameter  # (B, C, H, W); coefficients or phases with some recipes
+    octave: int  # number of the current octave, from 1
 
     def __init__(
         self,
@@ -94,15 +88,16 @@ class FeatureVisualizer(L.LightningModule):
             torch.empty(batch_size, network.in_channels, 1, 1)
         )  # Lightning asks for an optimizer before any chunk
         self._pipeline: RenderPipeline | None = None
+        self._optimizer_state: OptimizerState = NEW
 
     @property
     def chunk(self) -> Chunk:
-        """The chunk in hand."""
+        """The current chunk."""
         return self.chunks[self.trainer.current_epoch]
 
     def setup(self, stage: str) -> None:
         if not isinstance(self.trainer.strategy, IndependentWorkers):
-            # another process's images are other features: DDP would broadcast and average them, and exit with 0
+            # the processes optimize different features: DDP would broadcast and average their images without an error
             given = type(self.trainer.strategy).__name__
             raise UsageError(
                 f"strategy: {given} given; it would mix the images of several workers, or have each make all of them; "
@@ -110,7 +105,8 @@ class FeatureVisualizer(L.LightningModule):
             )
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return ImageOptimizer([self.batch], Optimizer() if self._pipeline is None else self._pipeline.optimizer)
+        # Lightning needs one to clear the gradients and to count the steps; `optimizer_step` follows the recipe's rule
+        return torch.optim.SGD([self.batch])
 
     def train_dataloader(self) -> range:
         # a range gets no sampler, which would repeat and split the steps
@@ -138,9 +134,9 @@ class FeatureVisualizer(L.LightningModule):
             lifts=self._prepared.has_smooth,
         )
         init = chunk.settings.init if self._init is None else self._init(tiles)
-        look = (self._prepared.in_channels, self.device, self._image_dtype)
-        pipeline = with_reference_images(pipeline, chunk.settings, init, tiles, *look)
-        self._pipeline = pipeline
+        self._pipeline = pipeline = with_reference_images(
+            pipeline, chunk.settings, init, tiles, self._prepared.in_channels, self.device, self._image_dtype
+        )
         self._objective = self._objective_of(tiles, 1)
         self._view_objective = self._objective_of(tiles, pipeline.views.boxes)
         self._size = self._steps[0].size
@@ -156,56 +152,64 @@ class FeatureVisualizer(L.LightningModule):
 
     def on_train_batch_start(self, batch: int, batch_idx: int) -> None:
         self._before_step()
-        step = self._steps[batch_idx]
-        if step.opens_octave:
+        if self._steps[batch_idx].opens_octave:
             self.octave += 1
             if self.octave > 1:
-                self._end_octave()
-                resized = self._current_pipeline.parameterization.resized(self.batch.detach(), self._size, step.size)
-                self._size = step.size
-                self._set_batch(resized)
-                if self._pulls is not None:
-                    self._pulls = resized_pull(self._pulls, step.size)
-        self.trainer.optimizers[0].param_groups[0]["lr"] = step.lr
+                self.resize_images(self._steps[batch_idx].size)
+
+    def resize_images(self, size: ImageSides) -> None:
+        """Resize the images between two octaves; the optimizer starts anew."""
+        self._end_octave()
+        self._set_batch(self._current_pipeline.parameterization.resized(self.batch.detach(), self._size, size))
+        self._size = size
+        if self._pulls is not None:
+            self._pulls = resized_pull(self._pulls, size)
 
     def training_step(self, batch: int, batch_idx: int) -> Tensor:
-        self._evaluated = evaluated(  # in a tuple: a module would take the batch itself for another of its parameters
+        """Score the images; return the sum of their losses."""
+        self._evaluated = evaluate(  # in a tuple: a module would register the batch itself a second time
             self.batch, self._steps[batch_idx], self._network, self._view_objective, self._current_pipeline
         )
         _, scores = self._evaluated
         self._activation[batch_idx] = scores.activation
-        return scores.loss.sum()  # a sum: a mean would depend on the batch size
+        return scores.loss.sum()  # a mean would depend on the batch size
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
-        """To the images alone: a network that an objective of the user's own calls gets no gradients."""
+        """Compute the gradient of the images alone: a network inside the user's own objective gets none."""
         loss.backward(inputs=[self.batch])  # type: ignore[no-untyped-call]
 
-    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        batch_idx = self.trainer.fit_loop.epoch_loop.batch_idx  # Lightning tells it to no hook here
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
+    ) -> None:
+        """Move the images against their gradients, then blur them.
+
+        The closure runs `training_step` and `backward`. The recipe's rule takes the place of the optimizer's.
+        """
+        assert optimizer_closure is not None
+        optimizer_closure()
         images, _ = self._evaluated
         assert self.batch.grad is not None
         assert images.grad is not None
         self._norms[batch_idx] = gradient_size(images.grad)[1]
         if self._pulls is not None:
             self._pulls += pull(images.grad)
-        self.batch.grad = normalize_gradient(self.batch.grad, self._steps[batch_idx].gradient)
-
-    def optimizer_step(self, epoch: int, batch_idx: int, *args: Any, **kwargs: Any) -> None:
-        """The gradient step, then the blur: the article's smoothness prior."""
-        super().optimizer_step(epoch, batch_idx, *args, **kwargs)
         with torch.no_grad():
-            self.batch.copy_(blur_parameters(self.batch, self._steps[batch_idx], self._current_pipeline))
+            moved, self._optimizer_state = update(
+                self.batch, self.batch.grad, self._optimizer_state, self._steps[batch_idx], self._current_pipeline
+            )
+            self.batch.copy_(moved)
 
     def on_train_epoch_end(self) -> None:
         self._end_octave()
         images = self.images
         with torch.no_grad():
-            # what is recorded is what the network gives, not what was made of it
-            given = self._prepared.original(self.chunk.layers)
-            outputs = given(images)
-            guide = self._current_pipeline.guided(given, (images.shape[2], images.shape[3]), len(images), None)
+            # records hold the activations of the original network, not of the optimized one
+            original = self._prepared.original(self.chunk.layers)
+            outputs = original(images)
+            reference = self._current_pipeline.reference_outputs(original, images, None)
             other = check_final(self._prepared, images, self._network(images), outputs, self.chunk.features)
-            last = self._objective(outputs, *guide).activation
+            last = self._objective(outputs, *reference).activation
+            maps = self._objective.maps(outputs, *reference) if "maps" in self._extras else []
         if other is not None:
             raise OtherNetworkError(self.chunk, other)
         norms = self._norms.cpu()
@@ -220,14 +224,14 @@ class FeatureVisualizer(L.LightningModule):
                 alive=(norms != 0).any(0),
                 vectors=outputs[self.chunk.layers[0]].mean((2, 3)).cpu(),
                 octaves=self._octaves,
-                maps=[found.cpu() for found in self._objective.maps(outputs, *guide)] if "maps" in self._extras else [],
+                maps=[each.cpu() for each in maps],
                 seconds=time.perf_counter() - self._started,
                 batch_size=self._rows,
             )
         )
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
-        """Nothing: the truth is on disk, tile by tile."""
+        """Return nothing: finished tiles are on disk."""
         return {}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -235,7 +239,7 @@ class FeatureVisualizer(L.LightningModule):
 
     @property
     def images(self) -> Tensor:
-        """The images that the batch stands for, in pixel units, (B, C, H, W)."""
+        """The images, decoded from the parameter, in pixel units, (B, C, H, W)."""
         with torch.no_grad():
             return self._current_pipeline.parameterization.image(self.batch.detach(), self._size)
 
@@ -251,8 +255,9 @@ class FeatureVisualizer(L.LightningModule):
         return self._pipeline
 
     def _set_batch(self, parameters: Tensor) -> None:
-        """A batch of a new chunk or a new size needs a new parameter, and it a new optimizer."""
-        self.batch = nn.Parameter(self._current_pipeline.laid_out(parameters, self._network.format))
+        """Replace the batch, for a new chunk or a new size, and forget the optimizer's state."""
+        self.batch = nn.Parameter(self._current_pipeline.in_fast_layout(parameters, self._network.format))
+        self._optimizer_state = NEW
         self.trainer.optimizers = [self.configure_optimizers()]
 
     def _end_octave(self) -> None:

@@ -1,4 +1,4 @@
-"""What a network gives when it is asked, and in which of its modules something first goes another way."""
+"""Run a network to its layers, and find the module at which two runs first differ."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -20,21 +20,21 @@ from featlight.models.outputs.structure import part_of
 from featlight.models.prepared import PreparedNetwork
 from featlight.models.probing.calls import meant_call, names_called, names_of
 
-ENDS = (0, -1)  # places of the images that are looked at: between them stand their neighbours
+ENDS = (0, -1)  # indices of the compared images; their neighbors lie in between
 
 
 class _Event(NamedTuple):
-    place: str  # the module whose forward is at work, or has just given something
+    place: str  # the module whose forward runs, or has just returned
     tensors: list[Tensor]
 
 
 class NetworkProbe:
-    """Asks a network, as it was given, and refuses it in one line.
+    """Runs the original network, and refuses it in one line.
 
     Args:
-        network: prepared.
-        layers: by name, that are asked for.
-        name: of the network.
+        network: prepared network.
+        layers: names of the layers to run to.
+        name: name of the network, for messages.
     """
 
     def __init__(self, network: PreparedNetwork, layers: Sequence[str], name: str) -> None:
@@ -45,11 +45,11 @@ class NetworkProbe:
         self._cut = network.original(layers)
         self._modules = dict(self._network.named_modules(remove_duplicate=False))
 
-    def ask(self, images: Tensor) -> dict[str, Tensor]:
-        """What the call that a layer means gives of the first and the last of some images (N, C, H, W).
+    def run(self, images: Tensor) -> dict[str, Tensor]:
+        """Return each layer's output for the first and the last of images (N, C, H, W).
 
         Raises:
-            UsageError: the network fails before it has given all layers, or gives them otherwise than for other images.
+            UsageError: the network fails before it reaches all layers, or returns other shapes than in the survey.
         """
         size = image_size(*images.shape[-2:])
         survey = self._prepared.surveys[size]
@@ -97,22 +97,22 @@ class NetworkProbe:
         raise UsageError(f"layer {layer!r} in {self._name}: {why}")
 
     def refuse_unsteady(self, layer: str, images: Tensor) -> NoReturn:
-        """Say why the same images gave something else the second time."""
+        """Refuse a layer whose output for the same images has changed; name the cause."""
         asked = []
         for seed in (0, 0, 1):
             with seeded(seed):
-                asked.append(self.ask(images)[layer])
+                asked.append(self.run(images)[layer])
         where = self.first_difference(images, images)
         if torch.equal(asked[0], asked[1]) and not torch.equal(asked[1], asked[2]):
-            self.refuse(layer, f"it draws chance: the same images give something else each time{where}")
+            self.refuse(layer, f"it draws random numbers: the same images give something else each time{where}")
         self.refuse(layer, f"it keeps state from call to call: the same images give something else next time{where}")
 
     def check_whole(self, images: Tensor) -> None:
-        """Follow the network to its end.
+        """Run the whole network.
 
         Raises:
-            UsageError: torch's random stream has moved before a layer was given, though nothing of it was seen; or the
-                images ask for another number of calls.
+            UsageError: the network draws from torch's random stream before a layer, or these images change the number
+                of a layer's calls.
         """
         draws = Draws(images.device)
         drawn: dict[str, str | None] = {}
@@ -134,14 +134,14 @@ class NetworkProbe:
                 self._network(self._cut.network_input(images))
         for layer, place in drawn.items():
             if place is not None:
-                self.refuse(layer, f"it draws chance, in {self._label(place)}")
+                self.refuse(layer, f"it draws random numbers, in {self._label(place)}")
             counts = sorted({self._prepared.surveys[image_size(*images.shape[-2:])][layer].calls, calls[layer]})
             if len(counts) > 1:
                 text = " or ".join(map(str, counts))
                 self.refuse(layer, f"it is called {text} times, as the images ask: which call is meant is not known")
 
     def _check_calls(self, survey: Survey, images: Tensor) -> None:
-        """Raise UsageError where the images ask for another call of a module under a layer's name."""
+        """Raise UsageError if a layer's name means another call of its module for these images."""
         one_of_several = [layer for layer in self.layers if survey[layer].call is not None]
         names = names_of(self._network) if one_of_several else {}
         calls = names_called(self._network, self._cut.network_input(images)) if one_of_several else {}
@@ -151,7 +151,7 @@ class NetworkProbe:
                 self.refuse(layer, "which call of its module it means depends on the images")
 
     def check_gradient(self, images: Tensor) -> None:
-        """Raise UsageError where no gradient reaches the images, or none can be taken twice."""
+        """Raise UsageError if no gradient reaches the images, or only the first time."""
         for again in (False, True):
             images = images.detach().clone().requires_grad_(True)
             try:
@@ -162,7 +162,7 @@ class NetworkProbe:
                 torch.stack([output.sum() for output in outputs.values()]).sum().backward()  # type: ignore[no-untyped-call]
             except UsageError:
                 raise
-            except Exception as error:  # of autograd, or of the network where it runs with gradients
+            except Exception as error:  # from autograd, or from the network when gradients are on
                 if is_out_of_memory(error):
                     raise
                 reason = " ".join(f"{type(error).__name__}: {error}".split())[:240]
@@ -170,7 +170,7 @@ class NetworkProbe:
                 self.refuse(", ".join(self.layers), f"{what} ({reason}){self._gradient_ends(images)}")
 
     def first_difference(self, ours: Tensor, theirs: Tensor) -> str:
-        """Where two batches, whose first images are equal, first give something else for these; in words."""
+        """Describe the first module whose output differs between two batches with equal first and last images."""
         for mine, yours in zip(self._events(ours), self._events(theirs), strict=False):
             if mine.place != yours.place or not _equal(mine.tensors, yours.tensors):
                 return f"; it begins in {self._label(mine.place)}"
@@ -189,7 +189,7 @@ class NetworkProbe:
         return events
 
     def _gradient_ends(self, images: Tensor) -> str:
-        """The first module that takes something with a gradient and gives nothing with one; in words."""
+        """Describe the first module whose input has a gradient and whose output has none."""
         ends: list[str] = []
 
         def note(module: nn.Module, given: Any, output: Any) -> None:
@@ -214,7 +214,7 @@ class _AllGivenError(BaseException):
 
 
 def _range(images: Tensor) -> str:
-    """In words, where pixels leave [0, 1], as they may where a recipe's range is unbounded."""
+    """Describe the range of pixels outside [0, 1], which a recipe with an unbounded range allows."""
     low, high = images.aminmax()
     if low >= 0 and high <= 1:
         return ""
@@ -222,7 +222,7 @@ def _range(images: Tensor) -> str:
 
 
 def _reaches(output: Tensor, images: Tensor) -> bool:
-    """Whether a gradient of the output goes as far as the images."""
+    """Return whether the output's gradient reaches the images."""
     left = [output.grad_fn]
     seen = set(left)
     while left:
@@ -238,9 +238,9 @@ def _reaches(output: Tensor, images: Tensor) -> bool:
 
 
 def _ends(output: Any, count: int, batch: int = 0) -> Tensor:
-    """A copy of what belongs to the first and the last of so many images; what runs next may write into the rest.
+    """Copy the output for the first and the last image, since the network may write into it later.
 
-    Windows of an image, say, stand one after another where its place is.
+    Several rows of an image, such as its windows, are adjacent in the output.
     """
     if not isinstance(output, Tensor):
         return torch.empty(0)

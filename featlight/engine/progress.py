@@ -1,4 +1,4 @@
-"""One bar over the whole run on a terminal, a plain line every few seconds elsewhere."""
+"""Progress of a run: a bar on a terminal, a line every few seconds elsewhere."""
 
 import sys
 import time
@@ -16,12 +16,12 @@ BAR_EVERY, LINE_EVERY = 0.1, 5.0  # seconds
 
 
 class Progress(L.Callback):
-    """How far a run has come.
+    """Show the progress of a run.
 
     Args:
-        total: tiles to be made in this run, by all its workers.
-        quiet: whether to say nothing.
-        look: called before anything is shown, to count what has come since.
+        total: number of tiles that all workers of this run have to make.
+        quiet: whether to print nothing.
+        look: function that counts newly made tiles; called before each display.
     """
 
     def __init__(self, total: int, *, quiet: bool = False, look: Callable[[], object] = lambda: None) -> None:
@@ -39,30 +39,32 @@ class Progress(L.Callback):
 
     @property
     def tiles_per_second(self) -> float:
-        """From the start of the first descent to the last tile."""
+        """Average speed from the first step to the last finished tile."""
         return (self.done - self.early) / max(self._added - self.started, 1e-9)
 
     def add(self, records: Sequence[TileRecord]) -> None:
-        """Count tiles."""
+        """Count finished tiles."""
         self._added = time.perf_counter()
         self.done += len(records)
         self.dead += sum(record["status"] == "dead" for record in records)
         self.failed += sum(record["status"] == "failed" for record in records)
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         assert isinstance(pl_module, FeatureVisualizer)
-        chunk, step = pl_module.chunk, trainer.fit_loop.epoch_loop.batch_idx + 1
+        chunk, step = pl_module.chunk, batch_idx + 1
         steps, octaves = chunk.settings.recipe.total_steps, len(chunk.settings.recipe.octaves)
         words = chunk.layers[0], f"octave {pl_module.octave}/{octaves}, step {step}/{steps}"
         self.show(*words, begun=len(chunk.tiles) * step / steps)
 
     def show(self, where: str, step: str = "", *, begun: float = 0.0) -> None:
-        """Show how far it is, unless that was done a moment ago.
+        """Show the progress, at most once per interval.
 
         Args:
-            where: what is at work.
-            step: how far in it, for the bar.
-            begun: tiles that the work in hand amounts to.
+            where: layer or phase in progress.
+            step: octave and step, for the bar.
+            begun: unfinished work, as a number of tiles.
         """
         now = time.perf_counter()
         if self._quiet or now - self._last < (BAR_EVERY if self._bar is not None else LINE_EVERY):

@@ -1,4 +1,4 @@
-"""Global random streams: who draws from them, and how to set them for a while."""
+"""Global random streams: detect draws, and seed the streams temporarily."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -12,13 +12,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 
 class Draws(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own __init_subclass__
-    """Notes the first operation that takes numbers from torch's random stream."""
+    """Records the first operation that draws from torch's random stream."""
 
     def __init__(self, device: torch.device) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._device = device
         self.stack: Sequence[str] = ("",)
-        self.place: str | None = None  # the module at work then
+        self.place: str | None = None  # the module that runs it
 
     def _state(self) -> Tensor:
         on_gpu = self._device.type == "cuda"
@@ -36,7 +36,7 @@ class Draws(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """For a while, every global random stream from a seed."""
+    """Seed every global random stream inside the context, then restore them."""
     before = random.getstate(), np.random.get_state()
     try:
         with torch.random.fork_rng():

@@ -1,4 +1,4 @@
-"""A recipe at work on photographs: the image that others are caricatures of, and the starts that they stay near."""
+"""The reference images of a pipeline: the caricatured image, and the starting images that results stay near."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,10 +16,10 @@ from featlight.param.image import in_channels, read_image, starting_images
 
 
 def read_reference(file: str, channels: int) -> Tensor:
-    """The image that others are caricatures of, (1, C, H, W), in pixel units.
+    """Read the image to caricature, (1, C, H, W), in pixel units.
 
     Raises:
-        UsageError: it cannot be read, or has other channels than the network takes.
+        UsageError: the file cannot be read, or its channels do not fit the network.
     """
     return in_channels(read_image(Path(file), "caricature"), channels, file, "caricature")[None]
 
@@ -33,19 +33,19 @@ def with_reference_images(
     device: torch.device,
     dtype: torch.dtype,
 ) -> RenderPipeline:
-    """The same with the photographs that a run's settings name; itself where they name none.
+    """Add the reference images that a run's settings name to a pipeline.
 
     Args:
-        pipeline: the recipe at work.
-        settings: as asked for: with paths.
-        init: what the descents of the tiles start from.
-        tiles: of the batch.
-        channels: of the images.
-        device: of the images.
-        dtype: of the images.
+        pipeline: pipeline without reference images.
+        settings: settings of the run, with paths to images.
+        init: name, path or tensor of the starting images.
+        tiles: tiles of the batch.
+        channels: number of channels of the images.
+        device: device of the images.
+        dtype: data type of the images.
     """
     if settings.caricature is not None:
-        pipeline = replace(pipeline, guide=read_reference(settings.caricature, channels).to(device, dtype))
+        pipeline = replace(pipeline, reference=read_reference(settings.caricature, channels).to(device, dtype))
     if not settings.stay:
         return pipeline
 

@@ -1,4 +1,4 @@
-"""A run put together: the network, cut and surveyed, and the plan that all its workers follow."""
+"""Prepare a run: load and survey the network, and make the plan that all workers follow."""
 
 import hashlib
 import logging
@@ -58,19 +58,19 @@ log = logging.getLogger("featlight")
 
 @dataclass
 class RunJob:
-    """All that a run needs before its first step.
+    """A prepared run.
 
     Args:
-        config: settled.
-        worker: this one.
-        device: of the network and the images.
-        network: frozen, on the device, in the run's precision, to be cut where a chunk needs it.
-        plan: of the run directory, extended by what this config asks for.
-        wanted: the tiles that this config asks for, in order.
-        known: the plan that the directory held; None where it held none.
-        directions: that tiles are rows of; None where they are features.
-        objective: the user's own; None where tiles say what is maximised.
-        init: starting images that were handed over, (C, H, W) or (len(wanted), C, H, W); None for the settings' own.
+        config: resolved config.
+        worker: this worker.
+        device: device of the network and the images.
+        network: frozen network, on the device, in the run's precision.
+        plan: plan of the run directory, extended by the config's tiles.
+        wanted: the config's tiles, in order.
+        known: plan found in the run directory; None for a new run.
+        directions: directions that tiles refer to; None if tiles refer to features.
+        objective: the user's own objective; None if the tiles define it.
+        init: starting images given in Python, (C, H, W) or (len(wanted), C, H, W); None for the settings' own.
     """
 
     config: Config
@@ -86,12 +86,12 @@ class RunJob:
 
     @cached_property
     def settings(self) -> dict[str, Settings]:
-        """By variant, as asked for: a starting image is a path here."""
+        """The settings of each variant, in which a starting image is a path."""
         return self.config.settings
 
     @cached_property
     def first_maps(self) -> dict[ImageSize, dict[str, MapSize]]:
-        """By first image size and layer, the map which the objectives' positions count on."""
+        """Map size of each layer at each recipe's first image size; positions refer to it."""
         surveys = self.network.surveys.items()
         return {
             size: {layer.name: layer.map_size for layer in found.values() if layer.refusal is None}
@@ -100,7 +100,7 @@ class RunJob:
 
 
 class LoadedNetwork(NamedTuple):
-    """A network that is ready to run, and where it comes from."""
+    """A prepared network, its source and its checksum."""
 
     network: PreparedNetwork
     source: Source
@@ -119,22 +119,22 @@ def prepare(
     objective: Function | None = None,
     threads: int = 0,
 ) -> RunJob:
-    """Load, survey and plan.
+    """Load and survey the network, plan the run, and check both.
 
     Args:
-        config: settled.
-        known: the plan of the run directory, if there is one; it is not changed.
-        worker: this one.
-        network: instead of loading the config's.
-        device: instead of the config's.
-        init: starting images as `starts_from` takes them, instead of the config's.
-        directions: instead of the config's.
-        objective: that the config names.
-        threads: what a new plan takes for `auto`; 0 for what suits as many workers as there are cores.
+        config: resolved config.
+        known: plan of the run directory, if there is one; it is not changed.
+        worker: this worker.
+        network: loaded network, instead of the config's.
+        device: device, instead of the config's.
+        init: starting images in a form that `starts_from` takes, instead of the config's.
+        directions: directions, instead of the config's.
+        objective: objective function that the config names.
+        threads: value of `auto` in a new plan; 0 to choose it for one worker per core.
 
     Raises:
-        UsageError: what the network does not have, or a plan of another fingerprint.
-        WeightsError: the weights cannot be had.
+        UsageError: the network lacks something that the config names, or the plan has another fingerprint.
+        WeightsError: the weights cannot be loaded.
     """
     keep_memory()
     if config.objective is not None and objective is None:
@@ -183,7 +183,7 @@ def prepare(
 
 
 def class_names(surveys: Mapping[ImageSize, Survey], source: Source) -> dict[str, Names]:
-    """By layer, what the features of a network's last layer are called, where they are classes that have names."""
+    """Return the class names of a network's last layer, by layer; nothing if the classes have no names."""
     names = [] if source.classes is None else source.classes()
     last = next(reversed(next(iter(surveys.values())).usable), None)
     if last is None or last.features != len(names) or last.map_size != (1, 1):
@@ -192,7 +192,7 @@ def class_names(surveys: Mapping[ImageSize, Survey], source: Source) -> dict[str
 
 
 def _with_layers(config: Config, model: LoadedNetwork, *, quiet: bool) -> Config:
-    """The same config, its layers by name; unless quiet, it is said what patterns leave out."""
+    """Replace the patterns in a config's layers by names; log the layers that patterns leave out, unless quiet."""
     if config.layer is None:
         return config
     network = model.network
@@ -211,7 +211,7 @@ def _with_layers(config: Config, model: LoadedNetwork, *, quiet: bool) -> Config
 
 
 def _say_left_out(patterns: Sequence[str], found: Survey, usable: Collection[str]) -> None:
-    """Log how many of the layers that patterns name cannot be visualized, and why."""
+    """Log how many layers that match the patterns cannot be visualized, and why."""
     refusal = "its features are not the same in every octave"
     changing = [replace(layer, refusal=refusal) for layer in found.usable if layer.name not in usable]
     every = {layer.name: layer for layer in (*found.left_out, *changing)}
@@ -224,7 +224,7 @@ def prepare_model(config: Config, network: nn.Module, device: torch.device) -> L
     """Freeze a copy of a network and survey it at every size of a config.
 
     Raises:
-        UsageError: no layer is named, or what the network does not take.
+        UsageError: the config names no layer, or the network does not take its images.
     """
     source, sha256 = source_of(network), checksum(network)
     dtype = DTYPES[config.precision]
@@ -265,7 +265,7 @@ def prepare_model(config: Config, network: nn.Module, device: torch.device) -> L
 
 
 def check_channels(config: Config, channels: int, name: str) -> None:
-    """Raise UsageError where what a config says of channels does not fit images of so many."""
+    """Raise UsageError if a config's settings do not fit images of this number of channels."""
     if isinstance(config.normalize, Normalization) and len(config.normalize.mean) not in (1, channels):
         raise UsageError(
             f"normalize: mean and std of {len(config.normalize.mean)} channels given; {name} takes images of {channels}"
@@ -277,10 +277,10 @@ def check_channels(config: Config, channels: int, name: str) -> None:
 
 
 def normalization_of(config: Config, source: Source, channels: int) -> Normalization | Named:
-    """What is done to pixels, settled.
+    """Resolve the normalization of the pixels.
 
     Raises:
-        UsageError: what the weights were trained with is asked for and not known.
+        UsageError: the normalization of the weights is requested, but not known.
     """
     known = source.mean is not None and source.std is not None and len(source.mean) == channels
     if config.normalize == "weights" and not known:
@@ -292,7 +292,7 @@ def normalization_of(config: Config, source: Source, channels: int) -> Normaliza
 
 
 def _bounds(config: Config) -> list[bool]:
-    """Of each variant, whether its images stay in [0, 1]."""
+    """Return for each variant whether its images stay in [0, 1]."""
     return [settings.recipe.range != "unbounded" for settings in config.settings.values()]
 
 
@@ -327,7 +327,7 @@ def _facts(
         batch_size = max(suits, max(settings.diversity for settings in config.settings.values()))
     else:
         batch_size = config.batch_size
-    # a core is better used by another worker than by a second thread of this one
+    # another worker uses a core better than a second thread of this one
     suitable = max(1, torch.get_num_threads() // -(-len(wanted) // batch_size))
     files = [planned.file for planned in wanted]
     return RunFacts(
@@ -363,13 +363,13 @@ def _facts(
 
 
 def versions() -> dict[str, str]:
-    """Of what the images depend on."""
+    """Return the versions of the packages that affect images."""
     packages = {module.__name__: str(module.__version__) for module in (torch, torchvision, lightning)}
     return {"featlight": __version__, "python": platform.python_version(), **packages}
 
 
 def init_checksum(init: str | Tensor, files: Sequence[str] = ()) -> str | None:
-    """SHA-256 of the pixels of a start, and of whose they are where each tile has its own; None for a start by name."""
+    """Return the SHA-256 of the starting pixels, and of the tiles if each has its own start; None for a name."""
     if isinstance(init, str):
         if init in NAMED_STARTS:
             return None

@@ -1,9 +1,9 @@
-"""One gradient step of a batch of images, as pure functions; the Lightning module is a shell around them.
+"""One gradient step of a batch of images, as pure functions.
 
     parameters, state, statistics = step(parameters, state, settings, model, objective, pipeline)
 
-Parameters are the image tensor itself unless the recipe says otherwise. What an optimizer remembers from step to step
-is its state.
+`step` composes `evaluate`, from parameters to scores, and `update`, from gradients to new parameters. The Lightning
+module calls the two halves. Parameters are the images themselves, unless the recipe names another parameterization.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,11 +16,11 @@ from torch import Tensor
 
 from featlight.config.inputs.sizes import ImageSize
 from featlight.config.optimizer import Optimizer
-from featlight.config.recipe import Gradient, Recipe, Regularizers, Step
+from featlight.config.recipe import Recipe, Regularizers, Step
 from featlight.models.redirected import redirected_relus
 from featlight.objectives.objective import Scores
 from featlight.objectives.penalties import departure, penalty
-from featlight.optimizers import NEW, OptimizerState, moved_by
+from featlight.optimizers import NEW, OptimizerState, apply_rule
 from featlight.param.image import resize
 from featlight.param.parameterization import Parameterization
 from featlight.param.registry import parameterization_of
@@ -28,32 +28,32 @@ from featlight.transforms import RandomTransforms
 
 __all__ = ["NEW", "OptimizerState", "RenderPipeline", "StepStatistics", "make_pipeline", "step"]
 
-NetworkFunction = Callable[[Tensor], Mapping[str, Tensor]]  # images (N, C, H, W) to outputs (N, F, H', W') by layer
-ObjectiveFunction = Callable[
-    ..., Scores
-]  # these outputs, and those of a guide, to losses and activations, (N x boxes,)
+# images (N, C, H, W) to outputs (N, F, H', W') by layer
+NetworkFunction = Callable[[Tensor], Mapping[str, Tensor]]
+# outputs, and those of the caricatured image, to scores (N x boxes,)
+ObjectiveFunction = Callable[..., Scores]
 
 
 class StepStatistics(NamedTuple):
-    """Of a step."""
+    """Statistics of one step."""
 
-    activation: Tensor  # (N,), before it
+    activation: Tensor  # (N,), before the step
     gradient_norm: Tensor  # (N,), L2 norm of the gradient of each image
 
 
 @dataclass(frozen=True)
 class RenderPipeline:
-    """How parameters become what the network sees, and how they move: a recipe put to work for one batch.
+    """A recipe, made ready for one batch: how parameters become views, and how they are updated.
 
     Args:
-        parameterization: from parameters to images.
-        views: from images to what each step looks at.
-        optimizer: the rule of descent.
-        regularizers: what images pay for besides their objective.
-        lifts: whether the network has a GELU or SiLU that could be lifted; to look for them at every step takes time.
-        guide: the image that images are caricatures of, (1, C, H, W), in pixel units; None where they are none.
-        start: by height and width, the images that they are to stay near, (N, C, H, W), in pixel units.
-        stay: what they pay for leaving these.
+        parameterization: map from parameters to images.
+        views: random transforms, from images to the network's input.
+        optimizer: update rule.
+        regularizers: weights of the penalties.
+        lifts: whether the network has a GELU or SiLU whose gradient may be redirected; searching it each step is slow.
+        reference: image to caricature, (1, C, H, W), in pixel units; None without one.
+        start: function from height and width to the starting images, (N, C, H, W), in pixel units.
+        stay: weight of the distance to the starting images.
     """
 
     parameterization: Parameterization
@@ -61,29 +61,29 @@ class RenderPipeline:
     optimizer: Optimizer
     regularizers: Regularizers
     lifts: bool = True
-    guide: Tensor | None = None
+    reference: Tensor | None = None
     start: Callable[[tuple[int, int]], Tensor] | None = None
     stay: float = 0.0
 
-    def guided(
-        self, model: NetworkFunction, size: tuple[int, int], count: int, step: int | None
+    def reference_outputs(
+        self, model: NetworkFunction, images: Tensor, step: int | None
     ) -> tuple[Mapping[str, Tensor], ...]:
-        """What the network gives of the guide, seen as each of so many images is; nothing where there is none.
+        """Return the network's outputs for the image to caricature, one copy per image; nothing without such an image.
 
         Args:
-            model: the network.
-            size: height and width of the images.
-            count: of them.
-            step: whose views are taken; None for the images as they are.
+            model: frozen network.
+            images: images of the batch, (N, C, H, W), whose size the image to caricature takes.
+            step: number of the step whose transforms are applied; None for no transforms.
         """
-        if self.guide is None:
+        if self.reference is None:
             return ()
         with torch.no_grad():
-            images = resize(self.guide, size, antialias=True).expand(count, -1, -1, -1)  # (N, C, H, W)
-            return (model(images if step is None else self.views(images, step)),)
+            size = images.shape[2], images.shape[3]
+            copies = resize(self.reference, size, antialias=True).expand(len(images), -1, -1, -1)  # (N, C, H, W)
+            return (model(copies if step is None else self.views(copies, step)),)
 
-    def laid_out(self, parameters: Tensor, network: torch.memory_format) -> Tensor:
-        """Parameters as their steps are fastest: laid out for the network where it is shown them as they are."""
+    def in_fast_layout(self, parameters: Tensor, network: torch.memory_format) -> Tensor:
+        """Return parameters in the fastest memory layout: the network's, if it sees them without transforms."""
         if parameters.ndim != 4:
             return parameters
         return parameters.contiguous(memory_format=torch.contiguous_format if self.views.sampled else network)
@@ -99,20 +99,21 @@ def make_pipeline(
     channels: int = 3,
     views: Mapping[ImageSize, ImageSize] | None = None,
 ) -> RenderPipeline:
-    """A recipe put to work.
+    """Make a recipe ready for one batch.
 
     Args:
-        recipe: to follow.
-        seeds: of each image.
-        device: of the images.
-        channels: of the images.
-        views: by size of the images, that at which the network is to see them; else as they are.
-        has_place: whether the features stand somewhere in an image: whether their maps have more than one position.
+        recipe: recipe to follow.
+        seeds: seed of the random transforms of each image.
+        device: device of the images.
+        has_place: whether the features have positions: whether their maps are larger than 1 x 1.
         lifts: whether the network has a GELU or SiLU.
+        channels: number of channels of the images.
+        views: input size of the network by image size, where the two differ.
     """
     transforms = recipe.transforms if has_place or recipe.object_transforms is None else recipe.object_transforms
-    looks = RandomTransforms(transforms, seeds, recipe.total_steps, device, views)
-    return RenderPipeline(parameterization_of(recipe, channels), looks, recipe.optimizer, recipe.regularizers, lifts)
+    random_transforms = RandomTransforms(transforms, seeds, recipe.total_steps, device, views)
+    parameterization = parameterization_of(recipe, channels)
+    return RenderPipeline(parameterization, random_transforms, recipe.optimizer, recipe.regularizers, lifts)
 
 
 def step(
@@ -123,44 +124,45 @@ def step(
     objective: ObjectiveFunction,
     pipeline: RenderPipeline,
 ) -> tuple[Tensor, OptimizerState, StepStatistics]:
-    """Move every image against the gradient of its own loss, then blur: the article's smoothness prior.
+    """Take one step: `evaluate`, the gradient, `update`. The arguments are not changed.
 
     Args:
-        parameters: of the images; the images themselves, (N, C, H, W), unless the recipe says otherwise.
-        state: of the optimizer.
-        settings: number of the step, learning rate, blur, and what is done to the gradient.
-        model: the frozen network, up to the objective's layers.
-        objective: of each view.
-        pipeline: the recipe at work.
+        parameters: parameters of the images: the images themselves, (N, C, H, W), unless the recipe names others.
+        state: state of the optimizer.
+        settings: number, size, learning rate and blur of the step, and the rule for its gradient.
+        model: frozen network, cut behind the objective's layers.
+        objective: loss and activation of each view.
+        pipeline: recipe, made ready for this batch.
 
     Returns:
-        Parameters and state after the step; the arguments are not changed.
+        The new parameters, the new state, and the step's statistics.
     """
     parameters = parameters.detach().requires_grad_(True)
-    images, scores = evaluated(parameters, settings, model, objective, pipeline)
-    # a sum: a mean would depend on the batch size
-    scores.loss.sum().backward(inputs=[parameters])  # type: ignore[no-untyped-call]
+    images, scores = evaluate(parameters, settings, model, objective, pipeline)
+    scores.loss.sum().backward(inputs=[parameters])  # type: ignore[no-untyped-call]  # a mean would depend on N
     assert parameters.grad is not None
     assert images.grad is not None
-    gradient = normalize_gradient(parameters.grad, settings.gradient)
-    moved, state = moved_by(pipeline.optimizer, parameters.detach(), gradient, state, settings.lr)
     statistics = StepStatistics(scores.activation, gradient_size(images.grad)[1])
-    return blur_parameters(moved, settings, pipeline), state, statistics
+    return *update(parameters.detach(), parameters.grad, state, settings, pipeline), statistics
 
 
-def evaluated(
+def evaluate(
     parameters: Tensor, settings: Step, model: NetworkFunction, objective: ObjectiveFunction, pipeline: RenderPipeline
 ) -> tuple[Tensor, Scores]:
-    """The images that parameters stand for, (N, C, H, W), their gradient kept, and the scores of their views, (N,)."""
+    """Decode parameters to images and score them: the first half of a step, up to the gradient.
+
+    Returns:
+        The images, (N, C, H, W), which keep their gradient, and the scores of each, (N,).
+    """
     images = pipeline.parameterization.image(parameters, settings.size)
     if images is not parameters:
         images.retain_grad()
     views = pipeline.views(images, settings.number)
-    guide = pipeline.guided(model, (images.shape[2], images.shape[3]), len(images), settings.number)
+    reference = pipeline.reference_outputs(model, images, settings.number)
     redirects = settings.redirected or (settings.lifted and pipeline.lifts)
     with redirected_relus(settings.redirected) if redirects else nullcontext():
         outputs = model(views)
-    scores = objective(outputs, *guide)
+    scores = objective(outputs, *reference)
     loss, activation = (score.view(len(images), -1).mean(1) for score in scores[:2])  # over an image's boxes
     if pipeline.regularizers:
         loss = loss + penalty(images, pipeline.regularizers)
@@ -171,26 +173,40 @@ def evaluated(
     return images, Scores(loss, activation)
 
 
-def normalize_gradient(gradient: Tensor, rule: Gradient) -> Tensor:
-    """Each image's gradient (N, ...) as the optimizer gets it."""
-    return gradient / gradient_size(gradient)[0] if rule == "rms" else gradient
+def update(
+    parameters: Tensor, gradient: Tensor, state: OptimizerState, settings: Step, pipeline: RenderPipeline
+) -> tuple[Tensor, OptimizerState]:
+    """Normalize the gradient, move by the optimizer's rule, then blur: the second half of a step.
 
+    The blur is the article's smoothness prior.
 
-def blur_parameters(parameters: Tensor, settings: Step, pipeline: RenderPipeline) -> Tensor:
-    """Parameters after the blur of a step."""
-    if settings.sigma is None:
-        return parameters
-    return pipeline.parameterization.smoothed(parameters, settings.sigma, settings.size)
+    Args:
+        parameters: parameters before the step, (N, ...).
+        gradient: gradient of each image's own loss.
+        state: state of the optimizer.
+        settings: learning rate and blur of the step, and the rule for its gradient.
+        pipeline: recipe, made ready for this batch.
+
+    Returns:
+        The new parameters and the new state.
+    """
+    if settings.gradient == "rms":
+        gradient = gradient / gradient_size(gradient)[0]
+    moved, state = apply_rule(pipeline.optimizer, parameters, gradient, state, settings.lr)
+    if settings.sigma is not None:
+        moved = pipeline.parameterization.smoothed(moved, settings.sigma, settings.size)
+    return moved, state
 
 
 def gradient_size(gradient: Tensor) -> tuple[Tensor, Tensor]:
-    """Root mean square, 1 where there is no gradient, and L2 norm of each image's gradient.
+    """Return the root mean square and the L2 norm of each image's gradient.
 
     Args:
         gradient: (N, ...).
 
     Returns:
-        (N, 1, ...) and (N,). Both are exact for gradients whose squares would underflow, as in random networks.
+        (N, 1, ...), 1 where the gradient is 0, and (N,). Both are exact even if the squares would underflow, as in
+        random networks.
     """
     dimensions = tuple(range(1, gradient.ndim))
     peak = gradient.abs().amax(dimensions, keepdim=True)  # (N, 1, ...)

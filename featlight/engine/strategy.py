@@ -1,4 +1,4 @@
-"""Workers that share nothing but a directory: a Lightning strategy without a process group."""
+"""Independent workers: a Lightning strategy without a process group."""
 
 from typing import Any
 
@@ -11,10 +11,9 @@ from featlight.errors import UsageError
 
 
 class WorkerEnvironment(ClusterEnvironment):
-    """A worker's rank and world size, as Lightning asks for them; no process is started and no address needed.
+    """The rank and world size of a worker, in Lightning's form; it starts no process and needs no address.
 
-    It stands for Lightning's own environments, SLURM's among them, whose requeueing loads a checkpoint and then skips
-    work in silence.
+    It replaces Lightning's own environments: SLURM's requeueing would load a checkpoint and then silently skip work.
     """
 
     def __init__(self, worker: Worker = ALONE) -> None:
@@ -49,10 +48,10 @@ class WorkerEnvironment(ClusterEnvironment):
 
 
 class IndependentWorkers(SingleDeviceStrategy):
-    """One device for each process, and nothing synchronised: no gradient, parameter or image crosses between them.
+    """One device per process, and no synchronization of gradients, parameters or images.
 
-    Ranks come from the cluster environment. Barriers, broadcasts, reductions and gatherings are those of a single
-    device: they give back what they are given.
+    Ranks come from the cluster environment. Collective operations are those of a single device: they return their
+    input.
     """
 
     strategy_name = "independent"
@@ -63,7 +62,7 @@ class IndependentWorkers(SingleDeviceStrategy):
         self.parallel_devices: list[torch.device] | None = None
 
     def set_world_ranks(self) -> None:
-        """Called by the trainer once it has set the two attributes above."""
+        """Take the ranks from the environment; the trainer calls it after it has set the two attributes above."""
         assert self.cluster_environment is not None
         assert self.parallel_devices is not None
         if len(self.parallel_devices) != 1:
@@ -80,5 +79,5 @@ class IndependentWorkers(SingleDeviceStrategy):
 
 
 StrategyRegistry.register(
-    IndependentWorkers.strategy_name, IndependentWorkers, description="one device a process, nothing synchronised"
+    IndependentWorkers.strategy_name, IndependentWorkers, description="one device a process, no synchronization"
 )

@@ -1,4 +1,4 @@
-"""The descent of a plan's chunks with Lightning, and arithmetic that gives the same bits again."""
+"""Optimize the chunks of a plan with Lightning's trainer."""
 
 import gc
 import logging
@@ -32,21 +32,21 @@ def descend(
     callbacks: Sequence[L.Callback] = (),
     before_step: Callable[[], None],
 ) -> None:
-    """Run the descent of some of a plan's chunks with Lightning; where memory runs out, with half as many images.
+    """Optimize some chunks of a plan; halve the batch if memory runs out.
 
     Args:
-        job: prepared.
-        numbers: of the chunks.
-        on_chunk: called with what each gave.
-        callbacks: for the trainer.
-        before_step: called before every step; what it raises ends the run.
+        job: prepared run.
+        numbers: numbers of the chunks.
+        on_chunk: function that takes the result of each chunk.
+        callbacks: callbacks of the trainer.
+        before_step: function called before every step; its exceptions end the run.
 
-    Each chunk decides for itself whether it can take the network as it is rewritten, so that its bits depend on neither
-    the chunks before it nor the number of workers.
+    If the rewritten network differs from the original on a chunk's images, that chunk alone is recomputed with the
+    original. So its bits depend neither on earlier chunks nor on the number of workers.
 
     Raises:
-        UsageError: the network gives something else in the end than it gave on the way.
-        FeatlightError: there is no memory for a single image, or for the faces of a feature.
+        UsageError: the original network too has changed its output during the run.
+        FeatlightError: memory does not suffice for one image, or for the faces of one feature.
     """
     left = [job.plan.chunk(number, job.settings) for number in numbers]
     batch_size = max((chunk.batch_size for chunk in left), default=1)
@@ -70,24 +70,26 @@ def descend(
             if batch_size // 2 < fewest:
                 images = "one image" if fewest == 1 else f"the {fewest} images of a feature"
                 raise FeatlightError(f"no memory for {images} of {left[0].layers[0]} ({error})") from None
-        log.warning("no memory for %d images at a time: going on with half, whose bits differ", batch_size)
+        log.warning(
+            "no memory for %d images at a time: continuing with half as many, which changes the bits", batch_size
+        )
         batch_size //= 2
         gc.collect()
         torch.cuda.empty_cache()
 
 
 def _go_on_unchanged(job: RunJob, chunk: Chunk, layer: str, unchanged: set[int]) -> None:
-    """Have a chunk take the network as it was given; say so the first time."""
+    """Mark a chunk for recomputation with the original network; log the first one."""
     name = job.plan.network.model
     if chunk.number in unchanged:
         raise UsageError(
-            f"layer {layer!r} in {name}: the network gives something else in the end than it gave on the way there: "
+            f"layer {layer!r} in {name}: the same images give another output after the last step: "
             "it keeps state from call to call"
         )
     if not unchanged:
         log.warning(
-            "%s: folded and rewritten it is another network than as it was given (seen at %s, on the final images): "
-            "such chunks are made again without that, slower and right",
+            "%s: the rewritten network differs from the original at %s, on the final images: such chunks are "
+            "recomputed with the original, which is slower",
             name,
             layer,
         )
@@ -155,7 +157,7 @@ def _fit(
 
 
 def _own_starts(job: RunJob, init: Tensor) -> Callable[[Sequence[Tile]], Tensor]:
-    """Each tile's own starting image, where there is one for each."""
+    """Return a function from tiles to their starting images."""
     if init.ndim == 3:
         return lambda _: init
     index = {planned.tile: i for i, planned in enumerate(job.wanted)}
@@ -164,7 +166,7 @@ def _own_starts(job: RunJob, init: Tensor) -> Callable[[Sequence[Tile]], Tensor]
 
 @contextmanager
 def _quiet_lightning() -> Iterator[None]:
-    """No hardware report and no tips in a user's first minute."""
+    """Suppress Lightning's hardware report and tips."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

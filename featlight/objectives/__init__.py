@@ -1,1 +1,1 @@
-"""What an image is to maximise: losses over regions of a layer's output."""
+"""Objectives: losses over regions of a layer's output."""

@@ -1,6 +1,6 @@
-"""Directions in a layer's space of features, many in one file: a row each, read from disk as it is asked for. No torch.
+"""Directions in a layer's feature space, a row each, read from a file on demand. No torch.
 
-A dictionary of 65,536 x 1,024 numbers is mapped into memory, never read whole: a worker touches the rows of its chunk.
+A dictionary of 65,536 x 1,024 numbers is mapped into memory: a worker reads only the rows of its chunk.
 """
 
 import hashlib
@@ -39,12 +39,12 @@ class Directions:
     """Directions (K, C), a row each.
 
     Args:
-        values: (K, C), of float16 to float64; mapped, where they come from a file.
-        asked: the words that name them.
-        path: of their file; None for an array of Python's.
-        name: of the array in it; "" where the file holds nothing else.
-        halves: whether the values are bfloat16, held as whole numbers.
-        stamp: what changes when the file is written to or replaced.
+        values: (K, C), of float16 to float64; mapped, if they come from a file.
+        asked: value of the setting that names them.
+        path: path of the file; None for an array given in Python.
+        name: name of the array in the file; "" if the file holds only one.
+        halves: whether the values are bfloat16, held as integers.
+        stamp: identity of the file, which changes when it is written or replaced.
     """
 
     values: "np.ndarray[Any, Any]"
@@ -56,16 +56,16 @@ class Directions:
 
     @classmethod
     def of_array(cls, array: Any) -> "Directions":
-        """Those that are given in Python: an array, a tensor or nested lists, (K, C).
+        """Make directions from an array, a tensor or nested lists, (K, C).
 
         Raises:
-            UsageError: it is nothing of the kind.
+            UsageError: the value is no such array.
         """
         try:
             values = np.atleast_2d(_plain(array))
         except Exception as error:  # arrays of other libraries raise anything
             raise UsageError(
-                f"directions: {type(array).__name__} given, which gives no array ({_line(error)}); "
+                f"directions: {type(array).__name__} given, which cannot be converted to an array ({_line(error)}); "
                 "an array or tensor (directions, features) is needed"
             ) from None
         _check(values.dtype, values.shape, FROM_PYTHON)
@@ -73,16 +73,16 @@ class Directions:
 
     @property
     def count(self) -> int:
-        """K."""
+        """Number of directions, K."""
         return len(self.values)
 
     @property
     def features(self) -> int:
-        """C."""
+        """Number of features, C."""
         return int(self.values.shape[1])
 
     def rows(self, numbers: Sequence[int]) -> "np.ndarray[Any, Any]":
-        """Some of them, (N, C), in float32, or float64 where they are held so.
+        """Read some rows, (N, C), in float32, or in float64 if the file has it.
 
         Raises:
             UsageError: the file has changed since it was opened.
@@ -95,7 +95,7 @@ class Directions:
 
     @cached_property
     def checksum(self) -> str:
-        """SHA-256 of the file, with the array's name where it has one; read as a stream, some GB a second."""
+        """SHA-256 of the file, followed by the array's name if it has one."""
         if self.path is None:
             content = np.ascontiguousarray(self.values)
             return hashlib.sha256(f"{content.dtype}{content.shape}".encode() + content.tobytes()).hexdigest()
@@ -105,11 +105,11 @@ class Directions:
         return f"{found}:{self.name}" if self.name else found
 
     def check_finite(self, numbers: Sequence[int], dtype: "np.dtype[Any]") -> None:
-        """Raise UsageError for the first of some rows that holds NaN or Inf, or numbers that the run cannot hold.
+        """Raise UsageError for the first row with NaN, Inf or numbers beyond the run's data type.
 
         Args:
-            numbers: of the rows.
-            dtype: that the run holds them in.
+            numbers: numbers of the rows to check.
+            dtype: data type of the run.
         """
         step = max(1, BLOCK // self.features)
         for start in range(0, len(numbers), step):
@@ -123,7 +123,7 @@ class Directions:
                 )
 
     def _check_unchanged(self) -> None:
-        """Memory that is mapped from a file that was cut since would end the process."""
+        """Raise UsageError if the file has changed: reading a map of a truncated file would kill the process."""
         if self.path is not None and self.stamp != _stamp(self.path):
             raise UsageError(
                 f"directions: {self.asked}: the file has changed since it was opened; put it back and give the same "
@@ -132,21 +132,21 @@ class Directions:
 
 
 def vectors_of(terms: Sequence[Term], directions: Directions | None) -> "np.ndarray[Any, Any]":
-    """The directions of some terms, (N, C), float32, or float64 where they are given or held so."""
+    """Return the directions of terms, (N, C), in float32, or in float64 if given so."""
     rows = [term.feature for term in terms if term.direction == "row" and term.feature is not None]
     read = iter(()) if directions is None else iter(directions.rows(rows))
     return np.stack([next(read) if term.direction == "row" else np.asarray(term.direction) for term in terms])
 
 
 def open_directions(asked: str, preferred: Sequence[str] = ()) -> Directions:
-    """The directions of a file.
+    """Open the directions in a file.
 
     Args:
-        asked: a .npy, .npz or .safetensors file, or `FILE:name` for one of the arrays in it.
-        preferred: names of the arrays that are meant where none is said, the best first.
+        asked: .npy, .npz or .safetensors file, or `FILE:name` for one of the arrays in it.
+        preferred: names of the arrays to use if none is given, the best first.
 
     Raises:
-        UsageError: there is no such file or array, or it is none of directions.
+        UsageError: there is no such file or array, or its shape or data type does not fit.
     """
     path, name = _named(asked)
     try:
@@ -168,7 +168,7 @@ def open_directions(asked: str, preferred: Sequence[str] = ()) -> Directions:
         raise
     except OSError as error:
         raise UsageError(f"directions: {asked}: {error.strerror or error}") from None
-    except Exception as error:  # whatever the parsers of these formats raise at a file that is none
+    except Exception as error:  # parsers of these formats raise anything on a damaged file
         raise UsageError(f"directions: {asked}: damaged ({_line(error)}); copy it again, or save it again") from None
     return Directions(values, asked, path, name, halves, stamp)
 
@@ -186,17 +186,17 @@ def _named(asked: str) -> tuple[Path, str]:
 
 
 class _ArrayPlace(NamedTuple):
-    """Where in a file an array stands, and as what."""
+    """The position, shape and data type of an array in a file."""
 
     dtype: "np.dtype[Any]"
     shape: tuple[int, ...]
     order: Literal["C", "F"]
     start: int
-    bytes: int  # that the file has for it
+    bytes: int  # size in the file
 
 
 def _check(dtype: "np.dtype[Any]", shape: Sequence[int], what: str, *, halves: bool = False) -> None:
-    """Raise UsageError where an array is none of directions; `halves` are bfloat16."""
+    """Raise UsageError if an array is not (K, C) of floats; `halves` are bfloat16."""
     if len(shape) != 2 or min(shape) < 1:
         raise UsageError(f"directions: {what} of {tuple(shape)}; (directions, features) is needed")
     if not halves and (dtype.kind, dtype.itemsize) not in (("f", 2), ("f", 4), ("f", 8)):
@@ -206,7 +206,7 @@ def _check(dtype: "np.dtype[Any]", shape: Sequence[int], what: str, *, halves: b
 
 
 def _plain(array: Any) -> "np.ndarray[Any, Any]":
-    """An array of numpy's with the same numbers, of a float that numpy has; of lists of whole numbers, of floats."""
+    """Convert an array to a numpy array of a float that numpy has; lists of integers become floats."""
     if hasattr(array, "detach"):  # a tensor
         array = array.detach().cpu()
         array = array.dequantize() if array.is_quantized else array
@@ -236,7 +236,7 @@ def _line(error: Exception) -> str:
 
 
 def _chosen(path: Path, name: str, names: Sequence[str], preferred: Sequence[str]) -> str:
-    """The array that is meant: the one of that name, a preferred one, or the only one."""
+    """Choose the array: the one of that name, a preferred one, or the only one."""
     if name and name not in names:
         raise UsageError(f"directions: {path.name}: {unknown('array', name, names)}")
     found = name or next((each for each in preferred if each in names), "") or (names[0] if len(names) == 1 else "")
@@ -247,12 +247,12 @@ def _chosen(path: Path, name: str, names: Sequence[str], preferred: Sequence[str
 
 
 def _npy_place(file: BufferedReader, start: int, size: int) -> _ArrayPlace:
-    """Where the array of a .npy file stands.
+    """Locate the array of a .npy file.
 
     Args:
-        file: holds it.
-        start: of the .npy file in it.
-        size: of the .npy file, in bytes.
+        file: file that contains the .npy file.
+        start: offset of the .npy file, in bytes.
+        size: size of the .npy file, in bytes.
     """
     file.seek(start)
     head = io.BytesIO(file.read(min(size, 1 << 16)))  # longer ones are structured types
@@ -266,7 +266,7 @@ def _npy_place(file: BufferedReader, start: int, size: int) -> _ArrayPlace:
 
 
 def _npz_place(file: BufferedReader, path: Path, name: str, preferred: Sequence[str]) -> tuple[str, _ArrayPlace]:
-    """Where an array of a zip of .npy files stands, which can be mapped where it is not compressed."""
+    """Locate an uncompressed array in a zip of .npy files."""
     with zipfile.ZipFile(file) as archive:
         names = [entry.removesuffix(".npy") for entry in archive.namelist() if entry.endswith(".npy")]
         name = _chosen(path, name, names, preferred)
@@ -278,19 +278,19 @@ def _npz_place(file: BufferedReader, path: Path, name: str, preferred: Sequence[
                 f"directions: {path.name}: {name!r} is compressed, so that its rows cannot be read one by one; "
                 "numpy.savez, or numpy.save, keeps it as it is"
             )
-        with archive.open(entry) as stored:  # its head, password and checksum are looked at in here
+        with archive.open(entry) as stored:  # this checks its header, password and checksum
             while stored.read(1 << 20):
                 pass
-    file.seek(entry.header_offset + 26)  # the local head, whose names may be longer than the directory's
+    file.seek(entry.header_offset + 26)  # the local header, whose names may be longer than the directory's
     start = entry.header_offset + 30 + sum(struct.unpack("<HH", file.read(4)))
     return name, _npy_place(file, start, entry.file_size)
 
 
 def _tensor_place(file: BufferedReader, path: Path, name: str, preferred: Sequence[str]) -> tuple[str, _ArrayPlace]:
-    """Where a tensor of a safetensors file stands.
+    """Locate a tensor in a safetensors file.
 
-    The library looks at the whole head: types, shapes, and offsets, which follow each other to the file's end. It gives
-    rows as arrays of numpy's, which has no bfloat16; so they are mapped by the offsets that it has looked at.
+    The library checks the whole header: types, shapes and contiguous offsets. It reads rows as numpy arrays, which have
+    no bfloat16, so featlight maps them by the checked offsets.
     """
     with safe_open(path, "np") as tensors:
         name = _chosen(path, name, list(tensors.keys()), preferred)
@@ -308,5 +308,5 @@ def _tensor_place(file: BufferedReader, path: Path, name: str, preferred: Sequen
 def _without_doubles(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("a head with doubled keys")
+        raise ValueError("a header with repeated keys")
     return found

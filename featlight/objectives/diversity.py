@@ -1,6 +1,6 @@
-"""Pictures of one feature that are to differ: what alike ones pay.
+"""The diversity of a feature's images: a penalty on their similarity.
 
-It couples the images of one feature on purpose: they are a group that no chunk, no worker and no halved batch splits.
+It couples the images of one feature, so chunks, workers and halved batches never split this group.
 """
 
 from collections.abc import Sequence
@@ -12,20 +12,20 @@ from featlight.config.tile import Tile
 
 
 def whole_groups(tiles: Sequence[Tile], faces: int) -> int:
-    """How many whole groups of faces a batch begins with; what pads it is none."""
+    """Count the whole groups of faces in a batch; padding counts as none."""
     starts = range(0, len(tiles) - faces + 1, faces)
     return sum([tile.face for tile in tiles[i : i + faces]] == list(range(faces)) for i in starts)
 
 
 def gram_similarity(output: Tensor, faces: int, boxes: int = 1) -> Tensor:
-    """How alike each image is to the others of its group: the mean cosine of their Gram matrices.
+    """Return each image's similarity to the others of its group: the mean cosine of their Gram matrices.
 
         G_i = F_i F_i^T / ||F_i F_i^T||,   mean over j != i of <G_i, G_j>
 
     Args:
-        output: F, of a layer, (groups x faces x boxes, C, H, W).
-        faces: images of a group.
-        boxes: views of an image, which count as one.
+        output: output F of a layer, (groups x faces x boxes, C, H, W).
+        faces: number of images of a group.
+        boxes: number of views of an image; they share one Gram matrix.
 
     Returns:
         (groups x faces,).

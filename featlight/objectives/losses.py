@@ -1,4 +1,4 @@
-"""Distances between the chosen neurons and the target, one for each image."""
+"""Metrics: the distance of each image's selected neurons to the target."""
 
 from collections.abc import Callable
 
@@ -9,32 +9,32 @@ from featlight.config.tile import Metric
 
 
 def l1(distance: Tensor) -> Tensor:
-    """Signed sum, as in the article: a neuron beyond the target is still rewarded."""
+    """Return the signed sum, as in the article: a neuron beyond the target still lowers the loss."""
     return distance.sum((1, 2, 3))
 
 
 def l2(distance: Tensor) -> Tensor:
-    """Five times the Euclidean norm, the article's constant."""
+    """Return five times the Euclidean norm, as in the article."""
     norm: Tensor = torch.linalg.vector_norm(distance, dim=(1, 2, 3))
     return 5 * norm
 
 
 def linf(distance: Tensor) -> Tensor:
-    """The largest absolute distance, what the article's text says; ties share the gradient evenly."""
+    """Return the largest absolute distance, as in the article's text; ties share the gradient evenly."""
     return distance.abs().amax((1, 2, 3))
 
 
 def linf_rows(distance: Tensor) -> Tensor:
-    """The largest row sum of absolute distances, what the article's listing computes (a matrix infinity norm)."""
+    """Return the largest row sum of absolute distances (a matrix infinity norm), as in the article's listing."""
     return distance.abs().sum(3).amax((1, 2))
 
 
 def squares(distance: Tensor) -> Tensor:
-    """Less the sum of squares, of distances to 0: what strengthens whatever is there, as in deep dreams."""
+    """Return minus the sum of squared activations, which amplifies every active neuron, as in DeepDream."""
     return -distance.square().sum((1, 2, 3))
 
 
-# From (N, K, H, W) distances to the target, 0 outside the region, to (N,). A new metric is a line here.
+# From (N, K, H, W) distances to the target, 0 outside the region, to (N,)
 METRIC_FUNCTIONS: dict[Metric, Callable[[Tensor], Tensor]] = {
     "l1": l1,
     "l2": l2,

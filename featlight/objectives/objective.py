@@ -1,4 +1,4 @@
-"""The objectives of a batch of images: layer outputs to one loss per image, without a loop over images."""
+"""The objectives of a batch of images: from layer outputs to one loss per image, without a loop over images."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -11,14 +11,15 @@ from featlight.config.tile import Metric, Tile
 from featlight.objectives.directions import Directions, vectors_of
 from featlight.objectives.diversity import gram_similarity, whole_groups
 from featlight.objectives.losses import METRIC_FUNCTIONS
-from featlight.objectives.projection import along
 from featlight.objectives.regions import MapSize, region_mask
+
+LEAST_COSINE = 0.1  # lower bound, so that every position has a gradient, as in lucid
 
 
 class Scores(NamedTuple):
     loss: Tensor  # (N,)
-    activation: Tensor  # (N,), the mean of the neurons that each image's objective chooses
-    neurons: Tensor | int = 1  # how many these are, (N,) or the same for all
+    activation: Tensor  # (N,), mean of the neurons that each image's objective selects
+    neurons: Tensor | int = 1  # number of these neurons, (N,) or equal for all
 
 
 def objective_of(
@@ -28,7 +29,7 @@ def objective_of(
     directions: Directions | None = None,
     boxes: int = 1,
 ) -> "Objective":
-    """What each image of a batch is to maximise by a run's settings; see `Objective`."""
+    """Make the objective of a batch from a run's settings."""
     return Objective(
         tiles,
         settings.metric,
@@ -43,18 +44,18 @@ def objective_of(
 
 
 class Objective:
-    """What each image of a batch is to maximise.
+    """The objective of each image of a batch.
 
     Args:
-        tiles: one per image, all of one signature (the same layers in the same order).
-        metric: distance between the chosen neurons and the target, applied once per term.
-        target: the activation C that is aimed at.
-        first_maps: each layer's map in the first octave, which the terms' positions count on.
-        directions: that terms are rows of; None where none is.
-        cosine_power: of a direction's cosine with each position's features.
-        faces: images of each feature, which are to differ; 1 for no such groups.
-        diversity_weight: of their likeness, as activation of every chosen neuron.
-        boxes: views of each image, one after another in the outputs.
+        tiles: tile of each image, all of one signature (the same layers in the same order).
+        metric: distance between the selected neurons and the target, applied once per term.
+        target: target activation.
+        first_maps: map size of each layer in the first octave; the terms' positions refer to it.
+        directions: directions that terms refer to; None if terms refer to features.
+        cosine_power: exponent of the cosine between a direction and each position's features.
+        faces: number of diverse images of each feature; 1 for no diversity.
+        diversity_weight: weight of the similarity within a feature's images, per selected neuron.
+        boxes: number of views of each image, adjacent in the outputs.
     """
 
     def __init__(
@@ -83,24 +84,25 @@ class Objective:
         self._vectors: dict[tuple[int, torch.device, torch.dtype], Tensor] = {}
         self._cache: dict[tuple[int, torch.device, MapSize], tuple[Tensor, Tensor, Tensor | None]] = {}
 
-    def __call__(self, outputs: Mapping[str, Tensor], guide: Mapping[str, Tensor] | None = None) -> Scores:
-        """The loss and the mean activation of each view.
+    def __call__(self, outputs: Mapping[str, Tensor], reference: Mapping[str, Tensor] | None = None) -> Scores:
+        """Return the loss and the mean activation of each view.
 
         Args:
-            outputs: each layer's output, (N x boxes, C, H, W).
-            guide: the same of the image that the images are caricatures of.
+            outputs: output of each layer, (N x boxes, C, H, W).
+            reference: output of each layer for the image to caricature, (N x boxes, C, H, W).
         """
         losses: list[Tensor] = []
         sums: list[Tensor] = []
         counts: list[Tensor | int] = []
         for slot, terms in enumerate(self._slots):
             output = outputs[terms[0].output]  # (N, C, H, W)
-            features, weights, mask = self._choice(slot, output)
+            features, weights, mask = self._selection(slot, output)
             match terms[0].choice:
                 case "all":
                     z = value = output
                 case "direction" | "image":
-                    z, value = along(output, self._vectors_of(slot, output, guide), self._power)  # (N, 1, H, W) each
+                    vectors = self._vectors_of(slot, output, reference)
+                    z, value = project(output, vectors, self._power)  # (N, 1, H, W) each
                 case _:
                     z = value = output[torch.arange(len(terms), device=output.device), features].unsqueeze(1)
             distance = self._target - value
@@ -113,24 +115,22 @@ class Objective:
             sums.append(z.detach().sum((1, 2, 3)))
         loss = sum(losses[1:], losses[0])
         if self._groups:
-            loss = loss + self._alike(outputs[self._slots[0][0].output], len(loss)) * counts[0]
+            loss = loss + self._similarity_loss(outputs[self._slots[0][0].output], len(loss)) * counts[0]
         return Scores(loss, sum(sums[1:], sums[0]) / sum(counts), sum(counts))
 
-    def _alike(self, output: Tensor, views: int) -> Tensor:
-        """What each view pays for its picture's likeness to the others of its group, by neuron, (N x boxes,)."""
+    def _similarity_loss(self, output: Tensor, views: int) -> Tensor:
+        """Return each view's penalty for the similarity of its image to the others, per neuron, (N x boxes,)."""
         images = self._groups * self._faces
-        paid = self._diversity_weight * gram_similarity(
-            output[: images * self._boxes], self._faces, self._boxes
-        )  # (images,)
-        paid = paid.repeat_interleave(self._boxes)
-        return torch.cat([paid, paid.new_zeros(views - len(paid))])
+        similarity = gram_similarity(output[: images * self._boxes], self._faces, self._boxes)  # (images,)
+        penalty = (self._diversity_weight * similarity).repeat_interleave(self._boxes)
+        return torch.cat([penalty, penalty.new_zeros(views - len(penalty))])
 
-    def maps(self, outputs: Mapping[str, Tensor], guide: Mapping[str, Tensor] | None = None) -> list[Tensor]:
-        """The whole map of each term's feature or direction, the mean map where it takes all features.
+    def maps(self, outputs: Mapping[str, Tensor], reference: Mapping[str, Tensor] | None = None) -> list[Tensor]:
+        """Return the map of each term's feature or direction, or the mean map of all features.
 
         Args:
-            outputs: each layer's output, (N, C, H, W).
-            guide: as above.
+            outputs: output of each layer, (N, C, H, W).
+            reference: output of each layer for the image to caricature, (N, C, H, W).
 
         Returns:
             (N, H, W) for each term.
@@ -141,24 +141,24 @@ class Objective:
             if terms[0].choice == "all":
                 found.append(output.mean(1))
             elif terms[0].choice in ("direction", "image"):
-                found.append(along(output, self._vectors_of(slot, output, guide))[0].squeeze(1))
+                found.append(project(output, self._vectors_of(slot, output, reference))[0].squeeze(1))
             else:
                 found.append(torch.stack([maps[term.feature or 0] for maps, term in zip(output, terms, strict=True)]))
         return found
 
-    def _vectors_of(self, slot: int, output: Tensor, guide: Mapping[str, Tensor] | None) -> Tensor:
-        """The directions of a slot's terms, (N, C, 1, 1), or of each position, (N, C, H, W)."""
+    def _vectors_of(self, slot: int, output: Tensor, reference: Mapping[str, Tensor] | None) -> Tensor:
+        """Return the directions of a slot's terms, (N, C, 1, 1), or of each position, (N, C, H, W)."""
         if self._slots[slot][0].choice == "image":
-            assert guide is not None
-            return guide[self._slots[slot][0].output]
+            assert reference is not None
+            return reference[self._slots[slot][0].output]
         key = (slot, output.device, output.dtype)
         if key not in self._vectors:
             given = torch.from_numpy(vectors_of(self._slots[slot], self._directions))  # (N, C), read once
             self._vectors[key] = given.to(output.device, output.dtype)[:, :, None, None]
         return self._vectors[key]
 
-    def _choice(self, slot: int, output: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Features (N,), weights (N,) and region masks (N, 1, H, W), made once per map size and device."""
+    def _selection(self, slot: int, output: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return features (N,), weights (N,) and region masks (N, 1, H, W), cached by map size and device."""
         now: MapSize = (output.shape[2], output.shape[3])
         key = (slot, output.device, now)
         if key not in self._cache:
@@ -171,3 +171,23 @@ class Objective:
                 mask = torch.stack([region_mask(term, first, now) for term in terms]).unsqueeze(1).to(output.device)
             self._cache[key] = (features.to(output.device), weights.to(output.device), mask)
         return self._cache[key]
+
+
+def project(output: Tensor, vectors: Tensor, power: float = 0.0) -> tuple[Tensor, Tensor]:
+    """Project features on each image's direction; return the projection and the value to maximize.
+
+    Args:
+        output: output z of a layer, (N, C, H, W).
+        vectors: direction v of each image, (N, C, 1, 1), or of each position, (N, C, H, W).
+        power: exponent p of the cosine; 0 for the plain projection.
+
+    Returns:
+        `z . v` and `z . v max(0.1, cos(z, v))^p` at each position, (N, 1, H, W) each.
+    """
+    projection = (output * vectors).sum(1, keepdim=True)  # (N, 1, H, W)
+    if power == 0:
+        return projection, projection
+    lengths = torch.linalg.vector_norm(output, dim=1, keepdim=True)  # (N, 1, H, W)
+    lengths = lengths * torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
+    cosine = projection / lengths.clamp_min(torch.finfo(output.dtype).tiny)  # a zero vector has cosine 0
+    return projection, projection * cosine.clamp_min(LEAST_COSINE) ** power

@@ -1,4 +1,4 @@
-"""Objectives of the user's own: a function of what named layers give."""
+"""The user's own objectives: functions of layer outputs."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,19 +9,19 @@ from featlight.config.optimizer import python_name
 from featlight.errors import UsageError, in_a_line
 from featlight.objectives.objective import Scores
 
-Function = Callable[[Mapping[str, Tensor]], Tensor]  # outputs (N, C, H, W) by layer to (N,), which is to be maximised
+Function = Callable[[Mapping[str, Tensor]], Tensor]  # outputs (N, C, H, W) by layer to values to maximize, (N,)
 
 
 def name_of(function: Function) -> str:
-    """What it calls itself, `name`, or what Python calls it."""
+    """Return a function's attribute `name`, or its name in Python."""
     return str(getattr(function, "name", "")) or python_name(function)
 
 
 def name_and_version(function: Function) -> str:
-    """What a plan can hold of it: `mine 2`, for a `version` of 2.
+    """Return the name and version that a plan holds, such as `mine 2`.
 
     Raises:
-        UsageError: it has no version.
+        UsageError: the function has no version.
     """
     version = getattr(function, "version", None)
     if version is None:
@@ -33,10 +33,10 @@ def name_and_version(function: Function) -> str:
 
 
 class OwnObjective:
-    """What every image of a batch is to maximise.
+    """The user's own objective, in the form of `Objective`.
 
     Args:
-        function: the user's own; each image by itself.
+        function: function that computes each image's value by itself.
     """
 
     def __init__(self, function: Function) -> None:
@@ -45,11 +45,11 @@ class OwnObjective:
         names = getattr(getattr(function, "__code__", None), "co_names", ())
         self.uses = [value for name, value in getattr(function, "__globals__", {}).items() if name in names]
 
-    def __call__(self, outputs: Mapping[str, Tensor], guide: Mapping[str, Tensor] | None = None) -> Scores:
-        """The loss and the value of each image.
+    def __call__(self, outputs: Mapping[str, Tensor], reference: Mapping[str, Tensor] | None = None) -> Scores:
+        """Return the loss and the value of each image.
 
         Raises:
-            UsageError: the function fails, or does not give a number for each image.
+            UsageError: the function fails, or does not return a number for each image.
         """
         given = dict(outputs)
         versions = {name: output._version for name, output in given.items()}
@@ -73,6 +73,6 @@ class OwnObjective:
         value = value.to(first)
         return Scores(-value, value.detach())
 
-    def maps(self, outputs: Mapping[str, Tensor], guide: Mapping[str, Tensor] | None = None) -> list[Tensor]:
-        """The mean map of each layer, (N, H, W)."""
+    def maps(self, outputs: Mapping[str, Tensor], reference: Mapping[str, Tensor] | None = None) -> list[Tensor]:
+        """Return the mean map of each layer, (N, H, W)."""
         return [output.mean(1) for output in outputs.values()]

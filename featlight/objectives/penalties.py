@@ -1,4 +1,4 @@
-"""What an image pays for besides its objective, each image by itself."""
+"""Penalties on images, added to the objective's loss; each image by itself."""
 
 from torch import Tensor
 
@@ -6,11 +6,11 @@ from featlight.config.recipe import Regularizers
 
 
 def penalty(images: Tensor, weights: Regularizers) -> Tensor:
-    """The weighted sum of the penalties.
+    """Return the weighted sum of the penalties.
 
     Args:
         images: (N, C, H, W), in pixel units.
-        weights: of each.
+        weights: weight of each penalty.
 
     Returns:
         (N,).
@@ -21,22 +21,22 @@ def penalty(images: Tensor, weights: Regularizers) -> Tensor:
 
 
 def departure(images: Tensor, start: Tensor) -> Tensor:
-    """Mean squared difference of the pixels to those of the images that they started from; (N, C, H, W) to (N,)."""
+    """Return the mean squared difference to the starting images; (N, C, H, W) to (N,)."""
     return (images - start).square().mean((1, 2, 3))
 
 
 def total_variation(images: Tensor) -> Tensor:
-    """Mean absolute difference between neighbouring pixels, down and across; (N, C, H, W) to (N,)."""
+    """Return the mean absolute difference of neighboring pixels, down and across; (N, C, H, W) to (N,)."""
     down = (images[:, :, 1:] - images[:, :, :-1]).abs().mean((1, 2, 3))
     across = (images[..., 1:] - images[..., :-1]).abs().mean((1, 2, 3))
     return down + across
 
 
 def distance(images: Tensor) -> Tensor:
-    """Mean distance of the pixels to gray; (N, C, H, W) to (N,)."""
+    """Return the mean distance of the pixels to gray; (N, C, H, W) to (N,)."""
     return (images - 0.5).abs().mean((1, 2, 3))
 
 
 def squared_distance(images: Tensor) -> Tensor:
-    """Mean squared distance of the pixels to gray; (N, C, H, W) to (N,)."""
+    """Return the mean squared distance of the pixels to gray; (N, C, H, W) to (N,)."""
     return (images - 0.5).square().mean((1, 2, 3))

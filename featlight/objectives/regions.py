@@ -1,4 +1,4 @@
-"""Which neurons of a map a term chooses, whatever the octave."""
+"""Regions: the neurons of a map that a term selects, in every octave."""
 
 from collections.abc import Iterable, Mapping
 
@@ -11,27 +11,27 @@ MapSize = tuple[int, int]  # height, width, in neurons
 
 
 def carry(position: int, first: int, now: int) -> int:
-    """A row (or column) of the first octave's map, `first` neurons high, on a map of `now` neurons."""
+    """Map a row (or column) of the first octave's map, `first` neurons high, to a map of `now` neurons."""
     return (2 * position + 1) * now // (2 * first)
 
 
 def carry_last(position: int, first: int, now: int) -> int:
-    """The last row (or column) of a prefix, likewise: the last that the first octave's neuron reaches into."""
+    """Map the last row (or column) of a prefix: to the last one that overlaps the first octave's neuron."""
     return -(-(position + 1) * now // first) - 1
 
 
 def has_place(maps: Mapping[str, MapSize], layers: Iterable[str]) -> bool:
-    """Whether features stand somewhere in an image: whether the map of one of these layers has several positions."""
+    """Return whether features have positions: whether a layer's map is larger than 1 x 1."""
     return any(maps[layer] != (1, 1) for layer in layers)
 
 
 def region_mask(term: Term, first: MapSize, now: MapSize) -> Tensor:
-    """Which neurons of a map the term chooses.
+    """Return the mask of the neurons that a term selects.
 
     Args:
-        term: its index counts on the first octave's map.
-        first: the first octave's map.
-        now: the map of the octave in hand.
+        term: term, whose index refers to the first octave's map.
+        first: map size of the first octave.
+        now: map size of the current octave.
 
     Returns:
         (H, W), bool.

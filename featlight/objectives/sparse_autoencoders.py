@@ -1,4 +1,4 @@
-"""Encoders of sparse autoencoders, as the common libraries keep them, turned into rows of directions. No torch."""
+"""Read the encoders of sparse autoencoders as directions. No torch."""
 
 from pathlib import Path
 from typing import Any
@@ -13,27 +13,27 @@ KEYS = ("W_enc", LINEAR)
 
 
 def encoder_directions(file: str | Path, features: int | None = None) -> "np.ndarray[Any, Any]":
-    """What excites each latent of a sparse autoencoder: its encoder, a row for each latent.
+    """Read the encoder of a sparse autoencoder, a row for each latent.
 
-    The decoder's rows say what a latent writes, the encoder's what it reads: an image that maximises
-    `z . encoder[k]` is one that excites latent k. Two layouts are known, by their keys:
+    Row k is the direction that excites latent k: an image that maximizes `z . encoder[k]` excites it. Two layouts are
+    known by their keys:
 
-    - `W_enc` (SAELens and its kind): (C, K), applied as `z @ W_enc`; some keep it turned round, (K, C);
+    - `W_enc` (SAELens and its kind): (C, K), applied as `z @ W_enc`; some files hold the transpose, (K, C);
     - `encoder.weight` (an `nn.Linear(C, K)`): (K, C).
 
-    Which side of the array is the layer's is told by `features`; without it, `W_enc` is taken to have more latents than
-    the layer has features, as dictionaries do, and `encoder.weight` to be (K, C). Biases, and a mean that is taken off
-    `z` first, move the value of a latent and not its direction, and are left out.
+    `features` identifies the layer's side of the array. Without it, the longer side of `W_enc` holds the latents, and
+    `encoder.weight` is (K, C). Biases, and a mean subtracted from `z`, do not change a latent's direction and are
+    ignored.
 
     Args:
-        file: .npz or .safetensors, with one of these keys, or `FILE:key` for another one.
-        features: C, of the layer.
+        file: .npz or .safetensors file with one of these keys, or `FILE:key` for another key.
+        features: number of the layer's features, C.
 
     Returns:
-        (K, C), mapped from the file; `numpy.save` makes of it a file for `--directions`.
+        (K, C), mapped from the file; `numpy.save` writes it as a file for `--directions`.
 
     Raises:
-        UsageError: no such key; a shape that does not fit, or fits both ways.
+        UsageError: the file has no such key, or its shape does not fit or is ambiguous.
 
     Example:
         >>> numpy.save("latents.npy", featlight.encoder_directions("sae_weights.safetensors", features=768))
@@ -43,8 +43,8 @@ def encoder_directions(file: str | Path, features: int | None = None) -> "np.nda
     rows, columns = values.shape
     if rows == columns and found.name != LINEAR:
         raise UsageError(
-            f"{file}: {found.name!r} is square, {rows} x {columns}: nothing tells which side is the layer's; "
-            "take the array, turn it round if need be, and numpy.save it"
+            f"{file}: {found.name!r} is square, {rows} x {columns}: the layer's side is ambiguous; "
+            "numpy.save the array as (latents, features)"
         )
     if features is not None and features not in (rows, columns):
         raise UsageError(f"{file}: {found.name!r} is {rows} x {columns}; no side has the layer's {features} features")

@@ -1,1 +1,1 @@
-"""What is optimised, and the image that it stands for."""
+"""Parameterizations: the tensors that are optimized, and their images."""

@@ -1,24 +1,23 @@
-"""The image's Fourier coefficients, scaled as photographs' amplitudes fall: lucid's way."""
+"""Scaled Fourier coefficients as parameters, as in lucid."""
 
 import torch
 from torch import Tensor
 
 from featlight.param import color as colors
-from featlight.param.gaussian import transfer
 from featlight.param.parameterization import SLOPE, ImageSides, Parameterization
-from featlight.param.spectrum import frequencies, padded
+from featlight.param.spectrum import frequencies, padded, transfer
 
-FAINT_COEFFICIENT = 0.01  # of a starting coefficient, lucid's
+FAINT_COEFFICIENT = 0.01  # standard deviation of a starting coefficient, as in lucid
 
 
 class Fourier(Parameterization):
     """Real and imaginary parts of the image's scaled Fourier coefficients, (N, C, H, W // 2 + 1, 2).
 
-    The scale falls with frequency as photographs' amplitudes do, and a coefficient means the same at every size.
+    The scale falls with frequency like the amplitudes of photographs. A coefficient has the same meaning at every size.
 
     Args:
-        range: of the images.
-        color: in which they are held.
+        range: range of the images.
+        color: color space of the coefficients.
 
     Source: lucid, `optvis/param/spatial.py`.
     """
@@ -46,6 +45,6 @@ class Fourier(Parameterization):
 
 
 def _scale(size: ImageSides, like: Tensor) -> Tensor:
-    """What a coefficient is multiplied by, (H, W // 2 + 1)."""
+    """Return the factor of each coefficient, (H, W // 2 + 1)."""
     scale: Tensor = (size[0] * size[1]) ** 0.5 / frequencies(size, like).clamp_min(1 / max(size))
     return scale

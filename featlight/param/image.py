@@ -1,4 +1,4 @@
-"""Images in pixel units (0 black, 1 white, unbounded): how they start, are blurred, resized and shown."""
+"""Images in pixel units (0 black, 1 white, unbounded): starting images, blur, resizing, conversion to bytes."""
 
 import hashlib
 from collections.abc import Sequence
@@ -20,19 +20,19 @@ from featlight.files import open_regular
 from featlight.image_io import MOST_BYTES, bands, open_photograph
 
 MeanAndStd = tuple[Sequence[float], Sequence[float]]  # mean and std of each channel
-LUMA = (0.299, 0.587, 0.114)  # of red, green and blue in what is seen as gray. Source: ITU-R BT.601.
-UNITS = {torch.bool: 1, torch.uint8: 255, torch.uint16: 65535}  # values that white has, by type of array
-FAR, FAR_UNBOUNDED = 0.5, 10.0  # how far outside [0, 1] a start's floats may be, by the recipe's range
+LUMA = (0.299, 0.587, 0.114)  # weights of red, green and blue in luminance. Source: ITU-R BT.601.
+UNITS = {torch.bool: 1, torch.uint8: 255, torch.uint16: 65535}  # value of white, by dtype
+FAR, FAR_UNBOUNDED = 0.5, 10.0  # largest distance of a start from [0, 1], for a bounded and an unbounded range
 MOST_OF_START = 40_000_000  # pixels of a photograph, each of which takes 16 bytes while it is read
 
 
 def noise(size: ImageSize, seed: int, channels: int = 3) -> Tensor:
-    """Uniform noise in [0.5, 0.6), drawn in float32 on the CPU whatever the run's device and precision.
+    """Draw uniform noise in [0.5, 0.6), in float32 on the CPU for every device and precision.
 
     Args:
-        size: in pixels.
-        seed: of its own generator.
-        channels: of the image.
+        size: size of the image, in pixels.
+        seed: seed of the noise.
+        channels: number of channels of the image.
 
     Returns:
         (channels, H, W), float32.
@@ -42,11 +42,11 @@ def noise(size: ImageSize, seed: int, channels: int = 3) -> Tensor:
 
 
 def normalized(images: Tensor, pixels: MeanAndStd | None) -> Tensor:
-    """Images as a network is given them.
+    """Normalize images for a network.
 
     Args:
         images: (N, C, H, W).
-        pixels: mean and std of each channel, or of all; of images with other channels, none are known.
+        pixels: mean and std of each channel, or of all; ignored for images with another number of channels.
     """
     if pixels is None or len(pixels[0]) not in (1, images.shape[1]):
         return images
@@ -55,7 +55,7 @@ def normalized(images: Tensor, pixels: MeanAndStd | None) -> Tensor:
 
 
 def own_seed(seed: int, tile: Tile) -> int:
-    """A seed for one tile that depends on the run's seed, its layer, feature and face, and on nothing else."""
+    """Return a tile's seed, which depends only on the run's seed and on its layer, feature and face."""
     term = tile.terms[0]
     words: tuple[str, ...] = ("named", tile.name) if tile.is_named else (term.layer, str(term.feature))
     if tile.face is not None and not tile.is_named:
@@ -64,26 +64,26 @@ def own_seed(seed: int, tile: Tile) -> int:
 
 
 def noise_seed(init: str, seed: int, tile: Tile) -> int:
-    """Of the noise that a tile starts from: the run's, or the tile's own; the faces of one feature start apart."""
+    """Return the seed of a tile's starting noise: the run's seed, or the tile's own, as for the faces of a feature."""
     return own_seed(seed, tile) if init == "noise-per-feature" or tile.face is not None else seed
 
 
 def starting_images(init: str | Tensor, size: ImageSize, seed: int, tiles: list[Tile], channels: int = 3) -> Tensor:
-    """Where the descent of each tile starts.
+    """Return the starting image of each tile.
 
     Args:
         init: `noise` (the same for all), `noise-per-feature`, `gray`, the path of an image, or a tensor
             (C, H, W) or (len(tiles), C, H, W).
-        size: in pixels.
-        seed: of the noise.
-        tiles: N of them.
-        channels: C.
+        size: size of the images, in pixels.
+        seed: seed of the noise.
+        tiles: tiles of the batch, N.
+        channels: number of channels, C.
 
     Returns:
         (N, C, H, W), float32, or the tensor's own dtype.
 
     Raises:
-        UsageError: the image cannot be read, or has other channels, or the tensor has another shape.
+        UsageError: the image cannot be read, its channels do not fit, or the tensor has a wrong shape.
     """
     n = len(tiles)
     if isinstance(init, Tensor):
@@ -101,10 +101,10 @@ def starting_images(init: str | Tensor, size: ImageSize, seed: int, tiles: list[
 
 
 def in_channels(photograph: Tensor, channels: int, name: str, key: str = "init") -> Tensor:
-    """A photograph (3, H, W) as a network of so many channels takes it: as it is, or in gray as people see it.
+    """Convert a photograph (3, H, W) to a number of channels: 3, or 1 for luminance.
 
     Raises:
-        UsageError: for other channels there is no telling.
+        UsageError: the number of channels is neither 3 nor 1.
     """
     if channels == 3:
         return photograph
@@ -117,7 +117,7 @@ def in_channels(photograph: Tensor, channels: int, name: str, key: str = "init")
 
 
 def check_starts(init: Tensor, n: int, channels: int = 3) -> None:
-    """Raise UsageError where a tensor is neither one start, (C, H, W), nor one for each of n tiles, (n, C, H, W)."""
+    """Raise UsageError if a tensor is neither one start, (C, H, W), nor one for each of n tiles, (n, C, H, W)."""
     fits = init.ndim in (3, 4) and init.shape[-3] == channels and (init.ndim == 3 or init.shape[0] == n)
     if not fits or not init.numel():
         allowed = f"({channels}, S, S) or ({n}, {channels}, S, S)"
@@ -125,14 +125,14 @@ def check_starts(init: Tensor, n: int, channels: int = 3) -> None:
 
 
 def starts_from(given: Any, n: int, channels: int, *, bounded: bool) -> Tensor:
-    """Starting images handed over in Python: the one door for arrays of every kind.
+    """Convert starting images given in Python, arrays of any kind.
 
     Args:
         given: a Pillow image, or a tensor, numpy array or nested lists, channels first or last: bool, uint8 and uint16
             in the units of their type, floats in [0, 1]; or a list of such images.
         n: number of tiles.
-        channels: C, of the images.
-        bounded: whether the recipe's range is.
+        channels: number of channels, C.
+        bounded: whether the recipe's range is bounded.
 
     Returns:
         (C, H, W) or (n, C, H, W), float32, on the CPU, a copy.
@@ -147,7 +147,7 @@ def starts_from(given: Any, n: int, channels: int, *, bounded: bool) -> Tensor:
     check_starts(images, n, channels)
     low, high = (float(end) for end in images.aminmax())
     far = FAR if bounded else FAR_UNBOUNDED
-    if not (-far <= low and high <= 1 + far):  # NaN is not either
+    if not (-far <= low and high <= 1 + far):  # also refuses NaN
         raise UsageError(
             f"init: values from {low:.4g} to {high:.4g} given; 0 is black and 1 is white: pass uint8 for 0 to 255, and "
             "undo a normalization (x * std + mean)"
@@ -156,11 +156,11 @@ def starts_from(given: Any, n: int, channels: int, *, bounded: bool) -> Tensor:
 
 
 def _images(given: Any, channels: int) -> Tensor:
-    """The same in pixel units and float32, channels where they were; a picture of two dimensions is gray."""
+    """Convert to pixel units and float32; two dimensions are gray, and the channels keep their place."""
     if isinstance(given, Image.Image) and given.mode != "F":
         try:
             upright = ImageOps.exif_transpose(given)
-            upright = upright.convert("LA") if upright.mode == "La" else upright  # Pillow brings it nowhere else
+            upright = upright.convert("LA") if upright.mode == "La" else upright  # Pillow has no other conversion
             return in_channels(_pixels(upright).expand(3, -1, -1), channels, f"a picture of mode {given.mode}")
         except (OSError, ValueError, SyntaxError) as error:
             if isinstance(error, UsageError):
@@ -182,7 +182,7 @@ def _images(given: Any, channels: int) -> Tensor:
 
 
 def _array(given: Any) -> Tensor:
-    """Numbers of any array as a plain tensor on the CPU."""
+    """Convert any array of numbers to a plain tensor on the CPU."""
     try:
         if isinstance(given, Tensor):
             if given.is_nested:
@@ -204,12 +204,12 @@ def _array(given: Any) -> Tensor:
 
 
 def read_image(path: Path, key: str = "init") -> Tensor:
-    """A PNG, JPEG or WebP file as (3, H, W), float32 in [0, 1]: upright as its EXIF says, transparency laid on gray.
+    """Read a PNG, JPEG or WebP file as (3, H, W), float32 in [0, 1], rotated by its EXIF tag, blended with gray.
 
-    Of 16-bit gray all bits count, of 16-bit colours the upper eight. `key` names the setting, for the message.
+    16-bit gray keeps all bits, 16-bit color the upper eight. `key` is the setting that the message names.
 
     Raises:
-        UsageError: it is missing, of another format, damaged, or too large to be a photograph.
+        UsageError: the file is missing, damaged, too large, or of another format.
     """
     try:
         with open_regular(path, MOST_BYTES, links=True) as file, open_photograph(file, MOST_OF_START) as image:
@@ -224,8 +224,8 @@ def read_image(path: Path, key: str = "init") -> Tensor:
 
 
 def _pixels(image: Image.Image) -> Tensor:
-    """What a picture shows, (3 or 1, H, W), on gray where it shows nothing."""
-    if image.mode.startswith("I"):  # 16-bit gray, which Pillow would cut off at 255
+    """Return the pixels of a picture, (3 or 1, H, W), blended with gray where it is transparent."""
+    if image.mode.startswith("I"):  # 16-bit gray, which Pillow would clip at 255
         clear = image.info.get("transparency")
         levels = torch.from_numpy(np.asarray(image, np.int32).copy())[None]  # (1, H, W)
         alpha = (levels != clear).float() if isinstance(clear, int) else torch.ones(levels.shape)
@@ -239,25 +239,25 @@ def _pixels(image: Image.Image) -> Tensor:
 
 
 def blur(images: Tensor, sigma: float) -> Tensor:
-    """Gaussian blur with a 3 x 3 kernel, the border reflected.
+    """Blur images with a 3 x 3 Gaussian kernel, with reflected borders.
 
     Args:
         images: (N, C, H, W).
         sigma: standard deviation, in pixels.
     """
-    # on a CPU, a depthwise convolution takes a third of the time in channels last, and gives the same bits
+    # on a CPU, a depthwise convolution is three times faster in channels last, with the same bits
     laid_out = images.contiguous(memory_format=torch.channels_last) if images.device.type == "cpu" else images
     blurred: Tensor = TF.gaussian_blur(laid_out, [3, 3], [sigma, sigma])
     return blurred.contiguous() if images.is_contiguous() else blurred
 
 
 def resize(images: Tensor, size: int | tuple[int, int], *, antialias: bool = False) -> Tensor:
-    """Bilinear resize; images of that size already are given back as they are.
+    """Resize images, bilinear; return images that have the size already unchanged.
 
     Args:
         images: (N, C, H, W).
         size: height and width, in pixels, or the side of a square.
-        antialias: for photographs that shrink; between octaves the article has none.
+        antialias: whether to smooth when shrinking, as for photographs; the article does not, between octaves.
     """
     size = (size, size) if isinstance(size, int) else size
     if images.shape[-2:] == size:
@@ -266,11 +266,11 @@ def resize(images: Tensor, size: int | tuple[int, int], *, antialias: bool = Fal
 
 
 def to_bytes(images: Tensor, shown: Sequence[int] = (0, 1, 2)) -> Tensor:
-    """What is shown of them: clipped to [0, 1], in 256 steps.
+    """Convert images to bytes, clipped to [0, 1].
 
     Args:
         images: (N, C, H, W).
-        shown: the channels to show: three as red, green and blue, or one as gray.
+        shown: channels to show, three as red, green and blue, or one as gray.
 
     Returns:
         (N, H, W, 3), uint8, on the CPU.

@@ -1,8 +1,8 @@
-"""Phases alone: the image whose spectrum's magnitudes are those of photographs.
+"""Phases as parameters: images with the magnitude spectrum of photographs.
 
 Source: Fel et al. 2023, "Unlocking feature visualization for deeper networks with magnitude constrained optimization".
-There phases start as normal noise and are brought to one spread at each step. They then agree at the origin, which
-shows as a bright spot in the corners; here they start evenly and go where the gradient leads.
+In the paper, phases start as normal noise and are rescaled to one spread at each step. They then agree at the origin,
+which shows as a bright spot in the corners. Here they start uniformly and only follow the gradient.
 """
 
 import torch
@@ -14,22 +14,22 @@ from featlight.param.parameterization import EDGE, ImageSides, Parameterization
 from featlight.param.photo_spectrum import magnitudes
 from featlight.param.spectrum import padded
 
-FLAT = 1e-5  # added to the standard deviation that an image is divided by
+FLAT = 1e-5  # added to the standard deviation, the divisor of an image
 
 
 class Maco(Parameterization):
     """Phases of the image's Fourier coefficients, (N, C, H, W // 2 + 1), in radians; magnitudes never change.
 
-    Of other than three channels, each has the magnitudes of what is light and dark in photographs.
+    With other than three channels, each channel has the magnitudes of the luminance of photographs.
 
     Args:
-        range: of the images; bounded.
-        color: along which the magnitudes are meant.
+        range: range of the images; only a bounded one.
+        color: color space of the phases and magnitudes.
     """
 
     def __init__(self, range: Range, color: Color) -> None:
         super().__init__(range, color)
-        self._magnitudes: tuple[ImageSides, Tensor] | None = None  # of the size in hand
+        self._magnitudes: tuple[ImageSides, Tensor] | None = None  # for the current size
 
     def image(self, parameters: Tensor, size: ImageSides) -> Tensor:
         waves = self.waves(parameters, size)
@@ -37,14 +37,14 @@ class Maco(Parameterization):
         return torch.sigmoid(waves if self.color == "rgb" else colors.to_rgb(waves))
 
     def waves(self, parameters: Tensor, size: ImageSides) -> Tensor:
-        """What phases and magnitudes add up to, (N, C, H, W)."""
+        """Return the inverse transform of phases and magnitudes, (N, C, H, W)."""
         phases = odd(parameters, size)
         spectrum = torch.polar(self._magnitudes_of(size, phases).expand_as(phases), phases)
         waves: Tensor = torch.fft.irfft2(spectrum, s=size)
         return waves
 
     def of(self, images: Tensor) -> Tensor:
-        """Their phases; magnitudes are those of photographs all the same."""
+        """Return the phases of images; their magnitudes are not kept."""
         logits = torch.logit(images, EDGE)
         return torch.angle(torch.fft.rfft2(logits if self.color == "rgb" else colors.from_rgb(logits)))
 
@@ -52,7 +52,7 @@ class Maco(Parameterization):
         return 2 * torch.pi * (torch.rand(self.channels, size[0], size[1] // 2 + 1, generator=generator) - 0.5)
 
     def resized(self, parameters: Tensor, old: ImageSides, new: ImageSides) -> Tensor:
-        """Waves that are new have phases of noise, the same for every image: alike, they would make a spot."""
+        """Return the phases at another size; new waves get random phases, the same for all images."""
         drawn = self.noise(new, torch.Generator("cpu").manual_seed(0)).to(parameters)
         known = padded(torch.ones_like(parameters[:1]), old, new)
         return torch.where(known > 0, padded(parameters, old, new), drawn)
@@ -61,7 +61,7 @@ class Maco(Parameterization):
         return parameters
 
     def _magnitudes_of(self, size: ImageSides, like: Tensor) -> Tensor:
-        """Read once for each size: (3, H, W // 2 + 1), or (1, H, W // 2 + 1) for each of other than three channels."""
+        """Return the magnitudes, cached for one size: (3, H, W // 2 + 1), or (1, ...) without three channels."""
         if self._magnitudes is None or self._magnitudes[0] != size:
             found = magnitudes(size, like)
             self._magnitudes = size, found if self.channels == 3 else found[:1]

@@ -1,6 +1,6 @@
-"""The spectrum of photographs, measured: how large each of an image's waves is.
+"""The measured magnitude spectrum of photographs.
 
-`photographs.json` says what it was measured on and how; `python -m tools.spectrum` makes it.
+`photographs.json` names its data and method; `python -m tools.spectrum` makes it.
 """
 
 import json
@@ -19,19 +19,19 @@ LOWEST, PER_OCTAVE = -8.5, 2  # logarithm to base 2 of the first radius, in cycl
 
 
 def magnitudes(size: tuple[int, int], like: Tensor) -> Tensor:
-    """Of the Fourier coefficients of a photograph of a size, along independent colours; only their ratios matter.
+    """Return the magnitudes of a photograph's Fourier coefficients, in decorrelated colors; only their ratios matter.
 
-    A wave of so many pixels has the same magnitude at every size. The mean has none.
+    A wave of a given length in pixels has the same magnitude at every size. The mean has magnitude 0.
 
     Args:
         size: height and width of the image, in pixels.
-        like: whose device and dtype are taken.
+        like: tensor whose device and dtype the result has.
 
     Returns:
         (3, height, width // 2 + 1).
     """
     radius, direction = places(size, like)
-    row = radius.floor().clamp(0, RADII - 2)  # below the table's lowest radius its line goes on
+    row = radius.floor().clamp(0, RADII - 2)  # below the lowest radius, the table is extrapolated
     column = direction.floor()
     up, on = radius - row, direction - column
     row, column = row.long(), column.long() % DIRECTIONS
@@ -40,26 +40,26 @@ def magnitudes(size: tuple[int, int], like: Tensor) -> Tensor:
     outer = table[:, row + 1, column] * (1 - on) + table[:, row + 1, (column + 1) % DIRECTIONS] * on
     found = torch.exp(inner * (1 - up) + outer * up)  # (3, height, width // 2 + 1)
     found[:, 0, 0] = 0
-    if size[1] % 2 == 0:  # the finest column holds waves of both slants
+    if size[1] % 2 == 0:  # the highest column holds waves of both directions
         found[:, :, -1] = (found[:, :, -1] + torch.roll(found[:, :, -1].flip(1), 1, 1)) / 2
     return found
 
 
 def places(size: tuple[int, int], like: Tensor) -> tuple[Tensor, Tensor]:
-    """Where in the table each coefficient stands: its radius, and its direction; (height, width // 2 + 1) both.
+    """Return each coefficient's position in the table, radius and direction, (height, width // 2 + 1) each.
 
-    The mean, which has neither, is given those of the slowest wave.
+    The mean has neither; it gets those of the lowest frequency.
     """
     cycles = frequencies(size, like)
     radius = (torch.log2(cycles.clamp_min(1 / max(size))) - LOWEST) * PER_OCTAVE
     rows = torch.fft.fftfreq(size[0], dtype=like.dtype, device=like.device)[:, None]
     columns = torch.fft.rfftfreq(size[1], dtype=like.dtype, device=like.device)
-    turn = torch.atan2(rows, columns) / math.pi  # in half turns; a wave has no front and back
+    turn = torch.atan2(rows, columns) / math.pi  # in half turns; opposite directions are one wave
     return radius, torch.remainder(turn, 1) * DIRECTIONS
 
 
 @cache
 def _table() -> Tensor:
-    """Logarithms of magnitudes, (3, RADII, DIRECTIONS), float64, on the CPU."""
+    """Read the logarithms of the magnitudes, (3, RADII, DIRECTIONS), float64, on the CPU."""
     text = (files("featlight.param") / TABLE).read_text(encoding="utf-8")
     return torch.tensor(json.loads(text)["magnitudes"], dtype=torch.float64, device="cpu")

@@ -1,4 +1,4 @@
-"""The image tensor itself: the article's way, and featlight's own."""
+"""Images themselves as parameters, as in the article."""
 
 import torch
 from torch import Tensor
@@ -12,11 +12,11 @@ FAINT = 0.05  # standard deviation of a starting image in logit units
 
 
 class Pixel(Parameterization):
-    """The image tensor itself, (N, C, H, W): as it is, in logit units, or along independent colours.
+    """The image tensor itself, (N, C, H, W): in pixel units, in logit units, or in decorrelated colors.
 
     Args:
-        range: of the images.
-        color: in which it is held; an optimizer that works along independent colours by itself holds it in rgb.
+        range: range of the images.
+        color: color space of the tensor; rgb for an optimizer that decorrelates colors itself.
     """
 
     def image(self, parameters: Tensor, size: ImageSides) -> Tensor:
@@ -31,8 +31,8 @@ class Pixel(Parameterization):
     def noise(self, size: ImageSides, generator: torch.Generator) -> Tensor:
         white = torch.randn(1, self.channels, *size, generator=generator)
         waves = torch.fft.rfft2(white) / frequencies(size, white).clamp_min(1 / max(size))
-        pink = torch.fft.irfft2(waves, s=size)  # (1, C, H, W), as photographs' spectra fall
-        pink = colors.to_rgb(pink) if self.channels == 3 else pink  # and their colours
+        pink = torch.fft.irfft2(waves, s=size)  # (1, C, H, W), with the spectrum of photographs
+        pink = colors.to_rgb(pink) if self.channels == 3 else pink  # and their colors
         return self.of(self.shown(0.5 + FAINT * pink / pink.std()))[0]
 
     def resized(self, parameters: Tensor, old: ImageSides, new: ImageSides) -> Tensor:

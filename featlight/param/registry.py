@@ -10,9 +10,9 @@ KINDS: dict[str, type[Parameterization]] = {"pixel": Pixel, "fourier": Fourier, 
 
 
 def parameterization_of(recipe: Recipe, channels: int = 3) -> Parameterization:
-    """What a recipe optimises, for images of so many channels."""
-    # the spectral step works along independent colours by itself, on an image tensor in rgb; what colours photographs
-    # have says nothing of images of other channels
+    """Return a recipe's parameterization for images of a number of channels."""
+    # the spectral optimizer decorrelates colors itself, from images in rgb; images of other than three channels have no
+    # known color correlation
     color = "rgb" if recipe.optimizer.name == "spectral" or channels != 3 else recipe.color
     kind: type[Parameterization]
     kind = KINDS[recipe.parameterization] if isinstance(recipe.parameterization, str) else recipe.parameterization

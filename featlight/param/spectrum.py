@@ -1,4 +1,6 @@
-"""Spatial frequencies of an image, and its spectrum at another size."""
+"""Spatial frequencies of an image, and its spectrum blurred or at another size."""
+
+import math
 
 import torch
 import torch.nn.functional as F
@@ -6,11 +8,11 @@ from torch import Tensor
 
 
 def frequencies(size: tuple[int, int], like: Tensor) -> Tensor:
-    """Of each coefficient of a real image's Fourier transform, in cycles per pixel.
+    """Return the frequency of each coefficient of a real image's Fourier transform, in cycles per pixel.
 
     Args:
         size: height and width of the image, in pixels.
-        like: whose device and dtype are taken.
+        like: tensor whose device and dtype the result has.
 
     Returns:
         (height, width // 2 + 1).
@@ -22,15 +24,15 @@ def frequencies(size: tuple[int, int], like: Tensor) -> Tensor:
 
 
 def padded(coefficients: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
-    """A spectrum for an image of another size: the same waves per image, none that are finer; zeros where it grows.
+    """Crop a spectrum, or pad it with zeros, for an image of another size.
 
     Args:
         coefficients: (..., old height, old width // 2 + 1), complex or real.
         old: height and width of the image, in pixels.
-        new: the same of the other image.
+        new: height and width of the resized image, in pixels.
 
     Returns:
-        (..., new height, new width // 2 + 1); values are as they were.
+        (..., new height, new width // 2 + 1); shared coefficients keep their values.
     """
     if old == new:
         return coefficients
@@ -48,14 +50,14 @@ def padded(coefficients: Tensor, old: tuple[int, int], new: tuple[int, int]) -> 
 
 
 def bands(size: tuple[int, int], per_octave: float, like: Tensor) -> Tensor:
-    """Soft rings of frequency that share every coefficient out: triangles on a logarithmic scale.
+    """Return soft frequency rings: triangles on a logarithmic scale.
 
-    A ring without a coefficient is left out: an image twice as long as wide has none between its two slowest waves.
+    Rings without a coefficient are left out: an image twice as long as wide has some.
 
     Args:
         size: height and width of the image, in pixels.
-        per_octave: rings in each doubling of the frequency.
-        like: whose device and dtype are taken.
+        per_octave: number of rings per doubling of the frequency.
+        like: tensor whose device and dtype the result has.
 
     Returns:
         (rings, height, width // 2 + 1), in [0, 1], summing to 1 at each coefficient.
@@ -65,3 +67,25 @@ def bands(size: tuple[int, int], per_octave: float, like: Tensor) -> Tensor:
     rings = torch.arange(int(torch.ceil(position.max())) + 1, dtype=like.dtype, device=like.device)
     weights = F.relu(1 - (position - rings[:, None, None]).abs())
     return weights[weights.sum((1, 2)) > 0]
+
+
+def transfer(size: tuple[int, int], sigma: float, like: Tensor) -> Tensor:
+    """Return the factor of each Fourier coefficient under the blur of a step, a 3 x 3 Gaussian kernel.
+
+    Args:
+        size: height and width of the image, in pixels.
+        sigma: standard deviation of the Gaussian, in pixels.
+        like: tensor whose device and dtype the result has.
+
+    Returns:
+        (height, width // 2 + 1).
+    """
+    side = math.exp(-1 / (2 * sigma**2))
+    middle = 1 / (1 + 2 * side)
+    rows = torch.fft.fftfreq(size[0], dtype=like.dtype, device=like.device)
+    columns = torch.fft.rfftfreq(size[1], dtype=like.dtype, device=like.device)
+
+    def along(frequency: Tensor) -> Tensor:
+        return middle * (1 + 2 * side * torch.cos(2 * torch.pi * frequency))
+
+    return along(rows)[:, None] * along(columns)

@@ -1,4 +1,4 @@
-"""Where descents start, as parameters of the images."""
+"""The starting images, as parameters."""
 
 from collections.abc import Sequence
 
@@ -14,20 +14,20 @@ from featlight.param.parameterization import Parameterization
 def starting_parameters(
     parameterization: Parameterization, init: str | Tensor, size: tuple[int, int], seed: int, tiles: Sequence[Tile]
 ) -> Tensor:
-    """Parameters of the images that the descent of each tile starts from.
+    """Return the parameters of each tile's starting image.
 
     Args:
-        parameterization: of the recipe; where its range is bounded, it has a noise of its own.
-        init: as `starting_images` takes it.
+        parameterization: parameterization of the recipe; with a bounded range, it draws the noise.
+        init: name, path or tensor that `starting_images` takes.
         size: height and width of the images, in pixels.
-        seed: of the noise.
-        tiles: N of them.
+        seed: seed of the noise.
+        tiles: tiles of the batch, N.
 
     Returns:
         (N, ...), on the CPU.
 
     Raises:
-        UsageError: the starting image cannot be read, or the tensor has another shape.
+        UsageError: the starting image cannot be read, or the tensor has a wrong shape.
     """
     if not isinstance(init, str) or not init.startswith("noise") or parameterization.range == "unbounded":
         return parameterization.of(

@@ -87,7 +87,7 @@ def _chunk_seconds(job: RunJob, chunk: Chunk) -> float:
     total = 0.0
     for octave, settings in zip(recipe.octaves, opening, strict=True):
         start = starting_parameters(painting.parameterization, "noise", settings.size, 999, tiles).to(job.device)
-        parameters, state = painting.laid_out(start, network.format), NEW
+        parameters, state = painting.in_fast_layout(start, network.format), NEW
         for number in range(1 + TIMED_STEPS):  # the first step warms up
             if number == 1:
                 started = time.perf_counter()

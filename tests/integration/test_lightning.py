@@ -23,7 +23,7 @@ RECIPE = featlight.Recipe([featlight.Octave(12, 1, (0.4, 0.3))])
 
 
 class Trained(L.LightningModule):
-    """A network that draws chance where it is trained, and keeps statistics."""
+    """A network that draws random numbers where it is trained, and keeps statistics."""
 
     def __init__(self, width: int = 4) -> None:
         super().__init__()

@@ -133,24 +133,24 @@ REFUSED = [
     ("dimension", n.of_one_size, "0", {}, r"gives \(N, 3, 7, 7\), and neither its kind"),
     ("dimension", n.flattened, "1", {}, "gives 384 features at 32 px and 600 at 40 px"),
     ("chance", n.between(lambda self, x: nn.functional.dropout(x, 0.5, True)), "2", {},
-     r"draws chance: .* begins in '1' \(Does\)"),
-    ("chance", n.between(lambda self, x: x + 0.1 * torch.randn_like(x)), "1", {}, "draws chance"),
-    ("chance", n.between(n.rarely), "2", {}, r"draws chance, in '1' \(Does\)"),
-    ("chance", n.between(n.python_chance), "2", {}, "draws chance"),
-    ("chance", n.between(n.numpy_chance), "2", {}, "draws chance"),
+     r"draws random numbers: .* begins in '1' \(Does\)"),
+    ("chance", n.between(lambda self, x: x + 0.1 * torch.randn_like(x)), "1", {}, "draws random numbers"),
+    ("chance", n.between(n.rarely), "2", {}, r"draws random numbers, in '1' \(Does\)"),
+    ("chance", n.between(n.python_chance), "2", {}, "draws random numbers"),
+    ("chance", n.between(n.numpy_chance), "2", {}, "draws random numbers"),
     ("neighbours", n.between(lambda self, x: x - x.mean(0)), "2", {},
-     r"depends on its neighbours: .* begins in '1' \(Does\)"),
+     r"depends on its neighbors: .* begins in '1' \(Does\)"),
     ("neighbours", n.between(lambda self, x: nn.functional.batch_norm(x, None, None, training=True)), "2", {},
-     "depends on its neighbours"),
-    ("neighbours", n.between(lambda self, x: x / x.abs().amax()), "2", {}, "depends on its neighbours"),
-    ("neighbours", n.between(n.attended), "2", {}, "depends on its neighbours"),
-    ("neighbours", n.between(n.flagged), "2", {}, "depends on its neighbours"),
-    ("neighbours", n.between(n.paired), "2", {"batch_size": 4}, "depends on its neighbours"),
-    ("neighbours", n.between(n.tail), "2", {"batch_size": 4}, "depends on its neighbours"),
-    ("neighbours", n.between(lambda self, x: x.flip(0)), "2", {}, "depends on its neighbours"),
-    ("neighbours", n.between(lambda self, x: x / len(x)), "2", {}, "its neighbours: alone it gives something else"),
-    ("neighbours", n.hidden_norm, "last", {}, "depends on its neighbours: .* the network's own forward"),
-    ("neighbours", n.quantized, "2", {}, "depends on its neighbours"),
+     "depends on its neighbors"),
+    ("neighbours", n.between(lambda self, x: x / x.abs().amax()), "2", {}, "depends on its neighbors"),
+    ("neighbours", n.between(n.attended), "2", {}, "depends on its neighbors"),
+    ("neighbours", n.between(n.flagged), "2", {}, "depends on its neighbors"),
+    ("neighbours", n.between(n.paired), "2", {"batch_size": 4}, "depends on its neighbors"),
+    ("neighbours", n.between(n.tail), "2", {"batch_size": 4}, "depends on its neighbors"),
+    ("neighbours", n.between(lambda self, x: x.flip(0)), "2", {}, "depends on its neighbors"),
+    ("neighbours", n.between(lambda self, x: x / len(x)), "2", {}, "its neighbors: alone it gives another output"),
+    ("neighbours", n.hidden_norm, "last", {}, "depends on its neighbors: .* the network's own forward"),
+    ("neighbours", n.quantized, "2", {}, "depends on its neighbors"),
     ("state", n.between(n.counted), "2", {}, r"keeps state from call to call: .* begins in '1' \(Does\)"),
     ("state", n.between(n.remembered), "2", {}, "keeps state from call to call"),
     ("state", n.keeps_a_graph, "2", {}, r"keeps state from call to call"),
@@ -290,8 +290,8 @@ def test_a_rewriting_that_proves_wrong_is_given_up_and_said_once(precision, capl
             Deceives(), "last", "0-3", recipe=recipe(FAR), precision=precision, batch_size=2, progress=False
         )
     assert [record.getMessage() for record in caplog.records] == [
-        "Deceives: folded and rewritten it is another network than as it was given (seen at last, on the final "
-        "images): such chunks are made again without that, slower and right"
+        "Deceives: the rewritten network differs from the original at last, on the final images: such chunks are "
+        "recomputed with the original, which is slower"
     ]
     network = precise(Deceives())
     expected = descended(hooked(network, ["last"], 1), FEATURE, FAR)

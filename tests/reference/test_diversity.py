@@ -128,14 +128,14 @@ def test_bits_hang_on_neither_memory_nor_company(network_of, small_recipe, monke
     featlight.visualize(network, "4", [1, 5, 7], out="whole", **words)
     assert lost.read_bytes() == before
 
-    from featlight.engine.step import evaluated
+    from featlight.engine.step import evaluate
 
     def short(batch, *rest):
         if len(batch) > 2:
             raise MemoryError
-        return evaluated(batch, *rest)
+        return evaluate(batch, *rest)
 
-    monkeypatch.setattr("featlight.engine.module.evaluated", short)
+    monkeypatch.setattr("featlight.engine.module.evaluate", short)
     halved = featlight.visualize(network, "4", [1, 5, 7], **words)
     assert np.allclose(halved.images, whole.images, atol=1e-4)
     with pytest.raises(featlight.errors.FeatlightError, match="no memory for the 4 images of a feature"):

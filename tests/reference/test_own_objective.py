@@ -84,8 +84,8 @@ FUNCTIONS = {
     "another layer": (lambda outputs: outputs["five"].mean((1, 2, 3)), "KeyError: 'five'; it is given the layers '4'"),
     "the end": (lambda outputs: sys.exit("done"), "fails: SystemExit: done"),
     "an error": (lambda outputs: 1 / 0, "fails: ZeroDivisionError"),
-    "chance": (lambda outputs: mean(outputs) * torch.rand(()), "draws chance or keeps state"),
-    "calls": (Counts(), "draws chance or keeps state"),
+    "chance": (lambda outputs: mean(outputs) * torch.rand(()), "draws random numbers or keeps state"),
+    "calls": (Counts(), "draws random numbers or keeps state"),
     "neighbours": (lambda outputs: mean({"4": outputs["4"] - outputs["4"].mean(0)}), "looks at other images"),
     "all at once": (lambda outputs: mean(outputs) * len(outputs["4"]), "looks at other images"),
     "in place": (lambda outputs: mean({"4": outputs["4"].mul_(2)}), "writes into the output of layer '4'"),
@@ -147,10 +147,10 @@ class Ends(Pixel):
 
 RULES = {
     "neighbours": (lambda p, g, state, *, lr: (p - lr * (g - g.mean(0)), {"n": 1}), "looks at other images"),
-    "chance": (lambda p, g, state, *, lr: (p - lr * g * torch.rand(()), state), "draws chance or keeps state"),
-    "alone": (lambda p, g, state, *, lr: p - lr * g, r"gives \(2, 3, 32, 32\); a pair is needed"),
-    "shape": (lambda p, g, state, *, lr: (p[:, :1], state), "a pair is needed"),
-    "nothing": (lambda p, g, state, *, lr: None, "gives NoneType; a pair is needed"),
+    "chance": (lambda p, g, state, *, lr: (p - lr * g * torch.rand(()), state), "draws random numbers or keeps state"),
+    "alone": (lambda p, g, state, *, lr: p - lr * g, r"returns \(2, 3, 32, 32\); return a pair"),
+    "shape": (lambda p, g, state, *, lr: (p[:, :1], state), "return a pair"),
+    "nothing": (lambda p, g, state, *, lr: None, "returns NoneType; return a pair"),
     "words": (lambda p, g: (p, {}), "fails: TypeError"),
     "the end": (lambda p, g, state, *, lr: sys.exit(3), "fails: SystemExit: 3"),
 }

@@ -18,7 +18,7 @@ from torch import nn
 import featlight
 from featlight.errors import UsageError
 from featlight.objectives.directions import Directions, open_directions
-from featlight.objectives.projection import along
+from featlight.objectives.objective import project
 
 ROWS = np.random.default_rng(0).standard_normal((6, 4))
 
@@ -288,9 +288,9 @@ def test_an_array_of_any_kind_gives_its_numbers(kind):
 
 
 NONE_OF_PYTHON = {
-    "meta": (torch.zeros(6, 4, device="meta"), "directions: Tensor given, which gives no array"),
-    "ragged": ([[1.0], [1.0, 2.0]], "directions: list given, which gives no array"),
-    "masked": (np.ma.masked_greater(ROWS, 0), "directions: MaskedArray given, which gives no array"),
+    "meta": (torch.zeros(6, 4, device="meta"), "directions: Tensor given, which cannot be converted to an array"),
+    "ragged": ([[1.0], [1.0, 2.0]], "directions: list given, which cannot be converted to an array"),
+    "masked": (np.ma.masked_greater(ROWS, 0), "directions: MaskedArray given, which cannot be converted to an array"),
     "ints": (torch.ones(6, 4, dtype=torch.int32), "an array of int32; float16, float32 or float64 is needed"),
     "bools": (ROWS > 0, "an array of bool"),
     "complex": (torch.ones(6, 4, dtype=torch.complex64), "an array of complex64"),
@@ -324,13 +324,13 @@ def test_encoders_are_turned_to_rows():
     with pytest.raises(UsageError, match="no side has the layer's 5 features"):
         featlight.encoder_directions("lens.safetensors", features=5)
     np.savez("square.npz", W_enc=ROWS[:4])
-    with pytest.raises(UsageError, match="square, 4 x 4: nothing tells which side is the layer's"):
+    with pytest.raises(UsageError, match="square, 4 x 4: the layer's side is ambiguous"):
         featlight.encoder_directions("square.npz", features=4)
 
 
 def test_a_position_without_length_has_a_gradient_that_is_a_number():
     output = torch.zeros(1, 4, 2, 2, requires_grad=True)
-    _, value = along(output, torch.ones(1, 4, 1, 1), power=2.0)
+    _, value = project(output, torch.ones(1, 4, 1, 1), power=2.0)
     value.sum().backward()
     assert output.grad.isfinite().all()
 

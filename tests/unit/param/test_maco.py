@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from featlight.config.optimizer import Optimizer
-from featlight.optimizers import NEW, moved_by
+from featlight.optimizers import NEW, apply_rule
 from featlight.param.maco import Maco, odd
 from featlight.param.photo_spectrum import magnitudes
 
@@ -38,7 +38,7 @@ def test_a_descent_changes_phases_and_no_magnitude(rule):
     for _ in range(5):
         parameters.requires_grad_(True)
         (gradient,) = torch.autograd.grad((held.image(parameters, size) - target).square().sum(), parameters)
-        parameters, state = moved_by(Optimizer(rule), parameters.detach(), gradient, state, 0.3)
+        parameters, state = apply_rule(Optimizer(rule), parameters.detach(), gradient, state, 0.3)
     after = torch.fft.rfft2(held.waves(parameters, size))
     ratio = (after.abs() / before.abs()).flatten(2)[..., 1:]
     assert torch.allclose(ratio, torch.ones_like(ratio), rtol=1e-9)

@@ -10,11 +10,10 @@ from featlight.config.recipe import Octave, Recipe
 from featlight.errors import UsageError
 from featlight.param.color import basis, from_rgb, to_rgb
 from featlight.param.fourier import Fourier
-from featlight.param.gaussian import transfer
 from featlight.param.image import blur
 from featlight.param.pixel import Pixel
 from featlight.param.registry import parameterization_of
-from featlight.param.spectrum import bands, frequencies, padded
+from featlight.param.spectrum import bands, frequencies, padded, transfer
 
 SIZES = [(16, 16), (15, 15), (12, 18), (9, 14), (16, 33), (81, 4)]
 
