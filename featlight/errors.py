@@ -1,4 +1,4 @@
-"""What can go wrong, each with the exit code that the command line turns it into."""
+"""The errors of featlight, each with the exit code of the command line, and helpers for their messages."""
 
 import difflib
 from collections.abc import Iterable, Iterator
@@ -6,32 +6,32 @@ from contextlib import contextmanager
 
 
 class FeatlightError(Exception):
-    """Anything that featlight tells a user in one line."""
+    """An error that is reported to the user in one line."""
 
     exit_code = 1
 
 
 class UsageError(FeatlightError, ValueError):
-    """A flag, a config key, a layer or a feature that does not fit."""
+    """A flag, config key, layer or feature is invalid."""
 
     exit_code = 2
 
 
 class WeightsError(FeatlightError):
-    """Weights that cannot be had or used."""
+    """The weights cannot be obtained or used."""
 
     exit_code = 3
 
 
 class StorageError(FeatlightError):
-    """No room, or no right to write."""
+    """A file cannot be read or written: for example no space or no permission."""
 
     exit_code = 74
 
 
 @contextmanager
 def memory_errors() -> Iterator[None]:
-    """Turn a memory that is full, wherever it is, into one line; likewise lists inside each other without end."""
+    """Turn a full memory, or a structure that is nested too deeply, into a one-line error."""
     try:
         yield
     except MemoryError:
@@ -41,58 +41,73 @@ def memory_errors() -> Iterator[None]:
 
 
 class Interrupted(FeatlightError):
-    """Stopped early; the same command goes on from here."""
+    """The run was stopped early; the same command continues it."""
 
     exit_code = 75
 
 
 class AloneError(Interrupted):
-    """Tiles of other workers are missing, and none of these is there."""
+    """Tiles of other workers are missing, and no other worker is running."""
 
 
 @contextmanager
 def in_a_line(what: str) -> Iterator[None]:
-    """Raise what a function of the user's own fails at as a UsageError; what lacks memory, as it is.
+    """Turn an error in a user's function into a UsageError; errors about memory are raised unchanged.
 
     Args:
-        what: key and name of the function, and what it does, as in "objective: mine fails".
+        what: start of the message: the key, the function and the failure, for example "objective: mine fails".
     """
     try:
         yield
     except FeatlightError:
         raise
     except (Exception, SystemExit) as error:
-        words = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        if isinstance(error, MemoryError) or "alloc" in words.lower() or "out of memory" in words:
+        reason = one_line(f"{type(error).__name__}: {error}", 300)
+        if isinstance(error, MemoryError) or "alloc" in reason.lower() or "out of memory" in reason:
             raise
-        raise UsageError(f"{what}: {words}") from error
+        raise UsageError(f"{what}: {reason}") from error
+
+
+def one_line(text: object, most: int | None = None) -> str:
+    """Return a text, or an error's message, on one line.
+
+    Args:
+        text: text or error.
+        most: largest number of characters.
+    """
+    return " ".join(str(text).split())[:most]
+
+
+def plural(count: int, noun: str) -> str:
+    """Return "1 tile", "2 tiles"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def unknown(kind: str, given: str, allowed: Iterable[str], where: str = "") -> str:
-    """One line that names what was given and the nearest of what is allowed.
+    """Return one line that names an unknown word and the nearest allowed one.
 
     Args:
-        kind: what it is, as in "layer".
-        given: the word that does not exist.
-        allowed: the words that do.
-        where: in what it was looked for, as in "in inception_v3".
+        kind: kind of word, for example "layer".
+        given: unknown word.
+        allowed: allowed words.
+        where: place of the search, for example "in inception_v3".
     """
-    words = list(dict.fromkeys(allowed))
+    names = list(dict.fromkeys(allowed))
     head = f"no {kind} {given!r}" + (f" {where}" if where else "")
-    near = nearest(given, words)
+    near = nearest(given, names)
     if near is not None:
         return f"{head}; nearest: {near!r}"
-    return f"{head}; allowed: {listed(words, 24)}"
+    return f"{head}; allowed: {listed(names, 24)}"
 
 
 def listed(words: Iterable[str], most: int = 8) -> str:
-    """The first of some words, and how many there are."""
-    every = list(words)
-    return ", ".join(every[:most]) + (f", ... ({len(every)} in all)" if len(every) > most else "")
+    """Return the first words, and their number when some are left out."""
+    words = list(words)
+    return ", ".join(words[:most]) + (f", ... ({len(words)} in all)" if len(words) > most else "")
 
 
 def nearest(given: str, allowed: Iterable[str]) -> str | None:
-    """The allowed word most like the given one, whatever its case; None where none is near."""
+    """Return the allowed word that is most similar to the given one, ignoring case; None if none is similar."""
     folded = {word.casefold(): word for word in allowed}
     close = difflib.get_close_matches(given.casefold(), folded, n=1, cutoff=0.6)
     return folded[close[0]] if close else None
