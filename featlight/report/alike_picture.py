@@ -5,7 +5,7 @@ from functools import partial
 
 import numpy as np
 
-from featlight.analysis.grid_layout import GridLayout
+from featlight.analysis.embedding import GridLayout
 from featlight.drawing.atlas import usual_side
 from featlight.drawing.embedding_plot import EmbeddingPlot, draw_embedding_plot, side_on_a_plane
 from featlight.drawing.sprite_sheet import SmallTiles, sprite_side

@@ -10,8 +10,8 @@ from typing import Any, Literal
 from PIL import Image
 from torch import Tensor
 
-from featlight.analysis.image_metrics import similarity
-from featlight.analysis.localization import Marked, active, changed, label, pixels
+from featlight.analysis.image_metrics import structural_similarity
+from featlight.analysis.localization import MarkedAreas, feature_label, mark_active, mark_changed, tile_pixels
 from featlight.config.inputs.sizes import image_size, size_words
 from featlight.config.schema import Figure
 from featlight.drawing.animation import encode_animation, octave_frames
@@ -137,7 +137,7 @@ class _Drawing:
             record = self.snapshot.there.get(planned.file)
             if record is None:
                 continue
-            image = pixels(self.snapshot.store, planned.file)  # (1, 3, S, S)
+            image = tile_pixels(self.snapshot.store, planned.file)  # (1, 3, S, S)
             row: dict[str, Any] = {"tile": planned.tile.name, "variant": planned.variant, "status": record["status"]}
             row = {column: cell_text(words) for column, words in row.items()}
             row |= {key: record[key] for key in FROM_RECORDS}  # type: ignore[literal-required]
@@ -169,19 +169,19 @@ class _Drawing:
 
     def _legend(self) -> str:
         named = zip(OUTLINES, self._features(), strict=False)
-        colors = ", ".join(f"{color} for {label(feature)}" for color, feature in named)
+        colors = ", ".join(f"{color} for {feature_label(feature)}" for color, feature in named)
         return f"Outlined is where a feature is active, above half of its maximum in that image: {colors}."
 
-    def _places(self) -> dict[str, Marked]:
+    def _places(self) -> dict[str, MarkedAreas]:
         """By file, for those tiles that are there."""
         snapshot, features, found = self.snapshot, self._features()[: len(OUTLINES)], {}
         for planned in snapshot.plan.tiles:
             if planned.file not in snapshot.there:
                 continue
             if self.figure.kind == "areas":
-                place = changed(snapshot.store, snapshot.plan, planned)
+                place = mark_changed(snapshot.store, snapshot.plan, planned)
             else:
-                place = active(snapshot.store, planned, features)
+                place = mark_active(snapshot.store, planned, features)
             if place is not None:
                 found[planned.file] = place
         return found
@@ -201,7 +201,7 @@ def _column(planned: PlannedTile) -> str:
     return planned.tile.terms[0].layer if planned.label == "all" and not planned.tile.is_named else planned.label
 
 
-def _outlined(cell: Cell, place: Marked | None) -> Cell:
+def _outlined(cell: Cell, place: MarkedAreas | None) -> Cell:
     if cell.open is None or place is None:
         return Cell("", None, cell.mark or "missing: not known")
     opened = cell.open
@@ -211,4 +211,4 @@ def _outlined(cell: Cell, place: Marked | None) -> Cell:
 def _similarity(first: Tensor, second: Tensor) -> float:
     sizes = [(each.shape[-2], each.shape[-1]) for each in (first, second)]
     size = min(sizes, key=lambda sides: sides[0] * sides[1])
-    return similarity(resize(first, size, antialias=True), resize(second, size, antialias=True)).item()
+    return structural_similarity(resize(first, size, antialias=True), resize(second, size, antialias=True)).item()
