@@ -24,7 +24,7 @@ from featlight.examples import histogram
 from featlight.examples.decoding import fitted
 from featlight.examples.find import ScanReport, find
 from featlight.examples.manifest import ExamplesRequest
-from featlight.export.for_others import config_for_others
+from featlight.plan.shared_config import config_for_others
 from featlight.store.deletion import Deletion
 from featlight.store.example_files import read_about, read_examples
 from featlight.store.orphans import find_orphans

@@ -176,3 +176,10 @@ def test_findings_of_other_tiles_are_none(images, tmp_path):
         look(out, images)
     begun.assert_called_once()
     assert written(out) == fresh(out, images)
+
+
+def test_a_scan_of_a_folder_whose_path_is_not_utf8_goes_on(images, tmp_path):
+    folder = Path(shutil.copytree(images, tmp_path / "\udcfe"))
+    planned_run(tmp_path / "run", NETWORK, **LITTLE)
+    first = look(tmp_path / "run", folder)
+    assert look(tmp_path / "run", folder) == first

@@ -119,7 +119,7 @@ rows = np.load("rows.npy")
 first, again = project(rows, "umap"), project(rows, "umap")
 assert (first.places == again.places).all()
 np.save("places.npy", first.places)
-print(first.words)
+print(first.description)
 """
 
 
@@ -136,7 +136,7 @@ def test_umap_keeps_near_what_is_near(tmp_path):
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "UMAP, 15 neighbours\n"
+    assert done.stdout == "UMAP, 15 neighbors\n"
     places = np.load(tmp_path / "places.npy")
     apart = np.linalg.norm(places[:, None] - places[None], axis=2) + np.diag([np.inf] * len(rows))
     assert (apart.argmin(1) // 8 == np.arange(24) // 8).all()
