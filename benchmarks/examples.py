@@ -24,9 +24,9 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
 from benchmarks.record import TREE, peak_megabytes, surroundings, write
-from featlight.examples.decoding import deaf
+from featlight.examples.decoding import ignore_signals
 from featlight.examples.find import find
-from featlight.examples.manifest_builder import CPU_BATCH, ExamplesRequest
+from featlight.examples.manifest import CPU_BATCH, ExamplesRequest
 from featlight.models.catalog import load_model
 from tests.photographs import PHOTOGRAPHS, crops, folder_of, planned_run
 
@@ -74,7 +74,7 @@ def plain_rate(folder: Path) -> float:
 
     network.get_submodule(LAYER).register_forward_hook(stop)
     images = Plain(folder)
-    loader = DataLoader(images, batch_size=CPU_BATCH, num_workers=1, worker_init_fn=deaf)
+    loader = DataLoader(images, batch_size=CPU_BATCH, num_workers=1, worker_init_fn=ignore_signals)
     started = time.perf_counter()
     with torch.no_grad():
         for batch in loader:

@@ -30,8 +30,7 @@ from featlight.engine.device import device_named
 from featlight.engine.setup import prepare
 from featlight.errors import UsageError, memory_errors
 from featlight.examples.find import find
-from featlight.examples.manifest import MOST_BATCH
-from featlight.examples.manifest_builder import ExamplesRequest
+from featlight.examples.manifest import MOST_BATCH, ExamplesRequest
 from featlight.models.catalog import source_of
 from featlight.models.layers import layer_name
 from featlight.objectives.directions import Directions
@@ -293,7 +292,7 @@ def find_examples(
             request,
             typed=TypedSources(directions=rows),
             stop=stop,
-            say=say if progress else lambda _: None,
+            echo=say if progress else lambda _: None,
             network=network,
             device=None if device == "auto" else device_named(device),
         )

@@ -19,7 +19,7 @@ import torch
 
 from featlight.distributed.env import Worker
 from featlight.examples.find import find
-from featlight.examples.manifest_builder import ExamplesRequest
+from featlight.examples.manifest import ExamplesRequest
 from tests.photographs import crops, folder_of, planned_run
 
 WORKERS = (1, 2, 4)

@@ -1,1 +1,1 @@
-"""Numbers of images and of features."""
+"""Numbers computed from images and features."""

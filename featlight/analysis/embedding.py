@@ -1,35 +1,52 @@
-"""Which tiles of a layer are alike, for the eye: points on a plane, and clusters.
+"""Similar vectors shown near each other: a projection to the plane, clusters, and a grid without overlaps.
 
-k-means stands here because scikit-learn would bring SciPy, which torchmetrics loads where it finds it: a second of
-every worker's start.
+PCA and k-means are written here because scikit-learn comes with the extra `umap` only, and both must work without it.
+SciPy's k-means is no alternative: torchmetrics imports SciPy wherever it is installed, which delays every worker's
+start by a second.
 """
 
 import warnings
 from importlib.util import find_spec
-from math import sqrt
+from math import ceil, sqrt
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 Method = Literal["umap", "pca"]
-FEWEST = 4  # different rows, for a plane that says anything
-NEIGHBOURS = 15  # of each point, that UMAP keeps near it; its own default
-MOST_CLUSTERS = 40  # that are made where nobody says how many: more can hardly be told apart
-STARTS, MANY = 10, 4096  # of k-means, the best of which is taken; rows beyond which one must do
-ROUNDS = 100  # of k-means at most; few rows change after fewer
-SEED = 0  # of what is drawn by chance in both
+FEWEST = 4  # distinct rows that a projection needs
+UMAP_NEIGHBORS = 15  # UMAP's default
+MOST_CLUSTERS = 40  # default limit: more colors cannot be told apart
+STARTS, MANY_ROWS = 10, 4096  # k-means takes the best of several starts, or one start above so many rows
+MOST_ROUNDS = 100  # of k-means; later rounds move few rows
+SEED = 0  # of UMAP and of k-means
+CELLS_PER_POINT = 1.7  # of the grid: free cells keep gaps between groups visible
+ASPECT_RATIO = 1.5  # of the grid, width to height
 
 
-class Points(NamedTuple):
-    """Rows on a plane.
+class Projection(NamedTuple):
+    """Rows projected to the plane.
 
     Args:
-        places: of each row, (N, 2) float64, across and down.
-        words: how they came there.
+        places: x and y of each row, (N, 2), float64.
+        description: method and its parameters.
     """
 
     places: "np.ndarray[Any, Any]"
-    words: str
+    description: str
+
+
+class GridLayout(NamedTuple):
+    """Points assigned to cells of a grid.
+
+    Args:
+        columns: number of columns.
+        rows: number of rows.
+        places: cell of each point in reading order from 0, (N,), int64.
+    """
+
+    columns: int
+    rows: int
+    places: "np.ndarray[Any, Any]"
 
 
 def has_umap() -> bool:
@@ -37,94 +54,136 @@ def has_umap() -> bool:
     return find_spec("umap") is not None
 
 
-def differ(rows: "np.ndarray[Any, Any]") -> bool:
-    """Whether rows differ enough, at least four of them and in two features, that a plane can show how."""
+def can_project(rows: "np.ndarray[Any, Any]") -> bool:
+    """Whether a projection shows anything: at least four distinct rows of two or more features."""
     return rows.shape[1] > 1 and len(np.unique(rows, axis=0)) >= FEWEST
 
 
-def on_a_plane(rows: "np.ndarray[Any, Any]", method: Method) -> Points:
-    """Lay rows out so that near ones are alike.
+def project(rows: "np.ndarray[Any, Any]", method: Method) -> Projection:
+    """Project rows to the plane.
 
     Args:
-        rows: of length 1, (N, features), that differ.
-        method: "pca", the two directions in which they differ most, which keeps what is far apart; or "umap", which
-            keeps what is near.
+        rows: distinct unit vectors, (N, features).
+        method: "pca" shows the two directions of largest variance; "umap" keeps neighbors together.
     """
-    if method == "umap":
-        return _umap(rows)
-    return _pca(rows)
+    return _umap(rows) if method == "umap" else _pca(rows)
 
 
-def _pca(rows: "np.ndarray[Any, Any]") -> Points:
-    centred = rows.astype(np.float64) - rows.mean(0, dtype=np.float64)
+def _pca(rows: "np.ndarray[Any, Any]") -> Projection:
+    centered = rows.astype(np.float64) - rows.mean(0, dtype=np.float64)
     by_feature = len(rows) >= rows.shape[1]
-    square = centred.T @ centred if by_feature else centred @ centred.T  # the smaller one has the same eigenvalues
+    square = centered.T @ centered if by_feature else centered @ centered.T  # the smaller one: same eigenvalues
     values, vectors = np.linalg.eigh(square)  # ascending
     values, vectors = values[:-3:-1], vectors[:, :-3:-1]
-    places = centred @ vectors if by_feature else vectors * np.sqrt(np.maximum(values, 0))
+    places = centered @ vectors if by_feature else vectors * np.sqrt(np.maximum(values, 0))
     strongest = places[np.abs(places).argmax(0), [0, 1]]
-    places *= np.sign(strongest)  # which way round is up to nobody
-    return Points(places, f"PCA, two components with {values.sum() / square.trace():.0%} of the variance")
+    places *= np.sign(strongest)  # an eigenvector's sign is arbitrary
+    return Projection(places, f"PCA, two components with {values.sum() / square.trace():.0%} of the variance")
 
 
-def _umap(rows: "np.ndarray[Any, Any]") -> Points:
-    neighbours = min(NEIGHBOURS, len(rows) - 1)
+def _umap(rows: "np.ndarray[Any, Any]") -> Projection:
+    neighbors = min(UMAP_NEIGHBORS, len(rows) - 1)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of TensorFlow, which is not there
+        warnings.simplefilter("ignore")  # UMAP warns that TensorFlow is missing
         from umap import UMAP
 
-        # one thread: with a seed, two runs are equal only so
-        model = UMAP(n_neighbors=neighbours, metric="cosine", init="pca", random_state=SEED, n_jobs=1)
+        # a seed makes runs repeatable only with one thread
+        model = UMAP(n_neighbors=neighbors, metric="cosine", init="pca", random_state=SEED, n_jobs=1)
         places = model.fit_transform(rows).astype(np.float64)
-    return Points(places, f"UMAP, {neighbours} neighbours")
+    return Projection(places, f"UMAP, {neighbors} neighbors")
 
 
-def usual_clusters(count: int) -> int:
-    """How many clusters so many rows are put into, by a rule of thumb: the root of half their number."""
+def default_clusters(count: int) -> int:
+    """Return the default number of clusters of so many rows: the root of half their number, from 2 to 40."""
     return min(MOST_CLUSTERS, max(2, round(sqrt(count / 2))))
 
 
-def in_clusters(rows: "np.ndarray[Any, Any]", count: int) -> "np.ndarray[Any, Any]":
-    """Put rows into clusters by k-means: of each, the number of its own, from 1, the largest cluster first; (N,) int64.
+def cluster(rows: "np.ndarray[Any, Any]", count: int) -> "np.ndarray[Any, Any]":
+    """Cluster rows by k-means.
 
     Args:
-        rows: of length 1, (N, features).
-        count: of clusters; no more than rows differ come out.
+        rows: unit vectors, (N, features).
+        count: number of clusters; the result has fewer if there are fewer distinct rows.
+
+    Returns:
+        Number of each row's cluster, from 1 in order of falling size, (N,), int64.
     """
     generator = np.random.default_rng(SEED)
-    starts = STARTS if len(rows) <= MANY else 1
-    _, found = min((_k_means(rows, count, generator) for _ in range(starts)), key=lambda each: each[0])
-    names, found = np.unique(found, return_inverse=True)  # some may have remained empty
-    number = np.empty(len(names), np.int64)
-    number[np.argsort(-np.bincount(found), kind="stable")] = np.arange(1, len(names) + 1)
-    named: np.ndarray[Any, Any] = number[found]
-    return named
+    starts = STARTS if len(rows) <= MANY_ROWS else 1
+    _, nearest = min((_k_means(rows, count, generator) for _ in range(starts)), key=lambda result: result[0])
+    used, index = np.unique(nearest, return_inverse=True)  # some clusters may be empty
+    number = np.empty(len(used), np.int64)
+    number[np.argsort(-np.bincount(index), kind="stable")] = np.arange(1, len(used) + 1)
+    numbers: np.ndarray[Any, Any] = number[index]
+    return numbers
 
 
 def _k_means(
     rows: "np.ndarray[Any, Any]", count: int, generator: np.random.Generator
 ) -> "tuple[float, np.ndarray[Any, Any]]":
-    """Lloyd's algorithm: the sum of squared distances to the means, and the place of each row's mean; (N,) int64."""
-    means = _far_apart(rows, count, generator)
-    found = np.full(len(rows), -1)
-    for _ in range(ROUNDS):
-        away = 1 + (means**2).sum(1) - 2 * rows @ means.T  # (N, means), of rows of length 1
-        before, found = found, away.argmin(1)
-        if (found == before).all():
+    """Run Lloyd's algorithm; return the sum of squared distances and the index of each row's mean, (N,), int64."""
+    means = _initial_means(rows, count, generator)
+    nearest = np.full(len(rows), -1)
+    for _ in range(MOST_ROUNDS):
+        distances = 1 + (means**2).sum(1) - 2 * rows @ means.T  # (N, means), squared, for unit rows
+        before, nearest = nearest, distances.argmin(1)
+        if (nearest == before).all():
             break
-        order = np.argsort(found, kind="stable")
-        there, first, sizes = np.unique(found[order], return_index=True, return_counts=True)
-        means[there] = np.add.reduceat(rows[order], first) / sizes[:, None]
-    return float(away.min(1).sum()), found
+        order = np.argsort(nearest, kind="stable")
+        used, first, sizes = np.unique(nearest[order], return_index=True, return_counts=True)
+        means[used] = np.add.reduceat(rows[order], first) / sizes[:, None]
+    return float(distances.min(1).sum()), nearest
 
 
-def _far_apart(rows: "np.ndarray[Any, Any]", count: int, generator: np.random.Generator) -> "np.ndarray[Any, Any]":
-    """Different rows to begin with, each drawn by its squared distance to those before it: k-means++."""
+def _initial_means(rows: "np.ndarray[Any, Any]", count: int, generator: np.random.Generator) -> "np.ndarray[Any, Any]":
+    """Draw distinct rows by k-means++: each with a probability proportional to its squared distance to earlier ones."""
     chosen = [int(generator.integers(len(rows)))]
-    away = np.full(len(rows), np.inf)
+    distances = np.full(len(rows), np.inf)
     while len(chosen) < count:
-        away = np.minimum(away, ((rows - rows[chosen[-1]]) ** 2).sum(1, dtype=np.float64))
-        if not away.any():
-            break  # all that differ are there
-        chosen.append(int(generator.choice(len(rows), p=away / away.sum())))
+        distances = np.minimum(distances, ((rows - rows[chosen[-1]]) ** 2).sum(1, dtype=np.float64))
+        if not distances.any():
+            break  # every distinct row is chosen
+        chosen.append(int(generator.choice(len(rows), p=distances / distances.sum())))
     return rows[chosen].copy()
+
+
+def grid_size(count: int) -> tuple[int, int]:
+    """Return columns and rows of the grid for so many points."""
+    columns = ceil(sqrt(CELLS_PER_POINT * count * ASPECT_RATIO))
+    return columns, ceil(CELLS_PER_POINT * count / columns)
+
+
+def assign_to_grid(points: "np.ndarray[Any, Any]") -> GridLayout:
+    """Assign each point to the nearest free cell; points near the median choose first.
+
+    Args:
+        points: x and y, (N, 2); each axis is stretched to the grid.
+    """
+    columns, rows = grid_size(len(points))
+    low, high = points.min(0), points.max(0)
+    span = np.where(high > low, high - low, 1.0)
+    wanted = (points - low) / span * [columns - 1, rows - 1]
+    free = np.ones((rows, columns), bool)
+    places = np.empty(len(points), np.int64)
+    for i in np.argsort(((wanted - np.median(wanted, 0)) ** 2).sum(1), kind="stable"):
+        row, column = _nearest_free(free, wanted[i])
+        free[row, column] = False
+        places[i] = row * columns + column
+    return GridLayout(columns, rows, places)
+
+
+def _nearest_free(free: "np.ndarray[Any, Any]", wanted: "np.ndarray[Any, Any]") -> tuple[int, int]:
+    """Return row and column of the free cell nearest to a point, found in growing windows around it."""
+    column, row = wanted
+    radius = 1
+    while True:
+        top, left = max(0, int(row) - radius), max(0, int(column) - radius)
+        window = free[top : int(row) + radius + 2, left : int(column) + radius + 2]
+        down, across = np.nonzero(window)
+        if len(down):
+            distance = (down + top - row) ** 2 + (across + left - column) ** 2
+            best = int(distance.argmin())
+            # no cell outside the window is nearer than its radius
+            if distance[best] <= radius**2 or window.size == free.size:
+                return int(down[best]) + top, int(across[best]) + left
+        radius *= 2

@@ -1,8 +1,8 @@
-"""Numbers for the tables beside the figures: how noisy images are, how alike, and where they change.
+"""Metrics of images for the tables beside figures: noise, similarity, and the area that changed.
 
-Images are in pixel units (0 black, 1 white), (N, 3, H, W), and measured as they are shown, clipped to [0, 1]: a few
-pixels far beyond white must not outweigh all that can be seen. What is counted in pixels or in cycles per pixel hangs
-on the size of the image: compare images of one size.
+Images are in pixel units (0 black, 1 white), (N, 3, H, W), and are clipped to [0, 1] first, as they are displayed:
+otherwise a few pixels far beyond white would dominate. Metrics per pixel or in cycles per pixel depend on the size of
+the image: compare images of one size only.
 """
 
 from typing import NamedTuple
@@ -12,152 +12,162 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics.functional import image as metrics
 
-FLAT = 1e-12  # variance, in squared pixel units, below which an image is flat except for rounding
+FLAT = 1e-12  # variance, in squared pixel units, that rounding alone explains
 
 
 class Area(NamedTuple):
-    """Where images differ from the ones they started from."""
+    """Area in which images differ from their start.
 
-    share: Tensor  # (N,), of all pixels
-    mask: Tensor  # (N, H, W), bool
-    box: Tensor  # (N, 4), int64: top, left, bottom and right, in pixels, the last two exclusive
+    Args:
+        share: share of all pixels, (N,).
+        mask: changed pixels, (N, H, W), bool.
+        box: top, left, bottom and right in pixels, the last two exclusive, (N, 4), int64.
+    """
+
+    share: Tensor
+    mask: Tensor
+    box: Tensor
 
 
 class Overlap(NamedTuple):
-    """Where two features are active, as shares."""
+    """Areas in which two features are active.
 
-    first: Tensor  # (N,), of the area
-    second: Tensor  # (N,), of the area
-    both: Tensor  # (N,), intersection over union
+    Args:
+        first: share of the map in which the first feature is active, (N,).
+        second: share of the map in which the second feature is active, (N,).
+        both: intersection over union, (N,).
+    """
+
+    first: Tensor
+    second: Tensor
+    both: Tensor
 
 
-def shown(images: Tensor) -> Tensor:
-    """Clipped to [0, 1], in float64."""
+def _clipped(images: Tensor) -> Tensor:
     return images.double().clamp(0, 1)
 
 
 def total_variation(images: Tensor) -> Tensor:
-    """Mean absolute difference between neighbours: summed over channels and both directions, per pixel.
+    """Return the mean absolute difference of neighboring pixels, summed over channels and both directions.
 
     Args:
-        images: (N, 3, H, W).
+        images: images, (N, 3, H, W).
 
     Returns:
         (N,), float64, in pixel units per pixel; 0 for a flat image.
 
     Source: Rudin, Osher and Fatemi 1992, the anisotropic form, as in torchmetrics.
     """
-    total: Tensor = metrics.total_variation(shown(images), reduction="none")  # (N,)
+    total: Tensor = metrics.total_variation(_clipped(images), reduction="none")  # (N,)
     return total / (images.shape[2] * images.shape[3])
 
 
 def high_frequency_share(images: Tensor) -> Tensor:
-    """How much of the spectral energy is fine detail.
+    """Return the share of the spectral energy at high frequencies.
 
     The energy of a frequency (u, v), in cycles per pixel, is the squared modulus of the discrete Fourier transform,
-    summed over channels, each without its mean. Fine are those with sqrt(u^2 + v^2) >= 1/4: the upper half of the
-    way from 0 to Nyquist (1/2), and the corners of the spectrum beyond it.
+    summed over channels, each without its mean. High frequencies have sqrt(u^2 + v^2) >= 1/4, half of the Nyquist
+    frequency; they include the corners of the spectrum.
 
     Args:
-        images: (N, 3, H, W).
+        images: images, (N, 3, H, W).
 
     Returns:
-        (N,), float64 in [0, 1]: white noise has 1 - pi / 16 = 0.80, a flat image 0.
+        (N,), float64 in [0, 1]: 1 - pi / 16 = 0.80 for white noise, 0 for a flat image.
     """
-    images = shown(images)
+    images = _clipped(images)
     energy = torch.fft.fft2(images - images.mean((2, 3), keepdim=True)).abs().square().sum(1)  # (N, H, W)
     rows, columns = (torch.fft.fftfreq(n, dtype=torch.float64, device=images.device) for n in images.shape[2:])
-    fine = torch.hypot(rows[:, None], columns) >= 0.25  # (H, W)
+    is_high = torch.hypot(rows[:, None], columns) >= 0.25  # (H, W)
     total = energy.sum((1, 2))  # (N,)
-    flat = total <= FLAT * images[0].numel() * energy[0].numel()  # Parseval: the sum of variances times H W, squared
-    return torch.where(flat, 0, (energy * fine).sum((1, 2)) / total.where(~flat, 1))
+    is_flat = total <= FLAT * images[0].numel() * energy[0].numel()  # Parseval: sum of variances times (H W)^2
+    return torch.where(is_flat, 0, (energy * is_high).sum((1, 2)) / total.where(~is_flat, 1))
 
 
-def similarity(first: Tensor, second: Tensor) -> Tensor:
-    """Structural similarity of each pair.
+def structural_similarity(first: Tensor, second: Tensor) -> Tensor:
+    """Return the structural similarity (SSIM) of each pair of images.
 
     Args:
-        first: (N, 3, H, W), at least 6 pixels a side.
-        second: the same.
+        first: images, (N, 3, H, W), at least 6 pixels high and wide.
+        second: images of the same shape.
 
     Returns:
         (N,), float64: 1 for equal images, less for others.
 
-    Source: Wang, Bovik, Sheikh and Simoncelli 2004, with their 11 x 11 window of standard deviation 1.5, as in
-    torchmetrics.
+    Source: Wang, Bovik, Sheikh and Simoncelli 2004, with the 11 x 11 window of standard deviation 1.5 of torchmetrics.
     """
     score = metrics.structural_similarity_index_measure(
-        shown(first), shown(second), data_range=1.0, reduction="none"
+        _clipped(first), _clipped(second), data_range=1.0, reduction="none"
     )  # (N,)
     assert isinstance(score, Tensor)
     return score
 
 
 def affected_area(images: Tensor, start: Tensor, share: float = 0.95) -> Area:
-    """The smallest set of pixels that holds most of the squared change, and the box around the middle of it.
+    """Return the smallest set of pixels that holds a share of the squared change, and the box of its central part.
 
-    A threshold on the change itself would depend on its brightest pixel; this depends on all of it. The box lies
-    between those rows (and columns) that leave as much of the change above as below and hold `share` of it between
-    them, so a stray pixel does not stretch it.
+    A threshold on the change would depend on the pixel that changed most; a share depends on all pixels. The box
+    spans the rows (and columns) that hold `share` of the change and leave equal parts above and below, so that a
+    stray pixel does not extend it.
 
     Args:
-        images: (N, 3, H, W).
-        start: what they would be without their objective, (3, H, W) or (N, 3, H, W): the start, taken through the
-            same octaves and blurs, for a blur changes noise everywhere.
-        share: of the squared change, summed over channels, in (0, 1].
+        images: images, (N, 3, H, W).
+        start: images without an objective, (3, H, W) or (N, 3, H, W): the start after the same octaves and blurs,
+            because a blur changes noise everywhere.
+        share: share of the squared change, summed over channels, in (0, 1].
 
     Returns:
-        Share of pixels, mask and box; all zero where nothing changed.
+        Share of pixels, mask and box; all zero without a change.
     """
-    change = (shown(images) - shown(start)).square().sum(1)  # (N, H, W)
+    change = (_clipped(images) - _clipped(start)).square().sum(1)  # (N, H, W)
     falling, order = change.flatten(1).sort(descending=True, stable=True)  # (N, H W)
     total = falling.sum(1, keepdim=True)  # (N, 1)
-    before = falling.cumsum(1) - falling  # (N, H W), held by the pixels that changed more
+    before = falling.cumsum(1) - falling  # (N, H W), change of the pixels that changed more
     chosen = (before < share * total) & (falling > 0)
     mask = torch.zeros_like(chosen).scatter(1, order, chosen).view_as(change)
-    top, bottom = _middle(change.sum(2), share)
-    left, right = _middle(change.sum(1), share)
+    top, bottom = _central_range(change.sum(2), share)
+    left, right = _central_range(change.sum(1), share)
     return Area(mask.double().mean((1, 2)), mask, torch.stack([top, left, bottom, right], 1))
 
 
-def _middle(weights: Tensor, share: float) -> tuple[Tensor, Tensor]:
-    """From where to where the middle `share` of weights (N, L) lies, the end exclusive; each (N,), int64."""
-    held = weights.cumsum(1)  # (N, L)
-    total = held[:, -1:]
+def _central_range(weights: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """Return start and end (exclusive) of the central share of weights (N, L); each (N,), int64."""
+    cumulative = weights.cumsum(1)  # (N, L)
+    total = cumulative[:, -1:]
     tail = (1 - share) / 2 * total
-    first = (held <= tail).sum(1)
-    last = (held < total - tail).sum(1)
-    something = total[:, 0] > 0
-    return torch.where(something, first, 0), torch.where(something, last + 1, 0)
+    first = (cumulative <= tail).sum(1)
+    last = (cumulative < total - tail).sum(1)
+    has_weight = total[:, 0] > 0
+    return torch.where(has_weight, first, 0), torch.where(has_weight, last + 1, 0)
 
 
 def change_outside(before: Tensor, after: Tensor, area: Tensor) -> Tensor:
-    """How much of the step from one image to the next lies outside an area.
+    """Return the share of the squared change between two images that lies outside an area.
 
-    For a growing feature: the images before and after a neuron was added, and the area that it affects alone.
+    Figures of a growing feature compare images before and after adding a neuron, and the area of this neuron alone.
 
     Args:
-        before: (N, 3, H, W).
-        after: the same.
-        area: (H, W) or (N, H, W), bool.
+        before: images, (N, 3, H, W).
+        after: images of the same shape.
+        area: mask, (H, W) or (N, H, W), bool.
 
     Returns:
-        (N,), float64 in [0, 1]: share of the squared change; 0 where nothing changed.
+        (N,), float64 in [0, 1]; 0 without a change.
     """
-    change = (shown(after) - shown(before)).square().sum(1)  # (N, H, W)
+    change = (_clipped(after) - _clipped(before)).square().sum(1)  # (N, H, W)
     total = change.sum((1, 2))  # (N,)
     return (change * ~area).sum((1, 2)) / total.where(total > 0, 1)
 
 
 def activity_overlap(first: Tensor, second: Tensor) -> Overlap:
-    """Where each of two features is active, above half of its own maximum, and where both are.
+    """Return where each of two features is active, and their overlap. Active is above half of the map's maximum.
 
     Args:
         first: activations of one feature, (N, H, W).
-        second: of the other, (N, H', W') over the same images; the coarser map is brought to the finer grid.
+        second: activations of another feature on the same images, (N, H', W'); the coarser map is enlarged.
 
     Returns:
-        Shares of the area and intersection over union, float64; 0 where a feature is nowhere above 0.
+        Shares of the map and intersection over union, float64; 0 for a feature that is nowhere above 0.
     """
     size = max(first.shape[1], second.shape[1]), max(first.shape[2], second.shape[2])
     a, b = _active(first, size), _active(second, size)  # (N, H, W)
@@ -167,6 +177,6 @@ def activity_overlap(first: Tensor, second: Tensor) -> Overlap:
 
 
 def _active(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """(N, H, W) to a bool mask (N, *size), each neuron spread over the pixels nearest to it."""
+    """Return the active positions of maps (N, H, W) as a mask (N, *size), enlarged by nearest neighbor."""
     active = (maps > maps.amax((1, 2), keepdim=True) / 2) & (maps > 0)
     return F.interpolate(active[:, None].float(), size, mode="nearest-exact")[:, 0] > 0

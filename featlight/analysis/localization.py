@@ -1,4 +1,4 @@
-"""Where in a tile something is: the area that its objective has changed, and where its features are active."""
+"""Areas of a tile: the area that its objective changed, and the areas in which its features are active."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -23,40 +23,47 @@ from featlight.store.contents import read_picture, read_tensors
 from featlight.store.paths import PICTURE_BYTES
 from featlight.store.store import Store
 
-HEAT_GRID = 32  # cells a side: an outline around single pixels would show nothing
+HEAT_GRID = 32  # cells per side: an outline around single pixels would be invisible
 
-Feature = tuple[str, int | None]  # layer and number; None for all of them
-
-
-class Marked(NamedTuple):
-    heats: list[list[list[float]]]  # as `draw_heat` takes them
-    numbers: dict[str, float]  # by column of the figure's table
+Feature = tuple[str, int | None]  # layer and feature; None for all features
 
 
-def pixels(store: Store, file: str) -> Tensor:
-    """A tile as it is shown, (1, 3, H, W), float64 in [0, 1]."""
+class MarkedAreas(NamedTuple):
+    """Areas to outline in a tile.
+
+    Args:
+        heats: one map per area, as `draw_heat` takes it.
+        numbers: numbers of the figure's table, by column.
+    """
+
+    heats: list[list[list[float]]]
+    numbers: dict[str, float]
+
+
+def tile_pixels(store: Store, file: str) -> Tensor:
+    """Return the pixels of a tile, (1, 3, H, W), float64 in [0, 1]."""
     picture = np.array(read_picture(store.folder, store.root / file))  # (H, W, 3)
     return torch.from_numpy(picture).permute(2, 0, 1)[None].double() / 255
 
 
-def undisturbed(plan: Plan, planned: PlannedTile) -> Tensor | None:
-    """What a tile would show without its objective: its start, taken through the same octaves and blurs.
+def without_objective(plan: Plan, planned: PlannedTile) -> Tensor | None:
+    """Return the tile that would result without an objective: its start after the same octaves and blurs.
 
     Returns:
-        (1, 3, H, W), float64 in [0, 1], in steps of 1/255; None where the start was an image, which no plan holds.
+        (1, 3, H, W), float64 in [0, 1], in steps of 1/255; None if the start is an image, which no plan holds.
     """
     settings = plan.settings[planned.variant]
     if settings.init not in NAMED_STARTS:
         return None
-    has_own = settings.init == "noise-per-feature" or planned.tile.face is not None
-    tile = planned.tile if has_own else None  # all other starts are the same for all
+    has_own_start = settings.init == "noise-per-feature" or planned.tile.face is not None
+    tile = planned.tile if has_own_start else None  # None: one start for all tiles
     channels = plan.network.in_channels
     shown = tuple(shown_channels(settings.show_channels, channels))
-    return _undisturbed(settings.recipe, settings.init, settings.seed, tile, channels, shown)
+    return _without_objective(settings.recipe, settings.init, settings.seed, tile, channels, shown)
 
 
 @lru_cache(maxsize=4)
-def _undisturbed(
+def _without_objective(
     recipe: Recipe, init: str, seed: int, tile: Tile | None, channels: int, shown: tuple[int, ...]
 ) -> Tensor:
     own = parameterization_of(recipe, channels)
@@ -70,60 +77,60 @@ def _undisturbed(
 
 
 def changed_area(store: Store, plan: Plan, planned: PlannedTile) -> Area | None:
-    """The area that a tile's objective has changed; None where its start is not known."""
-    start = undisturbed(plan, planned)
-    return None if start is None else affected_area(pixels(store, planned.file), start)
+    """Return the area that a tile's objective changed; None if its start is unknown."""
+    start = without_objective(plan, planned)
+    return None if start is None else affected_area(tile_pixels(store, planned.file), start)
 
 
-def changed(store: Store, plan: Plan, planned: PlannedTile) -> Marked | None:
-    """The same as an outline, its share of the tile and the box around its middle, in pixels."""
+def mark_changed(store: Store, plan: Plan, planned: PlannedTile) -> MarkedAreas | None:
+    """Mark the area that a tile's objective changed, with its share of the tile and its box in pixels."""
     area = changed_area(store, plan, planned)
     if area is None:
         return None
     sides = zip(("top", "left", "bottom", "right"), area.box[0].tolist(), strict=True)
-    return Marked([heat_of(area.mask)], {"area": area.share.item(), **dict(sides)})
+    return MarkedAreas([coarse_heat(area.mask)], {"area": area.share.item(), **dict(sides)})
 
 
-def heat_of(mask: Tensor) -> list[list[float]]:
-    """A mask (1, S, S) as a map to outline: how much of each cell of a coarse grid it holds."""
+def coarse_heat(mask: Tensor) -> list[list[float]]:
+    """Return the share of each cell of a coarse grid that a mask (1, S, S) covers."""
     grid = F.adaptive_avg_pool2d(mask.float(), min(HEAT_GRID, mask.shape[-1]))[0]
     heat: list[list[float]] = grid.tolist()
     return heat
 
 
-def active(store: Store, planned: PlannedTile, features: Sequence[Feature]) -> Marked | None:
-    """Where each feature of a tile's terms is active in its image, over half of its own maximum.
+def mark_active(store: Store, planned: PlannedTile, features: Sequence[Feature]) -> MarkedAreas | None:
+    """Mark the areas in which the features of a tile are active: above half of the maximum.
 
     Args:
-        store: of the run, which has kept the maps.
+        store: store of the run.
         planned: the tile.
-        features: of the whole figure; a heat for each, empty where the tile has no such term.
+        features: features of the whole figure; a feature that is not in the tile gets an empty heat.
 
     Returns:
-        None where the maps are not there.
+        None if the run has not kept the tile's maps.
     """
     path = store.map_path(planned.file)
     if not store.folder.has(path):
         return None
     maps = read_tensors(store.folder, path, PICTURE_BYTES)  # (H, W) each
     if any(getattr(maps.get(str(number)), "ndim", None) != 2 for number in range(len(planned.tile.terms))):
-        raise FeatlightError(f"{path}: it holds no map for each term of its tile; delete it and the tile")
-    found = {
+        raise FeatlightError(f"{path}: a map of a term of its tile is missing; delete this file and the tile")
+    map_of = {
         (term.layer, term.feature): torch.tensor(maps[str(number)])[None].double()  # (1, H, W)
         for number, term in enumerate(planned.tile.terms)
     }
     heats, numbers = [], {}
     for feature in features:
-        map_ = found.get(feature, torch.zeros(1, 1, 1))  # (1, H, W)
+        map_ = map_of.get(feature, torch.zeros(1, 1, 1))  # (1, H, W)
         peak = map_.amax().clamp(min=1e-30)
         heats.append((map_[0] / peak).tolist())
-        if feature in found:
-            numbers[f"active {label(feature)}"] = activity_overlap(map_, map_).first.item()
-    if len(found) == 2:
-        numbers["active both"] = activity_overlap(*found.values()).both.item()
-    return Marked(heats, numbers)
+        if feature in map_of:
+            numbers[f"active {feature_label(feature)}"] = activity_overlap(map_, map_).first.item()
+    if len(map_of) == 2:
+        numbers["active both"] = activity_overlap(*map_of.values()).both.item()
+    return MarkedAreas(heats, numbers)
 
 
-def label(feature: Feature) -> str:
-    """`Mixed_6a 199`, as captions and columns say it."""
+def feature_label(feature: Feature) -> str:
+    """Return the label of a feature in captions and columns, such as `Mixed_6a 199`."""
     return f"{feature[0]} {'all' if feature[1] is None else feature[1]}"

@@ -72,7 +72,7 @@ def find_examples(
         alone = listen(stop) if launch.worker.launcher == LAUNCHER else None
         from featlight.engine.device import device_of
         from featlight.examples.find import find, last_lines
-        from featlight.examples.manifest_builder import ExamplesRequest
+        from featlight.examples.manifest import ExamplesRequest
 
         patience = PATIENCE if launch.worker.world_size > 1 else 0.0
         request = ExamplesRequest(images, top, fit, batch_size or "auto")
@@ -82,7 +82,7 @@ def find_examples(
             typed=typed,
             worker=launch.worker,
             stop=stop,
-            say=say,
+            echo=say,
             device=device_of(accelerator, launch.worker),
             others_gone=alone,
             patience=patience,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
-from featlight.analysis.grid_layout import GridLayout
+from featlight.analysis.embedding import GridLayout
 from featlight.drawing.sheet import (
     GRAY,
     LABELLED,

@@ -1,9 +1,9 @@
-"""From an image file's bytes to the pixels that a network sees, by torch's DataLoader in processes of their own."""
+"""Image files decoded to the network's input, by DataLoader processes."""
 
 import hashlib
 import math
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,20 +19,19 @@ from featlight.examples.image_index import ImageEntry
 from featlight.files import open_regular
 from featlight.image_io import MOST_BYTES, bands, open_photograph
 
-PixelArray = "np.ndarray[Any, Any]"
-AHEAD = 2  # chunks that each process decodes before they are asked for
+PREFETCH = 2  # items that each process decodes in advance
 GRAY = (128, 128, 128)
-MOST_MADE = 4096 * 4096  # pixels that scaling makes of an image, or that are given to the network where nothing does
+MOST_PIXELS = 4096 * 4096  # of a resized image, and of an image that is used unfitted
 
 
 @dataclass(frozen=True)
-class Decoded:
-    """The images of a chunk.
+class DecodedChunk:
+    """Images of one chunk.
 
     Args:
-        number: of the chunk.
-        images: by number, (H, W, C), uint8.
-        refused: by number, why there is no image.
+        number: number of the chunk.
+        images: decoded images by number, (H, W, C), uint8.
+        refused: reason by number of each image that could not be decoded.
     """
 
     number: int
@@ -41,10 +40,10 @@ class Decoded:
 
 
 def open_image(folder: Path, entry: ImageEntry) -> Image.Image:
-    """An image as people see it, RGB: upright as its EXIF says, transparency laid on gray, of 16 bits the upper eight.
+    """Open an image as RGB: rotated by its EXIF orientation, on gray where transparent, the upper 8 of 16 bits.
 
     Raises:
-        ValueError: it is damaged, another format, too large, or not what was listed; why, in a line.
+        ValueError: the file is damaged, too large, changed or of another format; the message is one line.
     """
     try:
         with open_regular(folder / entry.name, MOST_BYTES, links=True) as file:
@@ -54,16 +53,16 @@ def open_image(folder: Path, entry: ImageEntry) -> Image.Image:
             with open_photograph(file) as image:
                 if image.mode == "RGB" and not image.has_transparency_data:
                     return image.copy()
-                seen = Image.new("RGB", image.size)
+                rgb = Image.new("RGB", image.size)
                 for box, part in bands(image):
-                    seen.paste(_as_seen(part), box)
-                return seen
+                    rgb.paste(_as_rgb(part), box)
+                return rgb
     except OSError as error:
         raise ValueError(error.strerror or "it cannot be read") from None
 
 
-def _as_seen(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16-bit gray, which Pillow would cut off at 255
+def _as_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # Pillow would clip 16-bit gray at 255
         return Image.fromarray((np.asarray(image, np.int32) >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         whole = image.convert("RGBA")
@@ -72,92 +71,104 @@ def _as_seen(image: Image.Image) -> Image.Image:
 
 
 def fitted(image: Image.Image, fit: Fit) -> Image.Image:
-    """An image as the network sees it: resized, and its middle taken.
+    """Resize an image and crop its center.
 
     Raises:
-        ValueError: it is given as it is, and too large.
+        ValueError: the fit keeps the image's size, and the image is too large.
     """
     if fit.size is None:
-        if image.width * image.height > MOST_MADE:
-            words = f"{image.width} x {image.height} pixels; at most {MOST_MADE:,} are looked at as they are"
-            raise ValueError(f"{words}, and --fit with a size looks at any")
+        if image.width * image.height > MOST_PIXELS:
+            raise ValueError(
+                f"{image.width} x {image.height} pixels; without a fit at most {MOST_PIXELS:,} are allowed; "
+                "give --fit a size"
+            )
         return image
     height, width = fit.scaled(image.height, image.width)
     kind = Image.Resampling.BICUBIC if fit.interpolation == "bicubic" else Image.Resampling.BILINEAR
-    left, top = middle(fit, height, width)
+    left, top = crop_offset(fit, height, width)
     needed = both_sides(fit.size)
-    kept = (left, top, left + needed[1], top + needed[0])
-    if width * height > MOST_MADE:
-        return _resized_part(image, (width, height), kept, kind)
+    crop = (left, top, left + needed[1], top + needed[0])
+    if width * height > MOST_PIXELS:
+        return _resized_crop(image, (width, height), crop, kind)
     scaled = image if (width, height) == image.size else image.resize((width, height), kind)
-    return scaled.crop(kept)
+    return scaled.crop(crop)
 
 
-def _resized_part(
-    image: Image.Image, size: tuple[int, int], kept: tuple[int, int, int, int], kind: Image.Resampling
+def _resized_crop(
+    image: Image.Image, size: tuple[int, int], crop: tuple[int, int, int, int], kind: Image.Resampling
 ) -> Image.Image:
-    """What resizing to a size and then cropping gives, but for rounding, and no more of it is made than is kept."""
+    """Resize to a size and crop, up to rounding, without computing pixels outside the crop."""
     scales = [before / after for before, after in zip(image.size, size, strict=True)]
-    box = [side * scales[axis % 2] for axis, side in enumerate(kept)]
-    reach = [2 + math.ceil(2 * max(1.0, scale)) for scale in scales]  # px that the filter looks at beyond the box
+    box = [side * scales[axis % 2] for axis, side in enumerate(crop)]
+    reach = [2 + math.ceil(2 * max(1.0, scale)) for scale in scales]  # px that the filter reads outside the box
     starts = [max(0, math.floor(box[axis]) - reach[axis]) for axis in range(2)]
     ends = [min(image.size[axis], math.ceil(box[axis + 2]) + reach[axis]) for axis in range(2)]
-    part = image.crop((starts[0], starts[1], ends[0], ends[1]))  # as Pillow keeps the box in single precision
+    part = image.crop((starts[0], starts[1], ends[0], ends[1]))  # Pillow stores the box in single precision
     inside = [min(side - starts[axis % 2], part.size[axis % 2]) for axis, side in enumerate(box)]
-    return part.resize((kept[2] - kept[0], kept[3] - kept[1]), kind, tuple(inside))  # type: ignore[arg-type]
+    return part.resize((crop[2] - crop[0], crop[3] - crop[1]), kind, tuple(inside))  # type: ignore[arg-type]
 
 
-def middle(fit: Fit, height: int, width: int) -> tuple[int, int]:
-    """Where the middle begins in an image of a size after it was resized: left, top."""
+def crop_offset(fit: Fit, height: int, width: int) -> tuple[int, int]:
+    """Return left and top of the center crop in a resized image of this size."""
     if fit.size is None:
         return 0, 0
     needed = both_sides(fit.size)
     return round((width - needed[1]) / 2), round((height - needed[0]) / 2)
 
 
-class Chunks(Dataset[Decoded]):
-    """The chunks of a pass, each decoded when it is asked for.
+def network_input(image: Image.Image, fit: Fit, channels: int) -> Any:
+    """Fit an image and return its pixels, (H, W, C), uint8.
+
+    Raises:
+        ValueError: see `fitted`.
+    """
+    pixels = np.array(fitted(image, fit).convert("L" if channels == 1 else "RGB"))
+    return pixels if pixels.ndim == 3 else pixels[:, :, None]
+
+
+class ChunkDataset(Dataset[DecodedChunk]):
+    """Chunks of a scan, decoded on demand.
 
     Args:
-        folder: of the images.
-        entries: of all images.
-        chunks: by number, the numbers of their images.
-        fit: of each.
-        channels: of the images that the network takes, 1 or 3.
+        folder: folder of the images.
+        entries: all images.
+        chunks: image numbers of each chunk.
+        fit: fit of every image.
+        channels: channels of the network's input, 1 or 3.
     """
 
     def __init__(
         self, folder: Path, entries: Sequence[ImageEntry], chunks: Sequence[Sequence[int]], fit: Fit, channels: int
     ) -> None:
-        self._folder, self._entries, self._chunks, self._fit = folder, entries, chunks, fit
-        self._mode = "L" if channels == 1 else "RGB"
+        self._folder, self._entries, self._chunks = folder, entries, chunks
+        self._fit, self._channels = fit, channels
 
-    def __getitem__(self, number: int) -> Decoded:
+    def __getitem__(self, number: int) -> DecodedChunk:
         images: dict[int, Any] = {}
         refused: dict[int, str] = {}
-        for each in self._chunks[number]:
+        for image in self._chunks[number]:
             try:
-                image = fitted(open_image(self._folder, self._entries[each]), self._fit).convert(self._mode)
-                pixels = np.array(image)
-                images[each] = pixels if pixels.ndim == 3 else pixels[:, :, None]
+                opened = open_image(self._folder, self._entries[image])
+                images[image] = network_input(opened, self._fit, self._channels)
             except ValueError as error:
-                refused[each] = str(error)
-        return Decoded(number, images, refused)
-
-    def loaded(self, numbers: Sequence[int], processes: int) -> Iterator[Decoded]:
-        """Some chunks, in this order.
-
-        Args:
-            numbers: of the chunks.
-            processes: that decode; 0 for this one itself.
-        """
-        options: dict[str, Any] = {"prefetch_factor": AHEAD, "worker_init_fn": deaf} if processes else {}
-        # arrays and not tensors: those would lie in shared memory, of which a container may have next to none
-        return iter(DataLoader(self, batch_size=None, sampler=list(numbers), num_workers=processes, **options))
+                refused[image] = str(error)
+        return DecodedChunk(number, images, refused)
 
 
-def deaf(_: int) -> None:
-    """A process that decodes does not hear what tells its parent to stop; it ends when that does."""
+def decoded(dataset: Dataset[Any], numbers: Iterable[int], processes: int) -> Iterator[Any]:
+    """Decode items of a dataset, in the order of the numbers.
+
+    Args:
+        dataset: dataset of NumPy arrays; tensors would use shared memory, which containers often lack.
+        numbers: numbers of the items; an iterator is read only as far as items are prefetched.
+        processes: number of decoding processes; 0 for decoding in this process.
+    """
+    options: dict[str, Any] = {"prefetch_factor": PREFETCH, "worker_init_fn": ignore_signals} if processes else {}
+    return iter(DataLoader(dataset, batch_size=None, sampler=numbers, num_workers=processes, **options))
+
+
+def ignore_signals(_: int) -> None:
+    """Let a decoding process ignore the signals that stop its parent; it ends when its parent ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)

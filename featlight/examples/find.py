@@ -1,4 +1,4 @@
-"""The whole way: a folder's images listed, a worker's share of them looked at, and the examples written at the end."""
+"""Find a run's examples: index the images, score a worker's share, and write the results when all are scored."""
 
 import threading
 import time
@@ -12,35 +12,36 @@ from torch import nn
 from featlight.distributed.env import ALONE, Worker
 from featlight.distributed.signals import Stop
 from featlight.engine.allocator import keep_memory
-from featlight.examples.finish import best, write_examples
-from featlight.examples.image_index import find_images, some_names
-from featlight.examples.manifest import ScanManifest
-from featlight.examples.manifest_builder import POLL, ExamplesRequest, ManifestBuilder, Say
+from featlight.errors import listed, plural
+from featlight.examples.finish import merge_states, write_examples
+from featlight.examples.image_index import find_images
+from featlight.examples.manifest import POLL_SECONDS, Echo, ExamplesRequest, ManifestBuilder, ScanManifest
 from featlight.examples.pictures import draw_pictures
-from featlight.examples.scoring.loading import load_scorer
-from featlight.examples.scoring.scorer import ActivationScorer
-from featlight.examples.work import Pace, decoders, images_of, work
-from featlight.examples.worker_state import WorkerState, all_worker_states, lacking
+from featlight.examples.scan import ProgressLine, decoding_processes, scan_share
+from featlight.examples.scorer import ActivationScorer, load_scorer
+from featlight.examples.worker_state import WorkerState, missing_parts, read_states
 from featlight.plan.sources import NOTHING_TYPED, TypedSources
 from featlight.report.build import is_rendered, render
 from featlight.store.example_files import beaten, found_files, read_examples
 from featlight.store.store import Store
 
+REFUSED_NAMED = 3  # names in the last lines
+
 
 @dataclass(frozen=True)
 class ScanReport:
-    """What has become of a pass.
+    """Result of a worker's call of `find`.
 
     Args:
-        looked_at: images, by this worker.
-        now: images looked at by all workers since this one began.
-        rate: images a second of all workers.
-        left: images that nobody has looked at yet.
-        about: what the examples were looked for among; None while images are left.
+        scored: images scored by this worker.
+        scored_by_all: images scored by all workers since this worker began.
+        rate: images per second of all workers.
+        left: images that no worker has scored.
+        about: content of `about.json`; None if images are left.
     """
 
-    looked_at: int
-    now: int
+    scored: int
+    scored_by_all: int
     rate: float
     left: int
     about: dict[str, Any] | None
@@ -53,108 +54,107 @@ def find(
     typed: TypedSources = NOTHING_TYPED,
     worker: Worker = ALONE,
     stop: Stop | None = None,
-    say: Say = lambda _: None,
+    echo: Echo = lambda _: None,
     network: nn.Module | None = None,
     device: torch.device | None = None,
     processes: int | None = None,
     others_gone: threading.Event | None = None,
     patience: float = 0.0,
 ) -> ScanReport:
-    """Find the examples of a run, or a worker's share of them; who looks at the last image writes them all.
+    """Find the examples of a run, or a worker's share; the worker that scores the last image writes the results.
 
     Args:
-        out: the run directory.
-        request: what is asked for.
+        out: run directory.
+        request: requested examples.
         typed: sources of the run's network that the user has typed.
-        worker: this one.
-        stop: asked before every batch.
-        say: prints a line.
-        network: instead of loading the run's.
-        device: instead of the first that there is.
-        processes: that decode images for this worker; None for as many as suit.
-        others_gone: set once the other workers have ended; None where nobody can tell.
-        patience: seconds without a sign of the other workers, after which none is waited for.
+        worker: this worker.
+        stop: request to stop, checked before every chunk.
+        echo: prints a line.
+        network: network to use instead of loading the run's.
+        device: device to use instead of the first available one.
+        processes: decoding processes of this worker; None for a number that fits the machine.
+        others_gone: event that is set when the other workers have ended; None if nothing can tell.
+        patience: seconds to wait without a sign of other workers.
 
     Raises:
-        FeatlightError: see its kinds.
+        FeatlightError: see its subclasses.
     """
     stop = stop or Stop()
     store = Store(out)
     plan = store.need_plan()
     store.check_writable()
-    listed_before = store.folder.stamp(store.example_list)
-    found = find_images(request.images, without=out)
+    stamp_before = store.folder.stamp(store.example_list)
+    listing = find_images(request.images, without=out)
     keep_memory()
     scorer = load_scorer(store, plan, request.fit, typed, worker, network, device)
     store.hold(plan)
     stop.check()
-    listing = ManifestBuilder(store, request, scorer, plan, found)
+    builder = ManifestBuilder(store, request, scorer, plan, listing)
     if worker.rank == 0:
-        known = listing.begin(say)
-        say(_header(known, scorer))
-        if found.skipped_words:
-            say(found.skipped_words)
+        manifest = builder.create_or_extend(echo)
+        echo(_first_line(manifest, scorer))
+        if listing.skipped_text:
+            echo(listing.skipped_text)
     else:
-        known = listing.awaited(listed_before, worker, stop)
-    pace = Pace(say if worker.rank == 0 else lambda _: None, worker.world_size)
-    processes = decoders(scorer.device, worker.world_size) if processes is None else processes
-    to_do = work(store, known, scorer, worker, stop, pace, processes)
-    findings = _all_findings(store, known, stop, others_gone, patience)
-    left = images_of(known, lacking(known, findings))
-    now, rate = to_do - left, pace.rate_of(to_do - left)
+        manifest = builder.wait(stamp_before, worker, stop)
+    progress = ProgressLine(echo if worker.rank == 0 else lambda _: None, worker.world_size)
+    processes = decoding_processes(scorer.device, worker.world_size) if processes is None else processes
+    before = scan_share(store, manifest, scorer, worker, stop, progress, processes)
+    states = _await_states(store, manifest, stop, others_gone, patience)
+    left = manifest.image_count(missing_parts(manifest, states))
+    by_all, rate = before - left, progress.rate(before - left)
     if left:
-        return ScanReport(pace.seen, now, rate, left, None)
-    top = best(known, findings)
-    boxes = draw_pictures(store, plan, known, scorer, top, worker, stop, processes)
-    about = write_examples(store, plan, known, scorer, findings, top, boxes, found.skipped)
+        return ScanReport(progress.scored, by_all, rate, left, None)
+    top = merge_states(manifest, states)
+    boxes = draw_pictures(store, plan, manifest, scorer, top, worker, stop, processes)
+    about = write_examples(store, plan, manifest, scorer, states, top, boxes, listing.skipped)
     if store.folder.is_folder(store.root / "assets") and not is_rendered(store, plan):
-        render(store, plan)  # the viewer shows them
-    return ScanReport(pace.seen, now, rate, 0, about)
+        render(store, plan)  # the viewer shows the examples
+    return ScanReport(progress.scored, by_all, rate, 0, about)
 
 
-def _all_findings(
-    store: Store, known: ScanManifest, stop: Stop, others_gone: threading.Event | None, patience: float
+def _await_states(
+    store: Store, manifest: ScanManifest, stop: Stop, others_gone: threading.Event | None, patience: float
 ) -> list[WorkerState]:
-    """Of all workers, once nothing is left, or nobody seems to be there who looks at what is left."""
+    """Return the states of all workers once all images are scored or no other worker seems to be running."""
     seen, since = None, time.monotonic()
     while True:
-        gone = others_gone is not None and others_gone.is_set()  # before looking, so that nothing is missed
+        gone = others_gone is not None and others_gone.is_set()  # before reading, so that no state is missed
         stamps = [store.folder.stamp(path) for path in found_files(store.folder)]
         if gone or stamps != seen or time.monotonic() - since > patience:
-            findings = all_worker_states(store, known)
+            states = read_states(store, manifest)
             silent = others_gone is None and time.monotonic() - since > patience
-            if gone or silent or not lacking(known, findings):
-                return findings
+            if gone or silent or not missing_parts(manifest, states):
+                return states
             since = time.monotonic() if stamps != seen else since
             seen = stamps
         stop.check()
-        time.sleep(POLL)
+        time.sleep(POLL_SECONDS)
 
 
-def _header(known: ScanManifest, scorer: ActivationScorer) -> str:
-    images, twice = known.images, known.images.duplicates
-    words = f"{len(images.first_of)} images of {known.folder}"
-    words += f" ({twice} more of the same content are counted once)" if twice else ""
-    layers = len(scorer.layers)
+def _first_line(manifest: ScanManifest, scorer: ActivationScorer) -> str:
+    images = manifest.images
+    duplicates = f" ({images.duplicates} duplicates are counted once)" if images.duplicates else ""
     return (
-        f"{words}, {len(scorer.keys)} tiles of {layers} layer{'' if layers == 1 else 's'}, {scorer.fit.in_words()}, "
-        f"{known.settings['batch_size']} at a time on {scorer.device.type}"
+        f"{len(images.unique)} images of {manifest.folder}{duplicates}, {len(scorer.keys)} tiles of "
+        f"{plural(len(scorer.layers), 'layer')}, {scorer.fit.in_words()}, {manifest.settings['batch_size']} at a time "
+        f"on {scorer.device.type}"
     )
 
 
 def last_lines(report: ScanReport, out: Path) -> list[str]:
-    """What to say of a pass over images for a run that has come to its end."""
+    """Return the lines to print after a finished scan."""
     about = report.about
     assert about is not None
-    rate = f", {report.now} of them now, {report.rate:.1f} images/s" if report.now else ""
-    twice = f", {about['duplicates']} duplicates counted once" if about["duplicates"] else ""
-    lines = [f"{about['images']} images looked at{rate}{twice}"]
+    rate = f", {report.scored_by_all} of them now, {report.rate:.1f} images/s" if report.scored_by_all else ""
+    duplicates = f", {about['duplicates']} duplicates counted once" if about["duplicates"] else ""
+    lines = [f"{about['images']} images scanned{rate}{duplicates}"]
     if about["refused"]:
-        named = [f"{name} ({why})" for name, why in about["refused_files"].items()]
-        lines.append(f"{about['refused']} could not be looked at: {some_names(named)}")
+        refused = [f"{name} ({reason})" for name, reason in about["refused_files"].items()]
+        lines.append(f"{about['refused']} files could not be used: {listed(refused, REFUSED_NAMED)}")
     store = Store(out)
     ends = {file: record["activation_end"] for file, record in store.records().items()}
     more, compared = beaten(read_examples(store.folder), ends)
     if compared:
-        lines.append(f"{more} of {compared} pictures excite their feature more than any of these images does")
+        lines.append(f"{more} of {compared} tiles excite their feature more than any of these images")
     return lines

@@ -1,7 +1,7 @@
-"""How often each tile was answered how strongly: counts in bins that are the same for all tiles and all data sets.
+"""Histograms of each tile's activations over all images.
 
-Bins are a quarter of a doubling wide, so that they suit any layer's units without a look at the images first; counts
-are whole numbers, which several workers add up to the same.
+Bins are a quarter of an octave (a factor of 2) wide and equal for all tiles and datasets, so they suit any layer's
+units without a first pass over the images, and the counts of several workers can be added.
 """
 
 from functools import cache
@@ -9,32 +9,32 @@ from functools import cache
 import torch
 from torch import Tensor
 
-PER_OCTAVE = 4  # bins of each doubling
-LOWEST, HIGHEST = -8, 8  # logarithms to base 2 of the smallest edge and the largest
+PER_OCTAVE = 4  # bins
+LOWEST, HIGHEST = -8, 8  # base-2 logarithms of the smallest and the largest edge
 ONE_SIDE = PER_OCTAVE * (HIGHEST - LOWEST)
-BINS = 2 * ONE_SIDE + 1  # below 0, about 0, above 0; the outermost hold all that is further out
+BINS = 2 * ONE_SIDE + 1  # negative, around 0, positive; the outermost bins are unbounded
 
 
 @cache
 def edges() -> Tensor:
-    """Between the bins, ascending, (BINS - 1,), float64, on the CPU."""
+    """Return the edges between bins, ascending, (BINS - 1,), float64, on the CPU."""
     steps = torch.arange(ONE_SIDE, dtype=torch.float64, device="cpu") / PER_OCTAVE + LOWEST
     above = 2.0**steps
     return torch.cat([-above.flip(0), above])
 
 
 def empty(tiles: int, device: torch.device) -> Tensor:
-    """(tiles, BINS), int32."""
+    """Return zero counts, (tiles, BINS), int32."""
     return torch.zeros(tiles, BINS, dtype=torch.int32, device=device)
 
 
 def count(histogram: Tensor, values: Tensor, tiles: Tensor) -> None:
-    """Add a batch; what is not finite counts nowhere.
+    """Add the finite values of a batch to a histogram, in place.
 
     Args:
-        histogram: (T, BINS), changed in place.
-        values: (B, N), float64.
-        tiles: (N,), whose values these are.
+        histogram: counts, (T, BINS).
+        values: activations, (B, N), float64.
+        tiles: row of each column of `values` in the histogram, (N,).
     """
     bins = torch.bucketize(values.T.contiguous(), edges().to(values.device), right=True)  # (N, B)
     finite = values.T.isfinite().to(histogram.dtype)

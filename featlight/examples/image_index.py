@@ -1,4 +1,4 @@
-"""The images of a folder: found, told apart by their content, and listed so that a list only ever grows at its end."""
+"""The image files of a folder, identified by content. The index is append-only: later images get later numbers."""
 
 import hashlib
 import json
@@ -17,23 +17,22 @@ from pydantic import AfterValidator, Field, TypeAdapter
 
 from featlight.config.text_checks import is_text
 from featlight.console import printable
-from featlight.errors import UsageError
+from featlight.errors import UsageError, plural
 from featlight.files import open_regular
 from featlight.image_io import MOST_BYTES
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".tif", ".tiff", ".avif")
-SHOWN = 3  # names in a line
 
 
 @dataclass(frozen=True)
 class ImageEntry:
-    """One image of the folder.
+    """One image file.
 
     Args:
-        name: its path from the folder, with slashes.
-        bytes: of the file.
-        time: when it was last changed, in nanoseconds.
-        sha256: of its bytes, hexadecimal.
+        name: path relative to the folder, with slashes.
+        bytes: size of the file.
+        time: modification time in nanoseconds.
+        sha256: checksum of the file, hexadecimal.
     """
 
     name: str
@@ -42,19 +41,19 @@ class ImageEntry:
     sha256: str
 
 
-def _inside(name: str) -> str:
+def _relative_path(name: str) -> str:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or path.as_posix() != name:
-        raise ValueError("no path inside of a folder")
+        raise ValueError("not a path inside a folder")
     return name
 
 
 @dataclass(frozen=True)
 class _Columns:
-    """A list of images on disk."""
+    """The index on disk; the names are JSON keys."""
 
     parts: list[Annotated[int, Field(ge=1)]]
-    name: list[Annotated[str, Field(max_length=4096), AfterValidator(_inside)]]
+    name: list[Annotated[str, Field(max_length=4096), AfterValidator(_relative_path)]]
     bytes: list[Annotated[int, Field(ge=0, lt=2**53)]]
     time: list[Annotated[int, Field(ge=-(2**63), lt=2**63)]]
     sha256: list[Annotated[str, Field(pattern="^[0-9a-f]{64}$")]]
@@ -66,11 +65,11 @@ _COLUMNS = TypeAdapter(_Columns)
 
 @dataclass(frozen=True)
 class FolderListing:
-    """What lies in a folder now.
+    """Current files of a folder.
 
     Args:
-        images: bytes and time of each image, by name.
-        unreadable: reasons why images cannot be read, by name.
+        images: size and modification time of each image, by name.
+        unreadable: reason of each image that cannot be read, by printable name.
         skipped: number of images of other formats, by suffix.
     """
 
@@ -79,24 +78,23 @@ class FolderListing:
     skipped: dict[str, int] = field(default_factory=dict)
 
     @property
-    def skipped_words(self) -> str:
-        """What is not looked at, in words; "" where there is nothing."""
-        count = sum(self.skipped.values())
+    def skipped_text(self) -> str:
+        """Number and suffixes of the skipped files; empty without any."""
         kinds = ", ".join(sorted(self.skipped))
-        return f"{count} file{'' if count == 1 else 's'} of other image formats ({kinds}) skipped" if count else ""
+        return f"{plural(sum(self.skipped.values()), 'file')} of other image formats ({kinds}) skipped" if kinds else ""
 
 
 def find_images(folder: Path, without: Path | None = None) -> FolderListing:
-    """Every PNG, JPEG, WebP, GIF, TIFF and AVIF file in a folder, at any depth.
+    """List the PNG, JPEG, WebP, GIF, TIFF and AVIF files of a folder, at any depth.
 
-    Links to folders are not followed, links to files are.
+    Links to files are followed, links to folders are not.
 
     Args:
-        folder: to look into.
-        without: a folder inside that is left out: the run's own.
+        folder: folder to search.
+        without: subfolder to leave out, such as the run directory.
 
     Raises:
-        UsageError: there is no such folder, or it holds no image.
+        UsageError: the folder is missing or holds no image.
     """
     if not folder.is_dir():
         raise UsageError(f"--images: {folder} given, and there is no such folder")
@@ -104,15 +102,15 @@ def find_images(folder: Path, without: Path | None = None) -> FolderListing:
     unreadable: dict[str, str] = {}
     skipped: Counter[str] = Counter()
 
-    def refuse(path: str, why: str | None) -> None:
-        unreadable[printable(_name(folder, path))] = why or "it cannot be read"
+    def refuse(path: str, reason: str | None) -> None:
+        unreadable[printable(_name(folder, path))] = reason or "it cannot be read"
 
-    def note(error: OSError) -> None:
+    def refuse_folder(error: OSError) -> None:
         refuse(str(error.filename), error.strerror)
 
-    left_out = None if without is None else without.resolve()
-    for parent, folders, names in os.walk(folder, onerror=note):
-        folders[:] = sorted(each for each in folders if Path(parent, each).resolve() != left_out)
+    excluded = None if without is None else without.resolve()
+    for parent, folders, names in os.walk(folder, onerror=refuse_folder):
+        folders[:] = sorted(name for name in folders if Path(parent, name).resolve() != excluded)
         for name in names:
             suffix = Path(name).suffix.lower()
             if suffix not in SUFFIXES:
@@ -128,11 +126,11 @@ def find_images(folder: Path, without: Path | None = None) -> FolderListing:
                     refuse(str(path), error.strerror)
                 else:
                     images[_name(folder, str(path))] = status.st_size, status.st_mtime_ns
-    found = FolderListing(images, unreadable, dict(+skipped))
+    listing = FolderListing(images, unreadable, dict(+skipped))
     if not images and not unreadable:
-        words = f" ({found.skipped_words})" if found.skipped else ""
-        raise UsageError(f"--images: {folder} holds no image{words}; PNG, JPEG and WebP files are read, at any depth")
-    return found
+        note = f" ({listing.skipped_text})" if listing.skipped else ""
+        raise UsageError(f"--images: {folder} holds no image{note}; PNG, JPEG and WebP files are read, at any depth")
+    return listing
 
 
 def _name(folder: Path, path: str) -> str:
@@ -141,11 +139,11 @@ def _name(folder: Path, path: str) -> str:
 
 @dataclass(frozen=True)
 class ImageIndex:
-    """The images that a pass is over, in parts: the first, and what has come since, each in the order of paths.
+    """Images of a scan in parts: the images of the first scan, then those of each extension, in path order each.
 
     Args:
-        parts: of the list; an image's number is its place in all of them.
-        unreadable: by name, as it can be printed, what could not be read when the list was made, and why.
+        parts: images of each part; an image's number counts over all parts.
+        unreadable: reason of each file that could not be read when the index was made, by printable name.
     """
 
     parts: tuple[tuple[ImageEntry, ...], ...] = ()
@@ -156,66 +154,66 @@ class ImageIndex:
         return [entry for part in self.parts for entry in part]
 
     @cached_property
-    def first_of(self) -> dict[str, int]:
-        """By content, the number of the image that stands for it: the one that was listed first."""
-        found: dict[str, int] = {}
+    def unique(self) -> dict[str, int]:
+        """Number of the first image with each content, by checksum."""
+        numbers: dict[str, int] = {}
         for number, entry in enumerate(self.entries):
-            found.setdefault(entry.sha256, number)
-        return found
+            numbers.setdefault(entry.sha256, number)
+        return numbers
 
     @cached_property
     def names(self) -> dict[int, str]:
-        """By number, of each image that stands for a content, the first path in order that holds this content."""
-        best: dict[str, str] = {}
+        """Alphabetically first name with the content of each unique image, by number."""
+        first: dict[str, str] = {}
         for entry in self.entries:
-            best[entry.sha256] = min(best.get(entry.sha256, entry.name), entry.name)
-        return {number: best[sha256] for sha256, number in self.first_of.items()}
+            first[entry.sha256] = min(first.get(entry.sha256, entry.name), entry.name)
+        return {number: first[sha256] for sha256, number in self.unique.items()}
 
     @property
     def duplicates(self) -> int:
-        """Files whose content another one has already."""
-        return len(self.entries) - len(self.first_of)
+        """Number of files with the content of an earlier one."""
+        return len(self.entries) - len(self.unique)
 
     def ranks(self) -> list[int]:
-        """By number, its place in the order of paths; of a duplicate, of no meaning."""
-        places = {name: place for place, name in enumerate(sorted(self.names.values()))}
-        return [places[self.names[number]] if number in self.names else 0 for number in range(len(self.entries))]
+        """Return each image's rank in path order, by number; 0 for duplicates, which are never scanned."""
+        ranks = {name: rank for rank, name in enumerate(sorted(self.names.values()))}
+        return [ranks[self.names[number]] if number in self.names else 0 for number in range(len(self.entries))]
 
     def chunks(self, batch_size: int) -> list[list[int]]:
-        """The numbers of the images that are looked at together; what comes later changes none of them."""
-        found, start = [], 0
+        """Return the image numbers of each chunk; no extension changes an existing chunk."""
+        chunks, start = [], 0
         for part in self.parts:
             own = [number for number in range(start, start + len(part)) if number in self.names]
-            found += [own[i : i + batch_size] for i in range(0, len(own), batch_size)]
+            chunks += [own[i : i + batch_size] for i in range(0, len(own), batch_size)]
             start += len(part)
-        return found
+        return chunks
 
-    def is_of(self, found: FolderListing) -> bool:
-        """Whether it lists just what lies in the folder."""
-        known = {entry.name: (entry.bytes, entry.time) for entry in self.entries}
-        return known == {
-            name: stamp for name, stamp in found.images.items() if name in known or name not in self.unreadable
+    def matches(self, listing: FolderListing) -> bool:
+        """Whether the index holds exactly the readable files of a folder."""
+        stamps = {entry.name: (entry.bytes, entry.time) for entry in self.entries}
+        return stamps == {
+            name: stamp for name, stamp in listing.images.items() if name in stamps or name not in self.unreadable
         }
 
-    def followed_by(self, folder: Path, found: FolderListing) -> "ImageIndex | None":
-        """The list with what has come since; None where something that was listed is gone, or is another image now.
+    def extended(self, folder: Path, listing: FolderListing) -> "ImageIndex | None":
+        """Add the new files of a folder; None if an indexed file is gone or has other content.
 
         Raises:
-            UsageError: none of the files can be read.
+            UsageError: no file of the folder can be read.
         """
-        known = {entry.name: entry for entry in self.entries}
-        same = {name for name, entry in known.items() if found.images.get(name) == (entry.bytes, entry.time)}
-        read, unreadable = _hashed(folder, sorted(found.images.keys() - same), found)
-        now = {name: known[name] for name in same} | {entry.name: entry for entry in read}
-        if any(name not in now or now[name].sha256 != entry.sha256 for name, entry in known.items()):
+        indexed = {entry.name: entry for entry in self.entries}
+        same = {name for name, entry in indexed.items() if listing.images.get(name) == (entry.bytes, entry.time)}
+        read, unreadable = _hash_files(folder, sorted(listing.images.keys() - same), listing)
+        current = {name: indexed[name] for name in same} | {entry.name: entry for entry in read}
+        if any(name not in current or current[name].sha256 != entry.sha256 for name, entry in indexed.items()):
             return None
-        if not now:
-            name, why = next(iter((found.unreadable | unreadable).items()))
-            raise UsageError(f"--images: {folder}: no image of it can be read ({name}: {why})")
-        # one whose time alone has changed stays at its place
-        parts = tuple(tuple(now[entry.name] for entry in part) for part in self.parts)
-        new = tuple(entry for entry in read if entry.name not in known)
-        return ImageIndex((*parts, new) if new else parts, found.unreadable | unreadable)
+        if not current:
+            name, reason = next(iter((listing.unreadable | unreadable).items()))
+            raise UsageError(f"--images: {folder}: no image of it can be read ({name}: {reason})")
+        # a file with a new time and the same content keeps its number
+        parts = tuple(tuple(current[entry.name] for entry in part) for part in self.parts)
+        new = tuple(entry for entry in read if entry.name not in indexed)
+        return ImageIndex((*parts, new) if new else parts, listing.unreadable | unreadable)
 
     def to_json(self) -> str:
         columns = {key: [getattr(entry, key) for entry in self.entries] for key in ("name", "bytes", "time", "sha256")}
@@ -224,33 +222,33 @@ class ImageIndex:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> "ImageIndex":
-        """Raises ValueError where it is none."""
-        values = _COLUMNS.validate_json(text, strict=True)
-        entries = [ImageEntry(*row) for row in zip(values.name, values.bytes, values.time, values.sha256, strict=True)]
-        if len(set(values.name)) < len(entries) or sum(values.parts) != len(entries):
-            raise ValueError("an image that is listed twice, or in no part")
+        """Read an index.
+
+        Raises:
+            ValueError: the text is not a valid index.
+        """
+        columns = _COLUMNS.validate_json(text, strict=True)
+        rows = zip(columns.name, columns.bytes, columns.time, columns.sha256, strict=True)
+        entries = [ImageEntry(*row) for row in rows]
+        if len(set(columns.name)) < len(entries) or sum(columns.parts) != len(entries):
+            raise ValueError("an image is listed twice, or in no part")
         rest = iter(entries)
-        return cls(tuple(tuple(islice(rest, count)) for count in values.parts), values.unreadable)
+        return cls(tuple(tuple(islice(rest, count)) for count in columns.parts), columns.unreadable)
 
 
-def _hashed(folder: Path, names: Sequence[str], found: FolderListing) -> tuple[list[ImageEntry], dict[str, str]]:
-    """The images of some names, with what each file's content is; and what cannot be read, and why."""
+def _hash_files(folder: Path, names: Sequence[str], listing: FolderListing) -> tuple[list[ImageEntry], dict[str, str]]:
+    """Return the entries of the readable files, and the reason of each other file by name."""
 
-    def look(name: str) -> ImageEntry | str:
+    def entry_or_reason(name: str) -> ImageEntry | str:
         try:
             with open_regular(folder / name, MOST_BYTES, links=True) as file:
-                return ImageEntry(name, *found.images[name], hashlib.file_digest(file, "sha256").hexdigest())
+                return ImageEntry(name, *listing.images[name], hashlib.file_digest(file, "sha256").hexdigest())
         except OSError as error:
             return error.strerror or "it cannot be read"
 
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        seen = dict(zip(names, pool.map(look, names), strict=True))
+        results = dict(zip(names, pool.map(entry_or_reason, names), strict=True))
     return (
-        [entry for entry in seen.values() if isinstance(entry, ImageEntry)],
-        {name: why for name, why in seen.items() if isinstance(why, str)},
+        [result for result in results.values() if isinstance(result, ImageEntry)],
+        {name: result for name, result in results.items() if isinstance(result, str)},
     )
-
-
-def some_names(names: Sequence[str]) -> str:
-    """The first few of them."""
-    return ", ".join(names[:SHOWN]) + (f", ... ({len(names)} in all)" if len(names) > SHOWN else "")

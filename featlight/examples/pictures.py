@@ -1,4 +1,4 @@
-"""The pictures of tiles' examples: each image's part that counts, cut out, and outlined in the whole."""
+"""Pictures of each tile's examples: the receptive field cropped, and outlined in the whole image."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -9,194 +9,183 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
+from featlight.config.inputs.sizes import both_sides
 from featlight.distributed.env import Worker
 from featlight.distributed.signals import Stop
 from featlight.drawing.example_strip import QUALITY, SIDE, Box, ExampleTile, draw_strip, encode_strip, what_is_shown
 from featlight.engine.device import repeatable
-from featlight.examples.decoding import AHEAD, deaf, fitted, open_image
+from featlight.examples.decoding import decoded, network_input, open_image
 from featlight.examples.manifest import ScanManifest
-from featlight.examples.scoring.receptive_fields import in_source, measure_receptive_fields, squared
-from featlight.examples.scoring.scorer import ActivationScorer
-from featlight.examples.top_k import NOBODY, TopK
+from featlight.examples.receptive_fields import in_source, measure_receptive_fields, squared
+from featlight.examples.scorer import ActivationScorer
+from featlight.examples.top_k import NO_IMAGE, TopK
 from featlight.plan.plan import Plan, PlannedTile
 from featlight.store.store import Store
 
-LARGE = 4 * SIDE  # px of the longer side that a whole image keeps until it is drawn
-MOST_AT_ONCE = 16  # images whose gradients are taken together
+LARGE = 4 * SIDE  # px, longer side of a whole image until it is drawn
+MOST_IN_BATCH = 16  # images of one backward pass
 
 
 class RankedExample(NamedTuple):
-    """One example of a tile."""
+    """One example of a tile: image number, activation, row and column of the strongest neuron."""
 
-    image: int  # number
+    image: int
     value: float
     neuron: tuple[int, int]
 
 
-def ranked_examples(top: TopK, place: int) -> list[RankedExample]:
-    """A tile's examples, best first."""
-    rows = zip(top.images[place].tolist(), top.values[place].tolist(), top.places[place].tolist(), strict=True)
-    return [RankedExample(image, value, (row, column)) for image, value, (row, column) in rows if image != NOBODY]
+def ranked_examples(top: TopK, row: int) -> list[RankedExample]:
+    """Return the examples of one tile, best first."""
+    columns = zip(top.images[row].tolist(), top.values[row].tolist(), top.places[row].tolist(), strict=True)
+    return [RankedExample(image, value, (y, x)) for image, value, (y, x) in columns if image != NO_IMAGE]
 
 
-def digest_of(found: Sequence[RankedExample], key: str, known: ScanManifest) -> str:
-    """Of all that a picture of examples shows, given the key of what the tile looks for."""
-    contents = [(known.images.entries[each.image].sha256, each.neuron) for each in found]
-    settings = json.dumps(known.settings, sort_keys=True)
+def _digest(examples: Sequence[RankedExample], key: str, manifest: ScanManifest) -> str:
+    """Return a checksum of everything that the picture of a query's examples depends on."""
+    contents = [(manifest.images.entries[example.image].sha256, example.neuron) for example in examples]
+    settings = json.dumps(manifest.settings, sort_keys=True)
     return sha256(repr((contents, key, settings, SIDE, QUALITY)).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
-class _Read:
-    """An example's image: as the network is given it, (H, W, C), uint8; small; and its height and width."""
+class _DecodedExample:
+    """One example's image.
 
-    fed: Any
+    Args:
+        pixels: input of the network, (H, W, C), uint8.
+        small: small copy of the whole image, (H, W, 3), uint8.
+        size: height and width of the file.
+    """
+
+    pixels: Any
     small: Any
     size: tuple[int, int]
 
 
-class _Tiles(Dataset[list[_Read | None]]):
-    """The images of each tile's examples; None where one cannot be read any more."""
+class _ExampleDataset(Dataset[list[_DecodedExample | None]]):
+    """Images of each tile's examples; None for an image that can no longer be read."""
 
-    def __init__(self, known: ScanManifest, scorer: ActivationScorer, found: Sequence[Sequence[RankedExample]]) -> None:
-        self._folder, self._entries, self._found = known.folder, known.images.entries, found
-        self._fit, self._mode = scorer.fit, "L" if scorer.channels == 1 else "RGB"
+    def __init__(
+        self, manifest: ScanManifest, scorer: ActivationScorer, examples: Sequence[Sequence[RankedExample]]
+    ) -> None:
+        self._folder, self._entries, self._examples = manifest.folder, manifest.images.entries, examples
+        self._fit, self._channels = scorer.fit, scorer.channels
 
-    def __getitem__(self, tile: int) -> list[_Read | None]:
-        return [self._read(each.image) for each in self._found[tile]]
+    def __getitem__(self, tile: int) -> list[_DecodedExample | None]:
+        return [self._decode(example.image) for example in self._examples[tile]]
 
-    def _read(self, number: int) -> _Read | None:
+    def _decode(self, number: int) -> _DecodedExample | None:
         try:
             image = open_image(self._folder, self._entries[number])
         except ValueError:
             return None
-        fed = np.array(fitted(image, self._fit).convert(self._mode))
-        small = image.copy()
-        small.thumbnail((LARGE, LARGE), Image.Resampling.BICUBIC)
-        return _Read(fed if fed.ndim == 3 else fed[:, :, None], np.array(small), (image.height, image.width))
+        pixels = network_input(image, self._fit, self._channels)
+        size = image.height, image.width
+        image.thumbnail((LARGE, LARGE), Image.Resampling.BICUBIC)
+        return _DecodedExample(pixels, np.array(image), size)
 
 
 def draw_pictures(
     store: Store,
     plan: Plan,
-    known: ScanManifest,
+    manifest: ScanManifest,
     scorer: ActivationScorer,
     top: TopK,
     worker: Worker,
     stop: Stop,
     processes: int,
 ) -> dict[str, tuple[Box, ...]]:
-    """Draw what is missing of the pictures; workers begin at different tiles, and none does what it finds done.
+    """Draw the missing pictures. Workers start at different tiles and skip finished ones.
 
     Args:
-        store: of the run.
-        plan: of the run.
-        known: the pass.
-        scorer: of the run.
-        top: the best of all images.
-        worker: this one.
-        stop: asked before every tile.
-        processes: that decode; 0 for this one itself.
+        store: store of the run.
+        plan: plan of the run.
+        manifest: manifest of the scan.
+        scorer: scorer of the run.
+        top: top k of all images.
+        worker: this worker.
+        stop: request to stop, checked before every tile.
+        processes: decoding processes; 0 for decoding in this process.
 
     Returns:
-        By the tile's file, where each example's field lies in the pixels of its file.
+        Box of each example's receptive field in the pixels of its file, by the tile's file.
     """
-    # tiles of one layer together: the network is cut for each
+    # by layer: the network is truncated anew for each
     tiles = sorted(plan.tiles, key=lambda planned: scorer.layers.index(planned.tile.terms[0].output))
     first = worker.rank * len(tiles) // worker.world_size
     tiles = tiles[first:] + tiles[:first]
     keys = [scorer.keys[planned.file] for planned in tiles]
-    found = [ranked_examples(top, known.places[key]) for key in keys]
-    digests = [digest_of(each, key, known) for each, key in zip(found, keys, strict=True)]
+    examples = [ranked_examples(top, manifest.row_of[key]) for key in keys]
+    digests = [_digest(ranked, key, manifest) for ranked, key in zip(examples, keys, strict=True)]
     boxes: dict[str, tuple[Box, ...]] = {}
+    prefetched: list[int] = []
 
-    def is_missing(i: int) -> bool:
-        stop.check()
-        shown = what_is_shown(store.folder, store.example_path(tiles[i].file))
-        if shown is None or shown.digest != digests[i] or len(shown.boxes) != len(found[i]):
-            return True
-        boxes[tiles[i].file] = shown.boxes
-        return False
+    def missing() -> Iterator[int]:
+        for i, planned in enumerate(tiles):
+            stop.check()
+            strip = what_is_shown(store.folder, store.example_path(planned.file))
+            if strip is None or strip.digest != digests[i] or len(strip.boxes) != len(examples[i]):
+                prefetched.append(i)
+                yield i
+            else:
+                boxes[planned.file] = strip.boxes
 
     with repeatable(1):
-        for i, read in _loaded(_Tiles(known, scorer, found), filter(is_missing, range(len(tiles))), processes):
-            picture, own = _picture(tiles[i], scorer, found[i], read)
+        for images in decoded(_ExampleDataset(manifest, scorer, examples), missing(), processes):
+            i = prefetched.pop(0)
+            picture, own = _picture(tiles[i], scorer, examples[i], images)
             store.write(store.example_path(tiles[i].file), encode_strip(picture, ExampleTile(digests[i], own)))
             boxes[tiles[i].file] = own
     return boxes
 
 
-def _loaded(tiles: _Tiles, numbers: Iterator[int], processes: int) -> Iterator[tuple[int, list[_Read | None]]]:
-    """The images of some tiles, whose numbers are asked for no further ahead than is decoded."""
-    asked: list[int] = []
-
-    def noted() -> Iterator[int]:
-        for number in numbers:
-            asked.append(number)
-            yield number
-
-    options: dict[str, Any] = {"prefetch_factor": AHEAD, "worker_init_fn": deaf} if processes else {}
-    loader = DataLoader(tiles, batch_size=None, sampler=_Once(noted()), num_workers=processes, **options)
-    for read in loader:
-        yield asked.pop(0), read
-
-
-class _Once:
-    """Numbers as they come."""
-
-    def __init__(self, numbers: Iterator[int]) -> None:
-        self._numbers = numbers
-
-    def __iter__(self) -> Iterator[int]:
-        return self._numbers
-
-
 def _picture(
-    planned: PlannedTile, scorer: ActivationScorer, found: Sequence[RankedExample], read: Sequence[_Read | None]
+    planned: PlannedTile,
+    scorer: ActivationScorer,
+    examples: Sequence[RankedExample],
+    images: Sequence[_DecodedExample | None],
 ) -> tuple[Image.Image, tuple[Box, ...]]:
-    """A tile's examples, drawn, and where each one's field lies in its file."""
-    crops, wholes, small, boxes = [], [], [], []
-    fields = _fields(planned, scorer, found, read)
-    for each, field in zip(read, fields, strict=True):
-        if each is None:
+    """Draw a tile's examples; also return the box of each receptive field in its file."""
+    crops, wholes, outlines, boxes = [], [], [], []
+    fields = _receptive_fields(planned, scorer, examples, images)
+    for image, field in zip(images, fields, strict=True):
+        if image is None:
             crops.append(Image.new("RGB", (SIDE, SIDE)))
             wholes.append(crops[-1])
-            small.append((0, 0, SIDE, SIDE))
+            outlines.append((0, 0, SIDE, SIDE))
             boxes.append((0, 0, 0, 0))
             continue
-        fed, whole = (
-            Image.fromarray(each.fed.squeeze(2) if each.fed.shape[2] == 1 else each.fed),
-            Image.fromarray(each.small),
-        )
-        view = scorer.view if scorer.view is None or isinstance(scorer.view, tuple) else (scorer.view, scorer.view)
-        if view is not None:
-            fed = fed.resize((view[1], view[0]), Image.Resampling.BICUBIC)
+        fed = Image.fromarray(image.pixels.squeeze(2) if image.pixels.shape[2] == 1 else image.pixels)
+        if scorer.input_size is not None:
+            fed = fed.resize(both_sides(scorer.input_size)[::-1], Image.Resampling.BICUBIC)
         crops.append(fed.crop(squared(field, fed.size)))
-        wholes.append(whole)
-        box = in_source(field, scorer.fit, scorer.view, each.size)
-        scale = whole.width / each.size[1], whole.height / each.size[0]
-        small.append(tuple(round(side * scale[i % 2]) for i, side in enumerate(box)))  # type: ignore[arg-type]
+        wholes.append(Image.fromarray(image.small))
+        box = in_source(field, scorer.fit, scorer.input_size, image.size)
+        scale = wholes[-1].width / image.size[1], wholes[-1].height / image.size[0]
+        outlines.append(tuple(round(side * scale[i % 2]) for i, side in enumerate(box)))  # type: ignore[arg-type]
         boxes.append(box)
-    return draw_strip(crops, wholes, small), tuple(boxes)
+    return draw_strip(crops, wholes, outlines), tuple(boxes)
 
 
-def _fields(
-    planned: PlannedTile, scorer: ActivationScorer, found: Sequence[RankedExample], read: Sequence[_Read | None]
+def _receptive_fields(
+    planned: PlannedTile,
+    scorer: ActivationScorer,
+    examples: Sequence[RankedExample],
+    images: Sequence[_DecodedExample | None],
 ) -> list[Box]:
-    """Each example's receptive field in what the network is given."""
+    """Return each example's receptive field in the network's input; an empty box without an image."""
     term = planned.tile.terms[0]
-    outputs = scorer.cut_at(term.output)
-    fields: list[Box] = [(0, 0, 0, 0)] * len(found)
-    places = [place for place, each in enumerate(read) if each is not None]
-    at_once = 1 if scorer.fit.size is None and scorer.view is None else MOST_AT_ONCE
-    for start in range(0, len(places), at_once):
-        part = places[start : start + at_once]
-        pixels = torch.cat([scorer.pixels([each.fed]) for place in part if (each := read[place]) is not None])
-        boxes = measure_receptive_fields(
-            outputs, pixels, term, [found[place].neuron for place in part], scorer.directions
-        )
-        for place, box in zip(part, boxes, strict=True):
-            fields[place] = box
+    outputs = scorer.truncated_at(term.output)
+    fields: list[Box] = [(0, 0, 0, 0)] * len(examples)
+    readable = [(i, image.pixels) for i, image in enumerate(images) if image is not None]
+    step = 1 if scorer.fit.size is None and scorer.input_size is None else MOST_IN_BATCH
+    for start in range(0, len(readable), step):
+        batch = readable[start : start + step]
+        pixels = torch.cat([scorer.pixels([image]) for _, image in batch])
+        neurons = [examples[i].neuron for i, _ in batch]
+        boxes = measure_receptive_fields(outputs, pixels, term, neurons, scorer.directions)
+        for (i, _), box in zip(batch, boxes, strict=True):
+            fields[i] = box
     return fields

@@ -1,4 +1,4 @@
-"""The best few images of each tile, kept on the device: memory of tiles x k, whatever the number of images."""
+"""The k images with the highest activation of each tile, kept on the device: memory does not grow with the images."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-NOBODY = -1
+NO_IMAGE = -1
 
 
-class Entered(NamedTuple):
-    """What has newly come among the best of some tile, M pairs: the places of tile and image in the batch, its slot."""
+class NewEntries(NamedTuple):
+    """Images that a batch adds to the top k, as M pairs: column and image index in the batch, slot in the top k."""
 
     columns: Tensor
     images: Tensor
@@ -20,12 +20,12 @@ class Entered(NamedTuple):
 
 @dataclass
 class TopK:
-    """The best of each tile, best first.
+    """The top k images of each tile, best first. The field names are on disk.
 
     Args:
-        values: (T, k), float64; -inf where there is none.
-        images: (T, k), their numbers, int64; -1 where there is none.
-        places: (T, k, 2), row and column of the strongest neuron on its map, int64.
+        values: activations, (T, k), float64; -inf in empty slots.
+        images: image numbers, (T, k), int64; -1 in empty slots.
+        places: row and column of the strongest neuron on its map, (T, k, 2), int64.
     """
 
     values: Tensor
@@ -36,44 +36,44 @@ class TopK:
     def empty(cls, tiles: int, k: int, device: torch.device) -> "TopK":
         return cls(
             torch.full((tiles, k), -torch.inf, dtype=torch.float64, device=device),
-            torch.full((tiles, k), NOBODY, dtype=torch.int64, device=device),
+            torch.full((tiles, k), NO_IMAGE, dtype=torch.int64, device=device),
             torch.zeros(tiles, k, 2, dtype=torch.int64, device=device),
         )
 
-    def update(self, values: Tensor, numbers: Tensor, ranks: Tensor, tiles: Tensor) -> Entered:
-        """Take in a batch.
+    def update(self, values: Tensor, numbers: Tensor, ranks: Tensor, tiles: Tensor) -> NewEntries:
+        """Add a batch.
 
         Args:
-            values: (B, N), float64; what is not finite is no answer.
-            numbers: (B,), of the images.
-            ranks: by number, the image's place in the order of paths: the lower one wins where values are equal.
-            tiles: (N,), whose values these are.
+            values: activations, (B, N), float64; values that are not finite are ignored.
+            numbers: image numbers, (B,).
+            ranks: rank of each image in path order, by image number; the lower rank wins ties.
+            tiles: row of each column of `values`, (N,).
 
         Returns:
-            What has come in, whose `places` are to be filled.
+            The new entries; the caller fills in their `places`.
         """
         new = torch.where(values.isfinite(), values, -torch.inf).T  # (N, B)
         columns = ((new >= self.values[tiles, -1:]) & (new > -torch.inf)).any(1).nonzero()[:, 0]
         rows = tiles[columns]
         k, n = self.values.shape[1], len(rows)
         candidates = torch.cat([self.images[rows], numbers.expand(n, -1)], 1)  # (R, k + B)
-        found = torch.cat([self.values[rows], new[columns]], 1)
-        order = best_first(found, candidates, ranks)[:, :k]
-        merged = found.gather(1, order)
-        came = (order >= k) & (merged > -torch.inf)
+        candidate_values = torch.cat([self.values[rows], new[columns]], 1)  # (R, k + B)
+        order = best_first(candidate_values, candidates, ranks)[:, :k]
+        best = candidate_values.gather(1, order)
+        is_new = (order >= k) & (best > -torch.inf)
         kept = self.places[rows].gather(1, order.clamp_max(k - 1)[:, :, None].expand(-1, -1, 2))
-        self.values[rows] = merged
-        self.images[rows] = torch.where(merged > -torch.inf, candidates.gather(1, order), NOBODY)
+        self.values[rows] = best
+        self.images[rows] = torch.where(best > -torch.inf, candidates.gather(1, order), NO_IMAGE)
         self.places[rows] = kept
-        row, slot = came.nonzero(as_tuple=True)
-        return Entered(columns[row], order[row, slot] - k, slot)
+        row, slot = is_new.nonzero(as_tuple=True)
+        return NewEntries(columns[row], order[row, slot] - k, slot)
 
-    def followed_by(self, other: "TopK") -> "TopK":
-        """With the best of further tiles."""
+    def with_rows(self, other: "TopK") -> "TopK":
+        """Append the rows of further tiles."""
         return TopK(*(torch.cat(pair) for pair in zip(vars(self).values(), vars(other).values(), strict=True)))
 
     def arrays(self) -> "dict[str, np.ndarray[Any, Any]]":
-        """By name, as they are kept."""
+        """Return the fields as NumPy arrays by name."""
         return {key: value.cpu().numpy() for key, value in vars(self).items()}
 
     def to(self, device: torch.device) -> "TopK":
@@ -81,7 +81,7 @@ class TopK:
 
 
 def best_first(values: Tensor, numbers: Tensor, ranks: Tensor) -> Tensor:
-    """The order of each row: the largest value first, of equal ones the image of the lower rank. (R, M) to (R, M)."""
+    """Return each row's order: largest value first, then lowest rank of the image. (R, M) to (R, M)."""
     places = torch.where(numbers >= 0, ranks[numbers.clamp_min(0)], len(ranks))
     by_rank = places.argsort(dim=1, stable=True)
     by_value = values.gather(1, by_rank).argsort(dim=1, descending=True, stable=True)
@@ -89,12 +89,12 @@ def best_first(values: Tensor, numbers: Tensor, ranks: Tensor) -> Tensor:
 
 
 def merged(tops: "list[TopK]", k: int, ranks: Tensor) -> TopK:
-    """The best among the best of several workers, who have seen different images.
+    """Merge the top k of workers that scanned different images.
 
     Args:
-        tops: of the workers, on one device, of the same tiles.
-        k: how many to keep.
-        ranks: as for `TopK.update`.
+        tops: top k of each worker, for the same tiles and on one device.
+        k: number of images to keep.
+        ranks: rank of each image in path order, by image number.
     """
     values, images, places = (torch.cat([getattr(top, key) for top in tops], 1) for key in vars(tops[0]))
     order = best_first(values, images, ranks)[:, :k]

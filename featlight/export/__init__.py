@@ -1,1 +1,1 @@
-"""What leaves a run: posters, sites, WebP tiles, dataset cards."""
+"""Exports of a run: posters, static sites, WebP tiles, dataset cards."""

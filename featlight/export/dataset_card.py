@@ -1,4 +1,4 @@
-"""A run as a data set: the card that says what its images are, and the table of their numbers."""
+"""A run as a dataset: the card that describes its images, and the table of their numbers."""
 
 import csv
 import io
@@ -28,24 +28,29 @@ SIZES = (
     (10_000_000, "1M<n<10M"),
 )
 LARGER = "n>10M"
-# By column of the table, what it holds; except for the first one they are a record's own keys.
+# Description of each column; all but the first are keys of a record.
 COLUMNS = {
-    "file_name": "the image, from the table's folder",
-    "name": "the tile: its layer and feature, or the name that it was given",
-    "layer": "the layer, by its name in the network; of a sum of terms, that of its first",
-    "feature": "number of the feature (channel) in its layer, from 0; empty for all at once",
-    "variant": "which of the ways above it was made in; empty where there is one alone",
+    "file_name": "path of the image, relative to the table",
+    "name": "name of the tile: layer and feature, or the name in the config",
+    "layer": "name of the layer in the network; the first term's layer in a sum of terms",
+    "feature": "number of the feature (channel) in its layer, from 0; empty for all features",
+    "variant": "variant of the settings above; empty if there is only one",
     "status": "`ok`, or `dead`: no gradient at any step",
-    "activation_start": "mean activation of the chosen neurons before the descent",
-    "activation_end": "the same after it",
-    "total_variation": "mean absolute difference between neighbouring pixels, over channels and both directions",
+    "activation_start": "mean activation of the chosen neurons before optimization",
+    "activation_end": "mean activation of the chosen neurons after optimization",
+    "total_variation": "mean absolute difference between neighboring pixels, over channels and both directions",
     "high_frequency_share": "share of the image's spectral energy at a quarter of a cycle per pixel and above",
     "sha256": "checksum of the lossless PNG that the run made",
 }
 
 
 def table(snapshot: Snapshot, suffix: str) -> str:
-    """`metadata.csv`: a row for each image, in the plan's order; `suffix` is that of the images' files."""
+    """Return `metadata.csv`: one row per image in the plan's order.
+
+    Args:
+        snapshot: snapshot of the run.
+        suffix: suffix of the image files.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -61,13 +66,13 @@ def _image(file: str, suffix: str) -> str:
 
 
 def card(snapshot: Snapshot, encoding: str, suffix: str = ".png", *, photographs: bool = True) -> str:
-    """The data set's card: Markdown, with the YAML that Hugging Face reads at its head.
+    """Return the dataset card: Markdown with Hugging Face's YAML header.
 
     Args:
-        snapshot: of the run.
-        encoding: of the images, in words, as in "lossless PNG".
-        suffix: of their files.
-        photographs: whether what is made from photographs is in it.
+        snapshot: snapshot of the run.
+        encoding: description of the images' encoding, such as "lossless PNG".
+        suffix: suffix of the image files.
+        photographs: whether the dataset includes what is made from photographs.
     """
     plan, images = snapshot.plan, len(snapshot.there)
     titles = [section.title for section in sections(plan)]
@@ -75,53 +80,53 @@ def card(snapshot: Snapshot, encoding: str, suffix: str = ".png", *, photographs
     name = f"Features of {plan.network.model}: {named}"
     parts = [
         f"# {_text(name)}",
-        *_loudly(plan),
-        f"{images:,} images, {encoding}. Each was made to excite one feature (channel) of a layer of a vision "
-        "network, or what its name says: gradient descent on its pixels, from the start named below, drew the "
-        "feature's activations to a large target. Together they show what the features of the network look for.",
+        *_random_weights_warning(plan),
+        f"{images:,} images, {encoding}. Each was optimized to excite one feature (channel) of a layer of a vision "
+        "network, or the objective in its name: gradient descent on the pixels, from the start named below, moved the "
+        "feature's activations toward a large target. Together they show what the network's features respond to.",
         "## How they were made",
         *_network(plan),
-        *(block for variant, settings in plan.settings.items() for block in _how(variant, settings)),
+        *(block for variant, settings in plan.settings.items() for block in _settings(variant, settings)),
         "## What is in it",
         _contents(snapshot),
         *([TRANSPARENCY] if _keeps_alpha(plan) else []),
-        "Missing tiles were not made yet when this was written, failed ones were not finite. Neither has an image.",
+        "Missing tiles were not made yet when this card was written; failed tiles had values that were not finite. "
+        "Neither kind has an image.",
         *_photographs(snapshot, photographs),
         f"## Columns of `{TABLE}`",
         _markdown(("column", "what it holds"), [(f"`{column}`", words) for column, words in COLUMNS.items()]),
         LOADING,
         LIMITS,
-        *_loudly(plan),
+        *_random_weights_warning(plan),
         f"{CREDIT} {_text(plan.versions['featlight'])}.",
     ]
     return f"---\n{_front(name, snapshot, suffix)}---\n\n" + "\n\n".join(parts) + "\n"
 
 
-TRANSPARENCY = """Beside its image a tile has its transparency, `....alpha.png`, gray, black where it is clear: how
-much its objective pulled at each place over all steps. On white, the image is laid with it."""
+TRANSPARENCY = """Beside its image a tile has a gray `.alpha.png`, black where the tile is transparent: how strongly its
+objective pulled at each place over all steps. The image itself is the tile on white."""
 LOADING = f"""## How to load it
 
     from datasets import load_dataset
     features = load_dataset("path/to/this/folder", split="train")  # each with its image and the columns above
 
-The YAML above has it read `{TABLE}` and `tiles/`, and nothing else of the folder. `plan.json` holds the whole run, and
-each image what made it, as JSON: a PNG in its text under the keyword `featlight`, a WebP in its EXIF tag
-ImageDescription."""
-NO_PHOTOGRAPHS = """Nothing in it was made from a photograph of the user's or of a data set of examples: examples, their
-names and their values are left out, and so are tiles that start at a picture, or show what a layer sees in it."""
+The YAML above makes it read `{TABLE}` and `tiles/` only. `plan.json` describes the whole run. Each image holds its
+settings as JSON: a PNG in the text with the keyword `featlight`, a WebP in the EXIF tag ImageDescription."""
+NO_PHOTOGRAPHS = """Nothing in it was made from a photograph. Left out are examples with their names and values, and
+tiles that start at a picture or show what a layer sees in it."""
 LIMITS = """## Limits
 
-- These images show what drives a network's activations, not what the world looks like, nor all that a feature
-  responds to. Another start, recipe or seed gives other images of the same feature.
-- Activations are in the layer's own units: they do not compare between layers or networks.
+- These images show what drives a network's activations, not what the world looks like, and not everything that a
+  feature responds to. Another start, recipe or seed gives other images of the same feature.
+- Activations are in the layer's own units: do not compare them between layers or networks.
 - A dead feature had no gradient at any step: its image is its start, blurred and enlarged, and says nothing about it.
-- At one batch size, thread count and precision, on one kind of device and one version of torch, a tile is the same to
-  the bit, whatever its neighbours, the order, the interruptions and the number of workers. Between these, rounding
-  differs and the steps amplify it: such images agree to the eye, not to the bit.
+- With equal batch size, thread count, precision, kind of device and version of torch, a tile is identical to the bit,
+  regardless of its neighbors in a batch, the order, interruptions and the number of workers. Otherwise rounding
+  differs and the steps amplify it: such images look alike but are not identical.
 
-## Licence
+## License
 
-This card claims none: whoever publishes the images chooses one, and minds the terms of the network's weights."""
+This card claims none: whoever publishes the images chooses one and observes the terms of the network's weights."""
 CREDIT = """## Credit
 
 The method is Benjamin Badger's, from his article *Feature Visualization I*. Made with featlight"""
@@ -129,7 +134,7 @@ The method is Benjamin Badger's, from his article *Feature Visualization I*. Mad
 
 def _front(name: str, snapshot: Snapshot, suffix: str) -> str:
     images = len(snapshot.there)
-    # transparencies lie beside the tiles, and are no images of the data set
+    # alpha images lie beside the tiles and are not part of the dataset
     listed = [_image(file, suffix) for file in snapshot.there]
     tiles = listed if _keeps_alpha(snapshot.plan) else ["tiles/**"]
     values = {
@@ -145,7 +150,7 @@ def _keeps_alpha(plan: Plan) -> bool:
     return any(settings.recipe.keeps_alpha for settings in plan.settings.values())
 
 
-def _loudly(plan: Plan) -> list[str]:
+def _random_weights_warning(plan: Plan) -> list[str]:
     if not plan.network.is_random:
         return []
     weights = _text(plan.network.weights)
@@ -163,18 +168,18 @@ def _network(plan: Plan) -> list[str]:
     return [_markdown(("", ""), rows)]
 
 
-def _how(variant: str, settings: Settings) -> Iterator[str]:
-    """How the tiles of a variant were made: an octave a row, then every other setting."""
+def _settings(variant: str, settings: Settings) -> Iterator[str]:
+    """Yield the settings of a variant: a table of octaves, then a list of all other settings."""
     if variant:
         yield f"### {_text(variant)}"
     head, *rows = octave_rows(settings.recipe)
     yield _markdown(("octave", *head), [(str(i), *row) for i, row in enumerate(rows, 1)])
-    said = {key: words for key, words in facts(settings).items() if key not in ("model", "weights", "octaves")}
-    yield "\n".join(f"- {label(key)}: {_text(words)}." for key, words in said.items())
+    others = {key: text for key, text in facts(settings).items() if key not in ("model", "weights", "octaves")}
+    yield "\n".join(f"- {label(key)}: {_text(text)}." for key, text in others.items())
 
 
 def _contents(snapshot: Snapshot) -> str:
-    """How many tiles of each layer there are, by what has become of them."""
+    """Return a table with the number of tiles of each layer by state."""
     states = get_args(TileState)
     rows = []
     for section in sections(snapshot.plan):
@@ -186,11 +191,11 @@ def _contents(snapshot: Snapshot) -> str:
 
 
 def _photographs(snapshot: Snapshot, photographs: bool) -> list[str]:
-    """What is in it that was made from photographs, or that nothing is."""
+    """Return the section about content that is made from photographs."""
     if not photographs:
         return ["## Photographs", NO_PHOTOGRAPHS]
     plan, words = snapshot.plan, []
-    made = {variant: each for variant, each in plan.settings.items() if each.shows_photograph}
+    made = [variant for variant, settings in plan.settings.items() if settings.shows_photograph]
     if made:
         which = "The tiles" if len(made) == len(plan.settings) else f"The tiles of {', '.join(map(_text, made))}"
         words.append(f"{which} start at a picture that the user gave, or show what a layer sees in it.")
@@ -211,7 +216,7 @@ def _markdown(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def _text(words: str) -> str:
-    """Escape text from outside: one line, with nothing that Markdown or HTML would interpret."""
+    """Return text on one line, with everything escaped that Markdown or HTML would interpret."""
     return re.sub(r"([\\`*_{}\[\]<>|#&~])", r"\\\1", " ".join(words.split()))
 
 

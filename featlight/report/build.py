@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from featlight.analysis.grid_layout import GridLayout
+from featlight.analysis.embedding import GridLayout
 from featlight.drawing.atlas import draw_atlas, usual_side
 from featlight.drawing.embedding_plot import EmbeddingPlot, draw_embedding_plot, side_on_a_plane
 from featlight.drawing.example_strip import read_crop

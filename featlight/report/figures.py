@@ -10,8 +10,8 @@ from typing import Any, Literal
 from PIL import Image
 from torch import Tensor
 
-from featlight.analysis.image_metrics import similarity
-from featlight.analysis.localization import Marked, active, changed, label, pixels
+from featlight.analysis.image_metrics import structural_similarity
+from featlight.analysis.localization import MarkedAreas, feature_label, mark_active, mark_changed, tile_pixels
 from featlight.config.inputs.sizes import image_size, size_words
 from featlight.config.schema import Figure
 from featlight.console import cell_text
@@ -132,7 +132,7 @@ class _FigureWriter:
             record = self.snapshot.there.get(planned.file)
             if record is None:
                 continue
-            image = pixels(self.snapshot.store, planned.file)  # (1, 3, S, S)
+            image = tile_pixels(self.snapshot.store, planned.file)  # (1, 3, S, S)
             row: dict[str, Any] = {"tile": planned.tile.name, "variant": planned.variant, "status": record["status"]}
             row = {column: cell_text(text) for column, text in row.items()}
             row |= {key: record[key] for key in FROM_RECORDS}  # type: ignore[literal-required]
@@ -164,19 +164,19 @@ class _FigureWriter:
 
     def _legend(self) -> str:
         features = zip(OUTLINES, self._features(), strict=False)
-        colors = ", ".join(f"{color} for {label(feature)}" for color, feature in features)
+        colors = ", ".join(f"{color} for {feature_label(feature)}" for color, feature in features)
         return f"Outlines: the activation is above half of its maximum in that image, {colors}."
 
-    def _regions(self) -> dict[str, Marked]:
+    def _regions(self) -> dict[str, MarkedAreas]:
         """Return the regions to outline, by tile file."""
         snapshot, features, regions = self.snapshot, self._features()[: len(OUTLINES)], {}
         for planned in snapshot.plan.tiles:
             if planned.file not in snapshot.there:
                 continue
             if self.figure.kind == "areas":
-                region = changed(snapshot.store, snapshot.plan, planned)
+                region = mark_changed(snapshot.store, snapshot.plan, planned)
             else:
-                region = active(snapshot.store, planned, features)
+                region = mark_active(snapshot.store, planned, features)
             if region is not None:
                 regions[planned.file] = region
         return regions
@@ -196,7 +196,7 @@ def _column(planned: PlannedTile) -> str:
     return planned.tile.terms[0].layer if planned.label == "all" and not planned.tile.is_named else planned.label
 
 
-def _outlined(cell: Cell, region: Marked | None) -> Cell:
+def _outlined(cell: Cell, region: MarkedAreas | None) -> Cell:
     if cell.open is None or region is None:
         return Cell("", None, cell.mark or "missing: not known")
     open_tile = cell.open
@@ -206,4 +206,4 @@ def _outlined(cell: Cell, region: Marked | None) -> Cell:
 def _similarity(first: Tensor, second: Tensor) -> float:
     sizes = [(image.shape[-2], image.shape[-1]) for image in (first, second)]
     size = min(sizes, key=lambda sides: sides[0] * sides[1])
-    return similarity(resize(first, size, antialias=True), resize(second, size, antialias=True)).item()
+    return structural_similarity(resize(first, size, antialias=True), resize(second, size, antialias=True)).item()

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from featlight.analysis.image_metrics import change_outside
-from featlight.analysis.localization import changed_area, heat_of, pixels, undisturbed
+from featlight.analysis.localization import changed_area, coarse_heat, tile_pixels, without_objective
 from featlight.config.settings import Settings
 from featlight.config.tile import Term, file_name
 from featlight.drawing.animation import growth_frames
@@ -79,7 +79,7 @@ def added_neurons(snapshot: Snapshot, growth: Growth) -> list[Added]:
     """Return every step of a growth whose neuron also has a tile of its own that is not dead."""
     store, plan = snapshot.store, snapshot.plan
     alone = _alone(plan, growth)
-    before: Tensor | None = undisturbed(plan, growth.tiles[0][1]) if growth.tiles[0][0] == 0 else None
+    before: Tensor | None = without_objective(plan, growth.tiles[0][1]) if growth.tiles[0][0] == 0 else None
     steps = []
     expected = 0
     for last, planned in growth.tiles:
@@ -89,7 +89,7 @@ def added_neurons(snapshot: Snapshot, growth: Growth) -> list[Added]:
         if planned.file not in snapshot.there:
             before = None
             continue
-        after = pixels(store, planned.file)
+        after = tile_pixels(store, planned.file)
         neuron = alone.get(divmod(last, growth.map_size[1]))
         if before is not None and neuron is not None and neuron.file in snapshot.there:
             area = changed_area(store, plan, neuron)
@@ -128,7 +128,7 @@ def draw_added(added: list[Added], growth: Growth, *, title: str) -> Image.Image
         def show() -> Image.Image:
             bright = step.change / torch.quantile(step.change.flatten()[:: 1 + step.change.numel() // 100_000], 0.995)
             gray = (255 * (1 - bright.clamp(0, 1))).round().to(torch.uint8).numpy()
-            return draw_heat(Image.fromarray(np.stack([gray] * 3, -1)), heat_of(step.area), fade=False)
+            return draw_heat(Image.fromarray(np.stack([gray] * 3, -1)), coarse_heat(step.area), fade=False)
 
         return Cell(f"{step.planned.label} · {step.outside:.0%}", show)
 

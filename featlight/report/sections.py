@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from featlight.analysis.grid_layout import grid_size
+from featlight.analysis.embedding import grid_size
 from featlight.config.describe import brief
 from featlight.config.tile import CLASS
 from featlight.drawing.sheet import Cell, Heading

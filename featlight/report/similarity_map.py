@@ -4,8 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
-from featlight.analysis.embedding import FEWEST, Method, differ, has_umap, in_clusters, on_a_plane, usual_clusters
-from featlight.analysis.grid_layout import on_a_grid
+from featlight.analysis.embedding import (
+    FEWEST,
+    Method,
+    assign_to_grid,
+    can_project,
+    cluster,
+    default_clusters,
+    has_umap,
+    project,
+)
 from featlight.analysis.neighbors import unit_rows
 from featlight.config.user_paths import expanded
 from featlight.errors import UsageError, memory_errors, unknown
@@ -80,7 +88,7 @@ def _select(candidates: Sequence[Atlas], layers: Sequence[str]) -> list[Atlas]:
         if layer not in known:
             raise UsageError(f"layer: {unknown('layer', layer, known)}")
     chosen = [atlas for atlas in candidates if not layers or {atlas.section.name, atlas.section.layer} & {*layers}]
-    embeddable = [atlas for atlas in chosen if atlas.vectors is not None and differ(unit_rows(atlas.vectors)[1])]
+    embeddable = [atlas for atlas in chosen if atlas.vectors is not None and can_project(unit_rows(atlas.vectors)[1])]
     names = [atlas.section.name for atlas in embeddable]
     others = [atlas.section.name for atlas in chosen if atlas.section.name not in names]
     if others and (layers or not embeddable):
@@ -91,15 +99,15 @@ def _select(candidates: Sequence[Atlas], layers: Sequence[str]) -> list[Atlas]:
 def _similarity_table(atlas: Atlas, method: Method, count: int | None) -> SimilarityTable:
     assert atlas.vectors is not None
     present, rows = unit_rows(atlas.vectors)
-    points, description = on_a_plane(rows, method)
-    grid = on_a_grid(points)
+    points, description = project(rows, method)
+    grid = assign_to_grid(points)
     return SimilarityTable(
         of=atlas.digest,
         words=description,
         tiles=[atlas.section.tiles[i].file for i in present],
         x=points[:, 0].tolist(),
         y=points[:, 1].tolist(),
-        clusters=in_clusters(rows, count or usual_clusters(len(rows))).tolist(),
+        clusters=cluster(rows, count or default_clusters(len(rows))).tolist(),
         columns=grid.columns,
         rows=grid.rows,
         places=grid.places.tolist(),

@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from featlight.analysis.neighbors import neighbours_kept
+from featlight.analysis.neighbors import neighbors_kept
 from featlight.config.inputs.sizes import pixels_of
 from featlight.config.schema import Extra
 from featlight.console import format_bytes
@@ -58,7 +58,7 @@ def expected_bytes(
         png, pixels = pngs[section.variant], pixels_of(octave_sizes[-1])
         features = plan.shape(section.variant, new[0].tile.terms[0].output)[0]
         each = 2 * png + 2 * 4 * features + TEXT  # the atlas and the layer's vectors repeat each tile
-        each += SPRITE_SHARE * sprite_side(len(section.tiles)) ** 2 + 4 * neighbours_kept(len(section.tiles))
+        each += SPRITE_SHARE * sprite_side(len(section.tiles)) ** 2 + 4 * neighbors_kept(len(section.tiles))
         if settings.recipe.keeps_alpha:  # the small tiles also without opacity
             each += PNG_SHARE * pixels + SPRITE_SHARE * sprite_side(len(section.tiles)) ** 2
         if "floats" in extras:

@@ -23,8 +23,8 @@ from featlight.errors import Interrupted, UsageError
 from featlight.examples import histogram
 from featlight.examples.decoding import fitted
 from featlight.examples.find import ScanReport, find
-from featlight.examples.manifest_builder import ExamplesRequest
-from featlight.export.for_others import config_for_others
+from featlight.examples.manifest import ExamplesRequest
+from featlight.plan.shared_config import config_for_others
 from featlight.store.deletion import Deletion
 from featlight.store.example_files import read_about, read_examples
 from featlight.store.orphans import find_orphans
@@ -78,7 +78,7 @@ def whole(run, images, tmp_path_factory) -> bytes:
     """What one worker finds, undisturbed."""
     out = shutil.copytree(run, tmp_path_factory.mktemp("whole") / "run")
     (report,) = look(out, images)
-    assert (report.looked_at, report.left, report.about["images"]) == (40, 0, 40)
+    assert (report.scored, report.left, report.about["images"]) == (40, 0, 40)
     assert len(list((out / "examples").rglob("*.jpg"))) == 10
     return written(out)
 
@@ -132,17 +132,17 @@ def test_a_pass_that_is_stopped_goes_on_by_other_workers_and_loses_a_batch_at_mo
             look(out, images, workers=workers, stop=kill_after(chunks))
     assert not (out / "examples/examples.jsonl").exists()
     (report,) = look(out, images)
-    assert report.looked_at == 40 - 8 * (1 + 1 + 2)
+    assert report.scored == 40 - 8 * (1 + 1 + 2)
     assert written(out) == whole
     (report,) = look(out, images)
-    assert report.looked_at == 0
+    assert report.scored == 0
 
 
 def test_findings_that_are_damaged_are_made_again(out, images, whole):
     look(out, images, workers=2)
     (out / "examples/found/worker-1.safetensors").write_bytes(b"torn")
     (report,) = look(out, images)
-    assert report.looked_at == 16
+    assert report.scored == 16
     assert written(out) == whole
 
 
@@ -152,7 +152,7 @@ def test_what_two_workers_have_looked_at_both_counts_once(out, run, images, whol
     look(other, images)
     shutil.copy(other / "examples/found/worker-0.safetensors", out / "examples/found/worker-1.safetensors")
     (report,) = look(out, images)
-    assert report.looked_at == 16  # those of the first worker count, and the rest are looked at again
+    assert report.scored == 16  # those of the first worker count, and the rest are looked at again
     assert written(out) == whole
 
 
@@ -161,7 +161,7 @@ def test_more_images_go_on_from_what_is_there_and_end_where_a_fresh_pass_does(ou
     look(out, folder)
     folder_of(folder / "0" / "more", crops(21, seed=5))  # between those of before
     (report,) = look(out, folder)
-    assert report.looked_at == 21
+    assert report.scored == 21
     fresh = Path(shutil.copytree(run, "fresh"))
     look(fresh, folder)
     assert written(out) == written(fresh)
@@ -174,11 +174,11 @@ def test_an_image_that_has_changed_begins_the_pass_anew(out, images, tmp_path):
     first = next(iter(read_examples(Store(out).folder).values()))[0].file
     Image.new("RGB", (64, 64)).save(folder / first)
     said: list[str] = []
-    find(out, ExamplesRequest(folder, top=3, batch_size=8), say=said.append, processes=0)
-    assert said[0] == "the images are looked at anew: an image that was listed has changed"
+    find(out, ExamplesRequest(folder, top=3, batch_size=8), echo=said.append, processes=0)
+    assert said[0] == "all images are scanned again: an image of the earlier scan has changed or is gone"
     assert about(out)["images"] == 40
-    find(out, ExamplesRequest(folder, top=2), say=said.append, processes=0)
-    assert "the images are looked at anew: another top than before" in said
+    find(out, ExamplesRequest(folder, top=2), echo=said.append, processes=0)
+    assert "all images are scanned again: top changed" in said
 
 
 def test_bad_files_are_named_duplicates_count_once_and_ties_go_by_path(out, images, tmp_path):
@@ -219,7 +219,7 @@ def test_a_name_that_is_not_utf8_and_a_file_that_vanishes_change_nothing_else(ru
             next(crops(1, seed=9)).save(folder / "\udcfe" / "b.png")
         out = Path(shutil.copytree(run, tmp_path / name / "run"))
         request = ExamplesRequest(folder, batch_size=8, top=3)
-        report = find(out, request, say=lambda _, gone=gone: gone.unlink(missing_ok=True), processes=0)  # once listed
+        report = find(out, request, echo=lambda _, gone=gone: gone.unlink(missing_ok=True), processes=0)  # once listed
         said.append(lines(out))
         for path in (out / "examples").rglob("*"):
             if path.is_file() and path.name != "images.json":  # which stays at home
@@ -268,7 +268,7 @@ def test_other_formats_are_read_or_counted(out, images, tmp_path):
     for name in ("f.bmp", "g.BMP", "h.heic", "i.svg", "notes.txt", "labels.json"):
         (folder / name).touch()
     said: list[str] = []
-    find(out, ExamplesRequest(folder, top=3, batch_size=8), say=said.append, processes=0)
+    find(out, ExamplesRequest(folder, top=3, batch_size=8), echo=said.append, processes=0)
     assert "4 files of other image formats (.bmp, .heic, .svg) skipped" in said
     assert about(out)["skipped"] == {".bmp": 2, ".heic": 1, ".svg": 1}
     assert (about(out)["images"], about(out)["refused"]) == (45 - about(out)["duplicates"], 0)
@@ -284,10 +284,14 @@ def test_other_formats_are_read_or_counted(out, images, tmp_path):
 
 def test_the_last_lines_count_all_workers(out, images):
     reports = look(out, images, workers=3)
-    assert [report.looked_at for report in reports] == [16, 16, 8]
-    assert [report.now for report in reports] == [16, 16, 8]  # one after the other: what each found to be left
+    assert [report.scored for report in reports] == [16, 16, 8]
+    assert [report.scored_by_all for report in reports] == [
+        16,
+        16,
+        8,
+    ]  # one after the other: what each found to be left
     (again,) = look(out, images)
-    assert again.now == 0
+    assert again.scored_by_all == 0
 
 
 def test_each_image_as_it_is(out, tmp_path):
@@ -395,7 +399,7 @@ def test_the_command_finds_them_by_processes_that_decode(out, images, whole, cap
     assert main(["examples", "--out", str(out), "--images", str(images), *flags]) == 0
     lines = capfd.readouterr().out.splitlines()
     assert lines[0] == f"40 images of {images}, 10 tiles of 2 layers, middle 64 px, 8 at a time on cpu"
-    assert lines[1].startswith("40 images looked at, 40 of them now, ")
+    assert lines[1].startswith("40 images scanned, 40 of them now, ")
     assert written(out) == whole
 
 
@@ -413,7 +417,7 @@ def test_a_config_asks_for_them_and_a_class_is_its_folder(images, capfd, tmp_pat
     path.write_text(yaml.safe_dump(config | {"examples": {"images": str(folder), "top": 2, "fit": [40, 40]}}))
     assert main(["--config", str(path)]) == 0
     lines = capfd.readouterr().out.splitlines()
-    assert any(line.startswith("40 images looked at") for line in lines)
+    assert any(line.startswith("40 images scanned") for line in lines)
     found = featlight.open_run("asked").examples
     assert [len(each) for each in found] == [2, 2]
     assert {each.class_name for each in found[0]} == {"tench"}

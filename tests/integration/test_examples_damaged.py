@@ -129,7 +129,7 @@ def test_images_are_looked_at_anew_after_damage_and_give_the_same(run, done, ima
     lines[0]["settings"]["batch_size"] = 0
     (run / "examples/images.json").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     said = look(run, images, top=4)
-    assert said[0] == f"the images are looked at anew: {run / 'examples/images.json'} is damaged"
+    assert said[0] == f"all images are scanned again: {run / 'examples/images.json'} is damaged"
     assert written(run) == written(done)
 
 
@@ -194,21 +194,21 @@ def spoil(run: Path, change: Callable[[dict[str, Any], dict[str, Any]], object])
 
 @pytest.mark.parametrize("change", FOUND.values(), ids=FOUND)
 def test_what_no_worker_has_found_is_none(run, change):
-    store, known = Store(run), ScanManifest.read(Store(run), IMAGES)
+    store, manifest = Store(run), ScanManifest.read(Store(run), IMAGES)
     spoil(run, lambda arrays, about: None)
-    assert WorkerState.read(store, "worker-0", known) is not None
+    assert WorkerState.read(store, "worker-0", manifest) is not None
     spoil(run, change)
-    assert WorkerState.read(store, "worker-0", known) is None
+    assert WorkerState.read(store, "worker-0", manifest) is None
 
 
 @pytest.mark.parametrize("change", [cell("values", (0, 0), 1e6), cell("histogram", (0, 0), 1), cell("places", 0, 1)])
 def test_bits_that_flip_are_found(run, change):
-    store, known = Store(run), ScanManifest.read(Store(run), IMAGES)
+    store, manifest = Store(run), ScanManifest.read(Store(run), IMAGES)
     path = run / "examples/found/worker-0.safetensors"
     arrays = {key: values.copy() for key, values in load(path.read_bytes()).items()}
     change(arrays, {})
     path.write_bytes(save(arrays))
-    assert WorkerState.read(store, "worker-0", known) is None
+    assert WorkerState.read(store, "worker-0", manifest) is None
     path = run / "examples/images.json"
     path.write_text(path.read_text().replace('"top": 4', '"top": 5'))
     assert ScanManifest.read(store, IMAGES) is None

@@ -13,9 +13,9 @@ from torch import nn
 from featlight.distributed.env import Worker
 from featlight.distributed.signals import Stop
 from featlight.errors import Interrupted
+from featlight.examples.activations import Activations
 from featlight.examples.find import find
-from featlight.examples.manifest_builder import ExamplesRequest
-from featlight.examples.scoring.activations import Activations
+from featlight.examples.manifest import ExamplesRequest
 from featlight.examples.worker_state import WorkerState
 from tests.photographs import crops, folder_of, planned_run
 
@@ -71,7 +71,7 @@ def look(out: Path, images: Path, workers: int = 1, stop: Stop | None = None, **
     said: list[str] = []
     request = ExamplesRequest(images, **{"batch_size": CHUNK, "top": 3, "fit": SIDE, **asked})
     for rank in range(workers):
-        find(out, request, worker=Worker(rank, workers), say=said.append, stop=stop, network=NETWORK, processes=0)
+        find(out, request, worker=Worker(rank, workers), echo=said.append, stop=stop, network=NETWORK, processes=0)
     return said
 
 
@@ -118,7 +118,7 @@ def test_images_that_were_looked_at_are_for_the_new_tiles_alone(images, looked, 
     assert looked() == [OLD] * 3
     grow(out)
     said = look(out, images, workers)
-    assert said[0] == f"{NEW} new tiles: images that were looked at before are, for what is new alone"
+    assert said[0] == f"{NEW} new tiles: earlier images are scanned for these only"
     assert looked() == [NEW] * 3
     assert {path: path.stat().st_mtime_ns for path in pictures} == pictures
     assert written(out) == fresh(out, images)
@@ -160,7 +160,7 @@ def test_where_old_tiles_would_find_otherwise_the_pass_begins_anew(images, fit, 
     planned_run(out, NETWORK, layer={"middle": "0-1"})
     look(out, folder, fit=fit)
     planned_run(out, NETWORK, layer={layer: "0"})
-    assert look(out, folder, fit=fit)[0] == "the images are looked at anew: another preparation than before"
+    assert look(out, folder, fit=fit)[0] == "all images are scanned again: preparation changed"
     assert written(out) == fresh(out, folder, fit=fit)
 
 
@@ -176,3 +176,10 @@ def test_findings_of_other_tiles_are_none(images, tmp_path):
         look(out, images)
     begun.assert_called_once()
     assert written(out) == fresh(out, images)
+
+
+def test_a_scan_of_a_folder_whose_path_is_not_utf8_goes_on(images, tmp_path):
+    folder = Path(shutil.copytree(images, tmp_path / "\udcfe"))
+    planned_run(tmp_path / "run", NETWORK, **LITTLE)
+    first = look(tmp_path / "run", folder)
+    assert look(tmp_path / "run", folder) == first

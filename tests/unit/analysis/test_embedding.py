@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from sklearn.cluster import KMeans
 
-from featlight.analysis.embedding import differ, in_clusters, on_a_plane, usual_clusters
-from featlight.analysis.grid_layout import on_a_grid
+from featlight.analysis.embedding import assign_to_grid, can_project, cluster, default_clusters, project
 
 
 def planted(sizes: "list[int]", width: int = 8, spread: float = 0.08) -> np.ndarray:
@@ -25,23 +24,23 @@ def test_pca_is_the_singular_vectors(width):
     centred = rows.astype(np.float64) - rows.mean(0)
     left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
     expected = left[:, :2] * sizes[:2]
-    places, words = on_a_plane(rows, "pca")
+    places, words = project(rows, "pca")
     signs = np.sign((places * expected).sum(0))
     assert places == pytest.approx(expected * signs, abs=1e-5)
     assert words == f"PCA, two components with {(sizes[:2] ** 2).sum() / (sizes**2).sum():.0%} of the variance"
-    assert (on_a_plane(rows, "pca").places == places).all()
+    assert (project(rows, "pca").places == places).all()
 
 
 @pytest.mark.parametrize("width", [2, 30])
 def test_rows_on_a_line_stay_on_it(width):
     rows = np.linspace(0, 1, 12)[:, None] * np.ones(width) / width**0.5  # as rows that are not of length 1 would be
-    places = on_a_plane(rows.astype(np.float32), "pca").places
+    places = project(rows.astype(np.float32), "pca").places
     assert places[:, 1] == pytest.approx(np.zeros(12), abs=1e-5)
     assert np.abs(np.diff(places[:, 0])) == pytest.approx(np.full(11, 1 / 11), abs=1e-5)
 
 
 def test_clusters_are_found_and_the_largest_is_the_first():
-    found = in_clusters(planted([5, 9, 4]), 3)
+    found = cluster(planted([5, 9, 4]), 3)
     assert found.tolist() == [2] * 5 + [1] * 9 + [3] * 4
 
 
@@ -49,7 +48,7 @@ def test_clusters_are_found_and_the_largest_is_the_first():
 def test_k_means_is_as_good_as_scikit_learns(tiles, width, count):
     rows = np.random.default_rng(tiles).normal(size=(tiles, width)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    found = in_clusters(rows, count)
+    found = cluster(rows, count)
 
     def spread(numbers):
         own = [rows[numbers == number] for number in np.unique(numbers)]
@@ -64,24 +63,24 @@ def test_k_means_is_as_good_as_scikit_learns(tiles, width, count):
 
 def test_there_are_no_more_clusters_than_different_rows():
     rows = planted([1, 1])[[0, 1, 0, 1, 1]]
-    assert in_clusters(rows, 4).tolist() == [2, 1, 2, 1, 1]
+    assert cluster(rows, 4).tolist() == [2, 1, 2, 1, 1]
 
 
 @pytest.mark.parametrize(("tiles", "clusters"), [(4, 2), (112, 7), (1280, 25), (65_536, 40)])
 def test_how_many_clusters_there_are_follows_the_tiles(tiles, clusters):
-    assert usual_clusters(tiles) == clusters
+    assert default_clusters(tiles) == clusters
 
 
 def test_rows_must_differ():
-    assert differ(planted([4]))
-    assert not differ(planted([3]))
-    assert not differ(planted([3])[[0, 1, 2, 2, 1]])
-    assert not differ(np.float32([[1], [-1], [1], [-1], [1]]))
+    assert can_project(planted([4]))
+    assert not can_project(planted([3]))
+    assert not can_project(planted([3])[[0, 1, 2, 2, 1]])
+    assert not can_project(np.float32([[1], [-1], [1], [-1], [1]]))
 
 
 def literal_grid(points: np.ndarray) -> "list[int]":
     """Each point to the nearest free place, all places looked at."""
-    grid = on_a_grid(points)
+    grid = assign_to_grid(points)
     low, high = points.min(0), points.max(0)
     wanted = (points - low) / (high - low) * [grid.columns - 1, grid.rows - 1]
     middle = np.median(wanted, 0)
@@ -102,25 +101,25 @@ def literal_grid(points: np.ndarray) -> "list[int]":
 def test_every_point_has_the_nearest_free_place(spread):
     generator = np.random.default_rng(0)
     points = np.concatenate([generator.normal(size=(40, 2)) * spread, [[-3, -3], [3, 3], [3, -2]]])
-    grid = on_a_grid(points)
+    grid = assign_to_grid(points)
     assert len(set(grid.places.tolist())) == len(points)
     assert grid.places.tolist() == literal_grid(points)
 
 
 def test_points_on_a_line_have_a_place_each():
-    grid = on_a_grid(np.stack([np.arange(9.0), np.zeros(9)], 1))
+    grid = assign_to_grid(np.stack([np.arange(9.0), np.zeros(9)], 1))
     assert len(set(grid.places.tolist())) == 9
     assert grid.places.max() < grid.columns * grid.rows
 
 
 UMAP = """
 import numpy as np
-from featlight.analysis.embedding import on_a_plane
+from featlight.analysis.embedding import project
 rows = np.load("rows.npy")
-first, again = on_a_plane(rows, "umap"), on_a_plane(rows, "umap")
+first, again = project(rows, "umap"), project(rows, "umap")
 assert (first.places == again.places).all()
 np.save("places.npy", first.places)
-print(first.words)
+print(first.description)
 """
 
 
@@ -137,7 +136,7 @@ def test_umap_keeps_near_what_is_near(tmp_path):
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "UMAP, 15 neighbours\n"
+    assert done.stdout == "UMAP, 15 neighbors\n"
     places = np.load(tmp_path / "places.npy")
     apart = np.linalg.norm(places[:, None] - places[None], axis=2) + np.diag([np.inf] * len(rows))
     assert (apart.argmin(1) // 8 == np.arange(24) // 8).all()

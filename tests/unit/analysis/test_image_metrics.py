@@ -12,7 +12,7 @@ from featlight.analysis.image_metrics import (
     affected_area,
     change_outside,
     high_frequency_share,
-    similarity,
+    structural_similarity,
     total_variation,
 )
 
@@ -118,14 +118,14 @@ def literal_similarity(first: np.ndarray, second: np.ndarray) -> float:
 def test_similarity_is_the_literal_windows():
     first, second = 1.6 * random(2, 3, 12, 14) - 0.3, 1.6 * random(2, 3, 12, 14, seed=1) - 0.3  # beyond what is shown
     pairs = zip(first.clamp(0, 1).numpy(), second.clamp(0, 1).numpy(), strict=True)
-    assert similarity(first, second).tolist() == pytest.approx([literal_similarity(a, b) for a, b in pairs])
+    assert structural_similarity(first, second).tolist() == pytest.approx([literal_similarity(a, b) for a, b in pairs])
 
 
 def test_similarity_of_equals_and_opposites():
     images = random(2, 3, 24, 24)
-    assert similarity(images, images).tolist() == pytest.approx([1, 1])
-    assert similarity(1 + images, 2 + images).tolist() == pytest.approx([1, 1])  # all white when shown
-    assert (similarity(images, 1 - images) < 0).all()
+    assert structural_similarity(images, images).tolist() == pytest.approx([1, 1])
+    assert structural_similarity(1 + images, 2 + images).tolist() == pytest.approx([1, 1])  # all white when shown
+    assert (structural_similarity(images, 1 - images) < 0).all()
 
 
 def test_the_area_is_the_smallest_set_of_pixels():
@@ -209,7 +209,7 @@ def test_all_is_measured_as_it_is_shown():
     clipped, others_clipped = images.clamp(0, 1), others.clamp(0, 1)
     for measure in (total_variation, high_frequency_share):
         assert torch.equal(measure(images), measure(clipped))
-    assert torch.equal(similarity(images, others), similarity(clipped, others_clipped))
+    assert torch.equal(structural_similarity(images, others), structural_similarity(clipped, others_clipped))
     assert torch.equal(affected_area(images, others).mask, affected_area(clipped, others_clipped).mask)
     area = random(12, 12) > 0.5
     assert torch.equal(change_outside(images, others, area), change_outside(clipped, others_clipped, area))
@@ -217,7 +217,9 @@ def test_all_is_measured_as_it_is_shown():
 
 def test_the_dtype_of_images_hardly_matters():
     images, others = random(2, 3, 16, 16), random(2, 3, 16, 16, seed=1)
-    assert similarity(images.float(), others.float()).tolist() == pytest.approx(similarity(images, others).tolist())
+    assert structural_similarity(images.float(), others.float()).tolist() == pytest.approx(
+        structural_similarity(images, others).tolist()
+    )
     assert total_variation(images.float()).dtype == torch.float64
 
 

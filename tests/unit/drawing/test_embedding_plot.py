@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from featlight.analysis.grid_layout import on_a_grid
+from featlight.analysis.embedding import assign_to_grid
 from featlight.drawing.embedding_plot import EmbeddingPlot, cluster_color, draw_embedding_plot, side_on_a_plane
 from featlight.drawing.sheet import Cell, Heading
 
@@ -17,7 +17,7 @@ def test_tiles_are_as_large_as_there_is_room(columns, largest, side):
 
 def test_a_plane_of_65536_tiles_is_within_8192_px():
     points = np.stack([np.arange(65_536) % 256, np.arange(65_536) // 256], 1).astype(float)
-    grid = on_a_grid(points[:: 65_536 // 1024])._replace(columns=409, rows=273)  # a few tiles stand for all
+    grid = assign_to_grid(points[:: 65_536 // 1024])._replace(columns=409, rows=273)  # a few tiles stand for all
     side = side_on_a_plane(409, 64)
     assert side >= 16
     picture = draw_embedding_plot(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from featlight.examples.classes import class_of
+from featlight.examples.finish import class_of
 
 
 @pytest.mark.parametrize(

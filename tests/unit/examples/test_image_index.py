@@ -18,7 +18,7 @@ def folder() -> Path:
 
 
 def listed(folder: Path, before: ImageIndex | None = None) -> ImageIndex | None:
-    return (before or ImageIndex()).followed_by(folder, find_images(folder))
+    return (before or ImageIndex()).extended(folder, find_images(folder))
 
 
 def test_images_of_any_depth_are_listed_by_path_and_each_content_counts_once(folder):
@@ -46,8 +46,8 @@ def test_a_list_is_the_same_when_it_is_read(folder):
     (folder / "d.png").write_text("four")
     images = listed(folder, before)
     assert ImageIndex.from_json(images.to_json()) == images
-    assert images.is_of(find_images(folder))
-    assert not before.is_of(find_images(folder))
+    assert images.matches(find_images(folder))
+    assert not before.matches(find_images(folder))
 
 
 @pytest.mark.parametrize("change", [lambda path: path.unlink(), lambda path: path.write_text("other")])
@@ -62,7 +62,7 @@ def test_a_time_alone_changes_nothing(folder):
     (folder / "b.png").touch()
     again = listed(folder, images)
     assert again.names == images.names
-    assert again.is_of(find_images(folder))
+    assert again.matches(find_images(folder))
 
 
 def test_what_cannot_be_read_is_named_and_the_runs_own_folder_is_left_out(folder):

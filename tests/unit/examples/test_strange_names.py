@@ -74,23 +74,24 @@ def test_names_are_read_as_they_were_written_and_others_are_counted(tmp_path, se
     assert found.images.keys() == good
     assert len(found.unreadable) == len(files) - len(good)
     assert {printable(name) for name in files - good} == found.unreadable.keys()
-    images = ImageIndex().followed_by(folder, found)
-    assert images.is_of(found)
+    images = ImageIndex().extended(folder, found)
+    assert images.matches(found)
 
     store = made_up_run(tmp_path / "run", {"a": 2})
     plan, top = store.need_plan(), len(good)
     keys = [planned.file for planned in plan.tiles]
-    settings = ScanSettings(str(folder), Fit(size=8), 4, top, "network", "preparation", "none", "fp32")
-    known = ScanManifest(settings.plain(), images, (tuple(keys),))
-    known.write(store)
-    assert ScanManifest.read(store, len(files)) == known
-    findings = WorkerState.empty(known, "worker-0", CPU)
-    findings.refused = {0: "damaged"}
-    findings.top.images[:] = torch.arange(top)
-    findings.top.values[:] = torch.arange(top, 0, -1)
+    settings = ScanSettings(folder.as_uri(), Fit(8), 4, top, "network", "preparation", "normalize", "fp32").plain()
+    manifest = ScanManifest(settings, images, (tuple(keys),))
+    manifest.write(store)
+    assert ScanManifest.read(store, len(files)) == manifest
+    assert manifest.folder == folder
+    state = WorkerState.empty(manifest, "worker-0", CPU)
+    state.refused = {0: "damaged"}
+    state.top.images[:] = torch.arange(top)
+    state.top.values[:] = torch.arange(top, 0, -1)
     scorer = SimpleNamespace(keys=dict(zip(keys, keys, strict=True)))
     boxes = dict.fromkeys(keys, [(0, 0, 1, 1)] * top)
-    said = write_examples(store, plan, known, scorer, [findings], findings.top, boxes, {})
+    said = write_examples(store, plan, manifest, scorer, [state], state.top, boxes, {})
 
     read = read_examples(store.folder)
     assert read.keys() == set(keys)

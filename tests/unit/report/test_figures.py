@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torchvision.transforms import functional as TF
 
 import featlight
-from featlight.analysis.image_metrics import similarity, total_variation
+from featlight.analysis.image_metrics import structural_similarity, total_variation
 from featlight.cli.main import main
 from featlight.drawing.outline import OUTLINES
 
@@ -58,7 +58,7 @@ def test_a_grid_of_variants_has_a_row_each_and_its_numbers():
     assert [(row["variant"], row["tile"]) for row in rows][2:4] == [("L1", "Mixed_4a/00002"), ("L2", "Mixed_4a/00000")]
     first, second = pixels("run/tiles/L1/Mixed_4a/00000.png"), pixels("run/tiles/L2/Mixed_4a/00000.png")
     assert rows[0]["similarity"] == ""
-    assert float(rows[3]["similarity"]) == pytest.approx(similarity(first, second).item(), abs=1e-4)
+    assert float(rows[3]["similarity"]) == pytest.approx(structural_similarity(first, second).item(), abs=1e-4)
     assert float(rows[0]["total_variation"]) == pytest.approx(total_variation(first).item(), abs=1e-5)
     assert "figures/grid.png" in Path("run/index.html").read_text()
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from featlight.config.inputs.fit import Fit, parse_fit
 from featlight.config.tile import Term
-from featlight.examples.scoring.receptive_fields import in_source, measure_receptive_fields, squared
+from featlight.examples.receptive_fields import in_source, measure_receptive_fields, squared
 from featlight.models.extractor import LayerOutputs
 from featlight.models.frozen import frozen_copy
 from featlight.models.layers import survey

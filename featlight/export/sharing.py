@@ -1,4 +1,4 @@
-"""What is written of a run, as it leaves its machine: files by their names, and no folder of their maker's."""
+"""The parts of a run that may leave the machine: without absolute paths, and on request without photographs."""
 
 import json
 from collections import Counter
@@ -15,12 +15,12 @@ from featlight.store.store import Store
 CONFIG = "config.yaml"
 
 
-def for_others(snapshot: Snapshot, *, photographs: bool = True) -> Snapshot:
-    """A run as others may see it, of which all that leaves is made.
+def shared_snapshot(snapshot: Snapshot, *, photographs: bool = True) -> Snapshot:
+    """Return the part of a run that every export is made from.
 
     Args:
-        snapshot: the run.
-        photographs: whether tiles that are made from photographs may leave.
+        snapshot: snapshot of the run.
+        photographs: whether to keep tiles that are made from photographs.
     """
     plan = snapshot.plan if photographs else snapshot.plan.without_photographs()
     records = dict(snapshot.records)
@@ -31,8 +31,8 @@ def for_others(snapshot: Snapshot, *, photographs: bool = True) -> Snapshot:
     return Snapshot(snapshot.store, plan.without_folders(), records, {file: records[file] for file in files})
 
 
-def settings_for_others(store: Store, plan: Plan, *, photographs: bool = True) -> Iterator[tuple[str, bytes]]:
-    """Plan and config, by name; a config that cannot be read stays at home. See `config_for_others`."""
+def shared_settings(store: Store, plan: Plan, *, photographs: bool = True) -> Iterator[tuple[str, bytes]]:
+    """Yield name and content of the plan and, if it can be read, the config. See `config_for_others`."""
     yield PLAN, plan.to_json().encode()
     if store.folder.has(store.root / CONFIG):
         text = config_for_others(store.folder.read(store.root / CONFIG, TEXT_BYTES), plan, photographs=photographs)
@@ -40,13 +40,13 @@ def settings_for_others(store: Store, plan: Plan, *, photographs: bool = True) -
             yield CONFIG, text
 
 
-def examples_for_others(store: Store, plan: Plan) -> Iterator[tuple[str, bytes]]:
-    """Examples of a plan's tiles, and what they were looked for among, by name."""
+def shared_examples(store: Store, plan: Plan) -> Iterator[tuple[str, bytes]]:
+    """Yield name and content of the two files of examples, for the tiles of a plan."""
     about = read_about(store.folder)
     assert about is not None
-    refused = {name: shared_reason(why) for name, why in about.refused_files.items()}
+    refused = {name: shared_reason(reason) for name, reason in about.refused_files.items()}
     values = about.model_dump(mode="json") | {"refused_files": refused, "reasons": Counter(refused.values())}
     yield ABOUT_EXAMPLES, json.dumps({"format": 1, **values}, indent=1).encode() + b"\n"
     files = {planned.file for planned in plan.tiles}
-    lines = (line for line, found in example_lines(store.folder) if found is not None and found.tile in files)
+    lines = (line for line, tile in example_lines(store.folder) if tile is not None and tile.tile in files)
     yield EXAMPLES, b"".join(lines)

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from featlight.config.tile import Term, Tile
-from featlight.examples.scoring.activations import Activations, TileQuery
+from featlight.examples.activations import Activations, TileQuery
+from featlight.examples.scorer import query_key
 from featlight.objectives.directions import Directions
 from featlight.objectives.objective import Objective
 
@@ -37,7 +38,7 @@ def outputs() -> dict[str, torch.Tensor]:
 
 
 def activations() -> Activations:
-    return Activations([TileQuery.of(tile.terms, MAPS) for tile in TILES], CPU, DIRECTIONS)
+    return Activations([TileQuery.from_terms(tile.terms, MAPS) for tile in TILES], CPU, DIRECTIONS)
 
 
 def test_values_are_the_objectives_own(outputs):
@@ -53,7 +54,7 @@ def test_bits_do_not_hang_on_which_other_tiles_there_are(format):
     outputs = {name: torch.randn(shape, generator=generator).to(memory_format=format) for name, shape in shapes.items()}
     together = activations()(outputs)
     for tile in range(len(TILES)):
-        chosen = [TileQuery.of(other.terms, MAPS) for other in (TILES[tile], *TILES[tile + 2 :])]
+        chosen = [TileQuery.from_terms(other.terms, MAPS) for other in (TILES[tile], *TILES[tile + 2 :])]
         assert torch.equal(Activations(chosen, CPU, DIRECTIONS)(outputs)[:, 0], together[:, tile])
 
 
@@ -87,5 +88,14 @@ def test_of_equal_neurons_the_first_is_taken():
 
 def test_tiles_that_look_for_the_same_are_alike_whatever_their_variants_first_map():
     maps = {"a": (8, 8)}
-    assert TileQuery.of(TILES[0].terms, maps) == TileQuery.of(TILES[0].terms, MAPS)
-    assert TileQuery.of(TILES[3].terms, maps) != TileQuery.of(TILES[3].terms, MAPS)
+    assert TileQuery.from_terms(TILES[0].terms, maps) == TileQuery.from_terms(TILES[0].terms, MAPS)
+    assert TileQuery.from_terms(TILES[3].terms, maps) != TileQuery.from_terms(TILES[3].terms, MAPS)
+
+
+@pytest.mark.parametrize(
+    ("name", "key"), [("map", "092ccb92a01bc6cc"), ("row", "60657dccf23e3800"), ("kept", "3e1677644e96a70f")]
+)
+def test_query_keys_are_those_of_earlier_versions(name, key):
+    """A manifest on disk holds keys; other keys would start its scan again."""
+    (tile,) = (tile for tile in TILES if tile.name == name)
+    assert query_key(TileQuery.from_terms(tile.terms, MAPS), DIRECTIONS) == key

@@ -1,4 +1,4 @@
-"""The receptive field of one neuron in an image, measured: the pixels that its value has a gradient to."""
+"""The receptive field of one neuron in an image: the pixels with a gradient of its value."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from featlight.config.inputs.sizes import ImageSize, both_sides
 from featlight.config.tile import Term
 from featlight.drawing.example_strip import Box
 from featlight.errors import FeatlightError
-from featlight.examples.decoding import middle
+from featlight.examples.decoding import crop_offset
 from featlight.models.extractor import LayerOutputs
 from featlight.objectives.directions import Directions, vectors_of
 
@@ -23,20 +23,22 @@ def measure_receptive_fields(
     neurons: Sequence[Sequence[int]],
     directions: Directions | None = None,
 ) -> list[Box]:
-    """The smallest box around all pixels that move a neuron's value, in each image; all of it where none does.
+    """Return the bounding box of the pixels that change a neuron's value, one per image; the whole image if none does.
 
     Args:
-        outputs: of the network, the term's among them.
-        pixels: (N, C, H, W), as the network is given them.
-        term: whose feature or direction it is; the mean over all features where it takes all.
-        neurons: row and column of each, on the term's map.
-        directions: that the term is a row of; None where it is none.
+        outputs: outputs of the network, including the term's.
+        pixels: input of the network, (N, C, H, W).
+        term: term that selects the feature or direction; the mean over all features if it selects all.
+        neurons: row and column of each image's neuron on the term's map.
+        directions: directions whose row the term names; None if it names none.
     """
     x = pixels.detach().requires_grad_(True)
     output = outputs(x)[term.output]  # (N, K, h, w)
     rows, columns = torch.tensor(neurons).T
     if bool((rows >= output.shape[2]).any() | (columns >= output.shape[3]).any()):
-        raise FeatlightError("examples/found: damaged (a neuron outside of its map); delete that folder to look anew")
+        raise FeatlightError(
+            "examples/found: damaged (a neuron lies outside its map); delete this folder to scan the images again"
+        )
     rows, columns = rows.to(x.device), columns.to(x.device)
     at = output[torch.arange(len(x), device=x.device), :, rows, columns]  # (N, K)
     match term.choice:
@@ -47,24 +49,23 @@ def measure_receptive_fields(
         case _:
             value = at.mean(1)
     (gradient,) = torch.autograd.grad(value.sum(), x)
-    moves = (gradient != 0).any(1)  # (N, H, W)
-    return [_around(each) for each in moves.cpu()]
+    return [_bounding_box(mask) for mask in (gradient != 0).any(1).cpu()]  # (H, W) each
 
 
-def _around(moves: Tensor) -> Box:
-    """The smallest box around what is true in (H, W); all of it where nothing is."""
-    height, width = moves.shape
-    rows, columns = moves.any(1).nonzero()[:, 0], moves.any(0).nonzero()[:, 0]
+def _bounding_box(mask: Tensor) -> Box:
+    """Return the bounding box of a mask (H, W); the whole area if the mask is empty."""
+    height, width = mask.shape
+    rows, columns = mask.any(1).nonzero()[:, 0], mask.any(0).nonzero()[:, 0]
     if not len(rows):
         return 0, 0, width, height
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
 def squared(box: Box, size: tuple[int, int]) -> Box:
-    """A box made as wide as high, around the same middle as far as the image reaches.
+    """Extend a box to a square around the same center, as far as the image allows.
 
     Args:
-        box: to be shown whole.
+        box: box inside the image.
         size: width and height of the image.
     """
     longer = max(box[2] - box[0], box[3] - box[1])
@@ -75,17 +76,17 @@ def squared(box: Box, size: tuple[int, int]) -> Box:
     return starts[0], starts[1], starts[0] + sides[0], starts[1] + sides[1]
 
 
-def in_source(box: Box, fit: Fit, view: ImageSize | None, source: tuple[int, int]) -> Box:
-    """A box of what the network is given, in the pixels of the image that this was made of.
+def in_source(box: Box, fit: Fit, input_size: ImageSize | None, source: tuple[int, int]) -> Box:
+    """Map a box from the network's input to the pixels of the image file.
 
     Args:
-        box: in the fitted image.
-        fit: of the image.
-        view: the size that the whole image was brought to, where it was not fitted; None where it was left as it was.
-        source: height and width of the image.
+        box: box in the network's input.
+        fit: fit that was applied to the image.
+        input_size: size that the whole image was resized to instead of a fit; None if it was not.
+        source: height and width of the image file.
     """
-    scaled = fit.scaled(*source) if view is None else both_sides(view)
-    left, top = middle(fit, *scaled)
+    scaled = fit.scaled(*source) if input_size is None else both_sides(input_size)
+    left, top = crop_offset(fit, *scaled)
     down, across = source[0] / scaled[0], source[1] / scaled[1]
     return (
         max(0, int((box[0] + left) * across + 1e-6)),
