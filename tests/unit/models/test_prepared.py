@@ -286,7 +286,7 @@ def test_a_relu_goes_behind_its_maximum_pool_to_the_bit(function):
     network = frozen_copy(Pooled(function), CPU, torch.float32)
     ours = PreparedNetwork(network, [24], dtype=torch.float32, device=CPU)
     cut = ours.optimized(["last"])
-    graph = [(node.op, str(node.target)) for node in ours._cut.graph.graph.nodes]
+    graph = [(node.op, str(node.target)) for node in ours._last_cut.graph.graph.nodes]
     names = [target for op, target in graph if op in ("call_module", "call_function")]
     assert names[:2] == ["first", "pool"]
     assert "relu" in names[2]
