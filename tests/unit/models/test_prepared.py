@@ -113,7 +113,7 @@ class Decides(torch.nn.Module):
 def test_what_cannot_be_traced_is_said_and_runs_as_it_is():
     frozen = frozen_copy(Decides(), CPU, torch.float32)
     ours = PreparedNetwork(frozen, [16], dtype=torch.float32, device=CPU, compile=True)
-    line = r"^compile: on given, but the network is no plain graph \(TraceError.*auto, off$"
+    line = r"^compile: on given, but the network has no graph \(TraceError.*auto, off$"
     with pytest.raises(UsageError, match=line):
         ours.optimized(["conv"])
     plain = PreparedNetwork(frozen, [16], dtype=torch.float32, device=CPU)
@@ -144,7 +144,7 @@ def test_a_network_that_cannot_be_traced_stays_in_eval_mode():
     assert torch.equal(cut(images)["end"], cut(images)["end"])
     assert torch.allclose(cut(images)["end"], frozen(images), atol=1e-6)
     assert torch.allclose(cut(images[:1])["end"], cut(images)["end"][:1], atol=1e-6)
-    assert not [name for name, module in ours._made[1].named_modules() if module.training]
+    assert not [name for name, module in ours._last_folded[1].named_modules() if module.training]
 
 
 class Keywords(torch.nn.Module):
@@ -286,7 +286,7 @@ def test_a_relu_goes_behind_its_maximum_pool_to_the_bit(function):
     network = frozen_copy(Pooled(function), CPU, torch.float32)
     ours = PreparedNetwork(network, [24], dtype=torch.float32, device=CPU)
     cut = ours.optimized(["last"])
-    graph = [(node.op, str(node.target)) for node in ours._cut.graph.graph.nodes]
+    graph = [(node.op, str(node.target)) for node in ours._last_cut.graph.graph.nodes]
     names = [target for op, target in graph if op in ("call_module", "call_function")]
     assert names[:2] == ["first", "pool"]
     assert "relu" in names[2]

@@ -137,7 +137,7 @@ def test_builders_and_wrappers_say_what_to_write(capsys):
 
 def test_the_advice_for_a_pickled_network_runs_as_printed():
     torch.save({"model": nn.Sequential(conv()), "epoch": 3}, "it's pickled.pth")
-    with pytest.raises(WeightsError, match="save its tensors alone, and give that file: ") as error:
+    with pytest.raises(WeightsError, match="save only its tensors, and give that file: ") as error:
         weights.read(Path("it's pickled.pth"))
     command = str(error.value).rpartition("give that file: ")[2].replace("python", sys.executable, 1)
     subprocess.run(command, shell=True, check=True)

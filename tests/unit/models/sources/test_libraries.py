@@ -159,7 +159,7 @@ def test_a_network_that_its_file_leaves_in_part_random_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("config", "line"),
     [
-        ({"model_type": "own", "auto_map": {"AutoModel": "own.Own"}}, "no networks of the kind 'own' .its code is not"),
+        ({"model_type": "own", "auto_map": {"AutoModel": "own.Own"}}, "kind 'own' .a repository's code is not"),
         ({"architecture": "resnet50"}, "it is a network of timm; give --model timm/resnet50"),
         ({"model_type": "bert", "architectures": ["BertModel"]}, "of the kind 'bert' takes more than images"),
     ],
