@@ -75,7 +75,7 @@ def _fill(cells: Sequence[Cell], heading: Heading, width: int, height: int, dpi:
         down=down,
         label=label,
         label_lines=under.lines,
-        runs=[replace(run, x=run.x + aside) for run in (*head, *foot)],
+        text_lines=[replace(run, x=run.x + aside) for run in (*head, *foot)],
         width=width,
         height=height,
     )
