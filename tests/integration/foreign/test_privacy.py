@@ -25,7 +25,7 @@ def test_a_zip_names_no_folder_of_its_maker(capsys):
     start = secret / "my_start.png"
     Image.new("RGB", (24, 24), "gray").save(start)
     values = {**CONFIG, "weights": str(secret / "my_weights.pth"), "init": str(start), "out": str(secret / "my_run")}
-    values["variants"] = [{"name": "a"}, {"name": "b", "init": str(start)}, {"name": "c", "init": "noise"}]
+    values["variants"] = [{"name": "a"}, {"name": "b", "init": str(start), "seed": 1}, {"name": "c", "init": "noise"}]
     (secret / "my.yaml").write_text(yaml.safe_dump(values))
     assert main(["--config", str(secret / "my.yaml"), "--features", "0-1"]) == 0
     words = ["export", "--out", values["out"], "--zip", "site.zip", "--webp", "webp", "--card", "card.md"]
