@@ -54,9 +54,9 @@ def _soon_alone(monkeypatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _own_environment() -> Iterator[None]:
-    """Restore the environment: Lightning's launchers set NODE_RANK and the like, which would affect later tests."""
-    with mock.patch.dict(os.environ):
+def _own_environment(tmp_path_factory) -> Iterator[None]:
+    """Keep the user's cache out, and restore the environment: Lightning's launchers set NODE_RANK and the like."""
+    with mock.patch.dict(os.environ, XDG_CACHE_HOME=str(tmp_path_factory.getbasetemp() / "cache")):
         yield
 
 

@@ -4,6 +4,7 @@ import json
 import logging
 import re
 import shlex
+import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -91,7 +92,9 @@ def _torch_load(path: Path, start: bytes) -> Any:
     if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
         raise WeightsError(f"weights {path}: a web page, not weights; download the file again")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected pickle protocol")  # it is no matter which one loads
+            return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a different kind for each way in which a file can be broken
         reason = one_line(error)
         if "TorchScript" in reason:

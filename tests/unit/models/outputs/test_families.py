@@ -196,7 +196,7 @@ def test_what_is_left_out_is_counted_with_the_first_reasons():
     assert left_out(survey_of(FAMILIES["u-net"].build(), 32).left_out) == []
     lines = left_out(survey_of(Queries(), 32).left_out)
     assert lines[0] == "1 layer is left out:"
-    assert lines[1].startswith("  queries: it gives 25 tokens of 8 features, and how many")
+    assert lines[1].startswith("  queries: it gives 25 tokens of 8 features, and the number")
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Sequential(*(nn.Unflatten(1, (2, 2)) for _ in range(3))))
     network[1].forward = lambda x: (network[1][0](x), network[1][1](x))[0]
     assert left_out(survey_of(network, 32).left_out) == [
