@@ -202,7 +202,7 @@ def test_a_run_that_cannot_fit_does_not_start(clean, monkeypatch, capsys):
         assert run() == 74
     line = capsys.readouterr().err
     assert line.startswith("featlight: run: about ")
-    assert "KiB needed, 1000 B free; make room" in line
+    assert "KiB needed, only 1000 B free; free some space" in line
     assert line.count("\n") == 1
     assert not tiles()
     goes_on(clean)

@@ -52,7 +52,7 @@ TOO_MUCH = {
     ),
     "steps without end": (f"recipe: {{octaves: [{{size: 9, steps: {10**12}, lr: [0, 0]}}]}}", "1,000,000 at most"),
     "a thousand octaves": ("recipe: {octaves: [" + "{size: 9, steps: 1, lr: [0, 0]}," * 1000 + "]}", "at most 100"),
-    "a thousand terms": ("tiles: [{name: a, terms: [" + "{layer: a}," * 1001 + "]}]", "takes 1000 at most"),
+    "a thousand terms": ("tiles: [{name: a, terms: [" + "{layer: a}," * 1001 + "]}]", "needs 1 to 1000"),
     "endless machines": (f"num_nodes: {10**9}", "num_nodes: 1000000000 given"),
     "2,000 variants": ("variants: [" + ", ".join(f"{{name: v{i}}}" for i in range(2000)) + "]", "variants: "),
 }
