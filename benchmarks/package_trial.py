@@ -186,7 +186,7 @@ def pictured(trial: Trial, network: nn.Module, found: Outcome) -> Outcome:
     found = found._replace(layers=len({layer.module for layer in layers}), every=every)
     layer = next((layer for layer in layers if layer.name == trial.layer), None)
     if layer is not None:
-        found = found._replace(map=f"{layer.features} of {layer.map_words}")
+        found = found._replace(map=f"{layer.features} of {layer.map_label}")
     octave = featlight.Octave(trial.size, STEPS, (0.03, 0.02), (0.5, 0.4))
     recipe = replace(featlight.NATURAL, octaves=(octave,))
     before = state_of(network)

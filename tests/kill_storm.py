@@ -101,14 +101,14 @@ def fork(config: Path, out: Path, rank: int, workers: int) -> int:
         sink = os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):
             os.dup2(sink, stream)
-        workers = {
+        variables = {
             "RANK": rank,
             "LOCAL_RANK": rank,
             "WORLD_SIZE": workers,
             "LOCAL_WORLD_SIZE": workers,
             "GROUP_RANK": 0,
         }
-        os.environ.update({name: str(value) for name, value in workers.items()}, TORCHELASTIC_RUN_ID="storm")
+        os.environ.update({name: str(value) for name, value in variables.items()}, TORCHELASTIC_RUN_ID="storm")
         code = command(["--config", str(config), "--out", str(out)])
     finally:
         os._exit(code)

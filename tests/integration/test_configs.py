@@ -38,7 +38,8 @@ def shrunk(values):
         small |= {"features": "0,1" if "interpolate" in values else "0", "layer": list(values.get("layer", [])) or None}
     for key in ("directions", "labels", "init", "caricature"):
         small |= {key: str(ROOT / values[key])} if "/" in values.get(key, "") else {}
-    for variant in values.get("variants", []):
+    for number, variant in enumerate(values.get("variants", [])):
+        variant["seed"] = number  # shrunk, two of them may be alike otherwise, which is refused
         variant |= {"recipe": recipe(None)} if "recipe" in variant else {}
         variant |= {"index": [0, 0]} if isinstance(variant.get("index"), list) else {}
         variant |= {"init": str(ROOT / variant["init"])} if "/" in variant.get("init", "") else {}

@@ -106,7 +106,7 @@ def test_devices_and_machines_meet_what_was_started(devices, num_nodes, variable
         (3, 1, TORCHRUN, "devices: 3 given, num_nodes: 1, but torchrun started 4 workers"),
         ("auto", 3, TORCHRUN, "num_nodes: 3 given, but torchrun started 4 workers"),
         (2, 2, {}, "num_nodes: 2 given, but the number of this machine is unknown"),
-        (2, 2, {"NODE_RANK": "2"}, "NODE_RANK: 2 given, of 2 machines"),
+        (2, 2, {"NODE_RANK": "2"}, "NODE_RANK: 2 given for 2 machines"),
     ],
 )
 def test_what_does_not_meet_is_refused(devices, num_nodes, variables, message):
