@@ -236,7 +236,7 @@ def test_the_first_follows_the_others_until_all_is_drawn(config, monkeypatch):
     monkeypatch.setattr("featlight.run.monitor.time.sleep", sleep)
     outcome = work(config, 0, 2)
     assert follow
-    assert (outcome.made, outcome.missing, outcome.failed) == (6, [], [])
+    assert (outcome.made, outcome.missing, outcome.failed) == (6, [], {})
     assert tiles() == tiles("whole")
     events = EventAccumulator("run/tensorboard", size_guidance={"scalars": 0}).Reload()
     assert [value.value for value in events.Scalars("progress/tiles_done")] == [4, 6]

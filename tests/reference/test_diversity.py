@@ -111,7 +111,7 @@ def test_groups_are_whole_whatever_the_workers_and_halves(workers):
     plan.chunks[2] = [plan.chunks[1].pop(), *plan.chunks[2]]
     plan.chunks.append([i for i in range(21) if all(i not in members for members in plan.chunks)])
     plan.chunks = [members for members in plan.chunks if members]
-    with pytest.raises(ValueError, match="splits the 3 faces"):
+    with pytest.raises(ValueError, match="splits the 3 pictures"):
         read_plan(plan.to_json())
 
 
