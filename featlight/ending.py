@@ -20,7 +20,7 @@ _ending: list[str] = []
 
 def line_of(by: str) -> str:
     """Return the message of a stopped process, given the signal or another reason."""
-    return f"stopped by {by}; the same command continues from here"
+    return f"stopped by {by}; run the same command again to continue"
 
 
 def end_at_once(by: str, *, quiet: bool = False) -> None:

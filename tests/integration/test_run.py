@@ -354,7 +354,7 @@ def test_a_signal_stops_the_run_and_the_next_goes_on(config, monkeypatch, capsys
         patch.setattr(FeatureVisualizer, "training_step", interrupt)
         assert run(config) == 75
     assert signal.getsignal(number) is before
-    assert "the same command goes on" in capsys.readouterr().err
+    assert "run the same command again to continue" in capsys.readouterr().err
     assert len(tiles()) == 4
     assert run(config) == 0
     assert "6 tiles: 2 made, 4 kept" in capsys.readouterr().out
