@@ -99,7 +99,7 @@ def test_signals_end_all_workers_and_leave_no_orphans(number, whom, times):
     assert process.returncode == 75
     assert gone(workers)
     if times == 1:
-        assert err == f"featlight: stopped by {number.name}; the same command continues from here\n"
+        assert err == f"featlight: stopped by {number.name}; run the same command again to continue\n"
     assert len(tiles()) < 32
 
 
@@ -174,7 +174,7 @@ def test_the_slurm_script_is_requeued_and_ends(reference, capfd):
         os.kill(int(worker), signal.SIGTERM)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 75, err
-    assert err == "featlight: stopped by SIGTERM; the same command continues from here\n"
+    assert err == "featlight: stopped by SIGTERM; run the same command again to continue\n"
     assert Path("requeued.txt").read_text() == "requeue 4711\n"
     assert 0 < len(tiles()) < 32
     done = subprocess.run(script, env={**ENVIRONMENT, **variables}, capture_output=True, text=True)

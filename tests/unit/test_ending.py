@@ -39,7 +39,7 @@ def test_nothing_is_imported_before_signals_are_heard():
 )
 def test_a_signal_during_an_import_is_one_line(number, module, words):
     done = python(IMPORTING.format(module=module, number=int(number)), *words)
-    line = f"featlight: stopped by {number.name}; the same command continues from here\n"
+    line = f"featlight: stopped by {number.name}; run the same command again to continue\n"
     assert (done.returncode, done.stdout, done.stderr) == (75, "", line)
 
 
