@@ -195,7 +195,7 @@ def diverse_tiles(tile: Tile, count: int) -> list[Tile]:
     return [Tile(f"{tile.name}-face{face + 1:0{digits}d}", tile.terms, face) for face in range(count)]
 
 
-# Every path that `Tile.file` gives to a tile of `feature_tile` or `faces_of`, or to a named tile
+# Every path that `Tile.file` gives to a tile of `feature_tile` or `diverse_tiles`, or to a named tile
 _WORD = r"[A-Za-z0-9_-][A-Za-z0-9._-]*"
 _STEM = r"(?:caricature|all|\d{5,})(?:-class)?(?:-row\d+|-n\d+x\d+|-p\d{5,})?(?:-face\d+)?"
 FILE_PATTERN = rf"(?:{_WORD}/)?(?:{_WORD}/{_STEM}|named/{_WORD})"

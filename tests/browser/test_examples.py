@@ -59,6 +59,6 @@ def test_a_site_without_photographs_shows_no_examples(page, exampled, tmp_path):
     with zipfile.ZipFile(tmp_path / "site.zip") as site:
         site.extractall(tmp_path / "site")
     opened(page, tmp_path / "site", "#Mixed_4a/00002")
-    page.locator("#detail .under .plot").first.wait_for()
+    page.locator("#detail .plot").first.wait_for()
     assert page.locator("#detail .examples").count() == 0
     assert page.locator("#shows").is_hidden()

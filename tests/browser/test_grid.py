@@ -101,7 +101,7 @@ def test_sorting(page, runs):
 def test_sorting_by_similarity_to_a_tile(page, runs):
     opened(page, runs / "one", "#Mixed_4a/00017")
     page.get_by_role("button", name="Similar").click()
-    page.wait_for_function("() => document.getElementById('count').textContent.includes('likeness')")
+    page.wait_for_function("() => document.getElementById('count').textContent.includes('similarity')")
     directions = VECTORS / np.linalg.norm(VECTORS, axis=1, keepdims=True)
     cosines = directions @ directions[17]
     there = [i for i in range(100) if i not in FAILED | MISSING]

@@ -42,7 +42,7 @@ def test_fresh_does_not_write_over_a_users_own_file(run, capsys):
     before = everything()
     capsys.readouterr()
     assert main([*COMMANDS["fresh"], "--features", "0-7", "--out", "run"]) == 2
-    assert "tiles/2/00007.png is not the run's own, and has the name of a tile" in one_line(capsys)
+    assert "tiles/2/00007.png is not the run's own and has the name of a tile" in one_line(capsys)
     assert everything() == before
 
 

@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 
-from featlight.config.tile import Term, Tile, faces_of, feature_tile
+from featlight.config.tile import Term, Tile, diverse_tiles, feature_tile
 from featlight.store.orphans import is_made_by_a_run
 from featlight.store.store import Store
 
@@ -14,7 +14,7 @@ ONE_EACH = [
     feature_tile("a.b", feature, region, index, tokens, direction=direction)
     for (feature, direction), (region, index), tokens in product(CHOICES, PLACES, ("patches", "class"))
 ]
-TILES = [face for tile in [Tile("mine.v2", (Term("a", 1),)), *ONE_EACH] for face in (tile, faces_of(tile, 12)[11])]
+TILES = [face for tile in [Tile("mine.v2", (Term("a", 1),)), *ONE_EACH] for face in (tile, diverse_tiles(tile, 12)[11])]
 
 
 def write(store, path, content):
