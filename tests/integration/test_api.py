@@ -208,10 +208,12 @@ def test_ctrl_c_is_a_keyboard_interrupt_and_the_call_can_be_repeated(small_recip
             os.kill(os.getpid(), signal.SIGINT)
         return step(self, batch, batch_idx)
 
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for its background jobs
     with monkeypatch.context() as patch:
         patch.setattr(FeatureVisualizer, "training_step", interrupt)
         with pytest.raises(KeyboardInterrupt):
             visualize(small_recipe, "4", "0-3", batch_size=2, out="run")
+    signal.signal(signal.SIGINT, before)
     assert len(featlight.open("run")) == 2
     assert len(visualize(small_recipe, "4", "0-3", batch_size=2, out="run")) == 4
 
