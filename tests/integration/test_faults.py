@@ -58,7 +58,7 @@ from featlight.cli.main import main
 from featlight.engine.module import FeatureVisualizer
 from featlight.errors import FeatlightError
 from featlight.store.guard.open_folder import OpenFolder
-from tests import ROOT
+from tests import ROOT, other_process
 from tests.conftest import awake, hand_made
 from tests.unit.models.test_catalog import bad_file
 
@@ -375,7 +375,7 @@ def test_two_runs_at_once_make_the_same_tiles(clean, monkeypatch):
 
     def other_first(*args, **kwargs):
         monkeypatch.setattr(featlight.run.shard, "commit", commit)
-        assert run() == 0
+        other_process("--config", "small.yaml", "--devices", "1")  # a process works on one run at a time
         assert tiles() == clean
         return commit(*args, **kwargs)
 

@@ -7,7 +7,7 @@ import pytest
 
 import featlight
 import featlight.run.shard
-from featlight.cli.main import main
+from tests import other_process
 from tests.integration.foreign.hands import TILES, everything, one_line, plan_with, tiles, typed
 
 
@@ -23,7 +23,8 @@ def test_a_directory_that_goes_during_work_ends_the_run(whole, monkeypatch, caps
             monkeypatch.setattr(featlight.run.shard, "commit", commit)
             Path("run").rename("aside")
             if kind == "another":
-                assert main(["--config", "small.yaml", "--seed", "5", "--features", "0-1", "--out", "other"]) == 0
+                flags = ["--seed", "5", "--features", "0-1", "--out", "other", "--devices", "1"]
+                other_process("--config", "small.yaml", *flags)  # a process works on one run at a time
                 Path("other").rename("run")
             if kind == "replaced":
                 shutil.copytree("aside", "run")
