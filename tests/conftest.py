@@ -19,20 +19,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
-_warned: list[object] = []  # warnings inside a featlight call, where pytest's filter does not apply
-
-
-def pytest_warning_recorded(warning_message: object) -> None:
-    if "as some networks do" not in str(warning_message):
-        _warned.append(warning_message)
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fail on warnings inside featlight calls, too."""
-    if _warned:
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
     before = torch.get_num_threads()
