@@ -71,7 +71,7 @@ def _chunk_seconds(job: RunJob, chunk: Chunk) -> float:
     network = job.network.optimized(chunk.layers, chunk.features)
     tiles = [chunk.tiles[0]] * chunk.batch_size
     maps = job.first_maps[recipe.first_size]
-    painting = make_pipeline(
+    pipeline = make_pipeline(
         recipe,
         [0] * len(tiles),
         job.device,
@@ -80,18 +80,18 @@ def _chunk_seconds(job: RunJob, chunk: Chunk) -> float:
         views=job.network.views(chunk.layers),
     )
     look = (job.network.in_channels, job.device, job.network.image_dtype)
-    painting = with_reference_images(painting, chunk.settings, chunk.settings.init, tiles, *look)
+    pipeline = with_reference_images(pipeline, chunk.settings, chunk.settings.init, tiles, *look)
     shown = shown_channels(job.config.show_channels, job.network.in_channels)
-    objective = objective_of(chunk.settings, tiles, maps, job.directions, painting.views.boxes)
+    objective = objective_of(chunk.settings, tiles, maps, job.directions, pipeline.views.boxes)
     opening = [settings for settings in recipe.steps() if settings.opens_octave]
     total = 0.0
     for octave, settings in zip(recipe.octaves, opening, strict=True):
-        start = starting_parameters(painting.parameterization, "noise", settings.size, 999, tiles).to(job.device)
-        parameters, state = painting.in_fast_layout(start, network.format), NEW
+        start = starting_parameters(pipeline.parameterization, "noise", settings.size, 999, tiles).to(job.device)
+        parameters, state = pipeline.in_fast_layout(start, network.format), NEW
         for number in range(1 + TIMED_STEPS):  # the first step warms up
             if number == 1:
                 started = time.perf_counter()
-            parameters, state, _ = step(parameters, state, settings, network, objective, painting)
-        to_bytes(painting.parameterization.image(parameters, settings.size), shown)  # waits for the device
+            parameters, state, _ = step(parameters, state, settings, network, objective, pipeline)
+        to_bytes(pipeline.parameterization.image(parameters, settings.size), shown)  # waits for the device
         total += (time.perf_counter() - started) / TIMED_STEPS * octave.steps
     return total
