@@ -103,6 +103,7 @@ def test_signals_end_all_workers_and_leave_no_orphans(number, whom, times):
     assert len(tiles()) < 32
 
 
+@pytest.mark.full
 def test_workers_end_with_a_supervisor_that_is_killed():
     process, workers = begin(*FEATLIGHT, "--devices", "2")
     process.kill()
@@ -118,6 +119,7 @@ def test_a_slip_of_all_workers_is_said_once():
     assert not Path("run").exists()
 
 
+@pytest.mark.full
 def test_two_nodes_of_torchrun(reference):
     """Two agents on one machine, two workers each."""
     command = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "2"]
@@ -160,6 +162,7 @@ exit $worst
 """
 
 
+@pytest.mark.full
 def test_the_slurm_script_is_requeued_and_ends(reference, capfd):
     """The script itself, under bash, with an `srun` that starts two tasks and a `scontrol` that notes its words."""
     tools = Path("bin")
@@ -187,6 +190,7 @@ def test_the_slurm_script_is_requeued_and_ends(reference, capfd):
     assert "out: run-Mixed_4a\n" in capfd.readouterr().out
 
 
+@pytest.mark.full
 def test_a_short_kill_storm():
     """In a process of its own, which forks."""
     command = [sys.executable, "-m", "tests.kill_storm", "--kills", "2", "--seed", "3"]

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import nbformat
+import pytest
 
 from tests import notebook
 
@@ -20,6 +21,7 @@ def shape(of):
     return [[sorted(output.data) for output in cell.outputs if "data" in output] for cell in code(of)]
 
 
+@pytest.mark.full
 def test_it_runs_and_gives_what_it_was_committed_with(tmp_path):
     """Where only the shape differs, `python -m tests.notebook` writes it again."""
     executed = notebook.execute(tmp_path, notebook.BRIEFLY)

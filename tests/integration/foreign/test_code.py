@@ -28,7 +28,7 @@ EXPECTED = {
     "view": [(["view"], {0})],
     "tensorboard": [(["tensorboard"], {0})],
     "examples": [(["examples", "--images", "photos"], {2})],
-    "alike": [(["alike"], {0, 2})],
+    "alike": [(["alike", "--method", "pca"], {0, 2})],
     "export": [
         (["export", "--zip", "s.zip", "--card", "c.md", "--webp", "w", "--poster", "p.png", "--dpi", "50"], {0})
     ],

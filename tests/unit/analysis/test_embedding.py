@@ -123,6 +123,7 @@ print(first.description)
 """
 
 
+@pytest.mark.full
 def test_umap_keeps_near_what_is_near(tmp_path):
     rows = planted([8, 8, 8])
     np.save(tmp_path / "rows.npy", rows)

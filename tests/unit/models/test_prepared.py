@@ -91,6 +91,7 @@ def test_some_of_the_outputs_are_what_they_are_among_all_and_nothing_runs_beyond
     assert forward.call_count == 1
 
 
+@pytest.mark.full
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is:DeprecationWarning")  # of torch 2.11's own compiler
 def test_a_compiled_network_gives_the_same_gradients():
     frozen = frozen_copy(hand_made()[:3], CPU, torch.float32)

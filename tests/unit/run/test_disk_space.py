@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from featlight.cli.main import main
 from featlight.config.recipe import Octave, Recipe
@@ -34,7 +35,9 @@ def expected(plan, there=None, *, missing=None, floats=False, octaves=False):
 
 
 def test_the_embedded_networks_run_takes_what_was_expected(capsys):
-    flags = ["--features", "0-1", "--threads", "1", "--out", "run"]
+    octaves = [{"size": 128, "steps": 6, "lr": [0.1, 0.1]}, {"size": 192, "steps": 2, "lr": [0.05, 0.05]}]
+    Path("short.yaml").write_text(yaml.safe_dump({"recipe": {"base": "natural", "octaves": octaves}}))
+    flags = ["--config", "short.yaml", "--features", "0-1", "--threads", "1", "--out", "run"]
     assert main([*flags, "--dry-run"]) == 0
     line = re.search(
         r"^disk +about ([\d.]+) KiB in run, where [\d.]+ [KMGTP]iB are free$", capsys.readouterr().out, re.M
@@ -48,7 +51,7 @@ def test_the_embedded_networks_run_takes_what_was_expected(capsys):
     assert 2 * 0.75 * raw == pytest.approx(pictures, rel=0.2)
     everything = sum(path.stat().st_size for path in Path("run").rglob("*") if path.is_file())
     assert expected(plan) == pytest.approx(everything, rel=0.2)
-    assert main(["--features", "0-1", "--threads", "1", "--out", "run", "--dry-run"]) == 0
+    assert main([*flags, "--dry-run"]) == 0
     assert "about 0 B in run" in capsys.readouterr().out
 
 
