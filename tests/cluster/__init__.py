@@ -1,0 +1,1 @@
+"""Runs on a real SLURM with two nodes, and under Open MPI, on this machine."""
