@@ -19,6 +19,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
+for _name in [name for name in os.environ if name.startswith(("SLURM_", "PMI_", "PMIX_", "OMPI_"))]:
+    del os.environ[_name]  # in a cluster's interactive job, tests are no workers of it
 torch.set_num_threads(1)  # for fixtures of modules and sessions, too: the number of threads changes bits
 
 

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from tests import ROOT
@@ -17,7 +17,8 @@ PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
 NODES = ("n1", "n2")
 
 # Two partitions over both nodes; a job of `high` preempts those of `low`. A requeued job waits until its old
-# credential has expired: cred_expire, 120 seconds by default. config_overrides lets nodes claim more cores than there are.
+# credential has expired: cred_expire, 120 seconds by default. With config_overrides, nodes may claim more cores than
+# the machine has.
 CONFIG = """
 ClusterName=featlight
 SlurmctldHost={host}(127.0.0.1)
@@ -167,9 +168,9 @@ class Cluster:
                     found.append(int(path.name))
         return found
 
-    def _wait(self, done: "Iterator[bool] | object", what: str, seconds: float = 60) -> None:
+    def _wait(self, done: Callable[[], object], what: str, seconds: float = 60) -> None:
         until = time.monotonic() + seconds
-        while not done():  # type: ignore[operator]
+        while not done():
             logs = {path.name: path.read_text(errors="replace")[-1500:] for path in self.folder.glob("*.log")}
             assert time.monotonic() < until, (what, logs)
             time.sleep(0.2)

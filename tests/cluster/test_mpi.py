@@ -8,7 +8,6 @@ import sys
 import pytest
 
 from tests import ROOT
-from tests.cluster.conftest import RUN as RUN
 from tests.integration.test_run import tiles
 
 pytestmark = [pytest.mark.cluster, pytest.mark.full]

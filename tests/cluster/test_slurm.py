@@ -52,10 +52,9 @@ def workers_of(job):
         with contextlib.suppress(OSError):
             lines = (path / "environ").read_bytes().decode(errors="replace").split("\0")
             variables = dict(line.split("=", 1) for line in lines if "=" in line)
-            featlight = b"featlight" in (path / "cmdline").read_bytes().split(b"\0")
-            if variables.get("SLURM_JOB_ID") == job and "SLURM_PROCID" in variables and featlight:
-                if variables.get("SLURM_STEP_ID") == "0":
-                    found[int(variables["SLURM_PROCID"])] = int(path.name)
+            step = (variables.get("SLURM_JOB_ID"), variables.get("SLURM_STEP_ID"))
+            if step == (job, "0") and b"featlight" in (path / "cmdline").read_bytes().split(b"\0"):
+                found[int(variables["SLURM_PROCID"])] = int(path.name)
     return found
 
 
