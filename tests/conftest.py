@@ -22,6 +22,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 for _name in [name for name in os.environ if name.startswith(("SLURM_", "PMI_", "PMIX_", "OMPI_"))]:
     del os.environ[_name]  # in a cluster's interactive job, tests are no workers of it
 torch.set_num_threads(1)  # for fixtures of modules and sessions, too: the number of threads changes bits
+_warned: list[object] = []  # warnings inside a featlight call, where pytest's filter does not apply
+
+
+def pytest_warning_recorded(warning_message: object) -> None:
+    if "as some networks do" not in str(warning_message):
+        _warned.append(warning_message)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail on warnings inside featlight calls, too."""
+    if _warned:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.fixture(autouse=True)
