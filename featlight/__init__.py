@@ -54,7 +54,6 @@ __all__ = [
     "list_models",
     "load",
     "load_model",
-    "open",
     "open_run",
     "visualize",
 ]

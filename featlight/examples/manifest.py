@@ -33,7 +33,7 @@ from featlight.store.store import Store
 
 IMAGE_BYTES = 4096  # limit per image on the size of files; an entry takes about 200
 MOST_BATCH = 4096  # images
-CPU_BATCH, GPU_BATCH = 32, 128  # images
+CPU_SCORED, GPU_SCORED = 32, 128  # images at once
 POLL_SECONDS = 0.5
 CPU = torch.device("cpu")
 Echo = Callable[[str], object]  # prints a line
@@ -255,7 +255,7 @@ class ManifestBuilder:
         """Return the requested settings as JSON types, with the earlier batch size if none is requested."""
         batch_size = self.request.batch_size
         if batch_size == "auto":
-            default = GPU_BATCH if self.scorer.device.type == "cuda" else CPU_BATCH
+            default = GPU_SCORED if self.scorer.device.type == "cuda" else CPU_SCORED
             batch_size = default if before is None else before.settings["batch_size"]
         settings = next(iter(self.plan.settings.values()))
         folder = self.request.images.resolve()
