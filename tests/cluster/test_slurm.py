@@ -21,7 +21,7 @@ SIZE = ["--nodes=2", "--ntasks-per-node=2", "--cpus-per-task=1"]
 FEATLIGHT = ["--config", "small.yaml"]
 
 
-def slower(steps=600):
+def slower(steps=250):
     """The same tiles by more steps, so that a run is not over before something befalls it."""
     octaves = [{**RUN["recipe"]["octaves"][0], "steps": steps}]
     Path("small.yaml").write_text(yaml.safe_dump({**RUN, "recipe": {"octaves": octaves, "gradient": "rms"}}))
@@ -81,17 +81,17 @@ def test_a_preempted_job_is_requeued_and_goes_on(slurm):
 
 
 def test_a_job_at_its_time_limit_requeues_itself(slurm):
-    """TERM@60 of a limit of two minutes: after one minute."""
+    """A limit of two minutes, and TERM 75 seconds before it."""
     slower(6000)
-    job = slurm.submit("--time=2", "--signal=TERM@75", *SIZE, SCRIPT, *FEATLIGHT, RESTARTS="1")
-    until(lambda: slurm.state(job)["Restarts"] == "1", 180)
+    job = slurm.submit("--time=2", "--signal=TERM@75", *SIZE, SCRIPT, *FEATLIGHT)
+    until(lambda: slurm.state(job).get("Restarts") == "1", 180)
     assert "featlight: stopped by SIGTERM; run the same command again to continue\n" in log_of(job)
     kept = tiles()
-    assert 0 < len(kept) < 32
-    slower(60)  # another recipe is refused, so the run that goes on ends at once, for good
-    state = slurm.wait(job)
-    assert (state["JobState"], state["ExitCode"], state["Restarts"]) == ("FAILED", "2:0", "1"), log_of(job)
-    assert tiles() == kept
+    slurm.wait(job, "RUNNING")
+    until(lambda: len(tiles()) > len(kept))
+    slurm.run("scancel", job)
+    slurm.wait(job)
+    assert kept.items() <= tiles().items()
 
 
 def test_a_worker_that_is_killed_loses_nothing(slurm):
