@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from featlight.objectives.sparse_autoencoders import encoder_directions
     from featlight.report.similarity_map import find_alike
     from featlight.result import Result, open_run
-    from featlight.result import open_run as open
 
 __all__ = [
     "ARTICLE",
