@@ -36,6 +36,7 @@ from featlight.models.layers import layer_name
 from featlight.objectives.directions import Directions
 from featlight.objectives.own import Function, name_and_version, name_of
 from featlight.plan.plan import PlannedTile
+from featlight.plan.request import RunRequest
 from featlight.plan.sources import TypedSources
 from featlight.result import Result, open_run, result_of
 from featlight.run.in_memory import make_in_memory
@@ -181,22 +182,23 @@ def visualize(
         raise UsageError(
             f"recipe: {name} given with out; a plan cannot hold Python functions or classes: leave out out"
         )
-    given: dict[str, Any] = {
-        "network": network,
-        "device": None if device == "auto" else device_named(device),
-        "init": pixels,
-        "threads": torch.get_num_threads(),
-        "objective": objective,
-    }
-    if directions is not None and not is_path:
-        given["directions"] = Directions.of_array(directions)
+    request = RunRequest(
+        config,
+        network=network,
+        device=None if device == "auto" else device_named(device),
+        init=pixels,
+        directions=None if directions is None or is_path else Directions.of_array(directions),
+        objective=objective,
+        threads=torch.get_num_threads(),
+        quiet=not progress,
+    )
     with CallStop().listening() as stop:
         if out is None:
-            job = prepare(config, **given)
-            images, alphas, records = make_in_memory(job, stop, quiet=not progress)
+            job = prepare(request)
+            images, alphas, records = make_in_memory(job, stop)
             made: Sequence[PlannedTile] = job.wanted
         else:
-            made = make(config, stop=stop, quiet=not progress, **given).tiles
+            made = make(request, stop=stop).tiles
     title = " ".join([source.model, *(config.layer or {})])
     if config.out is not None:
         return result_of(Store(Path(config.out)), made, title)

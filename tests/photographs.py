@@ -11,6 +11,7 @@ from torch import nn
 from featlight.config.schema import Config
 from featlight.config.validation import check
 from featlight.engine.setup import prepare
+from featlight.plan.request import RunRequest
 from featlight.store.store import Store
 
 PHOTOGRAPHS = ("astronaut", "chelsea", "coffee", "rocket")
@@ -40,7 +41,7 @@ def planned_run(out: Path, network: nn.Module | None = None, **settings: object)
     recipe = {"octaves": [{"size": 48, "steps": 1, "lr": [0.1, 0.1]}]}
     config = check({"model": "tiny_inception", "out": str(out), "recipe": recipe, **settings}).resolved()
     store = Store(out)
-    job = prepare(config, store.plan(), network=network)
+    job = prepare(RunRequest(config, network=network), store.plan())
     store.write_plan(job.plan)
     store.write_output("config.yaml", config.to_yaml().encode())
     return config

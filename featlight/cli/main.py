@@ -27,6 +27,7 @@ from featlight.distributed.env import (
 from featlight.distributed.launcher import featlight_command, same_command
 from featlight.distributed.signals import Stop
 from featlight.errors import AloneError, FeatlightError, Interrupted, UsageError, memory_errors, unknown
+from featlight.plan.request import RunRequest
 from featlight.store.records import failed_of
 from featlight.store.store import Store
 from featlight.version import __version__
@@ -172,14 +173,15 @@ def _do(args: argparse.Namespace, config: Config, command: Sequence[str]) -> int
         return 0
     if args.list_layers:
         return _list_layers(config)
+    request = RunRequest(config, fresh=args.fresh)
     if args.dry_run:
-        return _dry_run(config, fresh=args.fresh)
+        return _dry_run(request)
     assert config.out is not None
     if args.render_only:
         return _render_only(Path(config.out))
     check_folder(config)
     with Stop().listening() as stop:
-        code = make_run(config, stop, command, fresh=args.fresh)
+        code = make_run(request, stop, command)
     if code == 0 and config.examples is not None and worker_from_env(os.environ).launcher != LAUNCHER:
         return find_for_run(config)
     return code
@@ -244,10 +246,10 @@ def _list_layers(config: Config) -> int:
     return 0
 
 
-def _dry_run(config: Config, *, fresh: bool) -> int:
+def _dry_run(request: RunRequest) -> int:
     from featlight.run.estimate import estimate
 
-    launch = launch_of(config)
-    for key, value in estimate(config, workers=launch.worker.world_size * launch.local, fresh=fresh).items():
+    launch = launch_of(request.config)
+    for key, value in estimate(request, workers=launch.worker.world_size * launch.local).items():
         say(f"{key:12} {value}")
     return 0

@@ -13,6 +13,7 @@ from featlight.distributed.launcher import Supervisor, check_gpus, exit_code, li
 from featlight.distributed.signals import Stop
 from featlight.errors import FeatlightError, Interrupted, UsageError, plural
 from featlight.plan.batching import fewest_chunks
+from featlight.plan.request import RunRequest
 from featlight.store.paths import PLAN
 from featlight.store.records import TileRecord
 from featlight.store.store import Store
@@ -23,8 +24,9 @@ def launch_of(config: Config) -> Launch:
     return launch_from_env(config.devices, config.num_nodes, os.environ, auto)
 
 
-def make_run(config: Config, stop: Stop, command: Sequence[str], *, fresh: bool) -> int:
+def make_run(request: RunRequest, stop: Stop, command: Sequence[str]) -> int:
     """Make a run or this worker's share of it, or start several workers; return the exit code."""
+    config, fresh = request.config, request.fresh
     assert config.out is not None
     first = worker_from_env(os.environ).rank == 0
     store = Store(Path(config.out))
@@ -44,14 +46,7 @@ def make_run(config: Config, stop: Stop, command: Sequence[str], *, fresh: bool)
     alone = listen(stop) if worker.launcher == LAUNCHER else None
     from featlight.run.worker import make
 
-    outcome = make(
-        config,
-        worker=worker,
-        fresh=fresh and worker.rank == 0,
-        stop=stop,
-        record_log=record_log,
-        others_gone=alone,
-    )
+    outcome = make(request, worker=worker, stop=stop, record_log=record_log, others_gone=alone)
     if worker.rank == 0:
         records, rate = outcome.records.values(), outcome.tiles_per_second
         last_lines(store, made=outcome.made, present=records, failed=outcome.failed, rate=rate)

@@ -1,28 +1,21 @@
 """The batch of images as a Lightning module: an epoch of `Trainer.fit` is a chunk, a batch is a gradient step."""
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import lightning as L
 import torch
 from torch import Tensor, nn
 
-from featlight.config.inputs.sizes import ImageSize, fitted, image_size
-from featlight.config.schema import Extra
-from featlight.config.tile import Tile
+from featlight.config.inputs.sizes import fitted, image_size
 from featlight.engine.chunk_result import ChunkResult, OtherNetworkError
 from featlight.engine.invariance_checks import check_final
-from featlight.engine.reference_images import with_reference_images
-from featlight.engine.step import NEW, OptimizerState, RenderPipeline, evaluate, gradient_size, make_pipeline, update
+from featlight.engine.job import RunJob
+from featlight.engine.step import NEW, OptimizerState, RenderPipeline, evaluate, gradient_size, update
 from featlight.engine.strategy import IndependentWorkers
 from featlight.errors import UsageError
-from featlight.models.prepared import PreparedNetwork
-from featlight.objectives.directions import Directions
-from featlight.objectives.objective import Objective, objective_of
-from featlight.objectives.own import Function, OwnObjective
-from featlight.objectives.regions import MapSize, has_place
-from featlight.param.image import own_seed, resize, to_bytes
+from featlight.param.image import resize, to_bytes
 from featlight.param.parameterization import ImageSides
 from featlight.param.starts import starting_parameters
 from featlight.param.transparency import opacity, pull, resized_pull, to_levels
@@ -36,19 +29,12 @@ class FeatureVisualizer(L.LightningModule):
     octaves. With some recipes the parameter holds Fourier coefficients or phases of the images.
 
     Args:
-        network: prepared network; not a child of this module, so that Lightning neither moves, casts nor saves it.
+        job: prepared run, whose network is no child of this module: Lightning neither moves, casts nor saves it.
         chunks: chunks to optimize, in order.
-        first_maps: map size of each layer at each recipe's first image size; positions refer to it.
         batch_size: largest number of images optimized together, whatever a chunk asks for; short chunks are padded.
         on_chunk: function that takes the result of each chunk.
-        init: function from tiles to their starting images, instead of the settings' start.
-        extras: extra files to keep for each tile.
-        double: whether images are in float64, for checking.
         unchanged: numbers of the chunks that use the original network, because its rewritten form differs.
         before_step: function called before every step; its exceptions end the run.
-        shown: channels that pictures show.
-        directions: directions that tiles refer to; None if tiles refer to features.
-        own: the user's own objective, instead of the tiles'.
     """
 
     batch: nn.Parameter  # (B, C, H, W); coefficients or phases with some recipes
@@ -56,36 +42,23 @@ class FeatureVisualizer(L.LightningModule):
 
     def __init__(
         self,
-        network: PreparedNetwork,
+        job: RunJob,
         chunks: Sequence[Chunk],
-        first_maps: Mapping[ImageSize, Mapping[str, MapSize]],
         batch_size: int,
         on_chunk: Callable[[ChunkResult], None],
         *,
-        init: Callable[[Sequence[Tile]], Tensor] | None = None,
-        extras: Sequence[Extra] = (),
-        double: bool = False,
         unchanged: Collection[int] = (),
         before_step: Callable[[], None] = lambda: None,
-        shown: Sequence[int] = (0, 1, 2),
-        directions: Directions | None = None,
-        own: Function | None = None,
     ) -> None:
         super().__init__()
-        self._prepared = network
+        self._job = job
         self.chunks = chunks
-        self._first_maps = first_maps
         self._batch_size = batch_size
         self._on_chunk = on_chunk
-        self._init = init
-        self._extras = extras
-        self._image_dtype = torch.float64 if double else torch.float32
         self._unchanged = unchanged
         self._before_step = before_step
-        self._shown = shown
-        self._directions, self._own = directions, own
         self.batch = nn.Parameter(
-            torch.empty(batch_size, network.in_channels, 1, 1)
+            torch.empty(batch_size, job.network.in_channels, 1, 1)
         )  # Lightning asks for an optimizer before any chunk
         self._pipeline: RenderPipeline | None = None
         self._optimizer_state: OptimizerState = NEW
@@ -119,32 +92,19 @@ class FeatureVisualizer(L.LightningModule):
         tiles = [*chunk.tiles, *padding]
         self._steps = list(recipe.steps())
         if chunk.number in self._unchanged:
-            self._network = self._prepared.original(chunk.layers, copied=True)
+            self._network = self._job.network.original(chunk.layers, copied=True)
         else:
-            self._network = self._prepared.optimized(chunk.layers, chunk.features)
-        seeds = [own_seed(chunk.settings.seed, tile) for tile in tiles]
-        maps = self._first_maps[recipe.first_size]
-        pipeline = make_pipeline(
-            recipe,
-            seeds,
-            self.device,
-            has_place=has_place(maps, chunk.layers),
-            channels=self._prepared.in_channels,
-            views=self._prepared.views(chunk.layers),
-            lifts=self._prepared.has_smooth,
-        )
-        init = chunk.settings.init if self._init is None else self._init(tiles)
-        self._pipeline = pipeline = with_reference_images(
-            pipeline, chunk.settings, init, tiles, self._prepared.in_channels, self.device, self._image_dtype
-        )
-        self._objective = self._objective_of(tiles, 1)
-        self._view_objective = self._objective_of(tiles, pipeline.views.boxes)
+            self._network = self._job.network.optimized(chunk.layers, chunk.features)
+        self._pipeline = pipeline = self._job.pipeline(chunk, tiles)
+        self._objective = self._job.objective(chunk, tiles)
+        self._view_objective = self._job.objective(chunk, tiles, pipeline.views.boxes)
         self._size = self._steps[0].size
+        init, dtype = self._job.start(chunk.settings, tiles), self._job.network.image_dtype
         start = starting_parameters(pipeline.parameterization, init, self._size, chunk.settings.seed, tiles)
-        self._set_batch(start.to(self.device, self._image_dtype))
+        self._set_batch(start.to(self.device, dtype))
         steps, device = recipe.total_steps, self.device
-        self._activation = torch.zeros(steps, self._rows, dtype=self._image_dtype, device=device)
-        self._norms = torch.zeros(steps, self._rows, dtype=self._image_dtype, device=device)
+        self._activation = torch.zeros(steps, self._rows, dtype=dtype, device=device)
+        self._norms = torch.zeros(steps, self._rows, dtype=dtype, device=device)
         self._octaves: list[Tensor] = []
         self._pulls = torch.zeros_like(self.images[:, 0]) if recipe.keeps_alpha else None  # (B, H, W), over the steps
         self.octave = 0
@@ -204,12 +164,12 @@ class FeatureVisualizer(L.LightningModule):
         images = self.images
         with torch.no_grad():
             # records hold the activations of the original network, not of the optimized one
-            original = self._prepared.original(self.chunk.layers)
+            original = self._job.network.original(self.chunk.layers)
             outputs = original(images)
             reference = self._current_pipeline.reference_outputs(original, images, None)
-            other = check_final(self._prepared, images, self._network(images), outputs, self.chunk.features)
+            other = check_final(self._job.network, images, self._network(images), outputs, self.chunk.features)
             last = self._objective(outputs, *reference).activation
-            maps = self._objective.maps(outputs, *reference) if "maps" in self._extras else []
+            maps = self._objective.maps(outputs, *reference) if "maps" in self._job.config.extras else []
         if other is not None:
             raise OtherNetworkError(self.chunk, other)
         norms = self._norms.cpu()
@@ -218,7 +178,7 @@ class FeatureVisualizer(L.LightningModule):
                 chunk=self.chunk,
                 images=images.cpu(),
                 alphas=None if self._pulls is None else to_levels(opacity(self._pulls.cpu())),
-                pictures=to_bytes(images.nan_to_num(), self._shown),
+                pictures=to_bytes(images.nan_to_num(), self._job.shown_channels),
                 activation=torch.cat([self._activation, last[None]]).cpu(),
                 gradient_norm=norms.mean(0),
                 alive=(norms != 0).any(0),
@@ -243,12 +203,6 @@ class FeatureVisualizer(L.LightningModule):
         with torch.no_grad():
             return self._current_pipeline.parameterization.image(self.batch.detach(), self._size)
 
-    def _objective_of(self, tiles: Sequence[Tile], boxes: int) -> Objective | OwnObjective:
-        if self._own is not None:
-            return OwnObjective(self._own)
-        settings = self.chunk.settings
-        return objective_of(settings, tiles, self._first_maps[settings.recipe.first_size], self._directions, boxes)
-
     @property
     def _current_pipeline(self) -> RenderPipeline:
         assert self._pipeline is not None
@@ -263,4 +217,4 @@ class FeatureVisualizer(L.LightningModule):
     def _end_octave(self) -> None:
         images = self.images
         size = fitted(image_size(*images.shape[2:]), OCTAVE_PICTURE)
-        self._octaves.append(to_bytes(resize(images, size, antialias=True), self._shown))
+        self._octaves.append(to_bytes(resize(images, size, antialias=True), self._job.shown_channels))

@@ -4,11 +4,11 @@ import hashlib
 import logging
 import platform
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from dataclasses import replace
+from functools import partial
 from itertools import filterfalse
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import lightning
 import numpy as np
@@ -23,7 +23,6 @@ from featlight.config.inputs.sizes import ImageSize, pixels_of
 from featlight.config.normalization import Named, Normalization
 from featlight.config.recipe import NAMED_STARTS
 from featlight.config.schema import Config
-from featlight.config.settings import Settings
 from featlight.config.text_checks import is_word
 from featlight.config.validation import equal_faces
 from featlight.console import printable
@@ -31,6 +30,7 @@ from featlight.distributed.env import ALONE, Worker
 from featlight.engine.allocator import keep_memory
 from featlight.engine.device import DTYPES, device_of, memory_of, repeatable
 from featlight.engine.invariance_checks import check_function, check_network, check_parameterization
+from featlight.engine.job import RunJob
 from featlight.engine.reference_images import read_reference
 from featlight.errors import UsageError
 from featlight.models.catalog import Source, checksum, load_model, source_of
@@ -43,60 +43,17 @@ from featlight.models.probing.inputs import inputs_of
 from featlight.models.probing.own_outputs import own_outputs
 from featlight.models.sources.torchvision import transform_input
 from featlight.objectives.directions import Directions, open_directions
-from featlight.objectives.own import Function, OwnObjective
-from featlight.objectives.regions import MapSize
+from featlight.objectives.own import OwnObjective
 from featlight.param.image import in_channels, read_image, starts_from
 from featlight.plan.batching import auto_batch_size
 from featlight.plan.fingerprint import file_sha256
 from featlight.plan.make_plan import RunFacts, make_plan
 from featlight.plan.plan import Dictionary, NetworkInfo, Plan, PlannedTile
+from featlight.plan.request import RunRequest
 from featlight.plan.selection import named_layers, wanted_tiles
 from featlight.version import __version__
 
 log = logging.getLogger("featlight")
-
-
-@dataclass
-class RunJob:
-    """A prepared run.
-
-    Args:
-        config: resolved config.
-        worker: this worker.
-        device: device of the network and the images.
-        network: frozen network, on the device, in the run's precision.
-        plan: plan of the run directory, extended by the config's tiles.
-        wanted: the config's tiles, in order.
-        known: plan found in the run directory; None for a new run.
-        directions: directions that tiles refer to; None if tiles refer to features.
-        objective: the user's own objective; None if the tiles define it.
-        init: starting images given in Python, (C, H, W) or (len(wanted), C, H, W); None for the settings' own.
-    """
-
-    config: Config
-    worker: Worker
-    device: torch.device
-    network: PreparedNetwork
-    plan: Plan
-    wanted: list[PlannedTile]
-    known: Plan | None
-    directions: Directions | None = None
-    objective: Function | None = None
-    init: Tensor | None = None
-
-    @cached_property
-    def settings(self) -> dict[str, Settings]:
-        """The settings of each variant, in which a starting image is a path."""
-        return self.config.settings
-
-    @cached_property
-    def first_maps(self) -> dict[ImageSize, dict[str, MapSize]]:
-        """Map size of each layer at each recipe's first image size; positions refer to it."""
-        surveys = self.network.surveys.items()
-        return {
-            size: {layer.name: layer.map_size for layer in found.values() if layer.refusal is None}
-            for size, found in surveys
-        }
 
 
 class LoadedNetwork(NamedTuple):
@@ -107,79 +64,84 @@ class LoadedNetwork(NamedTuple):
     sha256: str
 
 
-def prepare(
-    config: Config,
-    known: Plan | None = None,
-    *,
-    worker: Worker = ALONE,
-    network: nn.Module | None = None,
-    device: torch.device | None = None,
-    init: Any = None,
-    directions: Directions | None = None,
-    objective: Function | None = None,
-    threads: int = 0,
-) -> RunJob:
+def prepare(request: RunRequest, known: Plan | None = None, worker: Worker = ALONE) -> RunJob:
     """Load and survey the network, plan the run, and check both.
 
     Args:
-        config: resolved config.
+        request: what the call asks for.
         known: plan of the run directory, if there is one; it is not changed.
         worker: this worker.
-        network: loaded network, instead of the config's.
-        device: device, instead of the config's.
-        init: starting images in a form that `starts_from` takes, instead of the config's.
-        directions: directions, instead of the config's.
-        objective: objective function that the config names.
-        threads: value of `auto` in a new plan; 0 to choose it for one worker per core.
 
     Raises:
         UsageError: the network lacks something that the config names, or the plan has another fingerprint.
         WeightsError: the weights cannot be loaded.
     """
     keep_memory()
-    if config.objective is not None and objective is None:
+    config, directions, network = request.config, request.directions, request.network
+    if config.objective is not None and request.objective is None:
         raise UsageError(
             f"objective: {config.objective!r} given; a function is needed, from Python alone: "
             "featlight.visualize(objective=...)"
         )
     if directions is None and config.directions is not None:
         directions = open_directions(config.directions)
-    device = device_of(config.accelerator, worker) if device is None else device
+    device = device_of(config.accelerator, worker) if request.device is None else request.device
     if network is None:
         network = load_model(config.model, config.weights, seed=config.seed, layers=config.named_layers)
     model = prepare_model(config, network, device)
-    name, surveys = model.source.model, model.network.surveys
     folders = {} if known is None else known.folders
-    by_name = _with_layers(config, model, quiet=worker.rank > 0)
+    wanted = _wanted(config, model, folders, directions, quiet=worker.rank > 0)
+    init = _starting_images(request, model.network.in_channels, len(wanted))
+    layers = list(dict.fromkeys(term.output for planned in wanted for term in planned.tile.terms))
+    check_features(model.network.surveys, layers, model.source.model)  # at every octave's size, before any step
+    plan = make_plan(config, known, wanted, _facts(request, model, wanted, layers, init, directions))
+    job = RunJob(request, worker, model.network, plan, wanted, known, directions, init)
+    _check(job, layers, model.source.model)
+    return job
+
+
+def _wanted(
+    config: Config, model: LoadedNetwork, folders: Mapping[str, str], directions: Directions | None, *, quiet: bool
+) -> list[PlannedTile]:
+    """Return the tiles that a config requests, checked against the network and the directions."""
+    surveys = model.network.surveys
+    by_name = _with_layers(config, model, quiet=quiet)
     names = {} if directions is not None else class_names(surveys, model.source)
     if config.labels is not None:
         names |= read_labels(config.labels, list(by_name.layer or {}))
-    wanted = wanted_tiles(by_name, surveys, name, folders, names, directions)
+    wanted = wanted_tiles(by_name, surveys, model.source.model, folders, names, directions)
     if directions is not None:
         rows = [term.feature for each in wanted for term in each.tile.terms if term.direction == "row"]
         wide = np.float64 if config.precision == "fp64" else np.float32
         directions.check_finite([row for row in rows if row is not None], np.dtype(wide))
-    if init is not None:
-        bounded = config.recipe.range != "unbounded"
-        init = starts_from(init, len(wanted), model.network.in_channels, bounded=bounded)
-        for refusal in equal_faces(next(iter(config.settings.values())), "a tensor") if init.ndim == 3 else ():
-            raise UsageError(f"diversity: {refusal}")
-    for settings in config.settings.values() if init is None else ():
-        if settings.init not in NAMED_STARTS:
-            in_channels(read_image(Path(settings.init)), model.network.in_channels, settings.init)
-    layers = list(dict.fromkeys(term.output for planned in wanted for term in planned.tile.terms))
-    check_features(surveys, layers, name)  # at every octave's size, before any step
-    plan = make_plan(config, known, wanted, _facts(config, model, device, wanted, layers, init, directions, threads))
-    with repeatable(plan.threads):
-        for recipe in [settings.recipe for settings in config.settings.values()]:
+    return wanted
+
+
+def _starting_images(request: RunRequest, channels: int, tiles: int) -> Tensor | None:
+    """Return the starting images from Python; None without them, after a check of the files that the config names."""
+    config = request.config
+    if request.init is None:
+        for settings in config.settings.values():
+            if settings.init not in NAMED_STARTS:
+                in_channels(read_image(Path(settings.init)), channels, settings.init)
+        return None
+    init = starts_from(request.init, tiles, channels, bounded=config.recipe.range != "unbounded")
+    for refusal in equal_faces(next(iter(config.settings.values())), "a tensor") if init.ndim == 3 else ():
+        raise UsageError(f"diversity: {refusal}")
+    return init
+
+
+def _check(job: RunJob, layers: Sequence[str], name: str) -> None:
+    """Check the network and the user's own code with noise images."""
+    network, batch_size = job.network, job.plan.largest_batch
+    size = next(iter(network.surveys))
+    with repeatable(job.plan.threads):
+        for recipe in [settings.recipe for settings in job.settings.values()]:
             if isinstance(recipe.parameterization, type):
-                check_parameterization(recipe, model.network.in_channels)
-        check_network(
-            model.network, layers, next(iter(surveys)), plan.largest_batch, name, bounded=all(_bounds(config))
-        )
-        if objective is not None:
-            check_function(OwnObjective(objective), model.network, layers, next(iter(surveys)), plan.largest_batch)
-    return RunJob(config, worker, device, model.network, plan, wanted, known, directions, objective, init)
+                check_parameterization(recipe, network.in_channels)
+        check_network(network, layers, size, batch_size, name, bounded=all(_bounds(job.config)))
+        if job.request.objective is not None:
+            check_function(OwnObjective(job.request.objective), network, layers, size, batch_size)
 
 
 def class_names(surveys: Mapping[ImageSize, Survey], source: Source) -> dict[str, Names]:
@@ -307,22 +269,20 @@ def _mean_and_std(normalize: Normalization | Named, source: Source) -> tuple[Seq
 
 
 def _facts(
-    config: Config,
+    request: RunRequest,
     model: LoadedNetwork,
-    device: torch.device,
     wanted: Sequence[PlannedTile],
     layers: Sequence[str],
     init: Tensor | None,
     directions: Directions | None,
-    threads: int,
 ) -> RunFacts:
-    network, source, sha256 = model
+    config, (network, source, sha256) = request.config, model
     if config.batch_size == "auto":
         suits = auto_batch_size(
             len(wanted),
-            gpu=device.type == "cuda",
+            gpu=network.device.type == "cuda",
             image=network.image_memory(layers),
-            memory=memory_of(device),
+            memory=memory_of(network.device),
         )
         batch_size = max(suits, max(settings.diversity for settings in config.settings.values()))
     else:
@@ -344,7 +304,7 @@ def _facts(
         order=list(next(iter(network.surveys.values()))),
         normalize=normalization_of(config, source, network.in_channels),
         batch_size=batch_size,
-        threads=threads or suitable,
+        threads=request.threads or suitable,
         versions=versions(),
         init_sha256={
             variant: init_checksum(settings.init) if init is None else init_checksum(init, files)

@@ -9,14 +9,11 @@ from contextlib import contextmanager
 
 import lightning as L
 import torch
-from torch import Tensor
 
-from featlight.config.inputs.channels import shown_channels
-from featlight.config.tile import Tile
 from featlight.engine.chunk_result import ChunkResult, OtherNetworkError, joined
 from featlight.engine.device import is_out_of_memory, repeatable
+from featlight.engine.job import RunJob
 from featlight.engine.module import FeatureVisualizer
-from featlight.engine.setup import RunJob
 from featlight.engine.strategy import IndependentWorkers, WorkerEnvironment
 from featlight.errors import FeatlightError, UsageError
 from featlight.plan.plan import Chunk
@@ -117,21 +114,7 @@ def _fit(
             on_chunk(waiting[0] if len(waiting) == 1 else joined(waiting, chunk))
             waiting.clear()
 
-    module = FeatureVisualizer(
-        job.network,
-        parts,
-        job.first_maps,
-        batch_size,
-        on_part,
-        init=None if job.init is None else _own_starts(job, job.init),
-        extras=job.config.extras,
-        double=job.config.precision == "fp64",
-        unchanged=unchanged,
-        before_step=before_step,
-        shown=shown_channels(job.config.show_channels, job.network.in_channels),
-        directions=job.directions,
-        own=job.objective,
-    )
+    module = FeatureVisualizer(job, parts, batch_size, on_part, unchanged=unchanged, before_step=before_step)
     with _quiet_lightning(), repeatable(job.plan.threads):
         trainer = L.Trainer(
             strategy=IndependentWorkers.strategy_name,
@@ -154,14 +137,6 @@ def _fit(
             trainer.fit(module)
         except SystemExit as error:
             raise UsageError(f"{job.plan.network.model} ended the program (exit {error.code}) in its forward") from None
-
-
-def _own_starts(job: RunJob, init: Tensor) -> Callable[[Sequence[Tile]], Tensor]:
-    """Return a function from tiles to their starting images."""
-    if init.ndim == 3:
-        return lambda _: init
-    index = {planned.tile: i for i, planned in enumerate(job.wanted)}
-    return lambda tiles: init[[index[tile] for tile in tiles]]
 
 
 @contextmanager

@@ -3,39 +3,36 @@
 import time
 from pathlib import Path
 
-from featlight.config.inputs.channels import shown_channels
-from featlight.config.schema import Config
 from featlight.console import format_bytes
 from featlight.engine.device import repeatable
-from featlight.engine.reference_images import with_reference_images
-from featlight.engine.setup import RunJob, prepare
-from featlight.engine.step import NEW, make_pipeline, step
+from featlight.engine.job import RunJob
+from featlight.engine.setup import prepare
+from featlight.engine.step import NEW, step
 from featlight.errors import listed
-from featlight.objectives.objective import objective_of
-from featlight.objectives.regions import has_place
 from featlight.param.image import to_bytes
 from featlight.param.starts import starting_parameters
 from featlight.plan.plan import Chunk
+from featlight.plan.request import RunRequest
 from featlight.run.disk_space import expected_bytes, free_bytes
 from featlight.store.store import Store
 
 TIMED_STEPS = 2
 
 
-def estimate(config: Config, *, workers: int = 1, fresh: bool = False) -> dict[str, str]:
+def estimate(request: RunRequest, *, workers: int = 1) -> dict[str, str]:
     """Return a table of a run's tiles, chunks, disk space and time.
 
     Args:
-        config: complete config.
+        request: what the call asks for, with a directory.
         workers: workers on all machines; they are assumed not to slow each other down.
-        fresh: whether the existing run will be deleted first.
 
     Raises:
         FeatlightError: the run itself would fail.
     """
+    config, fresh = request.config, request.fresh
     assert config.out is not None
     store = Store(Path(config.out))
-    job = prepare(config, None if fresh else store.plan())
+    job = prepare(request, None if fresh else store.plan())
     plan = job.plan
     existing = {} if fresh else store.made(plan, plan.tiles, config.extras)
     missing = {planned.file for planned in job.wanted} - existing.keys()
@@ -70,19 +67,8 @@ def _chunk_seconds(job: RunJob, chunk: Chunk) -> float:
     recipe = chunk.settings.recipe
     network = job.network.optimized(chunk.layers, chunk.features)
     tiles = [chunk.tiles[0]] * chunk.batch_size
-    maps = job.first_maps[recipe.first_size]
-    pipeline = make_pipeline(
-        recipe,
-        [0] * len(tiles),
-        job.device,
-        has_place=has_place(maps, chunk.layers),
-        channels=job.network.in_channels,
-        views=job.network.views(chunk.layers),
-    )
-    look = (job.network.in_channels, job.device, job.network.image_dtype)
-    pipeline = with_reference_images(pipeline, chunk.settings, chunk.settings.init, tiles, *look)
-    shown = shown_channels(job.config.show_channels, job.network.in_channels)
-    objective = objective_of(chunk.settings, tiles, maps, job.directions, pipeline.views.boxes)
+    pipeline = job.pipeline(chunk, tiles)
+    objective = job.objective(chunk, tiles, pipeline.views.boxes)
     opening = [settings for settings in recipe.steps() if settings.opens_octave]
     total = 0.0
     for octave, settings in zip(recipe.octaves, opening, strict=True):
@@ -92,6 +78,6 @@ def _chunk_seconds(job: RunJob, chunk: Chunk) -> float:
             if number == 1:
                 started = time.perf_counter()
             parameters, state, _ = step(parameters, state, settings, network, objective, pipeline)
-        to_bytes(pipeline.parameterization.image(parameters, settings.size), shown)  # waits for the device
+        to_bytes(pipeline.parameterization.image(parameters, settings.size), job.shown_channels)  # waits for the device
         total += (time.perf_counter() - started) / TIMED_STEPS * octave.steps
     return total

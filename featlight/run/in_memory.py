@@ -5,22 +5,19 @@ from torch import Tensor
 from featlight.console import say
 from featlight.distributed.signals import Stop
 from featlight.engine.chunk_result import ChunkResult
+from featlight.engine.job import RunJob
 from featlight.engine.progress import Progress
-from featlight.engine.setup import RunJob
 from featlight.engine.trainer import descend
 from featlight.run.commit import records_of
 from featlight.store.records import TileRecord
 
 
-def make_in_memory(
-    job: RunJob, stop: Stop, *, quiet: bool
-) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, TileRecord]]:
+def make_in_memory(job: RunJob, stop: Stop) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, TileRecord]]:
     """Make all tiles of a job.
 
     Args:
         job: prepared job.
         stop: stop request, checked before every step.
-        quiet: whether to print nothing.
 
     Returns:
         Unclipped images (C, H, W) on the CPU, opacities (H, W) in uint8 for tiles that have one, and records; all by
@@ -29,9 +26,9 @@ def make_in_memory(
     images: dict[str, Tensor] = {}
     alphas: dict[str, Tensor] = {}
     records: dict[str, TileRecord] = {}
-    if not quiet:
+    if not job.request.quiet:
         say(f"input        {job.network.input_description}")
-    progress = Progress(len(job.wanted), quiet=quiet)
+    progress = Progress(len(job.wanted), quiet=job.request.quiet)
 
     def on_chunk(result: ChunkResult) -> None:
         made = list(records_of(result, job.plan))

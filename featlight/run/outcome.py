@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from featlight.engine.setup import RunJob
+from featlight.engine.job import RunJob
 from featlight.plan.plan import Plan, PlannedTile
 from featlight.store.records import TileRecord, failed_of
 from featlight.store.store import Store

@@ -9,8 +9,8 @@ from functools import partial
 from featlight.distributed.env import announced_by
 from featlight.distributed.signals import Stop
 from featlight.engine.chunk_result import ChunkResult
+from featlight.engine.job import RunJob
 from featlight.engine.progress import Progress
-from featlight.engine.setup import RunJob
 from featlight.engine.trainer import descend
 from featlight.errors import FeatlightError
 from featlight.run.background_writer import BackgroundWriter

@@ -1,23 +1,17 @@
 """A worker's main function: make the missing tiles of a run, report progress, and draw the page."""
 
 import threading
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import nn
 
 from featlight.config.schema import Config
 from featlight.console import say
 from featlight.distributed.env import ALONE, Worker
 from featlight.distributed.signals import Stop
-from featlight.engine.setup import RunJob, prepare
+from featlight.engine.job import RunJob
+from featlight.engine.setup import prepare
 from featlight.errors import listed
-from featlight.objectives.directions import Directions
-from featlight.objectives.own import Function
 from featlight.plan.plan import Plan
+from featlight.plan.request import RunRequest
 from featlight.run.disk_space import check_room, expected_bytes
 from featlight.run.follower import make_for_others
 from featlight.run.monitor import Monitor
@@ -29,61 +23,36 @@ from featlight.store.store import Store
 
 
 def make(
-    config: Config,
+    request: RunRequest,
     *,
     worker: Worker = ALONE,
-    fresh: bool = False,
     stop: Stop | None = None,
     record_log: RecordLog | None = None,
     others_gone: threading.Event | None = None,
-    network: nn.Module | None = None,
-    device: torch.device | None = None,
-    init: Any = None,
-    directions: Directions | None = None,
-    objective: Function | None = None,
-    threads: int = 0,
-    quiet: bool = False,
 ) -> Outcome:
     """Make a worker's share of the requested tiles that are missing.
 
     Args:
-        config: complete config, with a directory.
+        request: what the call asks for, with a directory; the first worker alone deletes an existing run.
         worker: this worker.
-        fresh: whether to delete the existing run first.
         stop: stop request, checked before every step.
         record_log: record log in its state at the start of this process; later records count as made in this run.
         others_gone: set when the other workers have ended; None if there is no supervisor.
-        network: network to use instead of the config's.
-        device: device to use instead of the config's.
-        init: starting images to use instead of the config's, in a form that `starts_from` accepts.
-        directions: directions to use instead of the config's.
-        objective: the function that the config names.
-        threads: value of `auto` in a new plan; 0 for one worker on each core.
-        quiet: whether to print nothing.
 
     Raises:
         FeatlightError: the run fails.
     """
-    assert config.out is not None
+    assert request.config.out is not None
     stop = stop or Stop()
-    store = Store(Path(config.out), f"worker-{worker.rank}")
-    prepare_job = partial(
-        prepare,
-        worker=worker,
-        network=network,
-        device=device,
-        init=init,
-        directions=directions,
-        objective=objective,
-        threads=threads,
-    )
+    store = Store(Path(request.config.out), f"worker-{worker.rank}")
+    fresh, quiet = request.fresh and worker.rank == 0, request.quiet
     if fresh:
         Deletion.from_store(store)  # fails early if deletion is refused
-    job = prepare_job(config, None if fresh else store.plan())
+    job = prepare(request, None if fresh else store.plan(), worker)
     stop.check()
     if fresh:
         _clear(store, job.plan, quiet=quiet)
-    job = _write_or_adopt_plan(job, store, prepare_job, fresh=fresh)
+    job = _write_or_adopt_plan(job, store, fresh=fresh)
     store.hold(job.plan)
     before = store.record_log() if fresh or record_log is None else record_log  # no record may come between
     share = Shard.for_worker(job, store)
@@ -115,15 +84,12 @@ def _clear(store: Store, plan: Plan, *, quiet: bool) -> None:
     deletion.carry_out()
 
 
-def _write_or_adopt_plan(
-    job: RunJob, store: Store, prepare_again: Callable[[Config, Plan | None], RunJob], *, fresh: bool = False
-) -> RunJob:
+def _write_or_adopt_plan(job: RunJob, store: Store, *, fresh: bool) -> RunJob:
     """Write the plan, or adopt the plan that another worker has written in the meantime.
 
     Args:
         job: job that was prepared from the previous content of the directory.
         store: store of the run.
-        prepare_again: prepares the job for another worker's plan, or refuses it.
         fresh: whether the plan on disk is obsolete.
     """
     store.check_writable()
@@ -137,7 +103,7 @@ def _write_or_adopt_plan(
     if current == job.plan and current.titles == job.plan.titles:  # another worker of this run has written it
         return job
     if current != job.known:
-        job = prepare_again(job.config, current)
+        job = prepare(job.request, current, job.worker)
     store.write_plan(job.plan)
     return job
 

@@ -11,6 +11,7 @@ from featlight.distributed.env import Worker
 from featlight.distributed.signals import Stop
 from featlight.engine.device import device_of
 from featlight.errors import AloneError, Interrupted
+from featlight.plan.request import RunRequest
 from featlight.run.worker import make
 
 RECIPE = {"octaves": [{"size": 32, "steps": 4, "lr": [0.4, 0.3], "sigma": [1.2, 0.6]}]}
@@ -47,16 +48,16 @@ def tiles(out):
 def test_workers_and_kills_change_no_byte(network_of, look):
     network = network_of("hand_made")
     given = {"network": network, "quiet": True, "device": device_of("cpu", Worker())}
-    make(config(look, "alone"), **given)
+    make(RunRequest(config(look, "alone"), **given))
     expected = tiles("alone")
     assert len(expected) == {"faces": 15, "directions": 12}[look]
     for world in (2, 3) if look == "faces" else (2,):
         for rank in reversed(range(world)):  # the first lays out what all have made
             with suppress(AloneError) if rank else nullcontext():
-                make(config(look, f"by{world}"), worker=Worker(rank, world), **given)
+                make(RunRequest(config(look, f"by{world}"), **given), worker=Worker(rank, world))
         assert tiles(f"by{world}") == expected
     for step in (2, 6, 5) if look == "faces" else (6,):  # in one chunk and another; what was made stays
         with pytest.raises(Interrupted):
-            make(config(look, "killed"), stop=Killed(step), **given)
-    make(config(look, "killed"), **given)
+            make(RunRequest(config(look, "killed"), **given), stop=Killed(step))
+    make(RunRequest(config(look, "killed"), **given))
     assert tiles("killed") == expected

@@ -15,6 +15,7 @@ from featlight.config.recipe import merged
 from featlight.config.settings import whole
 from featlight.config.validation import check, read
 from featlight.distributed.env import Worker
+from featlight.plan.request import RunRequest
 from featlight.run.worker import make
 from tests.conftest import awake, hand_made
 from tests.integration.test_run import run, tiles
@@ -42,7 +43,9 @@ def config(name, layer, features, out):
 def work(path, rank, world_size):
     gone = threading.Event()
     gone.set()
-    return make(check(read(path)).resolved(), worker=Worker(rank, world_size, rank, "test"), others_gone=gone)
+    return make(
+        RunRequest(check(read(path)).resolved()), worker=Worker(rank, world_size, rank, "test"), others_gone=gone
+    )
 
 
 @pytest.mark.parametrize(("name", "layer"), CASES)

@@ -29,6 +29,7 @@ from featlight.engine.module import FeatureVisualizer
 from featlight.engine.setup import prepare
 from featlight.errors import Interrupted, UsageError
 from featlight.plan.plan import Plan, PlannedTile
+from featlight.plan.request import RunRequest
 from featlight.report.build import state_of
 from featlight.report.tensorboard.events import PREFIX, EventLog
 from featlight.run.worker import make
@@ -152,9 +153,9 @@ def test_every_chunk_falls_to_one_worker_whatever_is_done(world, count):
 
 @pytest.mark.parametrize("strategy", ["auto", "ddp"])
 def test_other_strategies_are_refused_before_they_wrap_anything(config, strategy):
-    job = prepare(check({**read(config), "out": None}))
+    job = prepare(RunRequest(check({**read(config), "out": None})))
     chunks = [job.plan.chunk(0, job.settings)]
-    module = FeatureVisualizer(job.network, chunks, job.first_maps, job.plan.batch_size, lambda _: None)
+    module = FeatureVisualizer(job, chunks, job.plan.batch_size, lambda _: None)
     trainer = L.Trainer(
         strategy=strategy, accelerator="cpu", devices=1, logger=False, enable_checkpointing=False, max_epochs=1
     )
@@ -178,7 +179,9 @@ def test_our_strategy_takes_one_device_and_synchronises_nothing():
 
 
 def work(config: Path, rank: int, world_size: int, **others: object):
-    return make(check(read(Path(config))).resolved(), worker=Worker(rank, world_size, rank, "test"), **others)
+    return make(
+        RunRequest(check(read(Path(config))).resolved()), worker=Worker(rank, world_size, rank, "test"), **others
+    )
 
 
 @pytest.mark.parametrize("features", ["0-12", "0-2", "3"])  # uneven shares, fewer chunks than workers, one tile
@@ -363,7 +366,7 @@ def test_a_finished_run_of_ten_thousand_tiles_loads_no_network(monkeypatch, caps
     """The layer, its tiles and its pictures are made up; only what the directory holds can say that all is there."""
     count = 10_000
     Path("many.yaml").write_text(yaml.safe_dump({**CONFIG, "devices": 2, "features": f"0-{count - 1}"}))
-    plan = prepare(check({**read(Path("many.yaml")), "features": "0"}).resolved()).plan
+    plan = prepare(RunRequest(check({**read(Path("many.yaml")), "features": "0"}).resolved())).plan
     plan.layers["32"]["Mixed_4a"] = [count, 4, 4]
     plan.add([PlannedTile("", feature_tile("Mixed_4a", i)) for i in range(count)])
     store = Store(Path("run"))

@@ -52,6 +52,7 @@ FREE_OF_TORCH = {
     *("distributed.env", "distributed.launcher", "distributed.signals"),
     "models.layer_info",
     *("plan.plan", "plan.batching", "plan.selection", "plan.fingerprint", "plan.reproduce", "plan.parsing"),
+    "plan.request",
     *("store.store", "store.paths", "store.records", "store.snapshot", "store.heartbeat", "store.verify"),
     *("store.orphans", "store.deletion", "store.contents", "store.guard.run_folder"),
     *("store.example_files", "examples.image_index", "cli.examples_command"),
@@ -137,3 +138,16 @@ def test_packages_hold_nothing_but_their_modules():
 @pytest.mark.parametrize("name", featlight.__all__)
 def test_what_the_package_offers_is_there(name):
     assert getattr(featlight, name) is not None
+
+
+def argument_counts(path: Path) -> Iterator[tuple[str, int]]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            each = node.args
+            several = [one for one in (each.vararg, each.kwarg) if one is not None]
+            yield node.name, len([*each.posonlyargs, *each.args, *each.kwonlyargs, *several])
+
+
+def test_no_function_but_visualize_takes_more_than_eleven_arguments():
+    counts = [(name, function, count) for name, path in MODULES.items() for function, count in argument_counts(path)]
+    assert [(name, function) for name, function, count in counts if count > 11] == [("api", "visualize")]

@@ -7,6 +7,7 @@ import featlight
 from featlight.config.validation import check
 from featlight.engine.setup import prepare
 from featlight.engine.trainer import descend
+from featlight.plan.request import RunRequest
 
 
 class Steps(L.Callback):
@@ -26,7 +27,7 @@ class Steps(L.Callback):
 def test_lightning_counts_the_steps_and_the_image_batch_is_the_parameter(network_of):
     recipe = featlight.Recipe([featlight.Octave(size, 2, (0.1, 0.1), (0.8, 0.6)) for size in (24, 32)])
     config = check({"model": "a:b", "layer": "4", "features": [0, 1, 2], "recipe": recipe, "batch_size": 2})
-    job = prepare(config.resolved(), network=network_of("hand_made"))
+    job = prepare(RunRequest(config.resolved(), network=network_of("hand_made")))
     results, steps = [], Steps()
     descend(job, [0, 1], results.append, callbacks=[steps], before_step=lambda: None)
     assert steps.counts == [1, 2, 3, 4, 5, 6, 7, 8]

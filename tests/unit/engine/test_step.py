@@ -19,6 +19,7 @@ from featlight.models.layers import survey
 from featlight.objectives.objective import Objective
 from featlight.param.image import noise, own_seed
 from featlight.param.starts import starting_parameters
+from featlight.plan.request import RunRequest
 
 CPU = torch.device("cpu")
 
@@ -78,7 +79,7 @@ def test_steps_are_what_lightning_runs_to_the_bit(network_of, small_recipe, name
     network, features = network_of("hand_made"), [0, 5]
     theirs = featlight.visualize(network, "4", features, recipe=recipe, batch_size=2, progress=False).images
     config = check({"model": "a:b", "layer": "4", "features": features, "recipe": recipe, "batch_size": 2})
-    job = prepare(config.resolved(), network=network)
+    job = prepare(RunRequest(config.resolved(), network=network))
     chunk = job.plan.chunk(0, job.settings)
     model = job.network.optimized(chunk.layers, chunk.features)
     pipeline = make_pipeline(recipe, [own_seed(999, tile) for tile in chunk.tiles], CPU)

@@ -22,6 +22,7 @@ from featlight.config.validation import check, read
 from featlight.distributed.env import Worker
 from featlight.drawing.sprite_sheet import SmallTiles
 from featlight.plan.plan import PlannedTile
+from featlight.plan.request import RunRequest
 from featlight.report.build import render
 from featlight.report.tensorboard import projector
 from featlight.report.tensorboard.events import EventLog
@@ -163,8 +164,8 @@ def test_the_number_of_workers_changes_no_curve(config, monkeypatch):
     """The second worker's chunk is there first, and waits for its turn."""
     assert main(["--config", str(config), "--features", "0-11", "--out", "one"]) == 0
     settled = check({**read(config), "features": "0-11", "out": "two"}).resolved()
-    make(settled, worker=Worker(1, 2), others_gone=threading.Event())
-    make(settled, worker=Worker(0, 2))
+    make(RunRequest(settled), worker=Worker(1, 2), others_gone=threading.Event())
+    make(RunRequest(settled), worker=Worker(0, 2))
     one, two = events("one"), events("two")
     assert sorted(one.Tags()["scalars"]) == sorted(two.Tags()["scalars"])
     for tag in one.Tags()["scalars"]:
@@ -178,7 +179,7 @@ def test_the_number_of_workers_changes_no_curve(config, monkeypatch):
 def test_a_chunk_that_nobody_makes_any_more_holds_nothing_back(config, monkeypatch):
     monkeypatch.setattr("featlight.run.monitor.PATIENCE", 0.1)
     settled = check({**read(config), "features": "0-11", "out": "run"}).resolved()
-    assert make(settled, worker=Worker(0, 2)).missing
+    assert make(RunRequest(settled), worker=Worker(0, 2)).missing
     assert curve(events(), "health/failed").keys() == {0, 12}  # the second worker's chunk lies between
     assert main(["--config", str(config), "--features", "0-11"]) == 0
     assert curve(events(), "health/failed").keys() == {0, 6, 12}
@@ -187,14 +188,14 @@ def test_a_chunk_that_nobody_makes_any_more_holds_nothing_back(config, monkeypat
 def test_a_log_whose_worker_has_died_is_caught_up_before_it_is_shown(config, monkeypatch):
     assert main(["--config", str(config), "--features", "0-11", "--out", "whole"]) == 0
     settled = check({**read(config), "features": "0-11", "out": "run"}).resolved()
-    make(settled, worker=Worker(1, 2), others_gone=threading.Event())
+    make(RunRequest(settled), worker=Worker(1, 2), others_gone=threading.Event())
     monkeypatch.setattr("featlight.run.monitor.PATIENCE", 0.1)
     with monkeypatch.context() as patch:
         patch.setattr("featlight.run.monitor.TensorBoard.add", lambda *_: None)  # dead before it has written anything
         patch.setattr("featlight.run.monitor.TensorBoard.finish", lambda *_: None)
         patch.setattr("featlight.run.monitor.TensorBoard._live", lambda *_: None)
         patch.setattr("featlight.run.monitor.TensorBoard._grow", lambda *_: None)
-        make(settled, worker=Worker(0, 2))
+        make(RunRequest(settled), worker=Worker(0, 2))
     assert "live/activation/p50" not in events().Tags()["scalars"]
     catch_up(Path("run"))
     for tag in ("live/activation/p50", "activation/Mixed_4a/p95", "health/grad_norm/p05"):
@@ -208,7 +209,7 @@ def test_a_log_whose_worker_has_died_is_caught_up_before_it_is_shown(config, mon
 
 def test_failures_are_counted_where_nothing_else_was_made(config):
     settled = check({**read(config), "features": "0-11", "out": "run"}).resolved()
-    make(settled)
+    make(RunRequest(settled))
     store = Store(Path("run"))
     plan = store.plan()
     made = store.made(plan, plan.tiles[:4])
@@ -226,7 +227,7 @@ def test_failures_are_counted_where_nothing_else_was_made(config):
 
 def test_what_failed_and_is_made_after_all_counts_once(config):
     settled = check({**read(config), "features": "0-11", "out": "run"}).resolved()
-    make(settled)
+    make(RunRequest(settled))
     store = Store(Path("run"))
     plan, all_made = store.plan(), list(store.records().values())
     Path("run/tensorboard").rename("aside")
