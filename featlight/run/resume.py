@@ -1,7 +1,9 @@
-"""Check whether a run is already complete, from its directory alone: no network, no torch, at most a second."""
+"""What is left to do in a run directory. A finished run is found without network and torch, in at most a second."""
 
 import os
 import sys
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
 from pathlib import Path
 
 import featlight
@@ -9,10 +11,11 @@ from featlight.config.choice.names import read_labels
 from featlight.config.choice.patterns import is_pattern
 from featlight.config.inputs.sizes import size_key
 from featlight.config.recipe import NAMED_STARTS
-from featlight.config.schema import Config
+from featlight.config.schema import Config, Extra
 from featlight.config.user_paths import expanded, weights_file
 from featlight.objectives.directions import Directions, open_directions
-from featlight.plan.fingerprint import file_sha256, refuse_other_run, resolve_settings
+from featlight.plan.fingerprint import file_sha256
+from featlight.plan.make_plan import RunFacts, make_plan
 from featlight.plan.plan import Plan, PlannedTile
 from featlight.plan.selection import RememberedLayers, wanted_tiles
 from featlight.report.build import is_rendered, render
@@ -22,43 +25,70 @@ from featlight.store.store import Store
 WORTH_READING = 4 << 30  # bytes of a weights file; reading more takes longer than loading the network
 
 
+@dataclass(frozen=True)
+class WorkLeft:
+    """What a run directory holds, and what is left to do.
+
+    Args:
+        existing: records of the plan's existing tiles, by file.
+        missing: files of the requested tiles that do not exist.
+        chunks: numbers of the chunks that lack a requested tile or their vectors.
+    """
+
+    existing: Mapping[str, TileRecord]
+    missing: Set[str]
+    chunks: Sequence[int]
+
+
+def work_left(store: Store, plan: Plan, wanted: Iterable[PlannedTile], extras: Sequence[Extra]) -> WorkLeft:
+    """Compare a run directory with the requested tiles of its plan."""
+    existing = store.made(plan, plan.tiles, extras)
+    files = {planned.file for planned in wanted}
+    missing = files - existing.keys()
+    without_vectors = store.lacking_vectors(plan, plan.chunks_of(files))
+    return WorkLeft(existing, missing, sorted(without_vectors.union(plan.chunks_of(missing))))
+
+
 def finished(config: Config, store: Store) -> dict[str, TileRecord] | None:
     """Return the records of all requested tiles; None if a tile is missing, or if only the network can decide.
 
     Raises:
         UsageError: the directory holds another run.
     """
-    plan = store.plan()
-    if plan is None or (config.layer is None and config.tiles is None) or not _same_weights(config, plan):
+    known = store.plan()
+    if known is None or (config.layer is None and config.tiles is None) or not _same_weights(config, known):
+        return None
+    if any(each.init not in NAMED_STARTS or each.caricature is not None for each in config.settings.values()):
         return None
     directions = None if config.directions is None else open_directions(config.directions)
-    for variant, settings in config.settings.items():
-        if variant not in plan.settings or settings.init not in NAMED_STARTS or settings.caricature:
-            return None
-        normalize = plan.settings[variant].normalize  # `auto` depends on the network, whose checksum is compared
-        network = plan.network
-        resolved = resolve_settings(
-            settings,
-            plan,
-            model=network.model,
-            weights_sha256=network.sha256,
-            normalize=normalize,
-            init_sha256=None,
-            directions=None if directions is None else directions.checksum,
-        )
-        refuse_other_run(plan, variant, resolved, config.out)
-    wanted = _wanted(config, plan, directions)
-    titles = plan.titles
-    if wanted is None or any(titles.get(planned.file) != planned.title for planned in wanted if planned.title):
+    plan = make_plan(config, known, [], _remembered(config, known, directions))
+    wanted = _wanted(config, known, directions)
+    if wanted is None:
         return None
-    if not set(wanted) <= set(plan.tiles) or plan.figure != config.figure:
+    plan.add(wanted)
+    if plan != known or plan.titles != known.titles:
         return None
-    made = store.made(plan, wanted, config.extras)
-    if len(made) < len(wanted) or store.lacking_vectors(plan, plan.chunks_of(made)):
+    left = work_left(store, plan, wanted, config.extras)
+    if left.chunks:
         return None
     if not is_rendered(store, plan):
         render(store, plan)
-    return made
+    return {planned.file: left.existing[planned.file] for planned in wanted}
+
+
+def _remembered(config: Config, plan: Plan, directions: Directions | None) -> RunFacts:
+    """Return the facts that a plan holds, for a config whose starts have names and whose network is the plan's."""
+    return RunFacts(
+        network=plan.network,
+        shapes={},
+        order=(),
+        normalize=next(iter(plan.settings.values())).normalize,  # all variants share it
+        batch_size=max(plan.largest_batch, *(settings.diversity for settings in config.settings.values())),
+        threads=plan.threads,
+        versions=plan.versions,
+        init_sha256=dict.fromkeys(config.settings),
+        directions_sha256=None if directions is None else directions.checksum,
+    )
 
 
 def _same_weights(config: Config, plan: Plan) -> bool:

@@ -15,6 +15,7 @@ from featlight.engine.trainer import descend
 from featlight.errors import FeatlightError
 from featlight.run.background_writer import BackgroundWriter
 from featlight.run.commit import commit
+from featlight.run.resume import work_left
 from featlight.store.records import TileRecord
 from featlight.store.store import Store
 
@@ -41,11 +42,9 @@ class Shard:
     def for_worker(cls, job: RunJob, store: Store) -> "Shard":
         """Return a worker's current share."""
         plan, worker = job.plan, job.worker
-        existing = store.made(plan, plan.tiles, job.config.extras)
-        wanted = {planned.file for planned in job.wanted}
-        missing = wanted - existing.keys()
-        without = {plan.tiles[plan.chunks[n][0]].file for n in store.lacking_vectors(plan, plan.chunks_of(wanted))}
-        return cls(job, store, existing, missing, plan.share(worker.rank, worker.world_size, missing | without))
+        left = work_left(store, plan, job.wanted, job.config.extras)
+        own = [number for number in left.chunks if number % worker.world_size == worker.rank]
+        return cls(job, store, left.existing, left.missing, own)
 
     @property
     def files(self) -> set[str]:
