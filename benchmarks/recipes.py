@@ -13,15 +13,14 @@ from benchmarks import steps
 from benchmarks.pictures import peer
 from featlight.config.presets import RECIPES
 from featlight.config.tile import feature_tile
-from featlight.engine.allocator import keep_memory
-from featlight.engine.device import repeatable
+from featlight.engine.device import keep_memory, repeatable
 from featlight.engine.step import NEW, make_pipeline, step
 from featlight.models.catalog import source_of
 from featlight.models.frozen import frozen_copy
 from featlight.models.prepared import PreparedNetwork
 from featlight.objectives.objective import Objective
 from featlight.optimizers import apply_rule
-from featlight.param.starts import starting_parameters
+from featlight.param.registry import starting_parameters
 
 CPU = torch.device("cpu")
 ARTICLE, PEER = "the article's way", "lucent"

@@ -22,7 +22,7 @@ from featlight.config.schema import MOST_TOP
 from featlight.config.settings import Channels, PrefixTokens
 from featlight.config.tile import Index, Metric, Term, Tile, TokenKind
 from featlight.config.transform_settings import Lambda
-from featlight.config.user_paths import FROM_PYTHON, expanded
+from featlight.config.user_text import FROM_PYTHON, expanded
 from featlight.config.validation import check
 from featlight.console import say
 from featlight.distributed.signals import CallStop

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from featlight.config.inputs.channels import shown_channels
 from featlight.config.inputs.sizes import both_sides
-from featlight.config.user_paths import expanded
+from featlight.config.user_text import expanded
 from featlight.drawing.atlas import draw_grid, usual_side
 from featlight.drawing.sheet import Cell
 from featlight.errors import FeatlightError, UsageError, memory_errors, plural

@@ -16,8 +16,7 @@ from torch import Tensor
 
 from featlight.console import say
 from featlight.param import color
-from featlight.param.photo_spectrum import DIRECTIONS, LOWEST, PER_OCTAVE, RADII, TABLE, places
-from featlight.param.spectrum import frequencies
+from featlight.param.spectrum import DIRECTIONS, LOWEST, PER_OCTAVE, RADII, TABLE, frequencies, places
 
 # Licenses from the docstrings of scikit-image's `skimage.data`
 LICENCES = {

@@ -21,7 +21,7 @@ import featlight
 from benchmarks import record
 from benchmarks.pictures import networks, peer, pieces, tables
 from benchmarks.pictures.judge import Judge, Judged, Make, photographs
-from featlight.config.choice.features import format_features, parse_features
+from featlight.config.choices import format_features, parse_features
 from featlight.config.recipe import Recipe
 from featlight.config.validation import assign, check
 from featlight.engine.device import repeatable

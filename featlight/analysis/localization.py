@@ -16,8 +16,7 @@ from featlight.config.recipe import NAMED_STARTS, Recipe
 from featlight.config.tile import Tile, feature_tile
 from featlight.errors import FeatlightError
 from featlight.param.image import to_bytes
-from featlight.param.registry import parameterization_of
-from featlight.param.starts import starting_parameters
+from featlight.param.registry import parameterization_of, starting_parameters
 from featlight.plan.plan import Plan, PlannedTile
 from featlight.store.contents import read_picture, read_tensors
 from featlight.store.paths import PICTURE_BYTES

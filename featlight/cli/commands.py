@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NoReturn, get_args
 
 from featlight.config.schema import MOST_TOP, Accelerator
-from featlight.config.user_paths import expanded
+from featlight.config.user_text import expanded
 from featlight.console import link, say
 from featlight.errors import UsageError, nearest, plural
 from featlight.plan.sources import TypedSources

@@ -15,7 +15,7 @@ from featlight.cli.making import last_lines, launch_of, make_run
 from featlight.config.inputs.sizes import shape_words
 from featlight.config.presets import DEFAULT_LAYERS, recipe_name
 from featlight.config.schema import Config
-from featlight.config.user_paths import expanded
+from featlight.config.user_text import expanded
 from featlight.config.validation import assign, check, read
 from featlight.console import PrintableFormatter, printable, say
 from featlight.distributed.env import (

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 import yaml
 
-from featlight.config.yaml.loader import Loader
+from featlight.config.yaml import Loader
 
 LARGEST = 10.0  # mean or std that is plausible for pixels from 0 to 1
 Named = Literal["auto", "none", "weights"]

@@ -7,13 +7,12 @@ from typing import Annotated, Any, Literal, get_args
 import yaml
 from pydantic import BeforeValidator, Field, PlainSerializer
 
-from featlight.config.choice.features import Features, count_features, format_features, parse_features
+from featlight.config.choices import Features, count_features, format_features, parse_features
 from featlight.config.inputs.fit import FitWord, parse_fit
 from featlight.config.presets import DEFAULT_LAYERS
 from featlight.config.settings import AutoOrCount, Settings, Strict, Variant
-from featlight.config.text_checks import without_folder
 from featlight.config.tile import MOST_TILES, Tile, file_name
-from featlight.config.user_paths import PathWord
+from featlight.config.user_text import PathWord, without_folder
 
 
 def _layers(given: Any) -> Any:

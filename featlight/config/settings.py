@@ -19,7 +19,7 @@ from featlight.config.presets import EMBEDDED, LITE, NATURAL, RECIPES
 from featlight.config.recipe import NAMED_STARTS, Octave, Recipe, merged
 from featlight.config.tile import METRICS, Metric, TokenKind
 from featlight.config.transform_settings import KINDS, plain_transform
-from featlight.config.user_paths import PathWord
+from featlight.config.user_text import PathWord
 from featlight.errors import unknown
 
 

@@ -16,11 +16,10 @@ from featlight.config.presets import NATURAL
 from featlight.config.recipe import NAMED_STARTS, Octave, Recipe, Regularizers
 from featlight.config.schema import Config, Examples, Figure
 from featlight.config.settings import Settings, Variant, parse_recipe, whole
-from featlight.config.text_checks import check_words
 from featlight.config.tile import PLAIN, Term, Tile, file_name
 from featlight.config.transform_settings import draws
-from featlight.config.yaml import limits
-from featlight.config.yaml.loader import Loader, TwiceError
+from featlight.config.user_text import check_words
+from featlight.config.yaml import TEXT, Loader, TwiceError, check_text
 from featlight.errors import UsageError, one_line, unknown
 
 
@@ -50,7 +49,7 @@ def read(path: Path) -> dict[str, Any]:
     """
     try:
         text = _text(path)
-        limits.check_text(text)
+        check_text(text)
         values = yaml.load(text, Loader)
     except OSError as error:
         raise UsageError(f"--config {path}: {error.strerror}") from None
@@ -73,7 +72,7 @@ def read(path: Path) -> dict[str, Any]:
 def _text(path: Path) -> str:
     """Return the text of a file or pipe, at most one character more than the limit."""
     with path.open(encoding="utf-8") as file:
-        return file.read(limits.TEXT + 1)
+        return file.read(TEXT + 1)
 
 
 def assign(values: dict[str, Any], assignment: str) -> None:

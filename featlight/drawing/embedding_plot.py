@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
-from featlight.analysis.embedding import GridLayout
+from featlight.analysis.similar_tiles import GridLayout
 from featlight.drawing.sheet import (
     GRAY,
     LABELLED,

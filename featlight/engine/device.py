@@ -1,10 +1,19 @@
-"""A worker's device, its memory, and reproducible arithmetic."""
+"""A worker's device, its memory, reproducible arithmetic, and the global random streams."""
 
-from collections.abc import Iterator
+import ctypes
+import os
+import platform
+import random
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
+from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch.utilities.memory import is_oom_error
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from featlight.ambient import isolated
 from featlight.distributed.env import ALONE, LAUNCHER, Worker
@@ -79,3 +88,64 @@ def repeatable(threads: int) -> Iterator[None]:
             yield
     finally:
         torch.set_num_threads(before)
+
+
+# Numbers of glibc's malloc.h
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+LARGEST_BLOCK = 1 << 30  # bytes; larger ones are mapped and unmapped as before
+MOST_SPARE = (1 << 31) - 1  # bytes at the end of the heap that are kept
+VARIABLES = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")  # set by the user, they take precedence
+
+
+@cache
+def keep_memory() -> bool:
+    """Make the C library keep freed memory; return whether it does.
+
+    By default glibc maps each large block anew and unmaps it when it is freed, so the kernel clears its pages again.
+    On networks with large maps this took more than half of a step.
+    """
+    if platform.libc_ver()[0] != "glibc" or any(name in os.environ for name in VARIABLES):
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return False
+    return all([mallopt(M_MMAP_THRESHOLD, LARGEST_BLOCK), mallopt(M_TRIM_THRESHOLD, MOST_SPARE)])
+
+
+class Draws(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own __init_subclass__
+    """Records the first operation that draws from torch's random stream."""
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._device = device
+        self.stack: Sequence[str] = ("",)
+        self.place: str | None = None  # the module that runs it
+
+    def _state(self) -> Tensor:
+        on_gpu = self._device.type == "cuda"
+        parts = [torch.get_rng_state(), *([torch.cuda.get_rng_state(self._device)] if on_gpu else [])]
+        return torch.cat(parts)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        seeded = torch.Tag.nondeterministic_seeded in func.tags  # attention too, which then draws nothing
+        before = self._state() if seeded and self.place is None else None
+        result = func(*args, **(kwargs or {}))
+        if before is not None and not torch.equal(before, self._state()):
+            self.place = self.stack[-1]
+        return result
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Seed every global random stream inside the context, then restore them."""
+    before = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            random.seed(seed)
+            np.random.seed(seed)
+            yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])

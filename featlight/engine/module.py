@@ -17,7 +17,7 @@ from featlight.engine.strategy import IndependentWorkers
 from featlight.errors import UsageError
 from featlight.param.image import resize, to_bytes
 from featlight.param.parameterization import ImageSides
-from featlight.param.starts import starting_parameters
+from featlight.param.registry import starting_parameters
 from featlight.param.transparency import opacity, pull, resized_pull, to_levels
 from featlight.plan.plan import OCTAVE_PICTURE, Chunk
 

@@ -11,12 +11,11 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from featlight.config.inputs.sizes import image_size, size_words
-from featlight.engine.device import is_out_of_memory
-from featlight.engine.random_streams import Draws, seeded
+from featlight.engine.device import Draws, is_out_of_memory, seeded
 from featlight.errors import UsageError
 from featlight.models.hooks import forward_hooks, running
 from featlight.models.layers import Survey
-from featlight.models.outputs.structure import part_of
+from featlight.models.output_layout import part_of
 from featlight.models.prepared import PreparedNetwork
 from featlight.models.probing.calls import meant_call, names_called, names_of
 

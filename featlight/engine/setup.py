@@ -16,19 +16,18 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from featlight.config.choice.names import LONGEST, Names, read_labels
-from featlight.config.choice.patterns import is_pattern, matching
+from featlight.config.choices import is_pattern, matching
 from featlight.config.inputs.channels import shown_channels
 from featlight.config.inputs.sizes import ImageSize, pixels_of
+from featlight.config.names import LONGEST, Names, read_labels
 from featlight.config.normalization import Named, Normalization
 from featlight.config.recipe import NAMED_STARTS
 from featlight.config.schema import Config
-from featlight.config.text_checks import is_word
+from featlight.config.user_text import is_word
 from featlight.config.validation import equal_faces
 from featlight.console import printable
 from featlight.distributed.env import ALONE, Worker
-from featlight.engine.allocator import keep_memory
-from featlight.engine.device import DTYPES, device_of, memory_of, repeatable
+from featlight.engine.device import DTYPES, device_of, keep_memory, memory_of, repeatable
 from featlight.engine.invariance_checks import check_function, check_network, check_parameterization
 from featlight.engine.job import RunJob
 from featlight.engine.reference_images import read_reference

@@ -11,7 +11,7 @@ from torch import nn
 
 from featlight.distributed.env import ALONE, Worker
 from featlight.distributed.signals import Stop
-from featlight.engine.allocator import keep_memory
+from featlight.engine.device import keep_memory
 from featlight.errors import listed, plural
 from featlight.examples.finish import merge_states, write_examples
 from featlight.examples.image_index import find_images

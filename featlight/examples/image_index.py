@@ -15,7 +15,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, TypeAdapter
 
-from featlight.config.text_checks import is_text
+from featlight.config.user_text import is_text
 from featlight.console import printable
 from featlight.errors import UsageError, plural
 from featlight.files import open_regular

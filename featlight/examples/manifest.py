@@ -20,7 +20,7 @@ from pydantic import Field, TypeAdapter
 
 from featlight.config.inputs.fit import Fit, FitWord
 from featlight.config.schema import MOST_TOP
-from featlight.config.text_checks import is_text
+from featlight.config.user_text import is_text
 from featlight.distributed.env import LAUNCHER, Worker
 from featlight.distributed.signals import Stop
 from featlight.errors import plural

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 
-from featlight.config.text_checks import shared_reason
+from featlight.config.user_text import shared_reason
 from featlight.distributed.env import Worker
 from featlight.distributed.signals import Stop
 from featlight.engine.device import is_out_of_memory, repeatable

@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 
-from featlight.config.text_checks import shared_reason
+from featlight.config.user_text import shared_reason
 from featlight.plan.plan import Plan
 from featlight.plan.shared_config import config_for_others
 from featlight.store.example_files import example_lines, read_about

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 from featlight.ambient import isolated
 from featlight.config.presets import LITE
-from featlight.config.user_paths import weights_file
+from featlight.config.user_text import weights_file
 from featlight.errors import UsageError, WeightsError
 from featlight.models import weights as weight_files
 from featlight.models.copying import all_modules, unwrapped

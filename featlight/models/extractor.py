@@ -12,7 +12,7 @@ from featlight.config.inputs.sizes import ImageSize, image_size
 from featlight.models.hooks import forward_hooks
 from featlight.models.layer_info import Layer
 from featlight.models.layers import CPU
-from featlight.models.outputs.structure import as_map, part_of
+from featlight.models.output_layout import as_map, part_of
 from featlight.param.image import resize
 
 

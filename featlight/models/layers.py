@@ -21,7 +21,7 @@ from featlight.config.tile import CLASS
 from featlight.errors import UsageError, listed, unknown
 from featlight.models.frozen import frozen_copy
 from featlight.models.layer_info import Layer
-from featlight.models.outputs.output_layout import OutputLayout
+from featlight.models.output_layout import OutputLayout
 from featlight.models.probing.forward_pass import NEEDED, part_advice, run_probe
 from featlight.models.probing.inputs import FURTHER, inputs_of
 from featlight.param.image import MeanAndStd

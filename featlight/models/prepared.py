@@ -19,7 +19,7 @@ from featlight.models.frozen import cast, set_memory_format
 from featlight.models.layers import Survey, surveys
 from featlight.models.probing.inputs import Inputs
 from featlight.models.redirected import has_smooth
-from featlight.models.rewriting.activated import activated
+from featlight.models.rewriting.convolutions import activated
 from featlight.models.rewriting.fusion import Fold, find_folds, fold_in
 from featlight.models.rewriting.graph import ChosenFeatures, count_channels, needed_branches, shortened, with_branches
 from featlight.models.rewriting.trace import NoGraphError, operations, traced

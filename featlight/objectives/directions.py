@@ -23,7 +23,7 @@ from numpy.lib import format as npy
 from safetensors import safe_open
 
 from featlight.config.tile import Term
-from featlight.config.user_paths import FROM_PYTHON, expanded
+from featlight.config.user_text import FROM_PYTHON, expanded
 from featlight.errors import UsageError, unknown
 from featlight.files import open_regular
 

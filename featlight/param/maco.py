@@ -11,8 +11,7 @@ from torch import Tensor
 from featlight.config.recipe import Color, Range
 from featlight.param import color as colors
 from featlight.param.parameterization import EDGE, ImageSides, Parameterization
-from featlight.param.photo_spectrum import magnitudes
-from featlight.param.spectrum import padded
+from featlight.param.spectrum import magnitudes, padded
 
 FLAT = 1e-5  # added to the standard deviation, the divisor of an image
 

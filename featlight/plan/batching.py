@@ -1,7 +1,6 @@
 """How many images are optimized together, and how many chunks that gives."""
 
-from featlight.config.choice.features import Sample
-from featlight.config.choice.patterns import is_pattern
+from featlight.config.choices import Sample, is_pattern
 from featlight.config.schema import Config
 
 CPU_BATCH, GPU_BATCH = 8, 64  # images; larger chunks would leave workers idle

@@ -11,8 +11,8 @@ from featlight.config.inputs.sizes import size_key
 from featlight.config.recipe import LARGEST_SIZE
 from featlight.config.schema import Figure
 from featlight.config.settings import Settings
-from featlight.config.text_checks import check_words
 from featlight.config.tile import LARGEST_FEATURE, MOST_TILES, Term, Tile, is_plain
+from featlight.config.user_text import check_words
 from featlight.plan.plan import FORMAT, Dictionary, NetworkInfo, Plan, PlannedTile
 from featlight.plan.selection import RememberedLayers, check_term
 

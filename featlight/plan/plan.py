@@ -12,8 +12,8 @@ from featlight.config.inputs.channels import MOST as MOST_CHANNELS
 from featlight.config.inputs.sizes import size_key
 from featlight.config.schema import Figure
 from featlight.config.settings import Settings, digest
-from featlight.config.text_checks import weights_without_folder, without_folder
 from featlight.config.tile import LARGEST_FEATURE, Tile
+from featlight.config.user_text import weights_without_folder, without_folder
 
 FORMAT = 2
 OCTAVE_SAMPLES = 6  # tiles of each atlas for which every run saves the end of each octave

@@ -10,8 +10,8 @@ import yaml
 from featlight.config.presets import NATURAL, recipe_name
 from featlight.config.recipe import NAMED_STARTS
 from featlight.config.settings import Settings, defaults_of, plain
-from featlight.config.text_checks import weights_without_folder
 from featlight.config.tile import Tile, file_name
+from featlight.config.user_text import weights_without_folder
 from featlight.plan.plan import Plan, PlannedTile
 
 # Defaults of resolved settings, and the keys that are written in another way than by their difference to these

@@ -6,10 +6,9 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Protocol
 
-from featlight.config.choice.features import Features, Sample
-from featlight.config.choice.names import Names
-from featlight.config.choice.patterns import is_pattern, matching
+from featlight.config.choices import Features, Sample, is_pattern, matching
 from featlight.config.inputs.sizes import ImageSize
+from featlight.config.names import Names
 from featlight.config.schema import Config
 from featlight.config.settings import Settings
 from featlight.config.tile import (

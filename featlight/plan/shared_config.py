@@ -5,9 +5,8 @@ from typing import Any
 import yaml
 
 from featlight.config.recipe import NAMED_STARTS
-from featlight.config.text_checks import weights_without_folder, without_folder
-from featlight.config.yaml.limits import check_text
-from featlight.config.yaml.loader import Loader
+from featlight.config.user_text import weights_without_folder, without_folder
+from featlight.config.yaml import Loader, check_text
 from featlight.plan.plan import Plan
 
 VALUES = 1_000_000  # in a run's own config, which lists every term of every tile

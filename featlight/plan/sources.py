@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from featlight.config.recipe import Recipe
 from featlight.config.schema import Config
 from featlight.config.settings import SHARED
-from featlight.config.user_paths import FROM_PYTHON, WEIGHTS_NAME, weights_file
+from featlight.config.user_text import FROM_PYTHON, WEIGHTS_NAME, weights_file
 from featlight.errors import UsageError, WeightsError
 from featlight.plan.fingerprint import file_sha256
 from featlight.plan.plan import NetworkInfo, Plan

@@ -10,8 +10,7 @@ from featlight.config.inputs.sizes import fitted, image_size
 from featlight.drawing.atlas import draw_atlas
 from featlight.drawing.example_strip import GROUND, SIDE, read_crop
 from featlight.drawing.sheet import Cell, Heading
-from featlight.report.sections import Section, cell, heading, sections
-from featlight.report.sheets import write_sheets
+from featlight.report.sections import Section, cell, heading, sections, write_sheets
 from featlight.store.example_files import About, Example, beaten, read_about, read_examples
 from featlight.store.snapshot import Snapshot
 

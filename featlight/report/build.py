@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from featlight.analysis.embedding import GridLayout
+from featlight.analysis.similar_tiles import GridLayout
 from featlight.drawing.atlas import draw_atlas, usual_side
 from featlight.drawing.embedding_plot import EmbeddingPlot, draw_embedding_plot, side_on_a_plane
 from featlight.drawing.example_strip import read_crop
@@ -19,8 +19,7 @@ from featlight.drawing.sprite_sheet import SmallTiles, SpriteSheets, sprite_side
 from featlight.errors import StorageError
 from featlight.image_io import encode_png
 from featlight.plan.plan import Plan
-from featlight.report.sections import Atlas, atlases, cell, heading, sections
-from featlight.report.sheets import kept_sheets, write_sheets
+from featlight.report.sections import Atlas, atlases, cell, heading, kept_sheets, sections, write_sheets
 from featlight.report.tensorboard.projector import write_projector
 from featlight.report.viewer.data import DATA, FORMAT, ExamplesByTile, best_examples
 from featlight.report.viewer.page import code_digest, viewer_files

@@ -1,22 +1,27 @@
-"""Sections of a run, one for each atlas: their tiles, headings and paths in the run directory."""
+"""Sections of a run, one for each atlas: their tiles, headings, and sheets in the run directory."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from featlight.analysis.embedding import grid_size
+from featlight.analysis.similar_tiles import grid_size
 from featlight.config.describe import brief
 from featlight.config.tile import CLASS
 from featlight.drawing.sheet import Cell, Heading
+from featlight.image_io import encode_png, png_text
 from featlight.plan.plan import Plan, PlannedTile
 from featlight.store.contents import read_laid_on_white, read_picture, read_vectors
+from featlight.store.paths import PICTURE_BYTES
 from featlight.store.records import TileRecord
 from featlight.store.similarity import SimilarityTable, read_similarity
 from featlight.store.snapshot import Snapshot
+from featlight.store.store import Store
 
 
 @dataclass(frozen=True)
@@ -217,3 +222,63 @@ def _vectors(snapshot: Snapshot) -> "dict[str, np.ndarray[Any, Any]]":
         rows = dict(zip(files, read_vectors(store.folder, path, len(files), features), strict=True))
         vectors |= {file: row for file, row in rows.items() if file in snapshot.there}
     return vectors
+
+
+# PNG text keys in the sheet that is written last: digest of all sheets, and their number
+SHOWN, COUNT = "featlight-shows", "featlight-sheets"
+MOST_SHEETS = 10_000
+
+
+def write_sheets(
+    store: Store, atlas: str, sheets: Iterable[tuple[str, Image.Image]], text: Mapping[str, str], shown: str = ""
+) -> list[str]:
+    """Write the sheets that `draw_atlas` draws.
+
+    Args:
+        store: store of the run.
+        atlas: path of the whole atlas in the run directory.
+        sheets: suffixes of the file name and pictures; the whole atlas or its overview comes last.
+        text: PNG text of each sheet.
+        shown: digest of the sheets' content, which `kept_sheets` compares.
+
+    Returns:
+        Paths of the sheets in the run directory, the whole atlas or its overview first.
+    """
+    names = []
+    for suffix, png in _encoded(sheets, text, shown):
+        names.append(_name(atlas, suffix))
+        store.write_output(names[-1], png)
+    return names[-1:] + names[:-1]
+
+
+def kept_sheets(store: Store, atlas: str, shown: str) -> list[str] | None:
+    """Return the paths of the sheets on disk, the overview first; None if one is missing, altered or out of date."""
+    if not store.folder.has(store.root / atlas):
+        return None
+    with store.folder.open(store.root / atlas, PICTURE_BYTES) as file:
+        text = png_text(file)
+    count = text.get(COUNT, "")
+    if text.get(SHOWN) != shown or not (count.isdecimal() and 1 <= int(count) <= MOST_SHEETS):
+        return None
+    names = [atlas, *(_name(atlas, f"-p{page:02d}") for page in range(1, int(count)))]
+    return names if store.drawn.keeps(*names) else None
+
+
+def _name(atlas: str, suffix: str) -> str:
+    return f"{atlas.removesuffix('.png')}{suffix}.png"
+
+
+def _encoded(
+    sheets: Iterable[tuple[str, Image.Image]], text: Mapping[str, str], shown: str
+) -> Iterator[tuple[str, bytes]]:
+    """Encode sheets as PNGs in a second thread. Memory holds at most two pictures."""
+    waiting: tuple[str, Future[bytes]] | None = None
+    with ThreadPoolExecutor(1, "featlight-encoder") as thread:
+        for number, (suffix, picture) in enumerate(sheets, 1):
+            if waiting is not None:
+                yield waiting[0], waiting[1].result()
+            own = {} if suffix or not shown else {SHOWN: shown, COUNT: f"{number}"}
+            waiting = suffix, thread.submit(encode_png, picture, {**text, **own})
+            del picture
+        if waiting is not None:
+            yield waiting[0], waiting[1].result()

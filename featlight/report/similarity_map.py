@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
-from featlight.analysis.embedding import (
+from featlight.analysis.similar_tiles import (
     FEWEST,
     Method,
     assign_to_grid,
@@ -13,9 +13,9 @@ from featlight.analysis.embedding import (
     default_clusters,
     has_umap,
     project,
+    unit_rows,
 )
-from featlight.analysis.neighbors import unit_rows
-from featlight.config.user_paths import expanded
+from featlight.config.user_text import expanded
 from featlight.errors import UsageError, memory_errors, unknown
 from featlight.report.build import drawn_files, render, write_similarity
 from featlight.report.sections import Atlas, atlases

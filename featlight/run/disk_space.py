@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from featlight.analysis.neighbors import neighbors_kept
+from featlight.analysis.similar_tiles import neighbors_kept
 from featlight.config.inputs.sizes import pixels_of
 from featlight.config.schema import Extra
 from featlight.console import format_bytes

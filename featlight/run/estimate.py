@@ -10,7 +10,7 @@ from featlight.engine.setup import prepare
 from featlight.engine.step import NEW, step
 from featlight.errors import listed
 from featlight.param.image import to_bytes
-from featlight.param.starts import starting_parameters
+from featlight.param.registry import starting_parameters
 from featlight.plan.plan import Chunk
 from featlight.plan.request import RunRequest
 from featlight.run.disk_space import expected_bytes, free_bytes

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import featlight
-from featlight.config.choice.names import read_labels
-from featlight.config.choice.patterns import is_pattern
+from featlight.config.choices import is_pattern
 from featlight.config.inputs.sizes import size_key
+from featlight.config.names import read_labels
 from featlight.config.recipe import NAMED_STARTS
 from featlight.config.schema import Config, Extra
-from featlight.config.user_paths import expanded, weights_file
+from featlight.config.user_text import expanded, weights_file
 from featlight.objectives.directions import Directions, open_directions
 from featlight.plan.fingerprint import file_sha256
 from featlight.plan.make_plan import RunFacts, make_plan

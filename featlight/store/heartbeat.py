@@ -7,7 +7,7 @@ import socket
 import time
 from types import TracebackType
 
-from featlight.config.text_checks import check_word
+from featlight.config.user_text import check_word
 from featlight.errors import StorageError
 from featlight.store.guard.atomic import runs
 from featlight.store.guard.run_folder import RunFolder

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, with_config
 from pydantic_core import from_json
 from typing_extensions import TypedDict  # pydantic takes typing's own from Python 3.12 on
 
-from featlight.config.text_checks import check_word
+from featlight.config.user_text import check_word
 from featlight.store.guard.bounds import FILE, LINE_BYTES, Allowance, line_cost, read_lines
 from featlight.store.guard.run_folder import RunFolder
 from featlight.store.paths import RECORDS_BYTES, Number, TileName

@@ -5,7 +5,7 @@ import logging
 import pytest
 from torch import nn
 
-from featlight.config.text_checks import is_word
+from featlight.config.user_text import is_word
 from featlight.console import printable
 from featlight.models.catalog import Source
 from featlight.store.records import line_of, parse_line

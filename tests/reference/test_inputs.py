@@ -12,7 +12,7 @@ from torch import nn
 import featlight
 from featlight.config.tile import feature_tile
 from featlight.param.image import own_seed
-from featlight.param.photo_spectrum import magnitudes
+from featlight.param.spectrum import magnitudes
 from featlight.transforms import RandomTransforms
 from tests.reference.test_recipes import SPECTRAL, Moves, annealed, kernel
 

@@ -56,7 +56,7 @@ FREE_OF_TORCH = {
     *("store.store", "store.paths", "store.records", "store.snapshot", "store.heartbeat", "store.verify"),
     *("store.orphans", "store.deletion", "store.contents", "store.guard.run_folder"),
     *("store.example_files", "examples.image_index", "cli.examples_command"),
-    *("store.similarity", "report.similarity_map", "analysis.embedding"),
+    *("store.similarity", "report.similarity_map", "analysis.similar_tiles"),
     *("report.sections", "report.build", "report.viewer.page", "run.resume", "run.disk_space"),
     *("cli.main", "cli.commands", "cli.show"),
 }

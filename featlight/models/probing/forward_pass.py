@@ -15,8 +15,7 @@ from featlight.models.dimensions import ChannelTracker
 from featlight.models.frozen import set_memory_format
 from featlight.models.hooks import forward_hooks
 from featlight.models.layer_info import part_suffix
-from featlight.models.outputs.output_layout import ObservedOutput
-from featlight.models.outputs.structure import parts
+from featlight.models.output_layout import ObservedOutput, parts
 from featlight.models.probing.calls import meant_call, names_called, names_of
 from featlight.models.probing.inputs import probe_images
 from featlight.param.image import MeanAndStd

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 
 from featlight.models.copying import duplicate
 from featlight.models.hooks import forward_hooks
-from featlight.models.rewriting.padding import PaddedConv2d
+from featlight.models.rewriting.convolutions import PaddedConv2d
 from featlight.models.rewriting.trace import is_hooked
 
 BATCH_NORM_ACT = "timm.layers.norm_act.BatchNormAct2d"  # a batch norm with dropout and activation

@@ -16,8 +16,8 @@ from torch.utils._pytree import tree_leaves
 
 from featlight.models.copying import duplicate
 from featlight.models.layer_info import Layer
-from featlight.models.outputs.structure import part_of
-from featlight.models.rewriting.padding import PaddedConv2d
+from featlight.models.output_layout import part_of
+from featlight.models.rewriting.convolutions import PaddedConv2d
 
 _WRAPPED = (math, torchvision.ops)  # as torchvision traces its own networks
 _LEAVES = tuple(

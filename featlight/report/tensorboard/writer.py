@@ -18,8 +18,7 @@ from featlight.plan.plan import Plan, PlannedTile
 from featlight.plan.shared_config import config_for_others
 from featlight.report.sections import Section, sections
 from featlight.report.tensorboard.events import EventLog
-from featlight.report.tensorboard.mosaic import Mosaic, draw_evolution
-from featlight.report.tensorboard.tally import Tally
+from featlight.report.tensorboard.growing_run import Mosaic, Tally, draw_evolution
 from featlight.store.heartbeat import Heartbeat
 from featlight.store.paths import TEXT_BYTES
 from featlight.store.records import TileRecord

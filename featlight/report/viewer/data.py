@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from featlight.analysis.neighbors import nearest_tiles
+from featlight.analysis.similar_tiles import nearest_tiles
 from featlight.config.describe import facts, label, octave_rows
 from featlight.config.inputs.sizes import fitted, size_words
 from featlight.config.settings import SHARED, Settings

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from featlight.config.user_paths import expanded
+from featlight.config.user_text import expanded
 from featlight.errors import StorageError
 from featlight.store.guard.atomic import replacing
 from featlight.store.guard.run_folder import RunFolder

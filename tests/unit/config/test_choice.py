@@ -1,7 +1,6 @@
 import pytest
 
-from featlight.config.choice.features import Sample, format_features, parse_features
-from featlight.config.choice.patterns import is_pattern, matching
+from featlight.config.choices import Sample, format_features, is_pattern, matching, parse_features
 
 NAMES = ["stem", "blocks.0", "blocks.0.conv1", "blocks.0.conv2", "blocks.1", "blocks.1.conv1", "blocks.10", "head[x]"]
 

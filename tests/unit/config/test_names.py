@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from featlight.config.choice.features import format_features, parse_features
-from featlight.config.choice.names import Names, read_labels
+from featlight.config.choices import format_features, parse_features
+from featlight.config.names import Names, read_labels
 from featlight.errors import UsageError
 
 CLASSES = Names(

@@ -1,6 +1,6 @@
 import pytest
 
-from featlight.config.choice.features import format_features, parse_features
+from featlight.config.choices import format_features, parse_features
 from featlight.config.tile import Term, Tile, feature_tile, file_name
 
 

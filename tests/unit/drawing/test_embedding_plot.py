@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from featlight.analysis.embedding import assign_to_grid
+from featlight.analysis.similar_tiles import assign_to_grid
 from featlight.drawing.embedding_plot import EmbeddingPlot, cluster_color, draw_embedding_plot, side_on_a_plane
 from featlight.drawing.sheet import Cell, Heading
 

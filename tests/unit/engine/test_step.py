@@ -18,7 +18,7 @@ from featlight.models.frozen import frozen_copy
 from featlight.models.layers import survey
 from featlight.objectives.objective import Objective
 from featlight.param.image import noise, own_seed
-from featlight.param.starts import starting_parameters
+from featlight.param.registry import starting_parameters
 from featlight.plan.request import RunRequest
 
 CPU = torch.device("cpu")

@@ -13,8 +13,8 @@ from PIL import Image
 
 from featlight.cli.main import main
 from featlight.config.schema import Figure
-from featlight.config.text_checks import shared_reason
 from featlight.config.tile import Term, Tile
+from featlight.config.user_text import shared_reason
 from featlight.plan.plan import Dictionary
 from featlight.plan.shared_config import config_for_others
 from featlight.report.atlas_with_examples import draw_with_examples

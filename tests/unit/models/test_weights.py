@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from featlight.cli.main import main
-from featlight.config.user_paths import weights_file
+from featlight.config.user_text import weights_file
 from featlight.errors import FeatlightError, WeightsError
 from featlight.models.catalog import load_model, source_of
 

@@ -8,7 +8,7 @@ import torch
 from featlight.config.optimizer import Optimizer
 from featlight.optimizers import NEW, apply_rule
 from featlight.param.maco import Maco, odd
-from featlight.param.photo_spectrum import magnitudes
+from featlight.param.spectrum import magnitudes
 
 SIZES = [(16, 16), (15, 15), (12, 18), (9, 14), (2, 3)]
 

@@ -3,7 +3,7 @@ import json
 import pytest
 import torch
 
-from featlight.config.choice.features import Sample
+from featlight.config.choices import Sample
 from featlight.config.validation import check
 from featlight.errors import UsageError
 from featlight.models.frozen import frozen_copy

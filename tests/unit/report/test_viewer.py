@@ -14,7 +14,7 @@ import yaml
 from PIL import Image
 
 import featlight
-from featlight.analysis.neighbors import nearest_tiles
+from featlight.analysis.similar_tiles import nearest_tiles
 from featlight.cli.main import main
 from featlight.config.presets import EMBEDDED
 from featlight.config.tile import Term, Tile, feature_tile
@@ -117,10 +117,10 @@ def test_a_sheet_is_made_again_only_where_a_tile_has_changed(tmp_path, monkeypat
 def test_nearest_tiles_are_those_of_the_cosine(monkeypatch, wide):
     vectors = np.random.default_rng(0).random((50, 12))
     vectors[7] = np.nan
-    monkeypatch.setattr("featlight.analysis.neighbors.PAIRS", 500)  # 10 each
-    monkeypatch.setattr("featlight.analysis.neighbors.FEWEST", 4)
-    monkeypatch.setattr("featlight.analysis.neighbors.BLOCK", 16 * 49)
-    monkeypatch.setattr("featlight.analysis.neighbors.WIDE", wide)
+    monkeypatch.setattr("featlight.analysis.similar_tiles.PAIRS", 500)  # 10 each
+    monkeypatch.setattr("featlight.analysis.similar_tiles.FEWEST_NEIGHBORS", 4)
+    monkeypatch.setattr("featlight.analysis.similar_tiles.BLOCK", 16 * 49)
+    monkeypatch.setattr("featlight.analysis.similar_tiles.WIDE", wide)
     rows, cosines = nearest_tiles(vectors)
     assert rows.shape == cosines.shape == (50, 10)
     assert (rows[7] == -1).all()

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from textwrap import shorten
 
-from featlight.config.choice.label_files import Labels, parse_labels
-from featlight.config.text_checks import check_word
-from featlight.config.user_paths import expanded
+from featlight.config.label_files import Labels, parse_labels
+from featlight.config.user_text import check_word, expanded
 from featlight.errors import UsageError, unknown
 from featlight.files import open_regular
 

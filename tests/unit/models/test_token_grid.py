@@ -2,7 +2,7 @@
 
 import pytest
 
-from featlight.models.outputs.token_grid import TokenGrid, grid_of
+from featlight.models.token_grid import TokenGrid, grid_of
 
 PATCHES = [{"proj": (14, 14)}]
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn.cluster import KMeans
 
-from featlight.analysis.embedding import assign_to_grid, can_project, cluster, default_clusters, project
+from featlight.analysis.similar_tiles import assign_to_grid, can_project, cluster, default_clusters, project
 
 
 def planted(sizes: "list[int]", width: int = 8, spread: float = 0.08) -> np.ndarray:
@@ -114,7 +114,7 @@ def test_points_on_a_line_have_a_place_each():
 
 UMAP = """
 import numpy as np
-from featlight.analysis.embedding import project
+from featlight.analysis.similar_tiles import project
 rows = np.load("rows.npy")
 first, again = project(rows, "umap"), project(rows, "umap")
 assert (first.places == again.places).all()

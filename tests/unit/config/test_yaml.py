@@ -5,8 +5,8 @@ import random
 import pytest
 import yaml
 
-from featlight.config.yaml import limits
-from featlight.config.yaml.limits import check_text
+from featlight.config import yaml as our_yaml
+from featlight.config.yaml import check_text
 
 
 def written_out(node):
@@ -41,7 +41,7 @@ def made_up(chance, names, depth=0):
 @pytest.mark.parametrize("parser", ["C", "Python"])
 def test_aliases_are_written_out(monkeypatch, parser):
     if parser == "Python":
-        monkeypatch.setattr(limits, "Parser", yaml.SafeLoader)
+        monkeypatch.setattr(our_yaml, "Parser", yaml.SafeLoader)
     chance, named = random.Random(0), 0
     for _ in range(200):
         text = f"- {made_up(chance, names := [])}\n- {made_up(chance, names)}\n"

@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from featlight.param import photo_spectrum
-from featlight.param.photo_spectrum import magnitudes
-from featlight.param.spectrum import frequencies
+from featlight.param import spectrum as spectra
+from featlight.param.spectrum import frequencies, magnitudes
 from tools import spectrum
 
-SHIPPED = Path(photo_spectrum.__file__).with_name(photo_spectrum.TABLE)
+SHIPPED = Path(spectra.__file__).with_name(spectra.TABLE)
 SIZES = [(2, 2), (7, 9), (32, 32), (64, 48), (224, 224), (1024, 640)]
 
 

@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
-from featlight.engine import allocator
+from featlight.engine import device
 
 LOOP = """
 import resource, sys, torch
-from featlight.engine.allocator import keep_memory
+from featlight.engine.device import keep_memory
 torch.set_num_threads(1)
 if sys.argv[1] == "keep":
     assert keep_memory() and keep_memory()
@@ -26,9 +26,9 @@ print(faults() - before)
 
 @pytest.fixture(autouse=True)
 def anew():
-    allocator.keep_memory.cache_clear()
+    device.keep_memory.cache_clear()
     yield
-    allocator.keep_memory.cache_clear()
+    device.keep_memory.cache_clear()
 
 
 def faults_of(word):
@@ -44,12 +44,12 @@ def test_freed_blocks_are_not_fetched_from_the_kernel_again():
     assert faults_of("keep") < left / 3  # the heap may grow by a block or two, where a small one lies in its way
 
 
-@pytest.mark.parametrize("name", allocator.VARIABLES)
+@pytest.mark.parametrize("name", device.VARIABLES)
 def test_a_users_own_setting_stands(name, monkeypatch):
     monkeypatch.setenv(name, "131072")
-    assert not allocator.keep_memory()
+    assert not device.keep_memory()
 
 
 def test_other_c_libraries_are_left_alone(monkeypatch):
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
-    assert not allocator.keep_memory()
+    assert not device.keep_memory()

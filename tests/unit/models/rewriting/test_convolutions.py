@@ -9,7 +9,7 @@ from torch import fx, nn
 from featlight.models.frozen import frozen_copy
 from featlight.models.prepared import PreparedNetwork
 from featlight.models.redirected import redirected_relus
-from featlight.models.rewriting.activated import ActivatedConv2d, activated
+from featlight.models.rewriting.convolutions import ActivatedConv2d, activated
 from tests.conftest import awake
 
 CPU = torch.device("cpu")

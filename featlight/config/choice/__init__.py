@@ -1,1 +1,0 @@
-"""Which layers and features a run visualizes, and their names."""

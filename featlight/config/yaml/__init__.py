@@ -1,1 +1,0 @@
-"""Strict YAML of limited size."""

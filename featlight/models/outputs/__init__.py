@@ -1,1 +1,0 @@
-"""The layout of module outputs: parts of structures, feature dimensions, and tokens on their grid."""
