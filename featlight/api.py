@@ -12,8 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from featlight.ambient import isolated
-from featlight.config.inputs.fit import FitWord, parse_fit
-from featlight.config.inputs.sizes import size_words
+from featlight.config.image_shape import FitWord, parse_fit, size_words
 from featlight.config.normalization import Normalization
 from featlight.config.optimizer import python_name
 from featlight.config.presets import DEFAULT_LAYERS

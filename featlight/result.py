@@ -13,8 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from featlight.config.inputs.channels import shown_channels
-from featlight.config.inputs.sizes import both_sides
+from featlight.config.image_shape import both_sides, shown_channels
 from featlight.config.user_text import expanded
 from featlight.drawing.atlas import draw_grid, usual_side
 from featlight.drawing.sheet import Cell

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from featlight.config.inputs.sizes import ImageSize, both_sides, image_size
+from featlight.config.image_shape import ImageSize, both_sides, image_size
 from featlight.config.transform_settings import Crop, Jitter, Lambda, Noise, Pad, ResizedCrop, Rotate, Scale, Transform
 from featlight.errors import UsageError, in_a_line
 from featlight.param.image import resize

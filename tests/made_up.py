@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from featlight.config.inputs.sizes import size_key
+from featlight.config.image_shape import size_key
 from featlight.config.recipe import Octave, Recipe
 from featlight.config.settings import Settings
 from featlight.config.tile import Tile, feature_tile

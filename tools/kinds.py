@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 import featlight
 from benchmarks.tables import markdown_table, write_between
-from featlight.config.inputs.channels import shown_channels
+from featlight.config.image_shape import shown_channels
 from featlight.console import say
 from featlight.drawing.atlas import draw_grid
 from featlight.drawing.sheet import Cell

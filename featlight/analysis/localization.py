@@ -10,8 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from featlight.analysis.image_metrics import Area, activity_overlap, affected_area
-from featlight.config.inputs.channels import shown_channels
-from featlight.config.inputs.sizes import both_sides
+from featlight.config.image_shape import both_sides, shown_channels
 from featlight.config.recipe import NAMED_STARTS, Recipe
 from featlight.config.tile import Tile, feature_tile
 from featlight.errors import FeatlightError

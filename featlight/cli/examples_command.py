@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from featlight.config.inputs.fit import FitWord, parse_fit
+from featlight.config.image_shape import FitWord, parse_fit
 from featlight.config.schema import Accelerator, Config
 from featlight.console import link, say
 from featlight.distributed.env import LAUNCHER, Launch, launch_from_env, worker_from_env

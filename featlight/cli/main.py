@@ -12,7 +12,7 @@ from typing import Any
 from featlight.cli.commands import COMMANDS, Parser, hyphens
 from featlight.cli.examples_command import check_folder, find_for_run
 from featlight.cli.making import last_lines, launch_of, make_run
-from featlight.config.inputs.sizes import shape_words
+from featlight.config.image_shape import shape_words
 from featlight.config.presets import DEFAULT_LAYERS, recipe_name
 from featlight.config.schema import Config
 from featlight.config.user_text import expanded

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from featlight.config.inputs.sizes import size_words
+from featlight.config.image_shape import size_words
 from featlight.config.normalization import Normalization
 from featlight.config.optimizer import Optimizer
 from featlight.config.presets import recipe_name

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BeforeValidator, PlainSerializer
 
-from featlight.config.inputs.sizes import ImageSize, both_sides, parse_size, size_words
+from featlight.config.image_shape import LARGEST_SIZE, ImageSize, both_sides, parse_size, size_words
 from featlight.config.optimizer import Optimizer, parse_optimizer
 from featlight.config.transform_settings import Transform, parse_transform, plain_transform
 
@@ -17,7 +17,7 @@ ParameterizationName = Literal["pixel", "fourier", "maco"]
 Range = Literal["unbounded", "sigmoid"]
 Color = Literal["rgb", "decorrelated"]
 # 8192 px is the largest side that Pillow opens without a decompression-bomb warning, and that fits an atlas page
-LARGEST_SIZE, MOST_STEPS, MOST_OCTAVES = 8192, 1_000_000, 100
+MOST_STEPS, MOST_OCTAVES = 1_000_000, 100
 NAMED_STARTS = ("noise", "noise-per-feature", "gray")  # values of `init`; any other is the path of an image
 
 

@@ -8,7 +8,7 @@ import yaml
 from pydantic import BeforeValidator, Field, PlainSerializer
 
 from featlight.config.choices import Features, count_features, format_features, parse_features
-from featlight.config.inputs.fit import FitWord, parse_fit
+from featlight.config.image_shape import FitWord, parse_fit
 from featlight.config.presets import DEFAULT_LAYERS
 from featlight.config.settings import AutoOrCount, Settings, Strict, Variant
 from featlight.config.tile import MOST_TILES, Tile, file_name

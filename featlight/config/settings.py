@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from featlight.config.inputs.channels import parse_in_channels, parse_shown
+from featlight.config.image_shape import parse_in_channels, parse_shown
 from featlight.config.normalization import Named, Normalization, parse_normalization
 from featlight.config.optimizer import Optimizer, python_name
 from featlight.config.presets import EMBEDDED, LITE, NATURAL, RECIPES

@@ -11,7 +11,7 @@ from typing import Literal
 
 from PIL import Image, ImageDraw
 
-from featlight.config.inputs.sizes import ImageSize, fitted, image_size, shape_words
+from featlight.config.image_shape import ImageSize, fitted, image_size, shape_words
 from featlight.drawing.sheet import INK, PAPER, Cell, Sheet, TextLine, caption_color, draw_sheet
 from featlight.drawing.text import RGB, leading, shorten
 

@@ -11,7 +11,7 @@ from typing import Annotated, NamedTuple
 from PIL import Image, ImageDraw
 from pydantic import Field, TypeAdapter
 
-from featlight.config.inputs.sizes import fitted, image_size
+from featlight.config.image_shape import fitted, image_size
 from featlight.config.schema import MOST_TOP
 from featlight.image_io import decode_jpeg, encode_jpeg, jpeg_comment
 from featlight.store.guard.run_folder import RunFolder

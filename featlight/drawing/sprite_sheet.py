@@ -6,7 +6,7 @@ from hashlib import sha256
 
 from PIL import Image
 
-from featlight.config.inputs.sizes import fitted, image_size
+from featlight.config.image_shape import fitted, image_size
 from featlight.drawing.sheet import Cell
 from featlight.errors import FeatlightError
 from featlight.image_io import decode_jpeg, encode_jpeg

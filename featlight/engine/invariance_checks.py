@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from featlight.config.inputs.sizes import ImageSize, both_sides
+from featlight.config.image_shape import ImageSize, both_sides
 from featlight.config.recipe import Recipe
 from featlight.engine.device import is_out_of_memory
 from featlight.engine.network_probe import NetworkProbe

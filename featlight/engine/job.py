@@ -7,8 +7,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from featlight.config.inputs.channels import shown_channels
-from featlight.config.inputs.sizes import ImageSize
+from featlight.config.image_shape import ImageSize, shown_channels
 from featlight.config.schema import Config
 from featlight.config.settings import Settings
 from featlight.config.tile import Tile

@@ -8,7 +8,7 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from featlight.config.inputs.sizes import fitted, image_size
+from featlight.config.image_shape import fitted, image_size
 from featlight.engine.chunk_result import ChunkResult, OtherNetworkError
 from featlight.engine.invariance_checks import check_final
 from featlight.engine.job import RunJob

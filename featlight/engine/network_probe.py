@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from featlight.config.inputs.sizes import image_size, size_words
+from featlight.config.image_shape import image_size, size_words
 from featlight.engine.device import Draws, is_out_of_memory, seeded
 from featlight.errors import UsageError
 from featlight.models.hooks import forward_hooks, running

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from featlight.config.inputs.sizes import image_size
+from featlight.config.image_shape import image_size
 from featlight.config.settings import Settings
 from featlight.config.tile import Tile
 from featlight.engine.step import RenderPipeline

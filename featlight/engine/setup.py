@@ -17,8 +17,7 @@ import torchvision
 from torch import Tensor, nn
 
 from featlight.config.choices import is_pattern, matching
-from featlight.config.inputs.channels import shown_channels
-from featlight.config.inputs.sizes import ImageSize, pixels_of
+from featlight.config.image_shape import ImageSize, pixels_of, shown_channels
 from featlight.config.names import LONGEST, Names, read_labels
 from featlight.config.normalization import Named, Normalization
 from featlight.config.recipe import NAMED_STARTS

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from featlight.config.inputs.sizes import ImageSize
+from featlight.config.image_shape import ImageSize
 from featlight.config.optimizer import Optimizer
 from featlight.config.recipe import Recipe, Regularizers, Step
 from featlight.models.redirected import redirected_relus

@@ -13,8 +13,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from featlight.config.inputs.fit import Fit
-from featlight.config.inputs.sizes import both_sides
+from featlight.config.image_shape import Fit, both_sides
 from featlight.examples.image_index import ImageEntry
 from featlight.files import open_regular
 from featlight.image_io import MOST_BYTES, bands, open_photograph

@@ -18,7 +18,7 @@ from urllib.parse import unquote_to_bytes
 import torch
 from pydantic import Field, TypeAdapter
 
-from featlight.config.inputs.fit import Fit, FitWord
+from featlight.config.image_shape import Fit, FitWord
 from featlight.config.schema import MOST_TOP
 from featlight.config.user_text import is_text
 from featlight.distributed.env import LAUNCHER, Worker

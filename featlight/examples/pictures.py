@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
-from featlight.config.inputs.sizes import both_sides
+from featlight.config.image_shape import both_sides
 from featlight.distributed.env import Worker
 from featlight.distributed.signals import Stop
 from featlight.drawing.example_strip import QUALITY, SIDE, Box, ExampleTile, draw_strip, encode_strip, what_is_shown

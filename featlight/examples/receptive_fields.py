@@ -6,8 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from featlight.config.inputs.fit import Fit
-from featlight.config.inputs.sizes import ImageSize, both_sides
+from featlight.config.image_shape import Fit, ImageSize, both_sides
 from featlight.config.tile import Term
 from featlight.drawing.example_strip import Box
 from featlight.errors import FeatlightError

@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from featlight.config.inputs.fit import Fit, FitWord
-from featlight.config.inputs.sizes import ImageSize, image_size, pixels_of
+from featlight.config.image_shape import Fit, FitWord, ImageSize, image_size, pixels_of
 from featlight.config.recipe import Octave, Recipe
 from featlight.distributed.env import Worker
 from featlight.engine.device import device_of

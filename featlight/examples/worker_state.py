@@ -12,7 +12,7 @@ from pydantic import Field, TypeAdapter
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from featlight.config.recipe import LARGEST_SIZE
+from featlight.config.image_shape import LARGEST_SIZE
 from featlight.examples import histogram
 from featlight.examples.manifest import CPU, IMAGE_BYTES, ScanManifest
 from featlight.examples.top_k import NO_IMAGE, TopK

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from featlight.config.inputs.sizes import ImageSize, image_size
+from featlight.config.image_shape import ImageSize, image_size
 from featlight.models.hooks import forward_hooks
 from featlight.models.layer_info import Layer
 from featlight.models.layers import CPU

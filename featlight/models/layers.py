@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from featlight.ambient import isolated
-from featlight.config.inputs.sizes import (
+from featlight.config.image_shape import (
     ImageSize,
     both_sides,
     image_size,

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from featlight.config.inputs.sizes import ImageSize, both_sides
+from featlight.config.image_shape import ImageSize, both_sides
 from featlight.config.settings import Channels, PrefixTokens
 from featlight.config.tile import CLASS
 from featlight.models.dimensions import FIRST, by_image_size, by_ones

@@ -9,7 +9,7 @@ from math import prod
 import torch
 from torch import Tensor, fx, nn
 
-from featlight.config.inputs.sizes import ImageSize, pixels_of
+from featlight.config.image_shape import ImageSize, pixels_of
 from featlight.config.settings import Channels, PrefixTokens
 from featlight.config.tile import CLASS
 from featlight.errors import UsageError, one_line

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.transforms import functional as TF
 
-from featlight.config.inputs.sizes import ImageSize, both_sides
+from featlight.config.image_shape import ImageSize, both_sides
 from featlight.config.recipe import NAMED_STARTS
 from featlight.config.tile import Tile
 from featlight.errors import UsageError

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from featlight.config.inputs.sizes import image_size
+from featlight.config.image_shape import image_size
 from featlight.config.recipe import Recipe
 from featlight.config.tile import Tile
 from featlight.param.fourier import Fourier

@@ -4,7 +4,7 @@ import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from featlight.config.inputs.sizes import ImageSize, size_key
+from featlight.config.image_shape import ImageSize, size_key
 from featlight.config.normalization import Named, Normalization
 from featlight.config.schema import Config
 from featlight.errors import UsageError

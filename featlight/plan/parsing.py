@@ -7,8 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
-from featlight.config.inputs.sizes import size_key
-from featlight.config.recipe import LARGEST_SIZE
+from featlight.config.image_shape import LARGEST_SIZE, size_key
 from featlight.config.schema import Figure
 from featlight.config.settings import Settings
 from featlight.config.tile import LARGEST_FEATURE, MOST_TILES, Term, Tile, is_plain

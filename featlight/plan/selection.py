@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Protocol
 
 from featlight.config.choices import Features, Sample, is_pattern, matching
-from featlight.config.inputs.sizes import ImageSize
+from featlight.config.image_shape import ImageSize
 from featlight.config.names import Names
 from featlight.config.schema import Config
 from featlight.config.settings import Settings

@@ -6,7 +6,7 @@ from functools import partial
 
 from PIL import Image
 
-from featlight.config.inputs.sizes import fitted, image_size
+from featlight.config.image_shape import fitted, image_size
 from featlight.drawing.atlas import draw_atlas
 from featlight.drawing.example_strip import GROUND, SIDE, read_crop
 from featlight.drawing.sheet import Cell, Heading

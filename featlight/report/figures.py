@@ -12,7 +12,7 @@ from torch import Tensor
 
 from featlight.analysis.image_metrics import structural_similarity
 from featlight.analysis.localization import MarkedAreas, feature_label, mark_active, mark_changed, tile_pixels
-from featlight.config.inputs.sizes import image_size, size_words
+from featlight.config.image_shape import image_size, size_words
 from featlight.config.schema import Figure
 from featlight.console import cell_text
 from featlight.drawing.animation import encode_animation, octave_frames

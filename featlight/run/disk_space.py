@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from featlight.analysis.similar_tiles import neighbors_kept
-from featlight.config.inputs.sizes import pixels_of
+from featlight.config.image_shape import pixels_of
 from featlight.config.schema import Extra
 from featlight.console import format_bytes
 from featlight.drawing.sprite_sheet import sprite_side

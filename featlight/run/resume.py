@@ -8,7 +8,7 @@ from pathlib import Path
 
 import featlight
 from featlight.config.choices import is_pattern
-from featlight.config.inputs.sizes import size_key
+from featlight.config.image_shape import size_key
 from featlight.config.names import read_labels
 from featlight.config.recipe import NAMED_STARTS
 from featlight.config.schema import Config, Extra

@@ -16,7 +16,7 @@ from torch import nn
 
 import featlight
 from featlight.cli.main import main
-from featlight.config.inputs.fit import Fit
+from featlight.config.image_shape import Fit
 from featlight.distributed.env import Worker
 from featlight.distributed.signals import Stop
 from featlight.errors import Interrupted, UsageError

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from featlight.config.inputs.sizes import ImageSize
+from featlight.config.image_shape import ImageSize
 from featlight.errors import one_line
 from featlight.models.dimensions import ChannelTracker
 from featlight.models.frozen import set_memory_format

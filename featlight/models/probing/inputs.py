@@ -9,8 +9,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from featlight.config.inputs.sizes import ImageSize, both_sides, image_size, pixels_of
-from featlight.config.recipe import LARGEST_SIZE
+from featlight.config.image_shape import LARGEST_SIZE, ImageSize, both_sides, image_size, pixels_of
 from featlight.errors import one_line
 from featlight.models.hooks import forward_hooks
 from featlight.param.image import MeanAndStd, noise, normalized

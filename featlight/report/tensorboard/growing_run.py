@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from featlight.config.inputs.sizes import ImageSize, size_words
+from featlight.config.image_shape import ImageSize, size_words
 from featlight.drawing.rows import Row, draw_rows
 from featlight.drawing.sheet import Cell
 from featlight.plan.plan import OCTAVE_PICTURE

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from featlight.config.describe import facts
-from featlight.config.inputs.sizes import both_sides
+from featlight.config.image_shape import both_sides
 from featlight.image_io import encode_jpeg
 from featlight.plan.plan import Plan, PlannedTile
 from featlight.plan.shared_config import config_for_others

@@ -15,7 +15,7 @@ import numpy as np
 
 from featlight.analysis.similar_tiles import nearest_tiles
 from featlight.config.describe import facts, label, octave_rows
-from featlight.config.inputs.sizes import fitted, size_words
+from featlight.config.image_shape import fitted, size_words
 from featlight.config.settings import SHARED, Settings
 from featlight.console import printable
 from featlight.drawing.embedding_plot import cluster_color

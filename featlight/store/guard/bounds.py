@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TypeVar
 
-from featlight.config.inputs.sizes import both_sides
+from featlight.config.image_shape import both_sides
 from featlight.errors import StorageError
 from featlight.plan.plan import Plan, PlannedTile
 from featlight.store.guard.atomic import reading_errors

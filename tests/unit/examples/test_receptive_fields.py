@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from featlight.config.inputs.fit import Fit, parse_fit
+from featlight.config.image_shape import Fit, parse_fit
 from featlight.config.tile import Term
 from featlight.examples.receptive_fields import in_source, measure_receptive_fields, squared
 from featlight.models.extractor import LayerOutputs

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from featlight.config.inputs.fit import Fit
+from featlight.config.image_shape import Fit
 from featlight.console import printable
 from featlight.examples.finish import write_examples
 from featlight.examples.image_index import ImageIndex, find_images

@@ -1,1 +1,0 @@
-"""Image sizes, image channels, and how photographs are resized."""
