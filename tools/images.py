@@ -14,7 +14,7 @@ from PIL import Image
 from skimage import data
 
 from featlight.console import say
-from featlight.models.tiny_inception.model import CLASSES
+from featlight.models.sources.embedded import CLASSES
 from tools.tiny_inception.patterns import draw_balanced
 
 PHOTOGRAPHS = (

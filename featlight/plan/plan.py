@@ -8,8 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from featlight.config.image_shape import MOST_CHANNELS
-from featlight.config.image_shape import size_key
+from featlight.config.image_shape import MOST_CHANNELS, size_key
 from featlight.config.schema import Figure
 from featlight.config.settings import Settings, digest
 from featlight.config.tile import LARGEST_FEATURE, Tile

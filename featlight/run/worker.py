@@ -17,7 +17,7 @@ from featlight.run.follower import make_for_others
 from featlight.run.monitor import Monitor
 from featlight.run.outcome import Outcome
 from featlight.run.shard import Shard
-from featlight.store.deletion import Deletion
+from featlight.store.own_files import Deletion
 from featlight.store.records import RecordLog
 from featlight.store.store import Store
 

@@ -19,7 +19,7 @@ from featlight.store.damage import Damage, Line, Problem, VerifyContext, VerifyR
 from featlight.store.example_files import example_lines, read_about
 from featlight.store.guard.atomic import reading_errors
 from featlight.store.guard.bounds import Allowance, tile_bytes
-from featlight.store.orphans import find_orphans, is_in_use
+from featlight.store.own_files import find_orphans, is_in_use
 from featlight.store.paths import ABOUT_EXAMPLES, EXAMPLES, PICTURE_BYTES, RECORDS_BYTES, TEXT_BYTES
 from featlight.store.records import TileRecord, keep_last, record_files, record_lines, status_of
 from featlight.store.similarity import read_similarity

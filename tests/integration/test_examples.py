@@ -25,9 +25,8 @@ from featlight.examples.decoding import fitted
 from featlight.examples.find import ScanReport, find
 from featlight.examples.manifest import ExamplesRequest
 from featlight.plan.shared_config import config_for_others
-from featlight.store.deletion import Deletion
 from featlight.store.example_files import read_about, read_examples
-from featlight.store.orphans import find_orphans
+from featlight.store.own_files import Deletion, find_orphans
 from featlight.store.store import Store
 from tests.photographs import crops, folder_of, planned_run
 from tests.pngs import GRAY, part, png

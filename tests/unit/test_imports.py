@@ -54,7 +54,7 @@ FREE_OF_TORCH = {
     *("plan.plan", "plan.batching", "plan.selection", "plan.fingerprint", "plan.reproduce", "plan.parsing"),
     "plan.request",
     *("store.store", "store.paths", "store.records", "store.snapshot", "store.heartbeat", "store.verify"),
-    *("store.orphans", "store.deletion", "store.contents", "store.guard.run_folder"),
+    *("store.own_files", "store.own_files", "store.contents", "store.guard.run_folder"),
     *("store.example_files", "examples.image_index", "cli.examples_command"),
     *("store.similarity", "report.similarity_map", "analysis.similar_tiles"),
     *("report.sections", "report.build", "report.viewer.page", "run.resume", "run.disk_space"),

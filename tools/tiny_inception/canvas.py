@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from featlight.models.tiny_inception.model import SIDE
+from featlight.models.sources.embedded import SIDE
 
 
 @dataclass(frozen=True)

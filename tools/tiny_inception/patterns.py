@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2.functional import gaussian_blur
 
-from featlight.models.tiny_inception.model import CLASSES, SIDE
+from featlight.models.sources.embedded import CLASSES, SIDE
 from tools.tiny_inception import shapes, textures
 from tools.tiny_inception.canvas import Plane, paint, parse_palette, random_palette, uniform
 

@@ -19,7 +19,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from featlight.models.tiny_inception.model import CLASSES, TinyInception
+from featlight.models.sources.embedded import CLASSES, TinyInception
 from tools.tiny_inception.learning import SMOOTHING, attack, correct, follow, gray_noise, wake_penalty
 from tools.tiny_inception.patterns import draw_balanced
 

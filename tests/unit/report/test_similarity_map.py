@@ -11,7 +11,7 @@ import featlight
 from featlight.cli.main import main
 from featlight.drawing.embedding_plot import cluster_color
 from featlight.report.build import render
-from featlight.store.deletion import Deletion
+from featlight.store.own_files import Deletion
 from featlight.store.similarity import read_similarity
 from featlight.store.store import Store
 from tests.made_up import color, made_up_run

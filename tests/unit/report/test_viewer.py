@@ -24,7 +24,7 @@ from featlight.plan.reproduce import command_alone
 from featlight.report.build import is_rendered, render, render_again
 from featlight.report.viewer.page import SCRIPTS
 from featlight.store.contents import read_picture
-from featlight.store.deletion import Deletion
+from featlight.store.own_files import Deletion
 from featlight.store.store import Store
 from tests import ROOT
 from tests.made_up import activation, color, made_up_examples, made_up_run

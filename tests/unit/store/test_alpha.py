@@ -12,7 +12,7 @@ from featlight.errors import FeatlightError
 from featlight.image_io import encode_png
 from featlight.plan.plan import PlannedTile
 from featlight.store.contents import read_laid_on_white
-from featlight.store.deletion import Deletion
+from featlight.store.own_files import Deletion
 from featlight.store.snapshot import Snapshot, take_snapshot
 from featlight.store.store import Store
 from featlight.store.verify import repair, verify

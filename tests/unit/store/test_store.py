@@ -8,7 +8,7 @@ import pytest
 from featlight.config.tile import feature_tile
 from featlight.errors import StorageError, UsageError
 from featlight.plan.plan import PlannedTile
-from featlight.store.deletion import Deletion
+from featlight.store.own_files import Deletion
 from featlight.store.store import Store
 from tests.made_up import made_up_plan
 

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from featlight.models.tiny_inception.model import CLASSES, WEIGHTS_FILE, TinyInception, load
+from featlight.models.sources.embedded import CLASSES, WEIGHTS_FILE, TinyInception, load
 from tools.tiny_inception.canvas import Plane, fold, inside, paint, parse_palette, random_palette
 from tools.tiny_inception.learning import attack, correct, follow, gray_noise, wake_penalty
 from tools.tiny_inception.patterns import TABLE, draw, draw_balanced

@@ -5,7 +5,7 @@ from itertools import product
 import pytest
 
 from featlight.config.tile import Term, Tile, diverse_tiles, feature_tile
-from featlight.store.orphans import is_made_by_a_run
+from featlight.store.own_files import is_made_by_a_run
 from featlight.store.store import Store
 
 CHOICES = [(12, None), (1_234_567, None), (None, None), (None, "image"), (4, "row")]  # feature and direction

@@ -1,1 +1,0 @@
-"""The network that the package carries: small, trained on procedural pictures, weights included."""
