@@ -26,7 +26,7 @@ from torchvision.transforms import v2
 from benchmarks.record import TREE, peak_megabytes, surroundings, write
 from featlight.examples.decoding import ignore_signals
 from featlight.examples.find import find
-from featlight.examples.manifest import CPU_BATCH, ExamplesRequest
+from featlight.examples.manifest import CPU_SCORED, ExamplesRequest
 from featlight.models.catalog import load_model
 from tests.photographs import PHOTOGRAPHS, crops, folder_of, planned_run
 
@@ -74,7 +74,7 @@ def plain_rate(folder: Path) -> float:
 
     network.get_submodule(LAYER).register_forward_hook(stop)
     images = Plain(folder)
-    loader = DataLoader(images, batch_size=CPU_BATCH, num_workers=1, worker_init_fn=ignore_signals)
+    loader = DataLoader(images, batch_size=CPU_SCORED, num_workers=1, worker_init_fn=ignore_signals)
     started = time.perf_counter()
     with torch.no_grad():
         for batch in loader:
@@ -125,14 +125,14 @@ def main() -> None:
             whole = time.perf_counter() - started
             passes.append({"plain": round(theirs, 1), "ours": round(ours, 1), "whole_seconds": round(whole)})
             print(
-                f"{options.images} images, batch {CPU_BATCH}: plain {theirs:.1f} images/s, featlight {ours:.1f}",
+                f"{options.images} images, batch {CPU_SCORED}: plain {theirs:.1f} images/s, featlight {ours:.1f}",
                 end=" ",
             )
             print(f"({ours / theirs:.2f}); the whole command with its pictures {whole:.0f} s")
     for count in [] if options.memory == "none" else map(int, options.memory.split(",")):
         memory[count] = round(peak(count))
         print(f"memory of a pass over {count} images: {memory[count]} MB")
-    values |= {"model": MODEL, "layer": LAYER, "images": options.images, "batch_size": CPU_BATCH}
+    values |= {"model": MODEL, "layer": LAYER, "images": options.images, "batch_size": CPU_SCORED}
     write(options.record, values | {"images_per_second": passes, "highest_megabytes": memory})
 
 
