@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import is_dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -67,3 +67,15 @@ def weights_without_folder(weights: str) -> str:
 def shared_reason(words: str) -> str:
     """Return an error text that may be shared: printable and without absolute paths; it may lose more than these."""
     return printable(_PATH.sub("...", words))
+
+
+def one_of(names: Iterable[str]) -> Callable[[Any], Any]:
+    """Return a check that a value is one of some names, which raises ValueError."""
+    allowed = tuple(names)
+
+    def check(given: Any) -> Any:
+        if given not in allowed:
+            raise ValueError(f"allowed: {', '.join(allowed)}")
+        return given
+
+    return check

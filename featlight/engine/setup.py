@@ -20,8 +20,8 @@ from featlight.config.choice.names import LONGEST, Names, read_labels
 from featlight.config.choice.patterns import is_pattern, matching
 from featlight.config.inputs.channels import shown_channels
 from featlight.config.inputs.sizes import ImageSize, pixels_of
+from featlight.config.named_starts import NAMED_STARTS
 from featlight.config.normalization import Named, Normalization
-from featlight.config.recipe import NAMED_STARTS
 from featlight.config.schema import Config
 from featlight.config.text_checks import is_word
 from featlight.config.validation import equal_faces

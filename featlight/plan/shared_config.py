@@ -4,7 +4,7 @@ from typing import Any
 
 import yaml
 
-from featlight.config.recipe import NAMED_STARTS
+from featlight.config.named_starts import NAMED_STARTS
 from featlight.config.text_checks import weights_without_folder, without_folder
 from featlight.config.yaml.limits import check_text
 from featlight.config.yaml.loader import Loader

@@ -10,7 +10,7 @@ import featlight
 from featlight.config.choice.names import read_labels
 from featlight.config.choice.patterns import is_pattern
 from featlight.config.inputs.sizes import size_key
-from featlight.config.recipe import NAMED_STARTS
+from featlight.config.named_starts import NAMED_STARTS
 from featlight.config.schema import Config, Extra
 from featlight.config.user_paths import expanded, weights_file
 from featlight.objectives.directions import Directions, open_directions
