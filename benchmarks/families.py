@@ -21,13 +21,13 @@ import timm
 import torch
 
 from benchmarks.tables import markdown_table, write_between
+from featlight.config.named_starts import noise
 from featlight.config.tile import feature_tile
 from featlight.engine.invariance_checks import check_final
 from featlight.models.frozen import frozen_copy
 from featlight.models.layer_info import Layer
 from featlight.models.prepared import PreparedNetwork
 from featlight.objectives.objective import Objective
-from featlight.param.image import noise
 
 CPU = torch.device("cpu")
 MEMORY, PATIENCE = 16 * 2**30, 1200  # limits of a family: bytes and seconds

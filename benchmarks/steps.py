@@ -11,6 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.transforms.functional import gaussian_blur
 
 import featlight
+from featlight.config.named_starts import noise
 from featlight.config.tile import feature_tile
 from featlight.engine.device import memory_of
 from featlight.engine.step import NEW, make_pipeline, step
@@ -19,7 +20,6 @@ from featlight.models.frozen import frozen_copy
 from featlight.models.layers import survey
 from featlight.models.prepared import PreparedNetwork
 from featlight.objectives.objective import Objective
-from featlight.param.image import noise
 from featlight.plan.batching import auto_batch_size
 
 SIGMA, LR = 1.0, 0.01

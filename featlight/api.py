@@ -17,9 +17,10 @@ from featlight.config.normalization import Normalization
 from featlight.config.optimizer import python_name
 from featlight.config.presets import DEFAULT_LAYERS
 from featlight.config.recipe import Recipe
+from featlight.config.regions import Index
 from featlight.config.schema import MOST_TOP
-from featlight.config.settings import Channels, PrefixTokens
-from featlight.config.tile import Index, Metric, Term, Tile, TokenKind
+from featlight.config.settings import Channels, MetricName, PrefixTokens
+from featlight.config.tile import RegionName, Term, Tile, TokenKind
 from featlight.config.transform_settings import Lambda
 from featlight.config.user_text import FROM_PYTHON, expanded
 from featlight.config.validation import check
@@ -62,9 +63,9 @@ def visualize(
     interpolate: int = 1,
     diversity: int = 1,
     diversity_weight: float = 20.0,
-    region: Literal["map", "row", "neuron", "prefix", "all"] = "map",
+    region: RegionName | Literal["all"] = "map",
     index: Index | Literal["all"] = None,
-    metric: Metric = "l1",
+    metric: MetricName = "l1",
     target: float = 200.0,
     init: str | Path | Image.Image | Tensor | np.ndarray[Any, Any] | Sequence[Any] = "noise",
     seed: int = 999,

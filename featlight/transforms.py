@@ -15,14 +15,25 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from featlight.config.image_shape import ImageSize, both_sides, image_size
-from featlight.config.transform_settings import Crop, Jitter, Lambda, Noise, Pad, ResizedCrop, Rotate, Scale, Transform
+from featlight.config.transform_settings import (
+    AffineTransform,
+    Crop,
+    Jitter,
+    Lambda,
+    Noise,
+    Pad,
+    ResizedCrop,
+    Rotate,
+    Scale,
+    Transform,
+    square,
+)
 from featlight.errors import UsageError, in_a_line
 from featlight.param.image import resize
 
 __all__ = ["Crop", "Jitter", "Noise", "Pad", "RandomTransforms", "ResizedCrop", "Rotate", "Scale"]
 
 HeightWidth = tuple[int, int]
-AffineTransform = Jitter | Scale | Rotate | ResizedCrop
 
 
 class RandomTransforms:
@@ -55,7 +66,7 @@ class RandomTransforms:
         crops = [each for each in transforms if isinstance(each, Crop | ResizedCrop)]
         self.boxes = math.prod(each.boxes for each in crops)
         self._view = math.prod(each.view for each in crops)
-        columns = sum(map(_columns, self._moves)) + 2 + 2  # the center of a box, the shift of the noise
+        columns = sum(each.columns for each in self._moves) + 2 + 2  # the center of a box, the shift of the noise
         tables = [torch.rand(steps, self.boxes, columns, generator=_generator(seed)) for seed in seeds]
         self._on_cpu = torch.stack(tables, 1)  # (steps, N, boxes, columns), in [0, 1)
         self._draws = self._on_cpu.to(device)
@@ -133,8 +144,8 @@ class RandomTransforms:
         matrix = grown.expand(len(draws), 3, 3)  # from the last transform back to the first
         column = 0
         for move in self._moves:
-            matrix = matrix @ affine(move, draws[:, column : column + _columns(move)], padded)
-            column += _columns(move)
+            matrix = matrix @ move.matrix(draws[:, column : column + move.columns], padded)
+            column += move.columns
         if self._crop is not None:
             first, last = self._crop.side
             share = first + (last - first) * step / max(1, self._steps - 1)
@@ -153,47 +164,6 @@ class RandomTransforms:
         return torch.stack([torch.roll(field, shift, (1, 2)) for field, shift in zip(fields, shifts, strict=True)])
 
 
-def affine(move: AffineTransform, draws: Tensor, size: tuple[float, float]) -> Tensor:
-    """Return the matrix of a transform, from positions in the view to positions in the image.
-
-    Args:
-        move: transform.
-        draws: (N, 2) for a jitter, (N, 3) for a resized crop, else (N, 1), in [0, 1).
-        size: height and width of the image, in pixels.
-
-    Returns:
-        (N, 3, 3), in coordinates from -1 to 1.
-    """
-    height, width = size
-    zero, one = torch.zeros_like(draws[:, 0]), torch.ones_like(draws[:, 0])
-    match move:
-        case Jitter(pixels):
-            x, y = (2 * draws[:, 0] - 1) * 2 * pixels / width, (2 * draws[:, 1] - 1) * 2 * pixels / height
-            rows = [[one, zero, x], [zero, one, y], [zero, zero, one]]
-        case Scale(low, high):
-            shrunk = torch.exp(-(math.log(low) + draws[:, 0] * math.log(high / low)))
-            rows = [[shrunk, zero, zero], [zero, shrunk, zero], [zero, zero, one]]
-        case Rotate(low, high):
-            angle = torch.deg2rad(low + (high - low) * draws[:, 0])
-            cos, sin, ratio = torch.cos(angle), torch.sin(angle), height / width
-            rows = [[cos, -sin * ratio, zero], [sin / ratio, cos, zero], [zero, zero, one]]
-        case ResizedCrop(low, high):
-            side = torch.exp(math.log(low) + draws[:, 0] * math.log(high / low))
-            x, y = ((1 - side) * (2 * draws[:, 1 + axis] - 1) for axis in (0, 1))
-            return part(side, x, y)
-    return _matrix(rows)
-
-
-def part(side: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Return the matrices (N, 3, 3) of square crops: sides relative to the image, centers from -1 to 1, all (N,)."""
-    zero, one = torch.zeros_like(side), torch.ones_like(side)
-    return _matrix([[side, zero, x], [zero, side, y], [zero, zero, one]])
-
-
-def _matrix(rows: Sequence[Sequence[Tensor]]) -> Tensor:
-    return torch.stack([torch.stack(list(row), -1) for row in rows], 1)
-
-
 def box(draws: Tensor, share: float, spread: float) -> Tensor:
     """Return the matrix of a square crop, its center drawn around the middle of the image.
 
@@ -209,7 +179,7 @@ def box(draws: Tensor, share: float, spread: float) -> Tensor:
     angle = 2 * torch.pi * draws[:, 1:2]
     center = 2 * spread * radius * torch.cat([torch.cos(angle), torch.sin(angle)], 1)
     center = center.clamp(share - 1, 1 - share)
-    return part(torch.full_like(draws[:, 0], share), *center.unbind(1))
+    return square(torch.full_like(draws[:, 0], share), *center.unbind(1))
 
 
 def sampled(images: Tensor, matrices: Tensor, size: HeightWidth, *, gray: bool = False) -> Tensor:
@@ -273,10 +243,6 @@ def places(matrices: Tensor, size: HeightWidth) -> Tensor:
     for axis in (0, 1):
         torch.add(along[:, axis, None, :], down[:, axis, :, None], out=grid[..., axis])
     return grid
-
-
-def _columns(move: Transform) -> int:
-    return {Jitter.name: 2, ResizedCrop.name: 3}.get(move.name, 1)
 
 
 def _generator(seed: int) -> torch.Generator:

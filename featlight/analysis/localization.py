@@ -11,7 +11,8 @@ from torch import Tensor
 
 from featlight.analysis.image_metrics import Area, activity_overlap, affected_area
 from featlight.config.image_shape import both_sides, shown_channels
-from featlight.config.recipe import NAMED_STARTS, Recipe
+from featlight.config.named_starts import NAMED_STARTS, has_own_start
+from featlight.config.recipe import Recipe
 from featlight.config.tile import Tile, feature_tile
 from featlight.errors import FeatlightError
 from featlight.param.image import to_bytes
@@ -53,8 +54,7 @@ def without_objective(plan: Plan, planned: PlannedTile) -> Tensor | None:
     settings = plan.settings[planned.variant]
     if settings.init not in NAMED_STARTS:
         return None
-    has_own_start = settings.init == "noise-per-feature" or planned.tile.face is not None
-    tile = planned.tile if has_own_start else None  # None: one start for all tiles
+    tile = planned.tile if has_own_start(settings.init, planned.tile.face) else None  # None: one start for all tiles
     channels = plan.network.in_channels
     shown = tuple(shown_channels(settings.show_channels, channels))
     return _without_objective(settings.recipe, settings.init, settings.seed, tile, channels, shown)

@@ -5,12 +5,13 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from featlight.config.image_shape import size_words
+from featlight.config.losses import METRICS
 from featlight.config.normalization import Normalization
 from featlight.config.optimizer import Optimizer
 from featlight.config.presets import recipe_name
 from featlight.config.recipe import Octave, Recipe
 from featlight.config.settings import SHARED, Settings, defaults_of
-from featlight.config.transform_settings import KINDS, transform_in_words
+from featlight.config.transform_settings import TransformKind
 
 CHECKSUM = 24  # characters of a checksum to show
 BRIEF = ("metric", "target", "octaves", "gradient", "init", "seed")  # keys that `brief` always covers
@@ -33,7 +34,7 @@ def brief(settings: Settings) -> str:
     recipe, name = settings.recipe, recipe_name(settings.recipe)
     sizes = ", ".join(size_words(octave.size) for octave in recipe.octaves)
     parts = [
-        settings.metric if settings.metric == "squares" else f"{settings.metric} to {settings.target:g}",
+        METRICS[settings.metric].in_words(settings.metric, settings.target),
         f"{recipe.total_steps} steps at {sizes} px",
         f"{recipe.gradient} gradient" if name is None else f"recipe {name}",
         f"start {settings.init[:CHECKSUM]}, seed {settings.seed}",
@@ -87,10 +88,8 @@ def in_words(value: Any) -> str:
             return ", ".join(map(in_words, value))
     if isinstance(value, type):
         return value.__qualname__
-    if isinstance(value, Optimizer | Normalization):
+    if isinstance(value, Optimizer | Normalization | TransformKind):
         return value.in_words()
-    if type(value) in KINDS.values():
-        return transform_in_words(value)
     if is_dataclass(value) and not isinstance(value, type):
         defaults = defaults_of(type(value))
         given = {field.name: getattr(value, field.name) for field in fields(value)}

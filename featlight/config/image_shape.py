@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-LARGEST_SIZE = 8192  # px, side of an image
+# The largest side that Pillow opens without a decompression-bomb warning, and that fits an atlas page
+LARGEST_SIZE = 8192  # px
 ImageSize = int | tuple[int, int]  # a square is always one number, so that equal sizes compare equal
 
 

@@ -16,9 +16,7 @@ Gradient = Literal["raw", "rms"]
 ParameterizationName = Literal["pixel", "fourier", "maco"]
 Range = Literal["unbounded", "sigmoid"]
 Color = Literal["rgb", "decorrelated"]
-# 8192 px is the largest side that Pillow opens without a decompression-bomb warning, and that fits an atlas page
 MOST_STEPS, MOST_OCTAVES = 1_000_000, 100
-NAMED_STARTS = ("noise", "noise-per-feature", "gray")  # values of `init`; any other is the path of an image
 
 
 @dataclass(frozen=True)
@@ -186,8 +184,7 @@ class Recipe:
     @property
     def views_differ(self) -> bool:
         """Whether a step may look at its images at another size than theirs."""
-        keeping = ("jitter", "scale", "rotate", "noise")
-        return any(each.name not in keeping for each in (*self.transforms, *(self.object_transforms or ())))
+        return any(not each.keeps_size for each in (*self.transforms, *(self.object_transforms or ())))
 
     @property
     def first_size(self) -> ImageSize:
@@ -245,7 +242,7 @@ def _refusals(recipe: Recipe) -> Iterator[str]:
 
 def _crop_refusals(key: str, transforms: Sequence[Transform]) -> Iterator[str]:
     names = [transform.name for transform in transforms if transform.name != "noise"]
-    if sum(name in ("crop", "resized_crop") for name in names) > 1:
+    if sum(transform.is_crop for transform in transforms) > 1:
         yield f"{key}: more than one of crop and resized_crop given; an image is cropped once"
     elif "crop" in names[:-1]:
         yield f"{key}: crop given before other transforms; it must be the last, except for noise"

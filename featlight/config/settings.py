@@ -13,13 +13,16 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from featlight.config.image_shape import parse_in_channels, parse_shown
+from featlight.config.losses import METRICS
+from featlight.config.named_starts import NAMED_STARTS
 from featlight.config.normalization import Named, Normalization, parse_normalization
 from featlight.config.optimizer import Optimizer, python_name
 from featlight.config.presets import EMBEDDED, LITE, NATURAL, RECIPES
-from featlight.config.recipe import NAMED_STARTS, Octave, Recipe, merged
-from featlight.config.tile import METRICS, Metric, TokenKind
-from featlight.config.transform_settings import KINDS, plain_transform
-from featlight.config.user_text import PathWord
+from featlight.config.recipe import Octave, Recipe, merged
+from featlight.config.regions import REGIONS
+from featlight.config.tile import TokenKind
+from featlight.config.transform_settings import TransformKind, plain_transform
+from featlight.config.user_text import PathWord, one_of
 from featlight.errors import unknown
 
 
@@ -81,7 +84,8 @@ def parse_recipe(given: Any) -> Any:
 AutoOrCount = Annotated[Literal["auto"] | int, BeforeValidator(_auto_or_count)]
 Channels = Literal["auto", "first", "last"]
 PrefixTokens = Annotated[Literal["auto"] | int, BeforeValidator(_auto_or_few)]
-AnyRegion = Literal["map", "row", "neuron", "prefix", "all"]
+MetricName = Annotated[str, BeforeValidator(one_of(METRICS))]
+AnyRegion = Annotated[str, BeforeValidator(one_of((*REGIONS, "all")))]
 AnyIndex = Annotated[int | tuple[int, int] | Literal["all"] | None, BeforeValidator(_index)]
 
 
@@ -171,19 +175,21 @@ class Settings(Strict):
         description="penalty on similarity between the pictures of a feature (--diversity): activation lost per neuron "
         "if they are identical",
     )
-    metric: Metric = Field("l1", description="distance to --target that is minimized: " + ", ".join(METRICS))
+    metric: MetricName = Field("l1", description="distance to --target that is minimized: " + ", ".join(METRICS))
     target: Annotated[float, Field(allow_inf_nan=False)] = Field(
         200.0, description="activation to reach at every selected neuron, in the units of the layer's output"
     )
     region: AnyRegion = Field(
         "map",
-        description="neurons to excite: the feature's whole map, one row, one neuron, a prefix (the first neurons in "
-        "reading order), or all (all features of the layer at once)",
+        description="neurons to excite: "
+        + "".join(f"{region.name} ({region.description}), " for region in REGIONS.values())
+        + "or all (all features of the layer at once)",
     )
     index: AnyIndex = Field(
         None,
-        description="position for --region: R for a row, R,C for a neuron, N for the last neuron of a prefix, counted "
-        "from 0 on the map of the first octave; all: one tile per position",
+        description="position for --region: "
+        + "".join(f"{region.needs} for {region.name}, " for region in REGIONS.values())
+        + "counted from 0 on the map of the first octave; all: one tile per position",
     )
     recipe: Annotated[Recipe, BeforeValidator(parse_recipe)] = Field(
         NATURAL,
@@ -192,7 +198,12 @@ class Settings(Strict):
     )
     init: PathWord = Field(
         "noise",
-        description="starting image: noise (equal for all features), noise-per-feature, gray (0.5), or an image file",
+        description="starting image: "
+        + "".join(
+            f"{name} ({start.description}), " if start.description else f"{name}, "
+            for name, start in NAMED_STARTS.items()
+        )
+        + "or an image file",
     )  # resolved: the SHA-256 of an image's pixels
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(
         999,
@@ -256,7 +267,7 @@ def plain(value: Any) -> Any:
     """Return a value as JSON types; a dataclass without the fields that have their default."""
     if isinstance(value, Optimizer):
         return value.plain()
-    if type(value) in KINDS.values():
+    if isinstance(value, TransformKind):
         return plain_transform(value)
     if isinstance(value, type):
         return python_name(value)

@@ -5,22 +5,23 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
-Region = Literal["map", "row", "neuron", "prefix"]
-Metric = Literal["l1", "l2", "linf", "linf-rows", "squares"]
-Index = int | tuple[int, int] | None
+from pydantic import BeforeValidator
+
+from featlight.config.regions import REGIONS, Index, check_index
+from featlight.config.user_text import one_of
+
+RegionName = Annotated[str, BeforeValidator(one_of(REGIONS))]
 TokenKind = Literal["patches", "class"]
 Kept = Literal["row", "image"]  # a direction that the run's settings hold
 Direction = tuple[float, ...] | Kept | None
 Choice = Literal["feature", "all", "direction", "image"]  # what a term measures at each position of its layer
 
 CLASS = "@class"  # suffix of a layer's name: its class token
-REGIONS = get_args(Region)
-METRICS = get_args(Metric)
 MOST_TILES = 1_000_000  # in a run; its plan has about 200 bytes per tile
 MOST_TERMS = 1000  # in a tile
-LARGEST_FEATURE, LARGEST_INDEX = 10_000_000, 100_000_000  # more than any layer has features, or any map neurons
+LARGEST_FEATURE = 10_000_000  # more than any layer has features
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Term:
     layer: str
     feature: int | None = None
     weight: float = 1.0
-    region: Region = "map"
+    region: RegionName = "map"
     index: Index = None
     tokens: TokenKind = "patches"
     direction: Direction = None
@@ -63,7 +64,7 @@ class Term:
             raise ValueError(f"feature: {self.feature} given; a number from 0 to {LARGEST_FEATURE - 1:,} is needed")
         if not math.isfinite(self.weight):
             raise ValueError(f"weight: {self.weight} given; a finite number is needed")
-        if self.region not in REGIONS:
+        if self.region not in list(REGIONS):
             raise ValueError(f"region: {self.region!r} given; allowed: {', '.join(REGIONS)}")
         if self.tokens not in get_args(TokenKind):
             raise ValueError(f"tokens: {self.tokens!r} given; allowed: {', '.join(get_args(TokenKind))}")
@@ -97,24 +98,6 @@ def _direction(given: Any) -> Direction:
     if not values or not all(isinstance(each, int | float) and math.isfinite(each) for each in values):
         raise ValueError("direction: finite numbers are needed, one per feature of the layer")
     return tuple(map(float, values))
-
-
-def check_index(region: str, index: Any) -> None:
-    """Raise ValueError if the index does not fit the region."""
-    wanted = {"map": "none", "row": "a row", "neuron": "[row, column]", "prefix": "a neuron's number"}[region]
-    fits = {
-        "map": index is None,
-        "row": _is_count(index),
-        "neuron": isinstance(index, tuple) and len(index) == 2 and all(_is_count(i) for i in index),
-        "prefix": _is_count(index),
-    }[region]
-    if not fits:
-        given = list(index) if isinstance(index, tuple) else index
-        raise ValueError(f"index: {given!r} given; region {region} needs {wanted}, counted from 0")
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < LARGEST_INDEX
 
 
 @dataclass(frozen=True)
@@ -167,14 +150,7 @@ class Tile:
         unnumbered = {"all": "all", "image": term.layer}.get(term.choice, "direction")
         word = unnumbered if term.feature is None else str(term.feature)
         word += " class" if term.tokens == "class" else ""
-        match term.region, term.index:
-            case "row", row:
-                return f"{word} row {row}"
-            case "neuron", (row, column):
-                return f"{word} ({row}, {column})"
-            case "prefix", last:
-                return f"{word} to {last}"
-        return word
+        return word + REGIONS[term.region].label(term.index)
 
     @property
     def signature(self) -> tuple[tuple[str, Choice], ...]:
@@ -197,14 +173,15 @@ def diverse_tiles(tile: Tile, count: int) -> list[Tile]:
 
 # Every path that `Tile.file` gives to a tile of `feature_tile` or `diverse_tiles`, or to a named tile
 _WORD = r"[A-Za-z0-9_-][A-Za-z0-9._-]*"
-_STEM = r"(?:caricature|all|\d{5,})(?:-class)?(?:-row\d+|-n\d+x\d+|-p\d{5,})?(?:-face\d+)?"
+_SUFFIX = "|".join(region.suffix for region in REGIONS.values())
+_STEM = rf"(?:caricature|all|\d{{5,}})(?:-class)?(?:{_SUFFIX})(?:-face\d+)?"
 FILE_PATTERN = rf"(?:{_WORD}/)?(?:{_WORD}/{_STEM}|named/{_WORD})"
 
 
 def feature_tile(
     layer: str,
     feature: int | None,
-    region: Region = "map",
+    region: RegionName = "map",
     index: Index = None,
     tokens: TokenKind = "patches",
     *,
@@ -224,15 +201,8 @@ def feature_tile(
     """
     stem = "caricature" if direction == "image" else "all" if feature is None else f"{feature:05d}"
     stem += "-class" if tokens == "class" else ""
-    match region, index:
-        case "row", row:
-            stem += f"-row{row}"
-        case "neuron", (row, column):
-            stem += f"-n{row}x{column}"
-        case "prefix", int(last):
-            stem += f"-p{last:05d}"
     term = Term(layer, feature, 1.0, region, index, tokens, direction)
-    return Tile(f"{folder or file_name(layer)}/{stem}", (term,))
+    return Tile(f"{folder or file_name(layer)}/{stem}{REGIONS[region].file_suffix(index)}", (term,))
 
 
 # Names that Windows reserves for devices, with any suffix

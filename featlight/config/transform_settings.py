@@ -7,16 +7,61 @@ Each image has its own random parameters at each step; they depend only on the s
 
 import inspect
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
 from featlight.config.optimizer import python_name
 from featlight.errors import unknown
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class TransformKind(ABC):
+    """A transform: a frozen dataclass of numbers with a name, and its place in `Transform`."""
+
+    name: ClassVar[str]  # in a recipe
+    needs: ClassVar[str] = ""  # its values, in an error line
+    keeps_size: ClassVar[bool] = True  # whether a view has the size of its image
+    is_crop: ClassVar[bool] = False
+
+    @property
+    @abstractmethod
+    def is_random(self) -> bool:
+        """Whether two equal images may be transformed differently."""
+
+    @property
+    @abstractmethod
+    def values(self) -> Any:
+        """The values in a recipe: a number, list or table from which `parse_transform` makes the transform."""
+
+    @abstractmethod
+    def in_words(self) -> str:
+        """Return the transform as text: "scale 0.9 to 1.1"."""
+
+
+class AffineTransform(TransformKind):
+    """A transform by a random affine map. One sampling applies all of them."""
+
+    columns: ClassVar[int] = 1  # random numbers per view
+
+    @abstractmethod
+    def matrix(self, draws: "Tensor", size: tuple[float, float]) -> "Tensor":
+        """Return the matrix of the transform, from positions in the view to positions in the image.
+
+        Args:
+            draws: (N, columns), in [0, 1).
+            size: height and width of the image, in pixels.
+
+        Returns:
+            (N, 3, 3), in coordinates from -1 to 1.
+        """
+
 
 @dataclass(frozen=True)
-class Pad:
+class Pad(TransformKind):
     """Pad the image with gray.
 
     Args:
@@ -25,13 +70,26 @@ class Pad:
 
     pixels: float
     name: ClassVar = "pad"
+    keeps_size: ClassVar = False
+    needs: ClassVar = "a number of pixels is needed"
 
     def __post_init__(self) -> None:
         _check(self.name, self.pixels, 0, 4096)
 
+    @property
+    def is_random(self) -> bool:
+        return False
+
+    @property
+    def values(self) -> Any:
+        return self.pixels
+
+    def in_words(self) -> str:
+        return f"{self.name} {self.pixels:g} px"
+
 
 @dataclass(frozen=True)
-class Jitter:
+class Jitter(AffineTransform):
     """Shift the image by a uniform random offset along each axis.
 
     Args:
@@ -40,13 +98,33 @@ class Jitter:
 
     pixels: float
     name: ClassVar = "jitter"
+    needs: ClassVar = "a number of pixels is needed"
+    columns: ClassVar = 2
 
     def __post_init__(self) -> None:
         _check(self.name, self.pixels, 0, 4096)
 
+    @property
+    def is_random(self) -> bool:
+        return self.pixels > 0
+
+    @property
+    def values(self) -> Any:
+        return self.pixels
+
+    def in_words(self) -> str:
+        return f"{self.name} {self.pixels:g} px"
+
+    def matrix(self, draws: "Tensor", size: tuple[float, float]) -> "Tensor":
+        import torch
+
+        x, y = ((2 * draws[:, axis] - 1) * 2 * self.pixels / side for axis, side in ((0, size[1]), (1, size[0])))
+        one, zero = torch.ones_like(x), torch.zeros_like(x)
+        return matrix_of([[one, zero, x], [zero, one, y], [zero, zero, one]])
+
 
 @dataclass(frozen=True)
-class Scale:
+class Scale(AffineTransform):
     """Scale the image by a random factor, log-uniform.
 
     Args:
@@ -57,13 +135,33 @@ class Scale:
     low: float
     high: float
     name: ClassVar = "scale"
+    needs: ClassVar = "the smallest and the largest factor are needed, as in [0.9, 1.1]"
+    columns: ClassVar = 1
 
     def __post_init__(self) -> None:
         _check_range(self.name, self.low, self.high, 0.01, 100)
 
+    @property
+    def is_random(self) -> bool:
+        return self.low < self.high
+
+    @property
+    def values(self) -> Any:
+        return [self.low, self.high]
+
+    def in_words(self) -> str:
+        return f"scale {self.low:g} to {self.high:g}"
+
+    def matrix(self, draws: "Tensor", _size: tuple[float, float]) -> "Tensor":
+        import torch
+
+        shrunk = torch.exp(-(math.log(self.low) + draws[:, 0] * math.log(self.high / self.low)))
+        one, zero = torch.ones_like(shrunk), torch.zeros_like(shrunk)
+        return matrix_of([[shrunk, zero, zero], [zero, shrunk, zero], [zero, zero, one]])
+
 
 @dataclass(frozen=True)
-class Rotate:
+class Rotate(AffineTransform):
     """Rotate the image about its center by a uniform random angle.
 
     Args:
@@ -74,13 +172,34 @@ class Rotate:
     low: float
     high: float
     name: ClassVar = "rotate"
+    needs: ClassVar = "the smallest and the largest angle in degrees are needed, as in [-8, 8]"
+    columns: ClassVar = 1
 
     def __post_init__(self) -> None:
         _check_range(self.name, self.low, self.high, -360, 360)
 
+    @property
+    def is_random(self) -> bool:
+        return self.low < self.high
+
+    @property
+    def values(self) -> Any:
+        return [self.low, self.high]
+
+    def in_words(self) -> str:
+        return f"rotate {self.low:g} to {self.high:g} degrees"
+
+    def matrix(self, draws: "Tensor", size: tuple[float, float]) -> "Tensor":
+        import torch
+
+        angle = torch.deg2rad(self.low + (self.high - self.low) * draws[:, 0])
+        cos, sin, ratio = torch.cos(angle), torch.sin(angle), size[0] / size[1]
+        one, zero = torch.ones_like(angle), torch.zeros_like(angle)
+        return matrix_of([[cos, -sin * ratio, zero], [sin / ratio, cos, zero], [zero, zero, one]])
+
 
 @dataclass(frozen=True)
-class Crop:
+class Crop(TransformKind):
     """Crop square boxes around the image's center and resize each; the loss is the mean over them.
 
     Args:
@@ -95,6 +214,9 @@ class Crop:
     spread: float = 0.15
     view: float = 1.0
     name: ClassVar = "crop"
+    keeps_size: ClassVar = False
+    is_crop: ClassVar = True
+    needs: ClassVar = "a table is needed, as in {boxes: 4, side: [0.5, 0.2], spread: 0.15, view: 0.5}"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "side", tuple(self.side))
@@ -104,9 +226,20 @@ class Crop:
         _check("crop: spread", self.spread, 0, 10)
         _check("crop: view", self.view, 0.01, 4)
 
+    @property
+    def is_random(self) -> bool:
+        return self.spread > 0 and min(self.side) < 1
+
+    @property
+    def values(self) -> Any:
+        return {"boxes": self.boxes, "side": list(self.side), "spread": self.spread, "view": self.view}
+
+    def in_words(self) -> str:
+        return f"crop {self.boxes} boxes of {self.side[0]:g} to {self.side[1]:g}"
+
 
 @dataclass(frozen=True)
-class ResizedCrop:
+class ResizedCrop(AffineTransform):
     """Crop square boxes with log-uniform sides and uniform positions, and resize each; the loss is the mean over them.
 
     Like torchvision's RandomResizedCrop.
@@ -123,15 +256,37 @@ class ResizedCrop:
     view: float = 1.0
     boxes: int = 1
     name: ClassVar = "resized_crop"
+    keeps_size: ClassVar = False
+    is_crop: ClassVar = True
+    needs: ClassVar = "a table is needed, as in {low: 0.45, high: 1, view: 0.75, boxes: 2}"
+    columns: ClassVar = 3
 
     def __post_init__(self) -> None:
         _check_range(self.name, self.low, self.high, 0.01, 1)
         _check(f"{self.name}: view", self.view, 0.01, 4)
         _check_boxes(self.name, self.boxes)
 
+    @property
+    def is_random(self) -> bool:
+        return self.low < 1
+
+    @property
+    def values(self) -> Any:
+        return {"low": self.low, "high": self.high, "view": self.view, "boxes": self.boxes}
+
+    def in_words(self) -> str:
+        return f"resized crop {self.boxes} boxes of {self.low:g} to {self.high:g}"
+
+    def matrix(self, draws: "Tensor", _size: tuple[float, float]) -> "Tensor":
+        import torch
+
+        side = torch.exp(math.log(self.low) + draws[:, 0] * math.log(self.high / self.low))
+        x, y = ((1 - side) * (2 * draws[:, 1 + axis] - 1) for axis in (0, 1))
+        return square(side, x, y)
+
 
 @dataclass(frozen=True)
-class Noise:
+class Noise(TransformKind):
     """Add Gaussian noise to every transformed image.
 
     Args:
@@ -142,14 +297,26 @@ class Noise:
     start: float
     end: float
     name: ClassVar = "noise"
+    needs: ClassVar = "a standard deviation is needed, or one for the first and one for the last step"
 
     def __post_init__(self) -> None:
         _check(self.name, self.start, 0, 10)
         _check(self.name, self.end, 0, 10)
 
+    @property
+    def is_random(self) -> bool:
+        return max(self.start, self.end) > 0
+
+    @property
+    def values(self) -> Any:
+        return [self.start, self.end]
+
+    def in_words(self) -> str:
+        return f"noise {self.start:g} to {self.end:g}"
+
 
 @dataclass(frozen=True)
-class Lambda:
+class Lambda(TransformKind):
     """A user's function, from Python only, applied after all other transforms but noise.
 
     Args:
@@ -160,6 +327,7 @@ class Lambda:
 
     function: Callable[..., Any]
     name: ClassVar = "own"
+    keeps_size: ClassVar = False
 
     @property
     def word(self) -> str:
@@ -176,11 +344,20 @@ class Lambda:
         places = [each for each in named if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
         return len(places) > 1 and (places[1].default is places[1].empty or places[1].name == "step")
 
+    @property
+    def is_random(self) -> bool:
+        return True
+
+    @property
+    def values(self) -> Any:
+        return self.word
+
+    def in_words(self) -> str:
+        return self.word
+
 
 Transform = Pad | Jitter | Scale | Rotate | Crop | ResizedCrop | Noise | Lambda
-KINDS: dict[str, type[Transform]] = {
-    kind.name: kind for kind in (Pad, Jitter, Scale, Rotate, Crop, ResizedCrop, Noise, Lambda)
-}
+KINDS: dict[str, type[Transform]] = {kind.name: kind for kind in get_args(Transform)}
 
 
 def parse_transform(given: Any) -> Any:
@@ -209,71 +386,27 @@ def parse_transform(given: Any) -> Any:
             return Noise(values, values)
         return kind(*values) if listed else kind(values)
     except TypeError:
-        raise ValueError(f"transforms: {name}: {values!r} given; {_NEEDS[name]}") from None
+        raise ValueError(f"transforms: {name}: {values!r} given; {kind.needs}") from None
 
 
-_NEEDS = {
-    "pad": "a number of pixels is needed",
-    "jitter": "a number of pixels is needed",
-    "scale": "the smallest and the largest factor are needed, as in [0.9, 1.1]",
-    "rotate": "the smallest and the largest angle in degrees are needed, as in [-8, 8]",
-    "crop": "a table is needed, as in {boxes: 4, side: [0.5, 0.2], spread: 0.15, view: 0.5}",
-    "resized_crop": "a table is needed, as in {low: 0.45, high: 1, view: 0.75, boxes: 2}",
-    "noise": "a standard deviation is needed, or one for the first and one for the last step",
-}
+def square(side: "Tensor", x: "Tensor", y: "Tensor") -> "Tensor":
+    """Return the matrices (N, 3, 3) of square crops: sides relative to the image, centers from -1 to 1, all (N,)."""
+    import torch
+
+    zero, one = torch.zeros_like(side), torch.ones_like(side)
+    return matrix_of([[side, zero, x], [zero, side, y], [zero, zero, one]])
 
 
-def draws(transform: Transform) -> bool:
-    """Return whether the transform is random, so that two equal images may be transformed differently."""
-    match transform:
-        case Jitter(pixels):
-            return pixels > 0
-        case Scale(low, high) | Rotate(low, high):
-            return low < high
-        case ResizedCrop(low):
-            return low < 1
-        case Crop(_, side, spread):
-            return spread > 0 and min(side) < 1
-        case Noise(start, end):
-            return max(start, end) > 0
-    return isinstance(transform, Lambda)
+def matrix_of(rows: "Sequence[Sequence[Tensor]]") -> "Tensor":
+    """Return matrices (N, 3, 3) from their entries, (N,) each."""
+    import torch
+
+    return torch.stack([torch.stack(list(row), -1) for row in rows], 1)
 
 
-def plain_transform(transform: Transform) -> dict[str, Any]:
+def plain_transform(transform: TransformKind) -> dict[str, Any]:
     """Return the table that `parse_transform` reads back."""
-    match transform:
-        case Pad(pixels) | Jitter(pixels):
-            values: Any = pixels
-        case Scale(low, high) | Rotate(low, high):
-            values = [low, high]
-        case Noise(start, end):
-            values = [start, end]
-        case Crop(boxes, side, spread, view):
-            values = {"boxes": boxes, "side": list(side), "spread": spread, "view": view}
-        case ResizedCrop(low, high, view, boxes):
-            values = {"low": low, "high": high, "view": view, "boxes": boxes}
-        case Lambda():
-            values = transform.word
-    return {transform.name: values}
-
-
-def transform_in_words(transform: Transform) -> str:
-    """Return a transform as text: "scale 0.9 to 1.1"."""
-    match transform:
-        case Pad(pixels) | Jitter(pixels):
-            return f"{transform.name} {pixels:g} px"
-        case Scale(low, high):
-            return f"scale {low:g} to {high:g}"
-        case Rotate(low, high):
-            return f"rotate {low:g} to {high:g} degrees"
-        case Noise(start, end):
-            return f"noise {start:g} to {end:g}"
-        case Lambda():
-            return transform.word
-        case Crop(boxes, side, _, _):
-            return f"crop {boxes} boxes of {side[0]:g} to {side[1]:g}"
-        case ResizedCrop(low, high, _, boxes):
-            return f"resized crop {boxes} boxes of {low:g} to {high:g}"
+    return {transform.name: transform.values}
 
 
 def _check(name: str, value: Any, low: float, high: float) -> None:

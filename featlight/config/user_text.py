@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import is_dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any
@@ -104,3 +104,15 @@ def _home(given: Any) -> Any:
 
 
 PathWord = Annotated[str, BeforeValidator(_home)]  # a path or a keyword
+
+
+def one_of(names: Iterable[str]) -> Callable[[Any], Any]:
+    """Return a check that a value is one of some names, which raises ValueError."""
+    allowed = tuple(names)
+
+    def check(given: Any) -> Any:
+        if given not in allowed:
+            raise ValueError(f"allowed: {', '.join(allowed)}")
+        return given
+
+    return check

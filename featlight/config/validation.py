@@ -11,13 +11,14 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from featlight.config.named_starts import NAMED_STARTS, is_noise
 from featlight.config.normalization import Normalization
 from featlight.config.presets import NATURAL
-from featlight.config.recipe import NAMED_STARTS, Octave, Recipe, Regularizers
+from featlight.config.recipe import Octave, Recipe, Regularizers
+from featlight.config.regions import REGIONS
 from featlight.config.schema import Config, Examples, Figure
 from featlight.config.settings import Settings, Variant, parse_recipe, whole
 from featlight.config.tile import PLAIN, Term, Tile, file_name
-from featlight.config.transform_settings import draws
 from featlight.config.user_text import check_words
 from featlight.config.yaml import TEXT, Loader, TwiceError, check_text
 from featlight.errors import UsageError, one_line, unknown
@@ -204,7 +205,7 @@ def _check_whole(config: Config, sources: Mapping[str, str]) -> None:
         if ours == theirs:
             refuse("variants", f"{one!r} and {other!r} given; they make the same pictures: change or remove one")
     for settings in config.settings.values():
-        if settings.init not in _STARTS_APART:
+        if not is_noise(settings.init) and settings.init != "a tensor":  # which is checked when it is read
             for refusal in equal_faces(settings, settings.init):
                 refuse("diversity", refusal)
         normalize, region, index = settings.normalize, settings.region, settings.index
@@ -213,19 +214,10 @@ def _check_whole(config: Config, sources: Mapping[str, str]) -> None:
                 "normalize",
                 f"{normalize.in_words()} given; pixels range from 0 to 1: divide values for 0 to 255 by 255",
             )
-        needs = {
-            "map": "no index",
-            "all": "no index",
-            "row": "a row",
-            "neuron": "row,column",
-            "prefix": "a number",
-        }
-        if index == "all":
-            fits = region in ("row", "neuron", "prefix")
-        else:
-            fits = {"row": int, "prefix": int, "neuron": tuple}.get(region, type(None)) is type(index)
+        chosen = REGIONS.get(region, REGIONS["map"])  # `all` selects the whole map of all features
+        fits = chosen.is_index(index) or (index == "all" and not chosen.is_index(None))
         if config.directions is not None and region == "all":
-            refuse("region", "all given with directions; allowed: map, row, neuron, prefix")
+            refuse("region", f"all given with directions; allowed: {', '.join(REGIONS)}")
         if settings.caricature is not None and config.tiles is None and (config.directions or region == "all"):
             other = "directions" if config.directions else "region: all"
             refuse("caricature", f"an image and {other} given; remove one of them")
@@ -239,20 +231,19 @@ def _check_whole(config: Config, sources: Mapping[str, str]) -> None:
         if settings.cosine_power and not along and settings.caricature is None:
             refuse("cosine_power", f"{settings.cosine_power:g} given, but no directions; add --directions FILE")
         if config.tiles is None and not fits:
-            refuse("index", f"{index!r} given; region {region} needs {needs[region]}")
+            refuse("index", f"{index!r} given; region {region} needs {chosen.needs}")
 
 
 def equal_faces(settings: Settings, start: str) -> Iterator[str]:
     """Yield an error line if all pictures of a feature start from one image and no transform is random."""
     looks = (*settings.recipe.transforms, *(settings.recipe.object_transforms or ()))
-    if settings.diversity > 1 and not any(map(draws, looks)):
+    if settings.diversity > 1 and not any(look.is_random for look in looks):
         yield (
             f"{settings.diversity} given, but the pictures of a feature would be equal: all start from one image "
             f"({start}) and no transform is random; use --init noise, or add a jitter to the recipe"
         )
 
 
-_STARTS_APART = ("noise", "noise-per-feature", "a tensor")  # values of `init`; a tensor is checked when it is read
 _UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
 
 

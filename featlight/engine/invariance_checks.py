@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from featlight.config.image_shape import ImageSize, both_sides
+from featlight.config.named_starts import noise
 from featlight.config.recipe import Recipe
 from featlight.engine.device import is_out_of_memory
 from featlight.engine.network_probe import NetworkProbe
@@ -18,7 +19,6 @@ from featlight.errors import UsageError, in_a_line
 from featlight.models.copying import reachable
 from featlight.models.prepared import PreparedNetwork
 from featlight.objectives.own import OwnObjective
-from featlight.param.image import noise
 from featlight.param.registry import parameterization_of
 
 Outputs = Mapping[str, Tensor]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from featlight.config.image_shape import ImageSize, shown_channels
+from featlight.config.regions import MapSize
 from featlight.config.schema import Config
 from featlight.config.settings import Settings
 from featlight.config.tile import Tile
@@ -16,9 +17,9 @@ from featlight.engine.reference_images import with_reference_images
 from featlight.engine.step import RenderPipeline, make_pipeline
 from featlight.models.prepared import PreparedNetwork
 from featlight.objectives.directions import Directions
+from featlight.objectives.masks import has_place
 from featlight.objectives.objective import Objective, objective_of
 from featlight.objectives.own import OwnObjective
-from featlight.objectives.regions import MapSize, has_place
 from featlight.param.image import own_seed
 from featlight.plan.plan import Chunk, Plan, PlannedTile
 from featlight.plan.request import RunRequest

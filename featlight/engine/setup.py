@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from featlight.config.choices import is_pattern, matching
 from featlight.config.image_shape import ImageSize, pixels_of, shown_channels
+from featlight.config.named_starts import NAMED_STARTS
 from featlight.config.names import LONGEST, Names, read_labels
 from featlight.config.normalization import Named, Normalization
-from featlight.config.recipe import NAMED_STARTS
 from featlight.config.schema import Config
 from featlight.config.user_text import is_word
 from featlight.config.validation import equal_faces

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from featlight.config.regions import MapSize
 from featlight.config.tile import Term
 from featlight.objectives.directions import Directions, vectors_of
-from featlight.objectives.regions import MapSize, region_mask
+from featlight.objectives.masks import region_mask
 
 MOST_NUMBERS = 1 << 24  # values of the maps that are searched in one operation
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from featlight.config.image_shape import ImageSize, pixels_of
+from featlight.config.named_starts import noise
 from featlight.config.settings import Channels, PrefixTokens
 from featlight.config.tile import CLASS
 from featlight.errors import UsageError, one_line
@@ -24,7 +25,7 @@ from featlight.models.rewriting.fusion import Fold, find_folds, fold_in
 from featlight.models.rewriting.graph import ChosenFeatures, count_channels, needed_branches, shortened, with_branches
 from featlight.models.rewriting.trace import NoGraphError, operations, traced
 from featlight.models.sources.pixels import describe_input
-from featlight.param.image import MeanAndStd, noise, normalized
+from featlight.param.image import MeanAndStd, normalized
 
 ANY = Inputs()
 # Relative to the largest value of an output; a wrong tensor differs by far more than rounding

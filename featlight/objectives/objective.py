@@ -6,12 +6,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from featlight.config.losses import METRICS
+from featlight.config.regions import MapSize
 from featlight.config.settings import Settings
-from featlight.config.tile import Metric, Tile
+from featlight.config.tile import Tile
 from featlight.objectives.directions import Directions, vectors_of
 from featlight.objectives.diversity import gram_similarity, whole_groups
-from featlight.objectives.losses import METRIC_FUNCTIONS
-from featlight.objectives.regions import MapSize, region_mask
+from featlight.objectives.masks import region_mask
 
 LEAST_COSINE = 0.1  # lower bound, so that every position has a gradient, as in lucid
 
@@ -61,7 +62,7 @@ class Objective:
     def __init__(
         self,
         tiles: Sequence[Tile],
-        metric: Metric,
+        metric: str,
         target: float,
         first_maps: Mapping[str, MapSize],
         *,
@@ -76,8 +77,8 @@ class Objective:
         self._slots = list(zip(*(tile.terms for tile in views), strict=True))  # [term][view]
         self._faces, self._boxes, self._diversity_weight = faces, boxes, diversity_weight
         self._groups = whole_groups(tiles, faces) if faces > 1 else 0
-        self._metric = METRIC_FUNCTIONS[metric]
-        self._target = 0.0 if metric == "squares" else target
+        loss = METRICS[metric]
+        self._metric, self._target = loss.function, target if loss.has_target else 0.0
         self._first_maps = first_maps
         self._directions = directions
         self._power = cosine_power

@@ -12,8 +12,8 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.transforms import functional as TF
 
-from featlight.config.image_shape import ImageSize, both_sides
-from featlight.config.recipe import NAMED_STARTS
+from featlight.config.image_shape import ImageSize
+from featlight.config.named_starts import NAMED_STARTS, has_own_start
 from featlight.config.tile import Tile
 from featlight.errors import UsageError
 from featlight.files import open_regular
@@ -24,21 +24,6 @@ LUMA = (0.299, 0.587, 0.114)  # weights of red, green and blue in luminance. Sou
 UNITS = {torch.bool: 1, torch.uint8: 255, torch.uint16: 65535}  # value of white, by dtype
 FAR, FAR_UNBOUNDED = 0.5, 10.0  # largest distance of a start from [0, 1], for a bounded and an unbounded range
 MOST_OF_START = 40_000_000  # pixels of a photograph, each of which takes 16 bytes while it is read
-
-
-def noise(size: ImageSize, seed: int, channels: int = 3) -> Tensor:
-    """Draw uniform noise in [0.5, 0.6), in float32 on the CPU for every device and precision.
-
-    Args:
-        size: size of the image, in pixels.
-        seed: seed of the noise.
-        channels: number of channels of the image.
-
-    Returns:
-        (channels, H, W), float32.
-    """
-    generator = torch.Generator("cpu").manual_seed(seed)
-    return torch.rand((channels, *both_sides(size)), generator=generator, dtype=torch.float32, device="cpu") / 10 + 0.5
 
 
 def normalized(images: Tensor, pixels: MeanAndStd | None) -> Tensor:
@@ -65,15 +50,14 @@ def own_seed(seed: int, tile: Tile) -> int:
 
 def noise_seed(init: str, seed: int, tile: Tile) -> int:
     """Return the seed of a tile's starting noise: the run's seed, or the tile's own, as for the faces of a feature."""
-    return own_seed(seed, tile) if init == "noise-per-feature" or tile.face is not None else seed
+    return own_seed(seed, tile) if has_own_start(init, tile.face) else seed
 
 
 def starting_images(init: str | Tensor, size: ImageSize, seed: int, tiles: list[Tile], channels: int = 3) -> Tensor:
     """Return the starting image of each tile.
 
     Args:
-        init: `noise` (the same for all), `noise-per-feature`, `gray`, the path of an image, or a tensor
-            (C, H, W) or (len(tiles), C, H, W).
+        init: name of a start, the path of an image, or a tensor (C, H, W) or (len(tiles), C, H, W).
         size: size of the images, in pixels.
         seed: seed of the noise.
         tiles: tiles of the batch, N.
@@ -89,14 +73,11 @@ def starting_images(init: str | Tensor, size: ImageSize, seed: int, tiles: list[
     if isinstance(init, Tensor):
         check_starts(init, n, channels)
         return resize(init.expand(n, *init.shape[-3:]), size, antialias=True).clone()  # never the caller's own
-    if init.startswith("noise"):
+    if init in NAMED_STARTS:
         seeds = [noise_seed(init, seed, tile) for tile in tiles]
-        drawn = {each: noise(size, each, channels) for each in set(seeds)}
+        drawn = {each: NAMED_STARTS[init].image(size, each, channels) for each in set(seeds)}
         return torch.stack([drawn[each] for each in seeds])  # (N, C, H, W)
-    if init == "gray":
-        one = torch.full((channels, *both_sides(size)), 0.5, dtype=torch.float32, device="cpu")
-    else:
-        one = resize(in_channels(read_image(Path(init)), channels, init)[None], size, antialias=True)[0]
+    one = resize(in_channels(read_image(Path(init)), channels, init)[None], size, antialias=True)[0]
     return one.expand(n, *one.shape).clone()  # (N, C, H, W)
 
 
@@ -111,8 +92,8 @@ def in_channels(photograph: Tensor, channels: int, name: str, key: str = "init")
     if channels == 1:
         return torch.einsum("c,chw->hw", torch.tensor(LUMA, dtype=photograph.dtype), photograph)[None]
     raise UsageError(
-        f"{key}: {name!r} given, a picture of three channels; the network takes images of {channels}: noise, "
-        f"noise-per-feature, gray, or from Python a tensor ({channels}, H, W), is allowed"
+        f"{key}: {name!r} given, a picture of three channels; the network takes images of {channels}: "
+        f"{', '.join(NAMED_STARTS)}, or from Python a tensor ({channels}, H, W), is allowed"
     )
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from featlight.config.image_shape import image_size
+from featlight.config.named_starts import is_noise
 from featlight.config.recipe import Recipe
 from featlight.config.tile import Tile
 from featlight.param.fourier import Fourier
@@ -47,7 +48,7 @@ def starting_parameters(
     Raises:
         UsageError: the starting image cannot be read, or the tensor has a wrong shape.
     """
-    if not isinstance(init, str) or not init.startswith("noise") or parameterization.range == "unbounded":
+    if not isinstance(init, str) or not is_noise(init) or parameterization.range == "unbounded":
         return parameterization.of(
             starting_images(init, image_size(*size), seed, list(tiles), parameterization.channels)
         )

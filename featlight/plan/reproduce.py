@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
+from featlight.config.named_starts import NAMED_STARTS
 from featlight.config.presets import NATURAL, recipe_name
-from featlight.config.recipe import NAMED_STARTS
 from featlight.config.settings import Settings, defaults_of, plain
 from featlight.config.tile import Tile, file_name
 from featlight.config.user_text import weights_without_folder

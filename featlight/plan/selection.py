@@ -9,14 +9,14 @@ from typing import Protocol
 from featlight.config.choices import Features, Sample, is_pattern, matching
 from featlight.config.image_shape import ImageSize
 from featlight.config.names import Names
+from featlight.config.regions import REGIONS, Index
 from featlight.config.schema import Config
 from featlight.config.settings import Settings
 from featlight.config.tile import (
     CLASS,
     MOST_TILES,
-    Index,
     Kept,
-    Region,
+    RegionName,
     Term,
     Tile,
     diverse_tiles,
@@ -78,17 +78,8 @@ def check_term(term: Term, layer: Layer, directions: Rows | None = None) -> None
         raise UsageError(
             f"features: {term.feature} given; layer {layer.name!r} has {layer.features}, 0 to {layer.features - 1}"
         )
-    height, width = layer.map_size
-    match term.region, term.index:
-        case "row", int(row):
-            fits = row < height
-        case "neuron", (row, column):
-            fits = row < height and column < width
-        case "prefix", int(last):
-            fits = last < height * width
-        case _:
-            fits = True
-    if not fits:
+    if not REGIONS[term.region].is_on(term.index, layer.map_size):
+        height, width = layer.map_size
         given = list(term.index) if isinstance(term.index, tuple) else term.index
         raise UsageError(
             f"index: {given} given; the map of layer {layer.name!r} has {height} rows and {width} columns, from 0"
@@ -234,14 +225,11 @@ def _check_count(tiles: int) -> None:
 
 def _positions(layer: Layer, settings: Settings) -> int:
     """Return the number of positions for which each feature gets a tile."""
-    height, width = layer.map_size
-    if settings.index != "all":
-        return 1
-    return height if settings.region == "row" else height * width
+    return len(list(REGIONS[settings.region].indices(layer.map_size))) if settings.index == "all" else 1
 
 
 def _layer_tiles(name: str, layer: Layer, folder: str, features: Sequence[int], settings: Settings) -> Iterator[Tile]:
-    def tile(feature: int | None, region: Region = "map", index: Index = None) -> Tile:
+    def tile(feature: int | None, region: RegionName = "map", index: Index = None) -> Tile:
         kept: Kept | None = "row" if settings.directions is not None else "image" if feature is None else None
         kept = None if settings.region == "all" else kept
         return feature_tile(name, feature, region, index, settings.tokens, folder=folder, direction=kept)
@@ -249,19 +237,10 @@ def _layer_tiles(name: str, layer: Layer, folder: str, features: Sequence[int], 
     if settings.region == "all":
         yield tile(None)
         return
-    height, width = layer.map_size
+    region = settings.region
     for feature in [None] if settings.caricature is not None else features:
-        match settings.region, settings.index:
-            case "row", "all":
-                yield from (tile(feature, "row", row) for row in range(height))
-            case "neuron", "all":
-                positions = ((row, column) for row in range(height) for column in range(width))
-                yield from (tile(feature, "neuron", position) for position in positions)
-            case "prefix", "all":
-                yield from (tile(feature, "prefix", last) for last in range(height * width))
-            case region, index:
-                assert index != "all"
-                yield tile(feature, region, index)
+        for index in REGIONS[region].indices(layer.map_size) if settings.index == "all" else [settings.index]:
+            yield tile(feature, region, index)
 
 
 def _interpolate(tiles: Sequence[PlannedTile], count: int) -> list[PlannedTile]:

@@ -4,7 +4,7 @@ from typing import Any
 
 import yaml
 
-from featlight.config.recipe import NAMED_STARTS
+from featlight.config.named_starts import NAMED_STARTS
 from featlight.config.user_text import weights_without_folder, without_folder
 from featlight.config.yaml import Loader, check_text
 from featlight.plan.plan import Plan

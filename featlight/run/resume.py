@@ -9,8 +9,8 @@ from pathlib import Path
 import featlight
 from featlight.config.choices import is_pattern
 from featlight.config.image_shape import size_key
+from featlight.config.named_starts import NAMED_STARTS
 from featlight.config.names import read_labels
-from featlight.config.recipe import NAMED_STARTS
 from featlight.config.schema import Config, Extra
 from featlight.config.user_text import expanded, weights_file
 from featlight.objectives.directions import Directions, open_directions

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 import featlight
+from featlight.config.losses import METRICS
 from featlight.config.tile import feature_tile
 from featlight.models.extractor import LayerOutputs
 from featlight.models.frozen import frozen_copy
 from featlight.models.layers import survey
-from featlight.objectives.losses import METRIC_FUNCTIONS
 from featlight.objectives.objective import Objective
 from tests.literal import descent, layer_function, layer_loss, trajectory
 
@@ -37,7 +37,7 @@ def assert_equal_and_moved(ours, path, by=0.1):
     assert (final - grown).square().mean().sqrt() > by * final.std(), "the case does not move"
 
 
-@pytest.mark.parametrize("metric", METRIC_FUNCTIONS)
+@pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize(("region", "index"), REGIONS)
 def test_every_region_and_metric(network_of, region, index, metric):
     network = copy.deepcopy(network_of("hand_made")).double()
@@ -61,7 +61,7 @@ def test_every_region_and_metric(network_of, region, index, metric):
         assert_equal_and_moved(image, path)
 
 
-@pytest.mark.parametrize("metric", METRIC_FUNCTIONS)
+@pytest.mark.parametrize("metric", METRICS)
 def test_two_layers_at_once(network_of, metric):
     network = copy.deepcopy(network_of("hand_made")).double()
     rows = table(1.0)

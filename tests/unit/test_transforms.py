@@ -18,7 +18,7 @@ import featlight
 from featlight.config.transform_settings import Crop, Jitter, Lambda, Noise, Pad, ResizedCrop, Rotate, Scale
 from featlight.config.validation import check
 from featlight.errors import UsageError
-from featlight.transforms import RandomTransforms, affine, box, sample, sampled
+from featlight.transforms import RandomTransforms, box, sample, sampled
 
 CPU = torch.device("cpu")
 ALL = (Pad(3), Jitter(4), Scale(0.9, 1.1), Rotate(-10, 10), Jitter(2), Crop(3, (0.6, 0.3)), Noise(0.1, 0.05))
@@ -41,7 +41,7 @@ def draw(*values):
 @pytest.mark.parametrize(("x", "y"), [(0, 0), (3, 0), (0, -2), (-4, 4)])
 def test_a_jitter_of_whole_pixels_is_a_shift(x, y):
     images = smooth(1)
-    matrix = affine(Jitter(4), draw((x / 4 + 1) / 2, (y / 4 + 1) / 2), (40, 40))
+    matrix = Jitter(4).matrix(draw((x / 4 + 1) / 2, (y / 4 + 1) / 2), (40, 40))
     view = sampled(images, matrix[:, :2], (40, 40))
     assert torch.allclose(middle(view, 6), middle(images.roll((-y, -x), (2, 3)), 6), atol=1e-9)
 
@@ -50,7 +50,7 @@ def test_a_jitter_of_whole_pixels_is_a_shift(x, y):
 @pytest.mark.parametrize("size", [(40, 40), (40, 56)])
 def test_a_turn_is_torchvisions(degrees, size):
     images = smooth(1, size)
-    matrix = affine(Rotate(-20, 20), draw((degrees + 20) / 40), size)
+    matrix = Rotate(-20, 20).matrix(draw((degrees + 20) / 40), size)
     ours = sampled(images, matrix[:, :2], size, gray=True)
     theirs = TF.rotate(images - 0.5, degrees, InterpolationMode.BILINEAR) + 0.5
     assert torch.allclose(middle(ours, 2), middle(theirs, 2), atol=1e-6)
@@ -61,7 +61,7 @@ def test_a_scale_is_torchvisions(factor):
     images = smooth(1)
     low, high = 0.8, 1.25
     share = math.log(factor / low) / math.log(high / low)
-    ours = sampled(images, affine(Scale(low, high), draw(share), (40, 40))[:, :2], (40, 40), gray=True)
+    ours = sampled(images, Scale(low, high).matrix(draw(share), (40, 40))[:, :2], (40, 40), gray=True)
     theirs = TF.affine(images - 0.5, 0, [0, 0], factor, [0.0, 0.0], InterpolationMode.BILINEAR) + 0.5
     assert torch.allclose(middle(ours, 6), middle(theirs, 6), atol=1e-6)
 
@@ -75,7 +75,7 @@ def test_transforms_apply_in_their_order():
     def view(moves):
         matrix = torch.eye(3, dtype=torch.float64)[None]
         for move in moves:
-            matrix = matrix @ affine(move, draws[move], (40, 40))
+            matrix = matrix @ move.matrix(draws[move], (40, 40))
         return sampled(images, matrix[:, :2], (40, 40))
 
     turned = images.rot90(1, (2, 3))
@@ -162,7 +162,7 @@ def test_a_resized_crop_is_torchvisions(side, x, y):
     images, pixels = smooth(1), int(40 * side)
     left, top = round((40 - pixels) * x), round((40 - pixels) * y)
     drawn = (math.log(side / 0.5) / math.log(2), left / (40 - pixels), top / (40 - pixels))
-    ours = sampled(images, affine(ResizedCrop(0.5, 1), draw(*drawn), (40, 40))[:, :2], (30, 30))
+    ours = sampled(images, ResizedCrop(0.5, 1).matrix(draw(*drawn), (40, 40))[:, :2], (30, 30))
     theirs = TF.resized_crop(images, top, left, pixels, pixels, [30, 30], InterpolationMode.BILINEAR, antialias=False)
     assert torch.allclose(middle(ours, 2), middle(theirs, 2), atol=1e-6)
 

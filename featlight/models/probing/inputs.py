@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from featlight.config.image_shape import LARGEST_SIZE, ImageSize, both_sides, image_size, pixels_of
+from featlight.config.named_starts import noise
 from featlight.errors import one_line
 from featlight.models.hooks import forward_hooks
-from featlight.param.image import MeanAndStd, noise, normalized
+from featlight.param.image import MeanAndStd, normalized
 
 COMMON_CHANNELS = (1, 4, 2, *range(5, 17))
 COMMON_SIZES = (224, 256, 384, 299, 32, 64, 28, 96, 128, 192, 448, 512, 518, 336)

@@ -8,6 +8,7 @@ from torch import nn
 from torchvision.transforms.functional import gaussian_blur
 
 import featlight
+from featlight.config.named_starts import noise
 from featlight.config.tile import feature_tile
 from featlight.config.validation import check
 from featlight.engine.setup import prepare
@@ -17,7 +18,7 @@ from featlight.models.extractor import LayerOutputs
 from featlight.models.frozen import frozen_copy
 from featlight.models.layers import survey
 from featlight.objectives.objective import Objective
-from featlight.param.image import noise, own_seed
+from featlight.param.image import own_seed
 from featlight.param.registry import starting_parameters
 from featlight.plan.request import RunRequest
 

@@ -5,8 +5,8 @@ import itertools
 import pytest
 import torch
 
+from featlight.config.losses import METRICS
 from featlight.config.tile import Term, Tile, feature_tile
-from featlight.objectives.losses import METRIC_FUNCTIONS
 from featlight.objectives.objective import Objective
 from tests.literal import chosen, loss_of
 
@@ -21,7 +21,7 @@ def theirs_of(output, term, metric, target):
     return term.weight * loss_of(rows, metric, target), torch.cat(rows)
 
 
-@pytest.mark.parametrize("metric", METRIC_FUNCTIONS)
+@pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("feature", [2, None])
 def test_a_batch_of_regions_equals_the_loop(metric, feature):
     torch.manual_seed(0)
@@ -37,7 +37,7 @@ def test_a_batch_of_regions_equals_the_loop(metric, feature):
         assert torch.allclose(our_gradient[i], gradient[i], rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("metric", METRIC_FUNCTIONS)
+@pytest.mark.parametrize("metric", METRICS)
 def test_a_sum_of_terms_has_the_sum_of_gradients(metric):
     torch.manual_seed(1)
     outputs = {name: torch.randn(1, 3, *NOW, dtype=torch.float64).requires_grad_(True) for name in "ab"}

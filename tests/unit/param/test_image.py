@@ -11,9 +11,10 @@ from torch import nn
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as TV
 
+from featlight.config.named_starts import noise
 from featlight.config.tile import Term, Tile, feature_tile
 from featlight.errors import UsageError
-from featlight.param.image import blur, noise, own_seed, read_image, resize, starting_images, starts_from, to_bytes
+from featlight.param.image import blur, own_seed, read_image, resize, starting_images, starts_from, to_bytes
 from tests.pngs import GRAY, GRAY_ALPHA, PALETTE, RGB, RGBA, part, picture
 
 TILES = [feature_tile("a", 0), feature_tile("a", 1), feature_tile("b", 0)]
