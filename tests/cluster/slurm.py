@@ -63,6 +63,10 @@ def missing() -> str | None:
     return None if os.geteuid() == 0 else "SLURM's daemons need root"
 
 
+class NotStartedError(Exception):
+    """The daemons do not run on this machine; the message holds their logs."""
+
+
 class Cluster:
     """A running cluster.
 
@@ -81,7 +85,11 @@ class Cluster:
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self) -> None:
-        """Start all daemons, and wait until both nodes are idle."""
+        """Start all daemons, and wait until both nodes are idle.
+
+        Raises:
+            NotStartedError: they do not start.
+        """
         with contextlib.ExitStack() as stack:  # ports that are free now
             sockets = [stack.enter_context(socket.socket()) for _ in range(3)]
             for each in sockets:
@@ -95,6 +103,12 @@ class Cluster:
         key.chmod(0o400)
         names = {"socket": "socket", "pid-file": "pid", "log-file": "log", "seed-file": "seed"}
         files = [f"--{option}={self.folder}/munge.{name}" for option, name in names.items()]
+        try:
+            self._start_daemons(key, files)
+        except AssertionError as error:
+            raise NotStartedError(str(error)) from None
+
+    def _start_daemons(self, key: Path, files: list[str]) -> None:
         self._start("munged", "munged", "--foreground", "--force", f"--key-file={key}", *files)
         self._wait(lambda: (self.folder / "munge.socket").exists(), "munged does not listen")
         self._start("slurmctld", "slurmctld", "-D", "-c")

@@ -15,7 +15,7 @@ from tests import ROOT
 from tests.cluster.conftest import RUN
 from tests.integration.test_run import tiles
 
-pytestmark = [pytest.mark.cluster, pytest.mark.full]
+pytestmark = pytest.mark.cluster
 SCRIPT = str(ROOT / "configs/slurm/run.sh")
 SIZE = ["--nodes=2", "--ntasks-per-node=2", "--cpus-per-task=1"]
 FEATLIGHT = ["--config", "small.yaml"]
@@ -68,6 +68,7 @@ def test_the_script_on_two_nodes_makes_what_one_worker_makes(slurm, reference):
     assert "Warning" not in log_of(job)
 
 
+@pytest.mark.full
 def test_a_preempted_job_is_requeued_and_goes_on(slurm):
     slower()
     job = slurm.submit("--partition=low", *SIZE, SCRIPT, *FEATLIGHT)
@@ -80,6 +81,7 @@ def test_a_preempted_job_is_requeued_and_goes_on(slurm):
     assert tiles() == by_one(slurm)
 
 
+@pytest.mark.full
 def test_a_job_at_its_time_limit_requeues_itself(slurm):
     """A limit of two minutes, and TERM 75 seconds before it."""
     slower(6000)
@@ -94,6 +96,7 @@ def test_a_job_at_its_time_limit_requeues_itself(slurm):
     assert kept.items() <= tiles().items()
 
 
+@pytest.mark.full
 def test_a_worker_that_is_killed_loses_nothing(slurm):
     slower()
     job = slurm.submit(*SIZE, SCRIPT, *FEATLIGHT)
@@ -104,6 +107,7 @@ def test_a_worker_that_is_killed_loses_nothing(slurm):
     assert tiles() == by_one(slurm)
 
 
+@pytest.mark.full
 def test_a_node_that_goes_down_loses_nothing(slurm):
     slower()
     job = slurm.submit(*SIZE, SCRIPT, *FEATLIGHT)
@@ -116,6 +120,7 @@ def test_a_node_that_goes_down_loses_nothing(slurm):
     assert tiles() == by_one(slurm)
 
 
+@pytest.mark.full
 def test_an_array_has_a_run_for_each_layer(slurm):
     layers = ["Mixed_3a", "Mixed_4a"]
     words = ["--features", "0-3", "--out", f"{Path.cwd()}/LAYER"]
@@ -127,6 +132,7 @@ def test_an_array_has_a_run_for_each_layer(slurm):
         assert list(tiles(layer)) == [f"tiles/{layer}/{i:05d}.png" for i in range(4)]
 
 
+@pytest.mark.full
 def test_an_array_shares_one_run_though_its_tasks_start_one_after_the_other(slurm, reference):
     """Two at a time, of four; one that is cancelled is not missed."""
     script = ["--array=0-3%2", "--ntasks-per-node=1", "--cpus-per-task=1", "--output=array-%a.log", SCRIPT]
@@ -137,6 +143,7 @@ def test_an_array_shares_one_run_though_its_tasks_start_one_after_the_other(slur
     assert tiles() == reference
 
 
+@pytest.mark.full
 def test_a_last_job_draws_what_the_others_left(slurm, reference):
     job = slurm.submit(*SIZE, SCRIPT, *FEATLIGHT)
     until(lambda: tiles())
@@ -146,6 +153,7 @@ def test_a_last_job_draws_what_the_others_left(slurm, reference):
     assert tiles() == reference
 
 
+@pytest.mark.full
 def test_srun_by_hand(slurm, reference):
     python = slurm.environment["PYTHON"]
     out = slurm.run("srun", "--nodes=2", "--ntasks=3", python, "-m", "featlight", *FEATLIGHT)
