@@ -29,15 +29,27 @@ class StorageError(FeatlightError):
     exit_code = 74
 
 
+# In the messages of torch, CUDA, cuBLAS, cuDNN and C++
+_FULL_MEMORY = ("out of memory", "can't allocate memory", "ALLOC_FAILED", "bad_alloc")
+
+
+def is_full_memory(error: BaseException) -> bool:
+    """Return whether an error, of Python or of a library, says that the memory is full."""
+    words = isinstance(error, RuntimeError) and any(words in str(error) for words in _FULL_MEMORY)
+    return isinstance(error, MemoryError) or words
+
+
 @contextmanager
 def memory_errors() -> Iterator[None]:
     """Turn a full memory, or a structure that is nested too deeply, into a one-line error."""
     try:
         yield
-    except MemoryError:
-        raise StorageError("out of memory; what is done is kept: give this process more of it, or less to do") from None
     except RecursionError:
         raise StorageError("out of stack: something holds parts inside each other, deeper than Python goes") from None
+    except (MemoryError, RuntimeError) as error:
+        if not is_full_memory(error):
+            raise
+        raise StorageError("out of memory; what is done is kept: give this process more of it, or less to do") from None
 
 
 class Interrupted(FeatlightError):

@@ -14,15 +14,16 @@ from featlight.plan.sources import TypedSources
 LINES_SHOWN = 50  # problems, and notes
 VERIFY = """
 Tiles that are not made yet do not count as damage. Run it while no worker is active in the directory.
-Exit codes: 0 no problem; 1 problems found, repaired or not; 2 usage, or no run; 74 no permission to remove files.
+Exit codes: 0 no problem; 1 problems found, repaired or not; 2 usage, or no run; 74 no permission to remove files;
+75 stopped early.
 """
 VIEW = """
 If no browser can be opened, for example on a cluster, the command says how to view the page elsewhere.
-Exit codes: 0 done; 2 usage, no run, or a run without page.
+Exit codes: 0 done; 2 usage, no run, or a run without page; 74 disk full or no permission to write; 75 stopped early.
 """
 TENSORBOARD = """
 Flags after a lone -- are passed to TensorBoard: featlight tensorboard --out DIR -- --reload_interval 30
-Exit codes: those of TensorBoard; 2 usage, no run, or a run without log.
+Exit codes: those of TensorBoard; 2 usage, no run, or a run without log; 75 stopped before TensorBoard started.
 """
 
 WRITTEN = ("poster", "zip", "webp", "card")
@@ -38,13 +39,15 @@ USED_BY = {
 EXPORT = """
 Give one or more of --poster, --zip, --webp and --card. Existing files are overwritten, except inside the run
 directory. An unfinished run can be exported. --zip first updates the run's page if it is out of date.
-Exit codes: 0 done; 1 a tile is damaged; 2 usage, or no run; 74 disk full or no permission to write.
+Exit codes: 0 done; 1 a tile is damaged; 2 usage, or no run; 74 disk full or no permission to write;
+75 stopped early.
 """
 
 ALIKE = """
 Tiles are compared by their mean activations of all features of their layer. Only the run directory is needed, not
 the network.
-Exit codes: 0 done; 2 usage, no run, or no layer with four different tiles; 74 disk full or no permission to write.
+Exit codes: 0 done; 2 usage, no run, or no layer with four different tiles; 74 disk full or no permission to write;
+75 stopped early.
 """
 
 

@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from featlight.ambient import isolated
 from featlight.distributed.env import ALONE, LAUNCHER, Worker
 from featlight.distributed.launcher import machine_memory
-from featlight.errors import UsageError
+from featlight.errors import UsageError, is_full_memory
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp64": torch.float64}
 
@@ -68,10 +68,7 @@ def memory_of(device: torch.device) -> int:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    words = ("ALLOC_FAILED", "bad_alloc")  # of cuBLAS and cuDNN, and of C++; the others Lightning knows
-    if isinstance(error, MemoryError):
-        return True
-    return isinstance(error, Exception) and (is_oom_error(error) or any(word in str(error) for word in words))
+    return is_full_memory(error) or (isinstance(error, Exception) and is_oom_error(error))
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from featlight.engine.device import is_out_of_memory, repeatable
 from featlight.engine.job import RunJob
 from featlight.engine.module import FeatureVisualizer
 from featlight.engine.strategy import IndependentWorkers, WorkerEnvironment
-from featlight.errors import FeatlightError, UsageError
+from featlight.errors import StorageError, UsageError
 from featlight.plan.plan import Chunk
 
 log = logging.getLogger("featlight")
@@ -43,7 +43,7 @@ def descend(
 
     Raises:
         UsageError: the original network too has changed its output during the run.
-        FeatlightError: memory does not suffice for one image, or for the faces of one feature.
+        StorageError: memory does not suffice for one image, or for the faces of one feature.
     """
     left = [job.plan.chunk(number, job.settings) for number in numbers]
     batch_size = max((chunk.batch_size for chunk in left), default=1)
@@ -66,7 +66,7 @@ def descend(
             fewest = left[0].settings.diversity
             if batch_size // 2 < fewest:
                 images = "one image" if fewest == 1 else f"the {fewest} images of a feature"
-                raise FeatlightError(f"no memory for {images} of {left[0].layers[0]} ({error})") from None
+                raise StorageError(f"no memory for {images} of {left[0].layers[0]} ({error})") from None
         log.warning(
             "no memory for %d images at a time: continuing with half as many, which changes the bits", batch_size
         )

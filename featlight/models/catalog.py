@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 from featlight.ambient import isolated
 from featlight.config.presets import LITE
 from featlight.config.user_text import weights_file
-from featlight.errors import UsageError, WeightsError
+from featlight.errors import UsageError, WeightsError, memory_errors
 from featlight.models import weights as weight_files
 from featlight.models.copying import all_modules, unwrapped
 from featlight.models.frozen import check_filled
@@ -51,6 +51,7 @@ def list_models(pattern: str = "*") -> list[str]:
     return fnmatch.filter([name for source in SOURCES for name in source.names()], pattern)
 
 
+@memory_errors()
 @isolated()
 def load_model(
     model: str = LITE, weights: str = "DEFAULT", *, seed: int = 999, layers: Collection[str] = ()

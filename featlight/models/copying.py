@@ -153,6 +153,8 @@ def duplicate(network: nn.Module, *, share_tensors: bool = False) -> nn.Module:
     memo = {key: value if type(value) in _STAND_INS else _LeftOut(value) for key, value in external.items()}
     try:
         copied = _deepcopy(network, parts, own, memo, share_tensors)
+    except MemoryError:
+        raise
     except Exception:  # deepcopy refuses locks, files, log writers and more
         refused = _uncopyable(parts, memo)
         memo |= {id(part): _LeftOut(part) if _holds_any(part, own) else part for part in refused}

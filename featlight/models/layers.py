@@ -18,7 +18,7 @@ from featlight.config.image_shape import (
 )
 from featlight.config.settings import Channels, PrefixTokens
 from featlight.config.tile import CLASS
-from featlight.errors import UsageError, listed, unknown
+from featlight.errors import UsageError, listed, memory_errors, unknown
 from featlight.models.frozen import frozen_copy
 from featlight.models.layer_info import Layer
 from featlight.models.output_layout import OutputLayout
@@ -253,6 +253,7 @@ def survey_of(
     return found
 
 
+@memory_errors()
 @isolated()
 def list_layers(
     network: nn.Module,

@@ -95,6 +95,8 @@ def _torch_load(path: Path, start: bytes) -> Any:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Detected pickle protocol")  # it is no matter which one loads
             return torch.load(path, map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
     except Exception as error:  # torch raises a different kind for each way in which a file can be broken
         reason = one_line(error)
         if "TorchScript" in reason:

@@ -63,6 +63,8 @@ class Directions:
         """
         try:
             values = np.atleast_2d(_plain(array))
+        except MemoryError:
+            raise
         except Exception as error:  # arrays of other libraries raise anything
             raise UsageError(
                 f"directions: {type(array).__name__} given, which cannot be converted to an array ({_line(error)}); "
@@ -164,7 +166,7 @@ def open_directions(asked: str, preferred: Sequence[str] = ()) -> Directions:
             if place.bytes != place.dtype.itemsize * math.prod(place.shape):
                 raise ValueError(f"{place.bytes} bytes for {place.shape} of {place.dtype}")
             values = np.memmap(file, place.dtype, "r", place.start, place.shape, place.order)
-    except UsageError:
+    except (UsageError, MemoryError):
         raise
     except OSError as error:
         raise UsageError(f"directions: {asked}: {error.strerror or error}") from None

@@ -5,13 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from featlight.errors import UsageError
+from featlight.errors import UsageError, memory_errors
 from featlight.objectives.directions import open_directions
 
 LINEAR = "encoder.weight"
 KEYS = ("W_enc", LINEAR)
 
 
+@memory_errors()
 def encoder_directions(file: str | Path, features: int | None = None) -> "np.ndarray[Any, Any]":
     """Read the encoder of a sparse autoencoder, a row for each latent.
 

@@ -12,7 +12,7 @@ from featlight.engine.chunk_result import ChunkResult
 from featlight.engine.job import RunJob
 from featlight.engine.progress import Progress
 from featlight.engine.trainer import descend
-from featlight.errors import FeatlightError
+from featlight.errors import StorageError
 from featlight.run.background_writer import BackgroundWriter
 from featlight.run.commit import commit
 from featlight.run.resume import work_left
@@ -81,7 +81,7 @@ class Shard:
                 commit(result, plan, self.store, self.existing.keys(), extras, examples)
             except MemoryError as error:  # a smaller batch would not help
                 name = result.chunk.tiles[0].name
-                raise FeatlightError(f"not enough memory to write the chunk of {name} ({error})") from None
+                raise StorageError(f"not enough memory to write the chunk of {name} ({error})") from None
             look()
 
         with BackgroundWriter() as writer:

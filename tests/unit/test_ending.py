@@ -1,10 +1,14 @@
 """How a signal ends a command: one line and exit code 75 from its first line on, whatever is being imported."""
 
+import re
 import signal
 import subprocess
 import sys
 
 import pytest
+
+from featlight.cli.commands import COMMANDS
+from featlight.cli.main import main
 
 # Signals itself while a module is imported: in Python's own code, in a compiled module, in one that takes seconds
 IMPORTING = """
@@ -57,3 +61,10 @@ with replacing(Path("poster.pdf")) as file:
 """
     assert python(code).returncode == 75
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
+def test_each_help_names_its_exit_code(command, capsys):
+    with pytest.raises(SystemExit):
+        main([*command, "--help"])
+    assert re.search(r"\b75 stopped", capsys.readouterr().out)

@@ -109,6 +109,8 @@ def _run(network: nn.Module, images: Tensor, format: torch.memory_format) -> For
     with forward_hooks([(module, record) for module in names]), torch.no_grad():
         try:
             network(images.clone(memory_format=format))  # a network may write into its input
+        except MemoryError:
+            raise
         except (Exception, SystemExit) as error:  # a network may raise anything at a size that it does not take
             failure = one_line(f"{type(error).__name__}: {error}", 300) + _advice(network)
     used_names = names_called(network, images)

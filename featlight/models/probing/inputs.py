@@ -107,6 +107,8 @@ def _run(network: nn.Module, images: Tensor) -> _Attempt:
     with forward_hooks(hooks), torch.no_grad():
         try:
             network(images.clone())
+        except MemoryError:
+            raise
         except (Exception, SystemExit) as error:  # a network may raise anything at images that it does not take
             failure = one_line(f"{type(error).__name__}: {error}", 1000)
     return _Attempt(failure, frozenset(ended))

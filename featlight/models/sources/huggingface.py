@@ -208,6 +208,8 @@ def _loaded(network_class: Any, config: Any, repository: _Repository, file: Path
             network, info = network_class.from_pretrained(
                 None, config=config, state_dict=state, output_loading_info=True
             )
+    except MemoryError:
+        raise
     except Exception as error:  # transformers may raise anything if the file is another network's
         raise weight_files.misfit(file, error) from None
     missing = sorted(map(str, info["missing_keys"])) + sorted(map(str, info.get("mismatched_keys", ())))

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from featlight.errors import UsageError, one_line
+from featlight.errors import UsageError, is_full_memory, one_line
 from featlight.models.sources.entry import NetworkEntry
 
 IMPORTING, CALLING = "importing it", "calling it"
@@ -121,6 +121,8 @@ def _user_code(path: str, action: str) -> Iterator[None]:
             "belong to the network under `if __name__ == '__main__'`"
         ) from None
     except Exception as error:
+        if is_full_memory(error):
+            raise
         failure = f"{action} failed: " if action == CALLING else ""
         raise UsageError(f"--model {path}: {failure}{_reason(error)}") from None
     finally:

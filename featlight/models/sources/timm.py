@@ -110,6 +110,8 @@ def _loaded(build: Any, config: Mapping[str, Any], file: Path) -> nn.Module:
     overlay = {"file": str(file)} if is_numpy else {"state_dict": dict(weight_files.read(file))}
     try:
         network: nn.Module = build(pretrained=True, pretrained_cfg_overlay={**overlay, "custom_load": is_numpy})
+    except MemoryError:
+        raise
     except Exception as error:  # a translation may raise anything if the file is another network's
         raise weight_files.misfit(file, error) from None
     built_config: Any = network.pretrained_cfg
