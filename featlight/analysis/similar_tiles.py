@@ -10,6 +10,7 @@ import numpy as np
 PAIRS = 1 << 20  # kept per layer: all pairs of up to 1,024 tiles; the viewer needs 4 MB for them
 FEWEST_NEIGHBORS = 64  # neighbors of each tile in layers of any size
 BLOCK = 1 << 22  # cosines per matrix product: a tiles x tiles matrix would not fit the cache, or the memory
+SMALL, LARGE = 1e-12, 1e12  # values whose squares, summed over a row, stay in the range of float32
 WIDE, GROUP = 16384, 16  # row length above which groups of columns are searched first, and largest group
 
 
@@ -22,6 +23,9 @@ def unit_rows(vectors: "np.ndarray[Any, Any]") -> "tuple[np.ndarray[Any, Any], n
     """Return the indices of the finite rows, (N,), and these rows as unit vectors, (N, features), float32."""
     finite = np.flatnonzero(np.isfinite(vectors).all(1))
     rows = vectors[finite].astype(np.float32)
+    largest = np.maximum(rows.max(1, initial=0), -rows.min(1, initial=0))  # (N,)
+    extreme = (largest > LARGE) | ((largest > 0) & (largest < SMALL))
+    rows[extreme] /= largest[extreme, None]
     rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), np.finfo(np.float32).tiny)
     return finite, rows
 

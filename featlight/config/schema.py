@@ -11,7 +11,7 @@ from featlight.config.choices import Features, count_features, format_features, 
 from featlight.config.image_shape import FitWord, parse_fit
 from featlight.config.presets import DEFAULT_LAYERS
 from featlight.config.settings import AutoOrCount, Settings, Strict, Variant
-from featlight.config.tile import MOST_TILES, Tile, file_name
+from featlight.config.tile import MOST_TILES, Tile, check_layer, file_name
 from featlight.config.user_text import PathWord, without_folder
 
 
@@ -26,6 +26,7 @@ def _layers(given: Any) -> Any:
 def _layer(given: Any) -> str:
     """Check a layer's name; a child of a Sequential has a number as its name."""
     if isinstance(given, str) or (isinstance(given, int) and not isinstance(given, bool)):
+        check_layer(str(given))
         return str(given)
     raise ValueError(f"{given!r} given; allowed: a layer's name, a list of names, or {{name: features}}")
 

@@ -58,6 +58,7 @@ class Term:
         if isinstance(self.index, list):
             object.__setattr__(self, "index", tuple(self.index))
         object.__setattr__(self, "direction", _direction(self.direction))
+        check_layer(self.layer)
         if (self.direction is not None) and (self.direction == "row") != (self.feature is not None):
             raise ValueError("direction: a vector or image needs no feature; row needs its number as feature")
         if self.feature is not None and not 0 <= self.feature < LARGEST_FEATURE:
@@ -98,6 +99,15 @@ def _direction(given: Any) -> Direction:
     if not values or not all(isinstance(each, int | float) and math.isfinite(each) for each in values):
         raise ValueError("direction: finite numbers are needed, one per feature of the layer")
     return tuple(map(float, values))
+
+
+def check_layer(name: str) -> None:
+    """Raise ValueError if a layer's name ends like that of a class token."""
+    if name.endswith(CLASS):
+        raise ValueError(
+            f"layer: {name!r} given; a name that ends in {CLASS!r} is that of a class token: give "
+            f"{name.removesuffix(CLASS)!r} with tokens: class, or rename the module"
+        )
 
 
 @dataclass(frozen=True)

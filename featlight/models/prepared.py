@@ -37,11 +37,6 @@ def samples(size: ImageSize, channels: int = 3) -> Tensor:
     return torch.stack([noise(size, 0, channels), noise(size, 1, channels)])
 
 
-def module_name(output: str) -> str:
-    """Return the name of an output's module, without the suffixes of parts and class tokens."""
-    return output.removesuffix(CLASS).partition(":")[0]
-
-
 def exact_dtype(dtype: torch.dtype) -> torch.dtype:
     """Return the precision, at least float32, in which a network that runs in `dtype` is stored and folded."""
     return torch.promote_types(dtype, torch.float32)
@@ -122,13 +117,15 @@ class PreparedNetwork:
         view = self._inputs.views.get(size)
         if view is None:
             return found[size]
-        own = {name: layer for name, layer in found[size].items() if module_name(name) in view.free}
+        own = {name: layer for name, layer in found[size].items() if layer.module in view.free}
         return found[view.size].with_layers(own, size)
 
     def views(self, layers: Sequence[str]) -> Mapping[ImageSize, ImageSize]:
         """Return the input size that these layers require, by image size; image sizes that they take are left out."""
         views = self._inputs.views.items()
-        return {size: view.size for size, view in views if not set(map(module_name, layers)) <= view.free}
+        return {
+            size: view.size for size, view in views if not {self._layers[name].module for name in layers} <= view.free
+        }
 
     def optimized(self, layers: Sequence[str], features: ChosenFeatures | None = None) -> LayerOutputs:
         """Return the outputs of some layers with the least work; a convolution among the layers is not folded.

@@ -2,6 +2,8 @@ import pytest
 
 from featlight.config.choices import format_features, parse_features
 from featlight.config.tile import Term, Tile, feature_tile, file_name
+from featlight.config.validation import check
+from featlight.errors import UsageError
 
 
 @pytest.mark.parametrize(
@@ -47,6 +49,15 @@ def test_no_name_leaves_the_run_directory(name):
     assert not safe.startswith(".")
     with pytest.raises(ValueError, match="name"):
         Tile(name, (Term("a", 1),))
+
+
+def test_a_layer_that_is_called_like_a_class_token_is_refused():
+    line = r"^layer: 'a@class' given; .* is that of a class token: give 'a' with tokens: class"
+    with pytest.raises(ValueError, match=line):
+        Term("a@class", 1)
+    with pytest.raises(UsageError, match=line):
+        check({"layer": "a@class"})
+    assert Term("a@class.conv", 1, tokens="class").output == "a@class.conv@class"
 
 
 def test_different_unsafe_names_stay_different():

@@ -147,6 +147,14 @@ def test_all_of_a_small_layer_are_neighbours(tmp_path):
     assert nearest_tiles(np.ones((1, 3)))[0].shape == (1, 0)
 
 
+@pytest.mark.parametrize("scale", [3e38, 1e-30, 1e-45])
+def test_cosines_of_extreme_vectors_are_exact(scale):
+    vectors = np.float32([[1, 0], [0, 1], [-1, 1], [0, 0]]) * np.float32([scale, 1, scale, 1])[:, None]
+    rows, cosines = nearest_tiles(vectors)
+    assert rows[0].tolist() == [1, 3, 2]
+    np.testing.assert_allclose(cosines[0], [0, 0, -(0.5**0.5)], atol=1e-6)
+
+
 def test_words_from_outside_are_text(tmp_path):
     wild = '</script><img src=x onerror="alert(1)">&amp;ü'
     drawn(tmp_path, weights=wild)
