@@ -22,6 +22,7 @@ MOST_SIDE = 65_535  # px, the limit of JPEG
 LONGEST_TILE = 8192  # px, side of a tile or an octave
 HEAD_BYTES, HEAD_READS = 8 << 20, 20_000  # before the pixels, which Python code reads part by part
 MOST_READS = 300_000  # read calls for a whole file
+MOST_CHUNKS = 100_000  # of a PNG; encoders write at least 8 kB into each
 MOST_SCANS = 64  # of a JPEG: each of a few bytes only may cost a pass over all pixels
 META_BYTES = 1 << 20  # of metadata such as EXIF
 
@@ -170,10 +171,12 @@ def is_whole_png(content: bytes) -> bool:
     """Return whether a PNG has all its chunks, with correct checksums; its pixels are not decoded."""
     if not content.startswith(b"\x89PNG\r\n\x1a\n"):
         return False
-    at = 8
-    while len(head := content[at : at + 8]) == 8:
-        length, kind = struct.unpack(">I4s", head)
-        part, check = content[at + 4 : at + 8 + length], content[at + 8 + length : at + 12 + length]
+    view, at = memoryview(content), 8
+    for _ in range(MOST_CHUNKS):
+        if len(content) < at + 12:
+            return False
+        length, kind = struct.unpack_from(">I4s", content, at)
+        part, check = view[at + 4 : at + 8 + length], view[at + 8 + length : at + 12 + length]
         if check != struct.pack(">I", zlib.crc32(part)):
             return False
         if kind == b"IEND":

@@ -3,6 +3,7 @@
 import ast
 import io
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -13,7 +14,16 @@ from PIL import Image
 import featlight
 from featlight import image_io
 from featlight.drawing.example_strip import GROUND, ExampleTile, encode_strip, read_crop, what_is_shown
-from featlight.image_io import bands, decode_jpeg, decode_png, encode_png, jpeg_comment, open_photograph, png_text
+from featlight.image_io import (
+    bands,
+    decode_jpeg,
+    decode_png,
+    encode_png,
+    is_whole_png,
+    jpeg_comment,
+    open_photograph,
+    png_text,
+)
 from featlight.store.guard.run_folder import RunFolder
 from tests.pngs import GRAY, RGB, part, png
 
@@ -232,3 +242,22 @@ def test_there_is_no_other_door():
                 opens = node.attr == "open" and ast.unparse(node.value).endswith("Image")
                 reads = node.attr.endswith("ImageFile") or node.attr in ("read_image", "decode_image", "imread")
                 assert not (opens or reads) or path == root / "image_io.py", f"{path}: {ast.unparse(node)}"
+
+
+def test_a_png_is_whole_with_all_its_chunks_and_checksums():
+    assert is_whole_png(PNG)
+    assert is_whole_png(PNG + b"more")
+    assert is_whole_png(behind_head(*[part(b"tEXt", b"a\0b")] * 100))
+    assert not any(map(is_whole_png, (b"", PNG[:8], PNG[:20], PNG[:-1], PNG[:-12], b"x" + PNG[1:])))
+    assert not any(is_whole_png(PNG[:at] + bytes([PNG[at] ^ 1]) + PNG[at + 1 :]) for at in range(len(PNG)))
+
+
+def test_a_png_of_endless_chunks_is_refused_soon_and_copied_nowhere(monkeypatch):
+    monkeypatch.setattr(image_io, "MOST_CHUNKS", 20)
+    assert is_whole_png(behind_head(*[part(b"tEXt", b"")] * 17))
+    assert not is_whole_png(behind_head(*[part(b"tEXt", b"")] * 18))
+    large = behind_head(part(b"teXt", bytes(1 << 22)))
+    tracemalloc.start()
+    assert is_whole_png(large)
+    assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    tracemalloc.stop()
