@@ -50,8 +50,8 @@ def draw_strip(crops: Sequence[Image.Image], wholes: Sequence[Image.Image], boxe
     """
     strip = Image.new("RGB", (SIDE * max(1, len(crops)), 2 * SIDE), GROUND)
     for place, (crop, whole, box) in enumerate(zip(crops, wholes, boxes, strict=True)):
-        _paste(strip, _scaled(crop), place, 0)
-        small = _scaled(whole)
+        _paste(strip, in_cell(crop), place, 0)
+        small = in_cell(whole)
         draw = ImageDraw.Draw(small)
         across, down = small.width / whole.width, small.height / whole.height
         left, top, right, bottom = box[0] * across, box[1] * down, box[2] * across - 1, box[3] * down - 1
@@ -64,7 +64,8 @@ def draw_strip(crops: Sequence[Image.Image], wholes: Sequence[Image.Image], boxe
     return strip
 
 
-def _scaled(image: Image.Image) -> Image.Image:
+def in_cell(image: Image.Image) -> Image.Image:
+    """Return a picture scaled to the size of a cell."""
     height, width = fitted(image_size(image.height, image.width), SIDE)
     return image.convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
 

@@ -5,6 +5,7 @@ import math
 import signal
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from featlight.image_io import MOST_BYTES, bands, open_photograph
 
 PREFETCH = 2  # items that each process decodes in advance
 GRAY = (128, 128, 128)
+HELD_BYTES = 1 << 26  # of an item with images of their own sizes; its further images are decoded when they are needed
 MOST_PIXELS = 4096 * 4096  # of a resized image, and of an image that is used unfitted
 
 
@@ -29,7 +31,7 @@ class DecodedChunk:
 
     Args:
         number: number of the chunk.
-        images: decoded images by number, (H, W, C), uint8.
+        images: decoded images by number, (H, W, C), uint8, or functions that decode them.
         refused: reason by number of each image that could not be decoded.
     """
 
@@ -145,13 +147,22 @@ class ChunkDataset(Dataset[DecodedChunk]):
     def __getitem__(self, number: int) -> DecodedChunk:
         images: dict[int, Any] = {}
         refused: dict[int, str] = {}
+        held = 0
         for image in self._chunks[number]:
+            decode = partial(_decode, self._folder, self._entries[image], self._fit, self._channels)
+            if self._fit.size is None and held > HELD_BYTES:
+                images[image] = decode
+                continue
             try:
-                opened = open_image(self._folder, self._entries[image])
-                images[image] = network_input(opened, self._fit, self._channels)
+                images[image] = decode()
+                held += images[image].nbytes
             except ValueError as error:
                 refused[image] = str(error)
         return DecodedChunk(number, images, refused)
+
+
+def _decode(folder: Path, entry: ImageEntry, fit: Fit, channels: int) -> Any:
+    return network_input(open_image(folder, entry), fit, channels)
 
 
 def decoded(dataset: Dataset[Any], numbers: Iterable[int], processes: int) -> Iterator[Any]:

@@ -3,7 +3,9 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,12 +13,22 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
-from featlight.config.image_shape import both_sides
+from featlight.config.image_shape import Fit, both_sides
 from featlight.distributed.env import Worker
 from featlight.distributed.signals import Stop
-from featlight.drawing.example_strip import QUALITY, SIDE, Box, ExampleTile, draw_strip, encode_strip, what_is_shown
+from featlight.drawing.example_strip import (
+    QUALITY,
+    SIDE,
+    Box,
+    ExampleTile,
+    draw_strip,
+    encode_strip,
+    in_cell,
+    what_is_shown,
+)
 from featlight.engine.device import repeatable
-from featlight.examples.decoding import decoded, network_input, open_image
+from featlight.examples.decoding import HELD_BYTES, decoded, network_input, open_image
+from featlight.examples.image_index import ImageEntry
 from featlight.examples.manifest import ScanManifest
 from featlight.examples.receptive_fields import in_source, measure_receptive_fields, squared
 from featlight.examples.scorer import ActivationScorer
@@ -64,8 +76,8 @@ class _DecodedExample:
     size: tuple[int, int]
 
 
-class _ExampleDataset(Dataset[list[_DecodedExample | None]]):
-    """Images of each tile's examples; None for an image that can no longer be read."""
+class _ExampleDataset(Dataset[list[Any]]):
+    """Images of each tile's examples: a `_DecodedExample`, a function that decodes it, or None if it is unreadable."""
 
     def __init__(
         self, manifest: ScanManifest, scorer: ActivationScorer, examples: Sequence[Sequence[RankedExample]]
@@ -73,18 +85,25 @@ class _ExampleDataset(Dataset[list[_DecodedExample | None]]):
         self._folder, self._entries, self._examples = manifest.folder, manifest.images.entries, examples
         self._fit, self._channels = scorer.fit, scorer.channels
 
-    def __getitem__(self, tile: int) -> list[_DecodedExample | None]:
-        return [self._decode(example.image) for example in self._examples[tile]]
+    def __getitem__(self, tile: int) -> list[Any]:
+        images: list[Any] = []
+        held = 0
+        for example in self._examples[tile]:
+            decode = partial(_decode, self._folder, self._entries[example.image], self._fit, self._channels)
+            images.append(decode if self._fit.size is None and held > HELD_BYTES else decode())
+            held += images[-1].pixels.nbytes if isinstance(images[-1], _DecodedExample) else 0
+        return images
 
-    def _decode(self, number: int) -> _DecodedExample | None:
-        try:
-            image = open_image(self._folder, self._entries[number])
-        except ValueError:
-            return None
-        pixels = network_input(image, self._fit, self._channels)
-        size = image.height, image.width
-        image.thumbnail((LARGE, LARGE), Image.Resampling.BICUBIC)
-        return _DecodedExample(pixels, np.array(image), size)
+
+def _decode(folder: Path, entry: ImageEntry, fit: Fit, channels: int) -> _DecodedExample | None:
+    try:
+        image = open_image(folder, entry)
+        pixels = network_input(image, fit, channels)
+    except ValueError:
+        return None
+    size = image.height, image.width
+    image.thumbnail((LARGE, LARGE), Image.Resampling.BICUBIC)
+    return _DecodedExample(pixels, np.array(image), size)
 
 
 def draw_pictures(
@@ -142,25 +161,18 @@ def draw_pictures(
 
 
 def _picture(
-    planned: PlannedTile,
-    scorer: ActivationScorer,
-    examples: Sequence[RankedExample],
-    images: Sequence[_DecodedExample | None],
+    planned: PlannedTile, scorer: ActivationScorer, examples: Sequence[RankedExample], images: Sequence[Any]
 ) -> tuple[Image.Image, tuple[Box, ...]]:
     """Draw a tile's examples; also return the box of each receptive field in its file."""
     crops, wholes, outlines, boxes = [], [], [], []
-    fields = _receptive_fields(planned, scorer, examples, images)
-    for image, field in zip(images, fields, strict=True):
+    for image, field in _with_receptive_fields(planned, scorer, examples, images):
         if image is None:
             crops.append(Image.new("RGB", (SIDE, SIDE)))
             wholes.append(crops[-1])
             outlines.append((0, 0, SIDE, SIDE))
             boxes.append((0, 0, 0, 0))
             continue
-        fed = Image.fromarray(image.pixels.squeeze(2) if image.pixels.shape[2] == 1 else image.pixels)
-        if scorer.input_size is not None:
-            fed = fed.resize(both_sides(scorer.input_size)[::-1], Image.Resampling.BICUBIC)
-        crops.append(fed.crop(squared(field, fed.size)))
+        crops.append(in_cell(image.fed.crop(squared(field, image.fed.size))))
         wholes.append(Image.fromarray(image.small))
         box = in_source(field, scorer.fit, scorer.input_size, image.size)
         scale = wholes[-1].width / image.size[1], wholes[-1].height / image.size[0]
@@ -169,23 +181,38 @@ def _picture(
     return draw_strip(crops, wholes, outlines), tuple(boxes)
 
 
-def _receptive_fields(
-    planned: PlannedTile,
-    scorer: ActivationScorer,
-    examples: Sequence[RankedExample],
-    images: Sequence[_DecodedExample | None],
-) -> list[Box]:
-    """Return each example's receptive field in the network's input; an empty box without an image."""
+class _FedExample(NamedTuple):
+    """An image as the network takes it: a batch of one, (1, C, H, W), and a picture; its small copy, and its size."""
+
+    pixels: torch.Tensor
+    fed: Image.Image
+    small: Any
+    size: tuple[int, int]
+
+
+def _fed(image: _DecodedExample | None, scorer: ActivationScorer) -> _FedExample | None:
+    if image is None:
+        return None
+    fed = Image.fromarray(image.pixels.squeeze(2) if image.pixels.shape[2] == 1 else image.pixels)
+    if scorer.input_size is not None:
+        fed = fed.resize(both_sides(scorer.input_size)[::-1], Image.Resampling.BICUBIC)
+    return _FedExample(scorer.pixels([image.pixels]), fed, image.small, image.size)
+
+
+def _with_receptive_fields(
+    planned: PlannedTile, scorer: ActivationScorer, examples: Sequence[RankedExample], images: Sequence[Any]
+) -> Iterator[tuple[_FedExample | None, Box]]:
+    """Yield each example with its receptive field in the network's input; an empty box without an image."""
     term = planned.tile.terms[0]
     outputs = scorer.truncated_at(term.output)
-    fields: list[Box] = [(0, 0, 0, 0)] * len(examples)
-    readable = [(i, image.pixels) for i, image in enumerate(images) if image is not None]
     step = 1 if scorer.fit.size is None and scorer.input_size is None else MOST_IN_BATCH
-    for start in range(0, len(readable), step):
-        batch = readable[start : start + step]
-        pixels = torch.cat([scorer.pixels([image]) for _, image in batch])
-        neurons = [examples[i].neuron for i, _ in batch]
-        boxes = measure_receptive_fields(outputs, pixels, term, neurons, scorer.directions)
-        for (i, _), box in zip(batch, boxes, strict=True):
-            fields[i] = box
-    return fields
+    for start in range(0, len(images), step):
+        batch = [_fed(image() if callable(image) else image, scorer) for image in images[start : start + step]]
+        fields: list[Box] = [(0, 0, 0, 0)] * len(batch)
+        if readable := [(i, image) for i, image in enumerate(batch) if image is not None]:
+            pixels = torch.cat([image.pixels for _, image in readable])  # (N, C, H, W)
+            neurons = [examples[start + i].neuron for i, _ in readable]
+            found = measure_receptive_fields(outputs, pixels, term, neurons, scorer.directions)
+            for (i, _), field in zip(readable, found, strict=True):
+                fields[i] = field
+        yield from zip(batch, fields, strict=True)

@@ -93,7 +93,11 @@ def _add_chunk(
     numbers = list(chunk.images)
     is_unfitted = scorer.fit.size is None  # images of several sizes: one at a time, without padding of the batch
     for batch in [[number] for number in numbers] if is_unfitted else [numbers] if numbers else []:
-        images = [chunk.images[number] for number in batch]
+        try:
+            images = [image() if callable(image := chunk.images[number]) else image for number in batch]
+        except ValueError as error:
+            state.refused[batch[0]] = shared_reason(str(error))
+            continue
         images += images[-1:] * (0 if is_unfitted else batch_size - len(batch))
         try:
             outputs = scorer.forward(scorer.pixels(images))

@@ -21,7 +21,7 @@ from featlight.distributed.env import Worker
 from featlight.distributed.signals import Stop
 from featlight.errors import Interrupted, UsageError
 from featlight.examples import histogram
-from featlight.examples.decoding import fitted
+from featlight.examples.decoding import fitted, open_image
 from featlight.examples.find import ScanReport, find
 from featlight.examples.manifest import ExamplesRequest
 from featlight.plan.shared_config import config_for_others
@@ -307,6 +307,30 @@ def test_each_image_as_it_is(out, tmp_path):
             network(torch.from_numpy(np.array(Image.open(tmp_path / found.file))).permute(2, 0, 1)[None] / 255)
         assert found.value == pytest.approx(maps["it"][0, 0].mean().item(), rel=1e-4)
     assert len(first) + about(out)["refused"] == 5
+
+
+def test_images_of_any_size_are_held_up_to_a_limit(out, run, tmp_path):
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    for number, size in enumerate([(64, 64), (80, 48), (33, 95), (40, 40)]):
+        next(crops(1, side=100, seed=number)).resize(size).save(folder / f"{number}.png")
+    (folder / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    look(out, folder, fit="none", top=5)
+    one_by_one, most = Path(shutil.copytree(run, "other")), []
+
+    def counted(*given: object) -> object:
+        most.append(given)
+        return open_image(*given)
+
+    with (
+        mock.patch("featlight.examples.decoding.HELD_BYTES", -1),
+        mock.patch("featlight.examples.pictures.HELD_BYTES", -1),
+        mock.patch("featlight.examples.pictures.open_image", counted),
+    ):
+        look(one_by_one, folder, fit="none", top=5)
+    assert len(most) == 10 * 4  # each example of each tile once
+    assert written(one_by_one) == written(out)
+    assert about(one_by_one)["refused_files"].keys() == about(out)["refused_files"].keys() >= {"torn.png"}
 
 
 def test_the_box_is_what_the_neuron_sees_in_the_photograph(run, tmp_path):
