@@ -5,10 +5,12 @@ from typing import Any
 import yaml
 
 from featlight.config.named_starts import NAMED_STARTS
-from featlight.config.user_text import weights_without_folder, without_folder
+from featlight.config.schema import Config
+from featlight.config.user_text import shared_reason, weights_without_folder, without_folder
 from featlight.config.yaml import Loader, check_text
 from featlight.plan.plan import Plan
 
+HEAD = "# featlight "  # the first line, with versions
 VALUES = 1_000_000  # in a run's own config, which lists every term of every tile
 # Keys whose values may be paths, and how to remove their folders
 _PATHS = {
@@ -26,7 +28,8 @@ def config_for_others(content: bytes, plan: Plan | None = None, *, photographs: 
         photographs: whether the user's pictures and the folder of examples may be named.
 
     Returns:
-        The YAML without folders, unchanged if it names none; None if the content is no config.
+        The YAML of featlight's own keys without folders and comments, unchanged if it has nothing else; None if the
+        content is no config.
     """
     try:
         text = content.decode()
@@ -41,15 +44,29 @@ def config_for_others(content: bytes, plan: Plan | None = None, *, photographs: 
         _leave_photographs_out(values, plan)
     if plan is not None and str(values.get("model")).startswith("hf/"):  # may be a folder
         values["model"] = plan.network.model
+    values = {key: value for key, value in values.items() if key in Config.model_fields}
     inner = [values.get("examples"), *_list(values.get("variants"))]
     for table in [values, *(each for each in inner if isinstance(each, dict))]:
         for key, shorten in _PATHS.items():
             if isinstance(table.get(key), str):
                 table[key] = shorten(table[key])
-    if repr(values) == before:
+    values = _without_paths(values)
+    head = "".join(line for line in text.splitlines(keepends=True)[:1] if line.startswith(HEAD))
+    if repr(values) == before and "#" not in text.removeprefix(head):
         return content
-    head = "".join(line for line in text.splitlines(keepends=True)[:1] if line.startswith("#"))
     return (head + yaml.safe_dump(values, sort_keys=False, default_flow_style=None, width=110)).encode()
+
+
+def _without_paths(value: Any) -> Any:
+    """Return nested values without the absolute paths in their text."""
+    match value:
+        case str():
+            return shared_reason(value)
+        case list():
+            return [_without_paths(each) for each in value]
+        case dict():
+            return {_without_paths(key): _without_paths(each) for key, each in value.items()}
+    return value
 
 
 def _leave_photographs_out(values: dict[str, Any], plan: Plan | None) -> None:

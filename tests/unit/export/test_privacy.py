@@ -243,6 +243,21 @@ def test_a_config_for_others_names_no_folder_also_of_a_network(run, folder):
     assert folder.name.encode() not in log.read_bytes()
 
 
+def test_of_a_config_only_known_keys_are_shared():
+    own = b"# featlight 0.1.0, torch 2\nmodel: tiny_inception\nlayer: [a.b]\n"
+    assert config_for_others(own) == own
+    known = {"model": "tiny_inception", "layer": {"/home/jane/x": ["C:\\jane\\x"]}}
+    values = known | {"old_key": "x", 3: "x", "variants": [{"name": "/home/jane/x y"}], "region": "~jane/x"}
+    shared = config_for_others(b"# of jane\n" + yaml.safe_dump(values).encode() + b"# by jane\n")
+    assert yaml.safe_load(shared) == {
+        "model": "tiny_inception",
+        "layer": {"...": ["..."]},
+        "variants": [{"name": "... y"}],
+        "region": "...",
+    }
+    assert b"jane" not in shared
+
+
 @pytest.mark.parametrize("name", ["\udcff\n", "<script>&%20'", "\u202e e\u0301", " - ", "a" * 255])
 def test_commands_read_and_write_in_folders_of_any_name(name, capsys):
     vectors = {"conv": np.random.default_rng(0).random((4, 4))}
