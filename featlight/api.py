@@ -58,7 +58,7 @@ def visualize(
     recipe: Recipe | str | None = None,
     directions: str | Path | Tensor | np.ndarray[Any, Any] | None = None,
     cosine_power: float = 0.0,
-    caricature: str | Path | None = None,
+    caricature: str | Path | Tensor | np.ndarray[Any, Any] | Image.Image | None = None,
     stay: float = 0.0,
     interpolate: int = 1,
     diversity: int = 1,
@@ -96,7 +96,8 @@ def visualize(
         directions: array (K, C), or a file with one, whose rows are visualized instead of features; `features` selects
             rows.
         cosine_power: exponent p of the factor max(0.1, cosine)^p on a direction's dot product at each position.
-        caricature: image file; one picture per layer exaggerates what the layer detects in it, instead of features.
+        caricature: image file, or an image in a form that `init` takes; one picture per layer exaggerates what the
+            layer detects in it, instead of features.
         stay: penalty on the difference from the starting image, a file or tensor.
         interpolate: number of pictures from each tile's objective to the next, drawn instead of the tiles.
         diversity: number of pictures per feature, optimized together so that they differ.
@@ -135,15 +136,12 @@ def visualize(
         inner = getattr(network, "model", None)
         instead = "its .model is one" if isinstance(inner, nn.Module) else "featlight.load gives one by name"
         raise UsageError(f"network: a {type(network).__name__} given; an nn.Module is needed ({instead})")
-    if not isinstance(caricature, str | Path | None):
-        raise UsageError(
-            f"caricature: a {type(caricature).__name__} given; an image file is needed (Image.fromarray(...).save)"
-        )
     source = source_of(network)
     if layer is None and tiles is None:
         layer = DEFAULT_LAYERS.get(source.model)
     is_path = isinstance(directions, str | Path)
     pixels = None if isinstance(init, str | Path) else init
+    is_file = isinstance(caricature, str | Path | None)
     values = {
         "model": source.model,
         "layer": _layers(network, layer),
@@ -152,7 +150,7 @@ def visualize(
         "recipe": recipe,
         "directions": None if directions is None else str(directions) if is_path else FROM_PYTHON,
         "cosine_power": cosine_power,
-        "caricature": None if caricature is None else str(caricature),
+        "caricature": None if caricature is None else str(caricature) if is_file else FROM_PYTHON,
         "stay": stay,
         "interpolate": interpolate,
         "diversity": diversity,
@@ -187,6 +185,7 @@ def visualize(
         network=network,
         device=None if device == "auto" else device_named(device),
         init=pixels,
+        caricature=None if is_file else caricature,
         directions=None if directions is None or is_path else Directions.of_array(directions),
         objective=objective,
         threads=torch.get_num_threads(),

@@ -85,9 +85,12 @@ def one_line(text: object, most: int | None = None) -> str:
 
     Args:
         text: text or error.
-        most: largest number of characters.
+        most: largest number of characters; a longer text ends with ` ...` after a whole word.
     """
-    return " ".join(str(text).split())[:most]
+    line = " ".join(str(text).split())
+    if most is None or len(line) <= most:
+        return line
+    return line[: most - 3].rpartition(" ")[0] + " ..." if " " in line[: most - 3] else line[: most - 4] + " ..."
 
 
 def plural(count: int, noun: str) -> str:

@@ -232,13 +232,15 @@ def _list_models(pattern: str) -> int:
 
 
 def _list_layers(config: Config) -> int:
-    from featlight.models.catalog import load_model
+    from featlight.engine.setup import likely_pixels
+    from featlight.models.catalog import load_model, source_of
     from featlight.models.layer_info import left_out, table
     from featlight.models.layers import survey_of
 
     size = config.recipe.first_size
     network = load_model(config.model, config.weights, seed=config.seed, layers=config.named_layers)
-    survey = survey_of(network, size, config.channels, config.prefix_tokens, config.in_channels)
+    pixels = likely_pixels(config, source_of(network))  # what the run will feed
+    survey = survey_of(network, size, config.channels, config.prefix_tokens, config.in_channels, pixels)
     default = DEFAULT_LAYERS.get(config.model)
     say(f"{config.model} at {shape_words(size)} px" + (f"; the default layer is {default}" if default else ""))
     for line in [*table(survey.usable), *left_out(survey.left_out)]:

@@ -40,20 +40,23 @@ class Labels:
     listed: int | None = None
 
 
-def parse_labels(suffix: str, text: str, layers: Collection[str]) -> Labels | dict[str, Labels]:
+def parse_labels(
+    suffix: str, text: str, layers: Collection[str], known: Collection[str] = ()
+) -> Labels | dict[str, Labels]:
     """Return the names of one layer's features, or of each layer by name.
 
     Args:
         suffix: suffix of the file's name, without the dot.
         text: content of the file.
         layers: names of the requested layers.
+        known: names of all layers and modules of the network; empty if they are not known.
 
     Raises:
-        ValueError: the text is no list of names, repeats a number, or has none of the layers.
+        ValueError: the text is no list of names, repeats a number, has none of the layers, or names unknown ones.
     """
     if suffix in ("json", "jsonl", "ndjson"):
         values = _json(suffix, text)
-        by_layer = _by_layer(values, layers)
+        by_layer = _by_layer(values, layers, known)
         return _labels(values) if by_layer is None else {layer: _labels(each) for layer, each in by_layer.items()}
     lines = [line.strip() for line in _lines(text)]
     filled = [line for line in lines if line]
@@ -86,11 +89,11 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return table
 
 
-def _by_layer(values: Any, layers: Collection[str]) -> Mapping[str, Any] | None:
+def _by_layer(values: Any, layers: Collection[str], known: Collection[str]) -> Mapping[str, Any] | None:
     """Return the lists of a file with one list per layer; None for a file with a single list.
 
     Raises:
-        ValueError: the file has none of the requested layers.
+        ValueError: the file has none of the requested layers, or a layer that the network does not have.
     """
     if not isinstance(values, dict) or not values or not all(isinstance(each, dict | list) for each in values.values()):
         return None
@@ -101,6 +104,9 @@ def _by_layer(values: Any, layers: Collection[str]) -> Mapping[str, Any] | None:
     found = {layer: values[layer] for layer in layers if layer in values}
     if not found:
         raise ValueError(unknown("layer", next(iter(values)), layers, "among the requested layers"))
+    wrong = next((layer for layer in values if known and layer not in known and layer not in found), None)
+    if wrong is not None:
+        raise ValueError(unknown("layer", wrong, known, "in the network"))
     return found
 
 

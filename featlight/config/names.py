@@ -2,7 +2,7 @@
 
 import csv
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from textwrap import shorten
 
@@ -113,7 +113,7 @@ def _index(names: Mapping[int, Sequence[str]]) -> dict[str, list[int]]:
     return found
 
 
-def read_labels(file: str, layers: Sequence[str]) -> dict[str, Names]:
+def read_labels(file: str, layers: Sequence[str], known: Collection[str] = ()) -> dict[str, Names]:
     """Return the names of features, or of the run's directions, by layer.
 
     Args:
@@ -121,15 +121,17 @@ def read_labels(file: str, layers: Sequence[str]) -> dict[str, Names]:
             of a `.jsonl` file; of a `.csv` or `.tsv` file with rows of number and name; or of a text file with a name
             per line from 0, alone or after its synset, and empty lines for features without a name.
         layers: names of the run's layers.
+        known: names of all layers and modules of the network; empty if they are not known.
 
     Raises:
-        UsageError: the file cannot be read, has no names, or names no layers while there are several.
+        UsageError: the file cannot be read, has no names, names no layers while there are several, or names a layer
+            that the network does not have.
     """
     try:
         with open_regular(expanded(file), MOST_BYTES, links=True) as opened:
             content = opened.read()
         text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
-        found = parse_labels(file.rpartition(".")[2].casefold(), text, layers)
+        found = parse_labels(file.rpartition(".")[2].casefold(), text, layers, known)
         if isinstance(found, Labels):
             if len(layers) > 1:
                 raise UsageError(

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator
 
 from featlight.config.regions import REGIONS, Index, check_index
 from featlight.config.user_text import one_of
+from featlight.errors import one_line
 
 RegionName = Annotated[str, BeforeValidator(one_of(REGIONS))]
 TokenKind = Literal["patches", "class"]
@@ -95,10 +96,25 @@ def _direction(given: Any) -> Direction:
         if given not in (None, *get_args(Kept)):
             raise ValueError(f"direction: {given!r} given; a vector, row or image is allowed")
         return given  # type: ignore[return-value]
-    values = given.tolist() if hasattr(given, "tolist") else list(given)
-    if not values or not all(isinstance(each, int | float) and math.isfinite(each) for each in values):
+    if not isinstance(given, list | tuple):
+        from featlight.config.arrays import plain_array  # numpy: not for a plan's own lists
+
+        try:
+            given = plain_array(given).tolist()
+        except Exception as error:  # arrays of other libraries raise anything
+            kind = type(given).__name__
+            raise ValueError(f"direction: a {kind} given, which cannot be converted ({one_line(error, 160)})") from None
+    values = given if isinstance(given, list | tuple) else []
+    numbers = list(map(_plain_number, values))
+    if not numbers or not all(isinstance(each, int | float) and math.isfinite(each) for each in numbers):
         raise ValueError("direction: finite numbers are needed, one per feature of the layer")
-    return tuple(map(float, values))
+    return tuple(map(float, numbers))
+
+
+def _plain_number(given: Any) -> Any:
+    """Convert a scalar tensor or numpy number to a Python one; numpy's long double has no other conversion."""
+    number = given.item() if getattr(given, "ndim", None) == 0 else given
+    return float(number) if getattr(getattr(number, "dtype", None), "kind", "") == "f" else number
 
 
 def check_layer(name: str) -> None:

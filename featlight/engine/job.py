@@ -38,6 +38,7 @@ class RunJob:
         known: plan found in the run directory; None for a new run.
         directions: directions that tiles refer to; None if tiles refer to features.
         init: starting images given in Python, (C, H, W) or (len(wanted), C, H, W); None for the settings' own.
+        caricature: image to caricature given in Python, (C, H, W); None for the settings' own.
     """
 
     request: RunRequest
@@ -48,6 +49,7 @@ class RunJob:
     known: Plan | None
     directions: Directions | None = None
     init: Tensor | None = None
+    caricature: Tensor | None = None
 
     @property
     def config(self) -> Config:
@@ -101,7 +103,7 @@ class RunJob:
             lifts=network.has_smooth,
         )
         init = self.start(settings, tiles)
-        look = (network.in_channels, self.device, network.image_dtype)
+        look = (network.in_channels, self.device, network.image_dtype, self.caricature)
         return with_reference_images(pipeline, settings, init, tiles, *look)
 
     def objective(self, chunk: Chunk, tiles: Sequence[Tile], boxes: int = 1) -> Objective | OwnObjective:

@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 
 from featlight.config.image_shape import image_size, size_words
 from featlight.engine.device import Draws, is_out_of_memory, seeded
-from featlight.errors import UsageError
+from featlight.errors import UsageError, one_line
 from featlight.models.hooks import forward_hooks, running
 from featlight.models.layers import Survey
 from featlight.models.output_layout import part_of
@@ -75,7 +75,7 @@ class NetworkProbe:
             except (Exception, SystemExit) as error:  # a network may raise anything
                 if is_out_of_memory(error):
                     raise
-                failure = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+                failure = one_line(f"{type(error).__name__}: {error}", 300)
         for layer in self.layers:
             if layer not in outputs:
                 self.refuse(
@@ -164,7 +164,7 @@ class NetworkProbe:
             except Exception as error:  # from autograd, or from the network when gradients are on
                 if is_out_of_memory(error):
                     raise
-                reason = " ".join(f"{type(error).__name__}: {error}".split())[:240]
+                reason = one_line(f"{type(error).__name__}: {error}", 240)
                 what = "it keeps state from call to call" if again else "no gradient can be taken"
                 self.refuse(", ".join(self.layers), f"{what} ({reason}){self._gradient_ends(images)}")
 

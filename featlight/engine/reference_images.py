@@ -15,12 +15,14 @@ from featlight.engine.step import RenderPipeline
 from featlight.param.image import in_channels, read_image, starting_images
 
 
-def read_reference(file: str, channels: int) -> Tensor:
-    """Read the image to caricature, (1, C, H, W), in pixel units.
+def read_reference(file: str, channels: int, given: Tensor | None = None) -> Tensor:
+    """Read the image to caricature, (1, C, H, W), in pixel units; or return the one given instead, (C, H, W).
 
     Raises:
         UsageError: the file cannot be read, or its channels do not fit the network.
     """
+    if given is not None:
+        return given[None]
     return in_channels(read_image(Path(file), "caricature"), channels, file, "caricature")[None]
 
 
@@ -32,6 +34,7 @@ def with_reference_images(
     channels: int,
     device: torch.device,
     dtype: torch.dtype,
+    caricature: Tensor | None = None,
 ) -> RenderPipeline:
     """Add the reference images that a run's settings name to a pipeline.
 
@@ -43,9 +46,11 @@ def with_reference_images(
         channels: number of channels of the images.
         device: device of the images.
         dtype: data type of the images.
+        caricature: image to caricature, (C, H, W), instead of the settings' file.
     """
     if settings.caricature is not None:
-        pipeline = replace(pipeline, reference=read_reference(settings.caricature, channels).to(device, dtype))
+        reference = read_reference(settings.caricature, channels, caricature)
+        pipeline = replace(pipeline, reference=reference.to(device, dtype))
     if not settings.stay:
         return pipeline
 

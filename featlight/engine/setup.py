@@ -42,7 +42,7 @@ from featlight.models.probing.own_outputs import own_outputs
 from featlight.models.sources.torchvision import transform_input
 from featlight.objectives.directions import Directions, open_directions
 from featlight.objectives.own import OwnObjective
-from featlight.param.image import in_channels, read_image, starts_from
+from featlight.param.image import MeanAndStd, in_channels, read_image, starts_from
 from featlight.plan.batching import auto_batch_size
 from featlight.plan.fingerprint import file_sha256
 from featlight.plan.make_plan import RunFacts, make_plan
@@ -90,10 +90,14 @@ def prepare(request: RunRequest, known: Plan | None = None, worker: Worker = ALO
     folders = {} if known is None else known.folders
     wanted = _wanted(config, model, folders, directions, quiet=worker.rank > 0)
     init = _starting_images(request, model.network.in_channels, len(wanted))
+    caricature = request.caricature
+    if caricature is not None:
+        bounded = config.recipe.range != "unbounded"
+        caricature = starts_from(caricature, 1, model.network.in_channels, bounded=bounded, key="caricature")
     layers = list(dict.fromkeys(term.output for planned in wanted for term in planned.tile.terms))
     check_features(model.network.surveys, layers, model.source.model)  # at every octave's size, before any step
-    plan = make_plan(config, known, wanted, _facts(request, model, wanted, layers, init, directions))
-    job = RunJob(request, worker, model.network, plan, wanted, known, directions, init)
+    plan = make_plan(config, known, wanted, _facts(request, model, wanted, layers, init, caricature, directions))
+    job = RunJob(request, worker, model.network, plan, wanted, known, directions, init, caricature)
     _check(job, layers, model.source.model)
     return job
 
@@ -106,7 +110,8 @@ def _wanted(
     by_name = _with_layers(config, model, quiet=quiet)
     names = {} if directions is not None else class_names(surveys, model.source)
     if config.labels is not None:
-        names |= read_labels(config.labels, list(by_name.layer or {}))
+        first = next(iter(surveys.values()))
+        names |= read_labels(config.labels, list(by_name.layer or {}), {*first, *first.names})
     wanted = wanted_tiles(by_name, surveys, model.source.model, folders, names, directions)
     if directions is not None:
         rows = [term.feature for each in wanted for term in each.tile.terms if term.direction == "row"]
@@ -192,8 +197,7 @@ def prepare_model(config: Config, network: nn.Module, device: torch.device) -> L
     recipes = [settings.recipe for settings in config.settings.values()]
     sizes = list(dict.fromkeys(octave.size for recipe in recipes for octave in recipe.octaves))
     differ = any(recipe.views_differ for recipe in recipes)
-    likely = normalization_of(config, source, 3 if source.mean is None else len(source.mean))
-    pixels, precision = _mean_and_std(likely, source), exact_dtype(dtype)
+    pixels, precision = likely_pixels(config, source), exact_dtype(dtype)
     inputs = inputs_of(frozen, sizes, device, precision, config.in_channels, views_differ=differ, pixels=pixels)
     smallest = min({view.size for view in inputs.views.values()} or sizes, key=pixels_of)
     check_isolated(frozen, network, samples(smallest, inputs.channels).to(device, exact_dtype(dtype)), source.model)
@@ -251,6 +255,16 @@ def normalization_of(config: Config, source: Source, channels: int) -> Normaliza
     return "weights" if known and any(_bounds(config)) else "none"
 
 
+def likely_pixels(config: Config, source: Source) -> MeanAndStd | None:
+    """Return the mean and std of a run's images, before the number of the network's channels is known.
+
+    Raises:
+        UsageError: the normalization of the weights is requested, but not known.
+    """
+    likely = normalization_of(config, source, 3 if source.mean is None else len(source.mean))
+    return _mean_and_std(likely, source)
+
+
 def _bounds(config: Config) -> list[bool]:
     """Return for each variant whether its images stay in [0, 1]."""
     return [settings.recipe.range != "unbounded" for settings in config.settings.values()]
@@ -272,6 +286,7 @@ def _facts(
     wanted: Sequence[PlannedTile],
     layers: Sequence[str],
     init: Tensor | None,
+    caricature: Tensor | None,
     directions: Directions | None,
 ) -> RunFacts:
     config, (network, source, sha256) = request.config, model
@@ -309,7 +324,7 @@ def _facts(
             for variant, settings in config.settings.items()
         },
         caricature_sha256={
-            variant: init_checksum(read_reference(settings.caricature, network.in_channels))
+            variant: init_checksum(read_reference(settings.caricature, network.in_channels, caricature))
             for variant, settings in config.settings.items()
             if settings.caricature is not None
         },

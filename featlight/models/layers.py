@@ -243,12 +243,23 @@ def survey_of(
     channels: Channels = "auto",
     prefix_tokens: PrefixTokens = "auto",
     in_channels: int | Literal["auto"] = "auto",
+    pixels: MeanAndStd | None = None,
 ) -> Survey:
-    """Return all layers of a network at one image size; see `list_layers`."""
+    """Return all layers of a network at one image size; see `list_layers`.
+
+    Args:
+        network: any network; it is not changed.
+        size: size of the images in pixels.
+        channels: feature dimension of all outputs, `first` or `last`; `auto` to determine it.
+        prefix_tokens: number of tokens before the patches; `auto` to determine it.
+        in_channels: number of channels of the images; `auto` for the number that the network takes.
+        pixels: mean and std that the probe images are normalized with.
+    """
     frozen, size = frozen_copy(network, CPU, torch.float32), parse_size(size)
-    inputs = inputs_of(frozen, [size], CPU, torch.float32, in_channels)
+    inputs = inputs_of(frozen, [size], CPU, torch.float32, in_channels, pixels=pixels)
     seen = inputs.views[size].size if size in inputs.views else size
-    found = survey(frozen, seen, channels=channels, prefix_tokens=prefix_tokens, in_channels=inputs.channels)
+    given = (channels, prefix_tokens, inputs.channels, pixels)
+    found = survey(frozen, seen, CPU, torch.float32, *given)
     found.check_usable()
     return found
 

@@ -22,9 +22,10 @@ import numpy as np
 from numpy.lib import format as npy
 from safetensors import safe_open
 
+from featlight.config.arrays import plain_array
 from featlight.config.tile import Term
 from featlight.config.user_text import FROM_PYTHON, expanded
-from featlight.errors import UsageError, unknown
+from featlight.errors import UsageError, listed, one_line, unknown
 from featlight.files import open_regular
 
 SUFFIXES = (".npy", ".npz", ".safetensors")
@@ -62,7 +63,7 @@ class Directions:
             UsageError: the value is no such array.
         """
         try:
-            values = np.atleast_2d(_plain(array))
+            values = np.atleast_2d(plain_array(array))
         except MemoryError:
             raise
         except Exception as error:  # arrays of other libraries raise anything
@@ -207,24 +208,6 @@ def _check(dtype: "np.dtype[Any]", shape: Sequence[int], what: str, *, halves: b
         )
 
 
-def _plain(array: Any) -> "np.ndarray[Any, Any]":
-    """Convert an array to a numpy array of a float that numpy has; lists of integers become floats."""
-    if hasattr(array, "detach"):  # a tensor
-        array = array.detach().cpu()
-        array = array.dequantize() if array.is_quantized else array
-        array = array if str(array.layout) == "torch.strided" else array.to_dense()
-        if array.is_floating_point() and str(array.dtype) not in ("torch.float16", "torch.float32", "torch.float64"):
-            array = array.float()  # bfloat16 and smaller: the same numbers
-        array = array.resolve_neg().numpy()
-    if isinstance(array, list | tuple):
-        rows = np.asarray([_plain(row) if hasattr(row, "__len__") else row for row in array])
-        return rows.astype(np.float64) if rows.dtype.kind in "iu" else rows
-    if np.ma.is_masked(array):
-        raise ValueError("some of its values are masked")
-    plain = np.asarray(array.toarray() if hasattr(array, "toarray") else array)  # scipy's sparse ones
-    return plain.astype(np.float32) if plain.dtype.name.startswith(("bfloat16", "float8")) else plain
-
-
 def _stamp(file: Path | int) -> tuple[int, ...]:
     try:
         status = os.stat(file)  # noqa: PTH116  a handle perhaps
@@ -234,7 +217,7 @@ def _stamp(file: Path | int) -> tuple[int, ...]:
 
 
 def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:160] or type(error).__name__
+    return one_line(error, 160) or type(error).__name__
 
 
 def _chosen(path: Path, name: str, names: Sequence[str], preferred: Sequence[str]) -> str:
@@ -243,7 +226,7 @@ def _chosen(path: Path, name: str, names: Sequence[str], preferred: Sequence[str
         raise UsageError(f"directions: {path.name}: {unknown('array', name, names)}")
     found = name or next((each for each in preferred if each in names), "") or (names[0] if len(names) == 1 else "")
     if not found:
-        shown = ", ".join(names[:24]) or "none"
+        shown = listed(names, 24) or "none"
         raise UsageError(f"directions: {path.name} holds {len(names)} arrays; FILE:name is needed, of: {shown}")
     return found
 

@@ -15,7 +15,7 @@ from torchvision.transforms import functional as TF
 from featlight.config.image_shape import ImageSize
 from featlight.config.named_starts import NAMED_STARTS, has_own_start
 from featlight.config.tile import Tile
-from featlight.errors import UsageError
+from featlight.errors import UsageError, one_line
 from featlight.files import open_regular
 from featlight.image_io import MOST_BYTES, bands, open_photograph
 
@@ -97,16 +97,16 @@ def in_channels(photograph: Tensor, channels: int, name: str, key: str = "init")
     )
 
 
-def check_starts(init: Tensor, n: int, channels: int = 3) -> None:
+def check_starts(init: Tensor, n: int, channels: int = 3, key: str = "init") -> None:
     """Raise UsageError if a tensor is neither one start, (C, H, W), nor one for each of n tiles, (n, C, H, W)."""
     fits = init.ndim in (3, 4) and init.shape[-3] == channels and (init.ndim == 3 or init.shape[0] == n)
     if not fits or not init.numel():
         allowed = f"({channels}, S, S) or ({n}, {channels}, S, S)"
-        raise UsageError(f"init: a tensor of {tuple(init.shape)} given; {allowed} is needed")
+        raise UsageError(f"{key}: a tensor of {tuple(init.shape)} given; {allowed} is needed")
 
 
-def starts_from(given: Any, n: int, channels: int, *, bounded: bool) -> Tensor:
-    """Convert starting images given in Python, arrays of any kind.
+def starts_from(given: Any, n: int, channels: int, *, bounded: bool, key: str = "init") -> Tensor:
+    """Convert images given in Python, arrays of any kind.
 
     Args:
         given: a Pillow image, or a tensor, numpy array or nested lists, channels first or last: bool, uint8 and uint16
@@ -114,6 +114,7 @@ def starts_from(given: Any, n: int, channels: int, *, bounded: bool) -> Tensor:
         n: number of tiles.
         channels: number of channels, C.
         bounded: whether the recipe's range is bounded.
+        key: setting that the messages name.
 
     Returns:
         (C, H, W) or (n, C, H, W), float32, on the CPU, a copy.
@@ -121,48 +122,48 @@ def starts_from(given: Any, n: int, channels: int, *, bounded: bool) -> Tensor:
     Raises:
         UsageError: the type has no pixel units, the shape does not fit, or values are far outside [0, 1].
     """
-    images = _images(given, channels)
+    images = _images(given, channels, key)
     if images.ndim in (3, 4) and images.shape[-3] != channels and images.shape[-1] == channels:
         images = images.movedim(-1, -3)
     images = images[0] if images.ndim == 4 and len(images) == 1 else images
-    check_starts(images, n, channels)
+    check_starts(images, n, channels, key)
     low, high = (float(end) for end in images.aminmax())
     far = FAR if bounded else FAR_UNBOUNDED
     if not (-far <= low and high <= 1 + far):  # also refuses NaN
         raise UsageError(
-            f"init: values from {low:.4g} to {high:.4g} given; 0 is black and 1 is white: pass uint8 for 0 to 255, and "
-            "undo a normalization (x * std + mean)"
+            f"{key}: values from {low:.4g} to {high:.4g} given; 0 is black and 1 is white: pass uint8 for 0 to 255, "
+            "and undo a normalization (x * std + mean)"
         )
     return images.clone(memory_format=torch.contiguous_format)
 
 
-def _images(given: Any, channels: int) -> Tensor:
+def _images(given: Any, channels: int, key: str) -> Tensor:
     """Convert to pixel units and float32; two dimensions are gray, and the channels keep their place."""
     if isinstance(given, Image.Image) and given.mode != "F":
         try:
             upright = ImageOps.exif_transpose(given)
             upright = upright.convert("LA") if upright.mode == "La" else upright  # Pillow has no other conversion
-            return in_channels(_pixels(upright).expand(3, -1, -1), channels, f"a picture of mode {given.mode}")
+            return in_channels(_pixels(upright).expand(3, -1, -1), channels, f"a picture of mode {given.mode}", key)
         except (OSError, ValueError, SyntaxError) as error:
             if isinstance(error, UsageError):
                 raise
-            raise UsageError(f"init: a damaged picture given ({' '.join(str(error).split())})") from None
+            raise UsageError(f"{key}: a damaged picture given ({' '.join(str(error).split())})") from None
     if isinstance(given, list | tuple) and any(isinstance(one, Image.Image | Tensor | np.ndarray) for one in given):
-        every = [_images(one, channels) for one in given]
+        every = [_images(one, channels, key) for one in given]
         if len({image.shape for image in every}) > 1:
-            raise UsageError(f"init: images of {every[0].shape} and others given; a list needs images of one shape")
+            raise UsageError(f"{key}: images of {every[0].shape} and others given; a list needs images of one shape")
         return torch.stack(every)
-    array = _array(given)
+    array = _array(given, key)
     if array.dtype not in UNITS and not array.is_floating_point():
         raise UsageError(
-            f"init: an array of {str(array.dtype).removeprefix('torch.')} given, whose white is not known; uint8 (0 to "
-            "255), uint16 (0 to 65535), bool, or floats from 0 to 1 are allowed"
+            f"{key}: an array of {str(array.dtype).removeprefix('torch.')} given, whose white is not known; uint8 (0 "
+            "to 255), uint16 (0 to 65535), bool, or floats from 0 to 1 are allowed"
         )
     images = array.float() / UNITS.get(array.dtype, 1)
     return images.expand(channels, -1, -1) if images.ndim == 2 and channels in (1, 3) else images
 
 
-def _array(given: Any) -> Tensor:
+def _array(given: Any, key: str) -> Tensor:
     """Convert any array of numbers to a plain tensor on the CPU."""
     try:
         if isinstance(given, Tensor):
@@ -178,9 +179,10 @@ def _array(given: Any) -> Tensor:
         native = array.astype(np.float64 if array.dtype.itemsize > 8 else array.dtype.newbyteorder("="))
         return torch.from_numpy(native)
     except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
+        words = f"{', '.join(NAMED_STARTS)}, " if key == "init" else ""
         raise UsageError(
-            f"init: a {type(given).__name__} given; {', '.join(NAMED_STARTS)}, an image file, or an array of pixels is "
-            f"allowed ({' '.join(str(error).split())[:160]})"
+            f"{key}: a {type(given).__name__} given; {words}an image file, or an array of pixels is allowed "
+            f"({one_line(error, 160)})"
         ) from None
 
 

@@ -22,6 +22,7 @@ class RunRequest:
         network: network from Python.
         device: device from Python.
         init: starting images from Python, in a form that `starts_from` takes.
+        caricature: image to caricature from Python, in such a form.
         directions: directions from Python.
         objective: function that the config names.
         threads: CPU threads that replace `auto` in a new plan; 0 to choose them for one worker per core.
@@ -33,6 +34,7 @@ class RunRequest:
     network: "nn.Module | None" = None
     device: "torch.device | None" = None
     init: Any = None
+    caricature: Any = None
     directions: "Directions | None" = None
     objective: "Function | None" = None
     threads: int = 0

@@ -124,8 +124,23 @@ def test_a_start_of_bytes_is_the_start_that_they_show(small_recipe):
         visualize(small_recipe, "4", features, init=pixels if features == [0] else floats, out="run", batch_size=1)
     with pytest.raises(UsageError, match="values from 0 to 25"):
         visualize(small_recipe, "4", [0, 1], init=pixels.astype(np.float32))
-    with pytest.raises(UsageError, match="caricature: a ndarray given; an image file"):
-        visualize(small_recipe, "4", caricature=pixels)
+
+
+def test_a_caricature_of_an_array_is_that_of_its_file(small_recipe):
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    Image.fromarray(pixels).save("photo.png")
+    tensor = torch.from_numpy(pixels).permute(2, 0, 1)
+    theirs = visualize(small_recipe, "4", caricature="photo.png").images
+    for given in (pixels, Image.fromarray(pixels), tensor, tensor / 255, tensor[None]):
+        assert torch.equal(visualize(small_recipe, "4", caricature=given).images, theirs)
+    ours = visualize(small_recipe, "4", caricature=pixels, out="run")
+    assert torch.equal(visualize(small_recipe, "4", caricature=tensor, out="run").images, ours.images)
+    with pytest.raises(UsageError, match="caricature"):
+        visualize(small_recipe, "4", caricature=255 - pixels, out="run")
+    with pytest.raises(UsageError, match="caricature: values from 0 to 25"):
+        visualize(small_recipe, "4", caricature=pixels.astype(np.float32))
+    with pytest.raises(UsageError, match="caricature: a dict given; an image file, or an array of pixels"):
+        visualize(small_recipe, "4", caricature={})
 
 
 def test_the_grid_shows_itself(small_recipe):

@@ -84,6 +84,14 @@ def test_several_layers_need_their_names():
         read_labels("gone.txt", ["a"])
 
 
+def test_a_mistyped_layer_beside_a_right_one_is_refused():
+    Path("a.json").write_text(json.dumps({"conv": ["x"], "blok": ["y"], "fc": ["z"]}))
+    assert set(read_labels("a.json", ["conv"])) == {"conv"}  # nothing is known of the network
+    with pytest.raises(UsageError, match="no layer 'blok' in the network; nearest: 'block'"):
+        read_labels("a.json", ["conv"], {"conv", "block", "fc"})
+    assert set(read_labels("a.json", ["conv"], {"conv", "blok", "fc"})) == {"conv"}
+
+
 @pytest.mark.parametrize("sign", ["\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\u2029"])
 def test_a_sign_in_a_label_ends_no_line(sign):
     Path("a.txt").write_text(f"one{sign}more\ntwo\n", newline="")
