@@ -232,10 +232,10 @@ def _list_models(pattern: str) -> int:
 
 
 def _list_layers(config: Config) -> int:
-    from featlight.engine.setup import likely_pixels
     from featlight.models.catalog import load_model, source_of
     from featlight.models.layer_info import left_out, table
     from featlight.models.layers import survey_of
+    from featlight.models.network_input import likely_pixels
 
     size = config.recipe.first_size
     network = load_model(config.model, config.weights, seed=config.seed, layers=config.named_layers)

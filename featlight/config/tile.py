@@ -96,19 +96,23 @@ def _direction(given: Any) -> Direction:
         if given not in (None, *get_args(Kept)):
             raise ValueError(f"direction: {given!r} given; a vector, row or image is allowed")
         return given  # type: ignore[return-value]
+    values, what = given, type(given).__name__
     if not isinstance(given, list | tuple):
         from featlight.config.arrays import plain_array  # numpy: not for a plan's own lists
 
         try:
-            given = plain_array(given).tolist()
+            array = plain_array(given)
         except Exception as error:  # arrays of other libraries raise anything
-            kind = type(given).__name__
-            raise ValueError(f"direction: a {kind} given, which cannot be converted ({one_line(error, 160)})") from None
-    values = given if isinstance(given, list | tuple) else []
-    numbers = list(map(_plain_number, values))
-    if not numbers or not all(isinstance(each, int | float) and math.isfinite(each) for each in numbers):
-        raise ValueError("direction: finite numbers are needed, one per feature of the layer")
+            raise ValueError(f"direction: a {what} given, which cannot be converted ({one_line(error, 160)})") from None
+        values, what = array.tolist(), f"{what} of {array.dtype}, {array.shape},"
+    numbers = list(map(_plain_number, values)) if isinstance(values, list | tuple) else []
+    if not numbers or not all(map(_is_finite, numbers)):
+        raise ValueError(f"direction: a {what} given; finite numbers are needed, one per feature of the layer")
     return tuple(map(float, numbers))
+
+
+def _is_finite(number: Any) -> bool:
+    return isinstance(number, int | float) and not isinstance(number, bool) and math.isfinite(number)
 
 
 def _plain_number(given: Any) -> Any:

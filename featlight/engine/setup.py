@@ -20,7 +20,7 @@ from featlight.config.choices import is_pattern, matching
 from featlight.config.image_shape import ImageSize, pixels_of, shown_channels
 from featlight.config.named_starts import NAMED_STARTS
 from featlight.config.names import LONGEST, Names, read_labels
-from featlight.config.normalization import Named, Normalization
+from featlight.config.normalization import Normalization
 from featlight.config.schema import Config
 from featlight.config.user_text import is_word
 from featlight.config.validation import equal_faces
@@ -36,13 +36,14 @@ from featlight.models.copying import unwrapped
 from featlight.models.frozen import check_isolated, frozen_copy
 from featlight.models.layer_info import left_out
 from featlight.models.layers import Survey, check_features, check_independent, survey, usable_everywhere
+from featlight.models.network_input import bounds, likely_pixels, mean_and_std, normalization_of
 from featlight.models.prepared import PreparedNetwork, exact_dtype, samples
 from featlight.models.probing.inputs import inputs_of
 from featlight.models.probing.own_outputs import own_outputs
 from featlight.models.sources.torchvision import transform_input
 from featlight.objectives.directions import Directions, open_directions
 from featlight.objectives.own import OwnObjective
-from featlight.param.image import MeanAndStd, in_channels, read_image, starts_from
+from featlight.param.image import in_channels, read_image, starts_from
 from featlight.plan.batching import auto_batch_size
 from featlight.plan.fingerprint import file_sha256
 from featlight.plan.make_plan import RunFacts, make_plan
@@ -142,7 +143,7 @@ def _check(job: RunJob, layers: Sequence[str], name: str) -> None:
         for recipe in [settings.recipe for settings in job.settings.values()]:
             if isinstance(recipe.parameterization, type):
                 check_parameterization(recipe, network.in_channels)
-        check_network(network, layers, size, batch_size, name, bounded=all(_bounds(job.config)))
+        check_network(network, layers, size, batch_size, name, bounded=all(bounds(job.config)))
         if job.request.objective is not None:
             check_function(OwnObjective(job.request.objective), network, layers, size, batch_size)
 
@@ -219,7 +220,7 @@ def prepare_model(config: Config, network: nn.Module, device: torch.device) -> L
         sizes,
         dtype=dtype,
         device=device,
-        normalize=_mean_and_std(normalize, source),
+        normalize=mean_and_std(normalize, source),
         compile=config.compile == "on",
         channels=config.channels,
         prefix_tokens=config.prefix_tokens,
@@ -238,46 +239,6 @@ def check_channels(config: Config, channels: int, name: str) -> None:
         shown_channels(config.show_channels, channels)
     except ValueError as error:
         raise UsageError(f"show_channels: {error} in {name}") from None
-
-
-def normalization_of(config: Config, source: Source, channels: int) -> Normalization | Named:
-    """Resolve the normalization of the pixels.
-
-    Raises:
-        UsageError: the normalization of the weights is requested, but not known.
-    """
-    known = source.mean is not None and source.std is not None and len(source.mean) == channels
-    if config.normalize == "weights" and not known:
-        of = "" if channels == 3 else f" for images of {channels} channels"
-        raise UsageError(f"normalize: weights given, but what {source.model} was trained with is not known{of}")
-    if config.normalize != "auto":
-        return config.normalize
-    return "weights" if known and any(_bounds(config)) else "none"
-
-
-def likely_pixels(config: Config, source: Source) -> MeanAndStd | None:
-    """Return the mean and std of a run's images, before the number of the network's channels is known.
-
-    Raises:
-        UsageError: the normalization of the weights is requested, but not known.
-    """
-    likely = normalization_of(config, source, 3 if source.mean is None else len(source.mean))
-    return _mean_and_std(likely, source)
-
-
-def _bounds(config: Config) -> list[bool]:
-    """Return for each variant whether its images stay in [0, 1]."""
-    return [settings.recipe.range != "unbounded" for settings in config.settings.values()]
-
-
-def _mean_and_std(normalize: Normalization | Named, source: Source) -> tuple[Sequence[float], Sequence[float]] | None:
-    if isinstance(normalize, Normalization):
-        return normalize.mean, normalize.std
-    if normalize == "none":
-        return None
-    assert source.mean is not None
-    assert source.std is not None
-    return source.mean, source.std
 
 
 def _facts(

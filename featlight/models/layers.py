@@ -19,6 +19,7 @@ from featlight.config.image_shape import (
 from featlight.config.settings import Channels, PrefixTokens
 from featlight.config.tile import CLASS
 from featlight.errors import UsageError, listed, memory_errors, unknown
+from featlight.models.catalog import source_of
 from featlight.models.frozen import frozen_copy
 from featlight.models.layer_info import Layer
 from featlight.models.output_layout import OutputLayout
@@ -284,9 +285,11 @@ def list_layers(
 
     Returns:
         Layers with name, shape (C, H, W) or (C,), number of features, and kind (the module's class), in the order of
-        their first run.
+        their first run. Probe images are normalized as the network was trained, if that is known.
 
     Raises:
         UsageError: no layer of the network runs at this size.
     """
-    return survey_of(network, size, channels, prefix_tokens, in_channels).usable
+    source = source_of(network)
+    pixels = None if source.mean is None or source.std is None else (source.mean, source.std)
+    return survey_of(network, size, channels, prefix_tokens, in_channels, pixels).usable

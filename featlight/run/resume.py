@@ -13,6 +13,7 @@ from featlight.config.named_starts import NAMED_STARTS
 from featlight.config.names import read_labels
 from featlight.config.schema import Config, Extra
 from featlight.config.user_text import expanded, weights_file
+from featlight.errors import UsageError
 from featlight.objectives.directions import Directions, open_directions
 from featlight.plan.fingerprint import file_sha256
 from featlight.plan.make_plan import RunFacts, make_plan
@@ -126,7 +127,11 @@ def _wanted(config: Config, plan: Plan, directions: Directions | None) -> list[P
         return None  # only the network knows the names of its classes
     if config.labels is not None and any(map(is_pattern, config.layer or {})):
         return None
-    names = {} if config.labels is None else read_labels(config.labels, list(config.layer or {}))
+    own = list(config.layer or {})
+    try:
+        names = {} if config.labels is None else read_labels(config.labels, own, own)
+    except UsageError:
+        return None  # the network knows whether it has the file's other layers
     try:
         return wanted_tiles(config, layers, config.model, plan.folders, names, directions)
     except KeyError:

@@ -12,6 +12,7 @@ from PIL import Image
 
 import featlight
 from featlight.cli.main import main
+from featlight.errors import UsageError
 from featlight.image_io import decode_png
 from featlight.store.store import Store
 
@@ -28,6 +29,15 @@ def five():
 
 def gray():
     return build(1)
+
+class OfBytes(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 6, 3)
+
+    def forward(self, x):
+        assert x.max() > 2, "pixels from 0 to 255 are needed"
+        return self.conv(x)
 """
 CONFIG = {
     "model": "bands:five",
@@ -88,6 +98,20 @@ def test_one_channel_is_gray_everywhere(capsys):
     assert featlight.open_run("run").alphas.shape == (3, 32, 20)
     assert run("--model", "bands:gray", "--list-layers") == 0
     assert "bands:gray at 24 x 40 px" in capsys.readouterr().out
+
+
+def test_layers_are_listed_with_the_runs_normalization(capsys):
+    assert run("--model", "bands:OfBytes", "--list-layers") == 2
+    assert "no layer runs at 24 x 40 px: AssertionError: pixels from 0 to 255 are needed" in capsys.readouterr().err
+    flags = "--normalize", "{mean: [0], std: [0.00392157]}"
+    assert run("--model", "bands:OfBytes", "--list-layers", *flags) == 0
+    assert capsys.readouterr().out.splitlines()[2].split(maxsplit=2) == ["conv", "6", "22 x 38  Conv2d"]
+    network = featlight.load("bands:OfBytes")
+    with pytest.raises(UsageError, match="pixels from 0 to 255 are needed"):
+        featlight.list_layers(network, 32)
+    network.pretrained_cfg = {"architecture": "timm's", "mean": [0], "std": [1 / 255]}  # as timm's networks have
+    del network.featlight_source
+    assert [layer.name for layer in featlight.list_layers(network, 32)] == ["conv"]
 
 
 def test_a_photograph_is_a_start_in_gray():

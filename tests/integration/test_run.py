@@ -338,6 +338,9 @@ def test_labels_of_another_network_are_refused_also_where_the_run_is_there(confi
     Path("names.txt").write_text("background\ntench\n")
     assert run(config, "--features", "0", "--labels", "names.txt") == 2
     assert "labels: names of features 0 to 1 given; layer 'Mixed_4a' has" in capsys.readouterr().err
+    Path("names.json").write_text(json.dumps({"Mixed_4a": {"0": "spiral", "159": "heart"}, "Mixed_5z": {"0": "heart"}}))
+    assert run(config, "--features", "0", "--labels", "names.json") == 2
+    assert "labels: names.json: no layer 'Mixed_5z' in the network; nearest: 'Mixed_5" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])

@@ -1,4 +1,6 @@
+import numpy as np
 import pytest
+import torch
 
 from featlight.config.choices import format_features, parse_features
 from featlight.config.tile import Term, Tile, feature_tile, file_name
@@ -79,3 +81,41 @@ def test_different_unsafe_names_stay_different():
 def test_an_index_must_fit_its_region(values):
     with pytest.raises(ValueError, match="given"):
         Term("a", **{"feature": 0, **values})
+
+
+VECTOR = torch.tensor([1.0, -2.0, 0.5])  # exact in every type below
+SAME = {
+    "bfloat16": VECTOR.bfloat16(),
+    "float8": VECTOR.to(torch.float8_e4m3fn),
+    "sparse": VECTOR.to_sparse(),
+    "with a gradient": VECTOR.clone().requires_grad_(),
+    "a lazily negated view": (0 - 1j * VECTOR).conj().imag,
+    "long double": np.array([1, -2, 0.5], np.longdouble),
+    "big-endian": np.array([1, -2, 0.5], ">f4"),
+    "a list of tensors": list(VECTOR),
+    "a tuple of long doubles": tuple(np.array([1, -2, 0.5], np.longdouble)),
+}
+
+
+@pytest.mark.parametrize("given", SAME.values(), ids=SAME)
+def test_a_direction_is_any_array_of_its_numbers(given):
+    assert Term("a", direction=given).direction == (1.0, -2.0, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        (VECTOR > 0, r"a Tensor of bool, \(3,\), given; finite numbers are needed, one per feature"),
+        ([True, False], "a list given; finite numbers"),
+        (VECTOR[None], r"a Tensor of float32, \(1, 3\), given"),
+        (VECTOR + 1j, "a Tensor of complex64"),
+        (VECTOR * torch.nan, "a Tensor of float32"),
+        (VECTOR[:0], r"a Tensor of float32, \(0,\), given"),
+        ({1: 2}, "a dict of object"),
+        (VECTOR.to("meta"), "a Tensor given, which cannot be converted"),
+        (np.ma.masked_array([1.0, 2], [0, 1]), "a MaskedArray given, which .* masked"),
+    ],
+)
+def test_what_is_no_direction_is_refused(given, line):
+    with pytest.raises(ValueError, match=f"direction: {line}"):
+        Term("a", direction=given)
