@@ -1,6 +1,7 @@
 """One forward pass of two noise images: the output of every module."""
 
 import itertools
+import re
 from collections.abc import Mapping, MutableMapping, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -22,6 +23,10 @@ from featlight.param.image import MeanAndStd
 
 # Names under which networks with several inputs keep the part that takes images
 IMAGE_PARTS = ("vision_model", "visual", "vision_tower", "image_encoder", "vision_encoder", "model")
+OTHER_INPUTS = {3: "sequences or audio, (N, C, L)", 5: "videos or volumes, (N, C, T, H, W)"}  # by dimensions
+CONVOLUTIONS: Mapping[type[nn.Module], int] = {nn.Conv1d: 3, nn.Conv2d: 4, nn.Conv3d: 5}
+OTHER_INPUTS = {3: "sequences or audio, (N, C, L)", 5: "videos or volumes, (N, C, T, H, W)"}  # by dimensions
+CONVOLUTIONS: Mapping[type[nn.Module], int] = {nn.Conv1d: 3, nn.Conv2d: 4, nn.Conv3d: 5}
 NEEDED = "(N, C, H, W), (N, T, C), (T, N, C) or (N, C)"
 
 
@@ -144,13 +149,32 @@ def _record_consumer(
 
 def _advice(network: nn.Module) -> str:
     """Return advice that follows the error of a network that fails at images; "" if there is none."""
-    conv3d = next((name for name, module in network.named_modules() if isinstance(module, nn.Conv3d)), None)
-    if conv3d is not None:
-        return (
-            f"; {conv3d!r} is a Conv3d: the network takes videos or volumes, (N, C, T, H, W); featlight "
-            "visualizes networks that take images, (N, C, H, W)"
-        )
-    return part_advice(network)
+    first: dict[int, tuple[str, nn.Module]] = {}  # modules by the number of dimensions of their inputs
+    for name, module in network.named_modules():
+        dimensions = _input_dimensions(module)
+        if dimensions is not None:
+            first.setdefault(dimensions, (name, module))
+    taken = 5 if 5 in first else 3 if 4 not in first else 4
+    if taken not in first or taken == 4:
+        return part_advice(network)
+    name, module = first[taken]
+    kind = f"a {type(module).__name__}" + (f" of {taken} dimensions" if hasattr(module, "pattern") else "")
+    return (
+        f"; {name!r} is {kind}: the network takes {OTHER_INPUTS[taken]}; featlight visualizes networks that take "
+        "images, (N, C, H, W)"
+    )
+
+
+def _input_dimensions(module: nn.Module) -> int | None:
+    """Return the number of dimensions that a module's inputs need; None for modules that take several."""
+    for kind, dimensions in CONVOLUTIONS.items():
+        if isinstance(module, kind):
+            return dimensions
+    pattern = getattr(module, "pattern", None)  # of einops' layers, as in "b c (f pf) (h p1) (w p2) -> b ..."
+    if not type(module).__module__.startswith("einops") or not isinstance(pattern, str) or "..." in pattern:
+        return None
+    dimensions = len(re.sub(r"\([^)]*\)", "group", pattern.partition("->")[0]).split())
+    return dimensions if dimensions in (*OTHER_INPUTS, 4) else None
 
 
 def part_advice(network: nn.Module) -> str:

@@ -36,6 +36,35 @@ def test_a_network_of_videos_says_so():
         featlight.visualize(network, "1", [0], progress=False)
 
 
+class Rearrange(nn.Module):
+    """As einops' layer is: its pattern says how many dimensions it takes."""
+
+    def __init__(self, pattern):
+        super().__init__()
+        self.pattern = pattern
+
+    def forward(self, x):
+        raise KeyError(x.ndim)
+
+
+Rearrange.__module__ = "einops.layers.torch"
+
+
+@pytest.mark.parametrize(
+    ("first", "line"),
+    [
+        (Rearrange("b c (f pf) (h p1) (w p2) -> b f (h w) (p1 p2 pf c)"), "'0' is a Rearrange of 5 .* takes videos or"),
+        (Rearrange("b c (n p) -> b n (p c)"), r"'0' is a Rearrange of 3 .* takes sequences or audio, \(N, C, L\)"),
+        (nn.Conv1d(1, 4, 3), r"'0' is a Conv1d: the network takes sequences or audio, \(N, C, L\)"),
+        (nn.LSTM(4, 4), r"no layer runs at 16 x 16 px: [A-Z][^;]*$"),
+        (Rearrange("b c (h p1) (w p2) -> b (h w) (p1 p2 c)"), "KeyError: 4$"),  # takes images, and fails
+    ],
+)
+def test_a_network_of_other_inputs_says_so(first, line):
+    with pytest.raises(UsageError, match=line):
+        list_layers(nn.Sequential(first, nn.Linear(4, 4)), 16)
+
+
 class TwoTowers(nn.Module):
     """As CLIP is: images alone are not enough."""
 
