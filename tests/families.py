@@ -12,6 +12,11 @@ from torchvision.models.convnext import CNBlockConfig, ConvNeXt
 
 TINY = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
 
+# transformers 5 has renamed modules
+ACTIVATION, CLIP = (
+    ("activation", "vision_model.") if int(transformers.__version__.partition(".")[0]) < 5 else ("activation_fn", "")
+)
+
 SWIN = {"img_size": 32, "window_size": 4, "embed_dim": 12, "depths": (1, 1), "num_heads": (2, 2)}
 
 
@@ -155,7 +160,7 @@ FAMILIES = {
     ),
     "torchvision swin": Family(_swin, "features.1.1", last, 12),
     "torchvision convnext": Family(_convnext, "features.1.0.block.4", last, 48),
-    "dinov2": Family(lambda: _dinov2("Dinov2"), "encoder.layer.1.mlp.activation_fn", patches(1), 96, 1),
+    "dinov2": Family(lambda: _dinov2("Dinov2"), f"encoder.layer.1.mlp.{ACTIVATION}", patches(1), 96, 1),
     "dinov2, registers": Family(
         lambda: _dinov2("Dinov2WithRegisters", num_register_tokens=3),
         "encoder.layer.1",
@@ -163,7 +168,7 @@ FAMILIES = {
         24,
         4,
     ),
-    "clip": Family(_clip, "encoder.layers.1.mlp", patches(1), 24, 1),
+    "clip": Family(_clip, f"{CLIP}encoder.layers.1.mlp", patches(1), 24, 1),
     "transformers vit, a part": Family(
         _with_hidden_states, "0:hidden_states:1", patches(1), 24, 1, part=lambda x: x.hidden_states[1]
     ),

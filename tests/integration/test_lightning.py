@@ -222,6 +222,7 @@ def test_what_a_network_carries_is_left_alone(build):
     assert vars(network) == before
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is:DeprecationWarning")  # of torch 2.11's own compiler
 @pytest.mark.parametrize(("build", "prefix"), WRAPPED.values(), ids=WRAPPED)
 def test_a_wrapper_changes_no_bit_and_its_names_are_the_layers(build, prefix):
     network = build()
@@ -232,6 +233,7 @@ def test_a_wrapper_changes_no_bit_and_its_names_are_the_layers(build, prefix):
         torch.distributed.destroy_process_group()
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is:DeprecationWarning")  # of torch 2.11's own compiler
 def test_a_wrapped_network_keeps_what_is_known_of_it():
     network = featlight.load_model("tiny_inception", "none")
     source = featlight.models.catalog.source_of(network)
