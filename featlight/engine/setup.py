@@ -34,12 +34,12 @@ from featlight.errors import UsageError
 from featlight.models.catalog import Source, checksum, load_model, source_of
 from featlight.models.copying import unwrapped
 from featlight.models.frozen import check_isolated, frozen_copy
-from featlight.models.layer_info import left_out
+from featlight.models.layer_info import Layer, left_out
 from featlight.models.layers import Survey, check_features, check_independent, survey, usable_everywhere
 from featlight.models.network_input import bounds, likely_pixels, mean_and_std, normalization_of
 from featlight.models.prepared import PreparedNetwork, exact_dtype, samples
 from featlight.models.probing.inputs import inputs_of
-from featlight.models.probing.own_outputs import own_outputs
+from featlight.models.probing.own_outputs import own_outputs, without_gradient
 from featlight.models.sources.torchvision import transform_input
 from featlight.objectives.directions import Directions, open_directions
 from featlight.objectives.own import OwnObjective
@@ -172,15 +172,19 @@ def _with_layers(config: Config, model: LoadedNetwork, *, quiet: bool) -> Config
         count = f"{len(every) - len(usable)} of {len(every)}"
         log.warning("%s layers left out: a plan cannot hold their names, as %r", count, first)
     patterns = [] if quiet else [word for word in config.layer if is_pattern(word) and word not in modules]
-    _say_left_out(patterns, smallest, every)
+    known = {name: smallest[name] for name in usable if patterns}
+    constant = without_gradient(network.original_network, network.sample, known) if known else {}
+    _say_left_out(patterns, smallest, every, constant)
     return config.model_copy(update={"layer": named_layers(config.layer, modules, usable, own, model.source.model)})
 
 
-def _say_left_out(patterns: Sequence[str], found: Survey, usable: Collection[str]) -> None:
+def _say_left_out(
+    patterns: Sequence[str], found: Survey, usable: Collection[str], constant: Mapping[str, Layer]
+) -> None:
     """Log how many layers that match the patterns cannot be visualized, and why."""
     refusal = "its features are not the same in every octave"
     changing = [replace(layer, refusal=refusal) for layer in found.usable if layer.name not in usable]
-    every = {layer.name: layer for layer in (*found.left_out, *changing)}
+    every = {layer.name: layer for layer in (*constant.values(), *found.left_out, *changing)}
     named = {name for word in patterns for name in matching(word, every)}
     for line in left_out(layer for name, layer in every.items() if name in named):
         log.warning("layer: %s", line)

@@ -24,7 +24,8 @@ from featlight.models.frozen import frozen_copy
 from featlight.models.layer_info import Layer
 from featlight.models.output_layout import OutputLayout
 from featlight.models.probing.forward_pass import NEEDED, part_advice, run_probe
-from featlight.models.probing.inputs import FURTHER, inputs_of
+from featlight.models.probing.inputs import FURTHER, inputs_of, probe_images
+from featlight.models.probing.own_outputs import without_gradient
 from featlight.param.image import MeanAndStd
 
 CPU = torch.device("cpu")
@@ -246,7 +247,7 @@ def survey_of(
     in_channels: int | Literal["auto"] = "auto",
     pixels: MeanAndStd | None = None,
 ) -> Survey:
-    """Return all layers of a network at one image size; see `list_layers`.
+    """Return all layers of a network at one image size; see `list_layers`. Layers without a gradient are refused.
 
     Args:
         network: any network; it is not changed.
@@ -262,7 +263,9 @@ def survey_of(
     given = (channels, prefix_tokens, inputs.channels, pixels)
     found = survey(frozen, seen, CPU, torch.float32, *given)
     found.check_usable()
-    return found
+    images = probe_images(seen, CPU, torch.float32, inputs.channels, pixels)
+    usable = {layer.name: layer for layer in found.usable}
+    return found.with_layers(without_gradient(frozen, images, usable), seen)
 
 
 @memory_errors()

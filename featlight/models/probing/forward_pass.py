@@ -25,8 +25,6 @@ from featlight.param.image import MeanAndStd
 IMAGE_PARTS = ("vision_model", "visual", "vision_tower", "image_encoder", "vision_encoder", "model")
 OTHER_INPUTS = {3: "sequences or audio, (N, C, L)", 5: "videos or volumes, (N, C, T, H, W)"}  # by dimensions
 CONVOLUTIONS: Mapping[type[nn.Module], int] = {nn.Conv1d: 3, nn.Conv2d: 4, nn.Conv3d: 5}
-OTHER_INPUTS = {3: "sequences or audio, (N, C, L)", 5: "videos or volumes, (N, C, T, H, W)"}  # by dimensions
-CONVOLUTIONS: Mapping[type[nn.Module], int] = {nn.Conv1d: 3, nn.Conv2d: 4, nn.Conv3d: 5}
 NEEDED = "(N, C, H, W), (N, T, C), (T, N, C) or (N, C)"
 
 

@@ -4,6 +4,7 @@ import itertools
 from collections import Counter
 from collections.abc import Mapping, MutableMapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -41,6 +42,20 @@ def own_outputs(network: nn.Module, images: Tensor, layers: Mapping[str, Layer],
             kept[outputs[name].tensor] = name
     own = set(kept.values())
     return [name for name in names if name in own]
+
+
+def without_gradient(network: nn.Module, images: Tensor, layers: Mapping[str, Layer]) -> dict[str, Layer]:
+    """Return the layers whose outputs have no gradient to the images, with this refusal; none if no layer has one.
+
+    Args:
+        network: original network, frozen.
+        images: images to run, in the network's precision, (N, C, H, W).
+        layers: usable layers by name, for images of this size.
+    """
+    outputs = _outputs(network, images, layers)
+    constant = [name for name, output in outputs.items() if not output.has_gradient]
+    refused = {name: replace(layers[name], refusal="no gradient reaches the image") for name in constant}
+    return refused if len(refused) < len(outputs) else {}
 
 
 def _outputs(network: nn.Module, images: Tensor, layers: Mapping[str, Layer]) -> Mapping[str, _Output]:

@@ -1,9 +1,14 @@
+import pytest
 import torch
 from torch import nn
 
-from featlight.models.layers import survey
+import featlight
+from featlight.errors import UsageError
+from featlight.models.layer_info import left_out
+from featlight.models.layers import survey, survey_of
 from featlight.models.probing.own_outputs import own_outputs
 from tests.conftest import hand_made
+from tests.strange.networks import Does, conv
 
 
 class Residual(nn.Module):
@@ -57,3 +62,23 @@ def test_where_no_gradient_comes_from_any_all_stay_so_that_the_reason_is_said():
             return super().forward(x.detach())
 
     assert own(Detached(*hand_made())) == [str(i) for i in range(6)]
+
+
+def test_layers_that_no_gradient_passes_are_left_out_and_counted(small_recipe, caplog):
+    def run(self, x):
+        return self.last(self.first(x)) + self.place(x.detach()).mean() + self.gate(x.detach()).mean()
+
+    network = Does(run, first=conv(), last=conv(6, 4), place=conv(), gate=nn.Sequential(conv()))
+    found = survey_of(network, 16)
+    assert [layer.name for layer in found.usable] == ["first", "last"]
+    lines = left_out(found.left_out)
+    assert lines[0] == "3 layers are left out:"
+    assert lines[1].strip() == "place (and 2 more for the like): no gradient reaches the image"
+    made = featlight.visualize(network, "all", [0], recipe=small_recipe, progress=False)
+    assert [record["layer"] for record in made.records] == ["first", "last"]
+    assert "3 layers are left out" in caplog.text
+    assert "no gradient reaches the image" in caplog.text
+    with pytest.raises(UsageError, match=r"'place' .*: no gradient reaches the image"):
+        featlight.visualize(network, "place", [0], recipe=small_recipe, progress=False)
+    one = Does(lambda self, x: self.only(x.detach()), only=conv())
+    assert [layer.name for layer in survey_of(one, 16).usable] == ["only"]  # nothing else is left to list
