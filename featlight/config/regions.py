@@ -52,7 +52,7 @@ class Region(ABC):
         return index in self.indices(size)
 
 
-class Map(Region):
+class MapRegion(Region):
     """All neurons."""
 
     name = "map"
@@ -76,7 +76,7 @@ class Map(Region):
         return [(slice(None), slice(None))]
 
 
-class Row(Region):
+class RowRegion(Region):
     """One row."""
 
     name = "row"
@@ -100,7 +100,7 @@ class Row(Region):
         return [(_carried(index, first[0], now[0]), slice(None))]
 
 
-class Neuron(Region):
+class NeuronRegion(Region):
     """One neuron."""
 
     name = "neuron"
@@ -128,7 +128,7 @@ class Neuron(Region):
         return [(row, column)]
 
 
-class Prefix(Region):
+class PrefixRegion(Region):
     """The first neurons in reading order, up to the last overlap of the index's neuron with the current map."""
 
     name = "prefix"
@@ -154,7 +154,9 @@ class Prefix(Region):
         return [(slice(row), slice(None)), (slice(row, row + 1), slice(column + 1))]
 
 
-REGIONS: dict[str, Region] = {region.name: region for region in (Map(), Row(), Neuron(), Prefix())}
+REGIONS: dict[str, Region] = {
+    region.name: region for region in (MapRegion(), RowRegion(), NeuronRegion(), PrefixRegion())
+}
 
 
 def check_index(region: str, index: Any) -> None:

@@ -109,7 +109,10 @@ def build() -> nn.Module:
 # The files that each row of the table names, and the edits of them: text that is replaced, and its replacement
 EDITS = {
     "region of neurons": {
-        "config/regions.py": [("\nREGIONS: ", f"{REGION}\n\nREGIONS: "), ("Prefix())}", "Prefix(), Corner())}")]
+        "config/regions.py": [
+            ("\nREGIONS: ", f"{REGION}\n\nREGIONS: "),
+            ("PrefixRegion())", "PrefixRegion(), Corner())"),
+        ]
     },
     "loss": {
         "config/losses.py": [
