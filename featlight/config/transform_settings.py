@@ -61,6 +61,22 @@ class AffineTransform(TransformKind):
 
 
 @dataclass(frozen=True)
+class RangeTransform(AffineTransform):
+    """An affine transform by one random number between two ends."""
+
+    low: float
+    high: float
+
+    @property
+    def is_random(self) -> bool:
+        return self.low < self.high
+
+    @property
+    def values(self) -> Any:
+        return [self.low, self.high]
+
+
+@dataclass(frozen=True)
 class Pad(TransformKind):
     """Pad the image with gray.
 
@@ -124,7 +140,7 @@ class Jitter(AffineTransform):
 
 
 @dataclass(frozen=True)
-class Scale(AffineTransform):
+class Scale(RangeTransform):
     """Scale the image by a random factor, log-uniform.
 
     Args:
@@ -132,22 +148,11 @@ class Scale(AffineTransform):
         high: largest factor.
     """
 
-    low: float
-    high: float
     name: ClassVar = "scale"
     needs: ClassVar = "the smallest and the largest factor are needed, as in [0.9, 1.1]"
-    columns: ClassVar = 1
 
     def __post_init__(self) -> None:
         _check_range(self.name, self.low, self.high, 0.01, 100)
-
-    @property
-    def is_random(self) -> bool:
-        return self.low < self.high
-
-    @property
-    def values(self) -> Any:
-        return [self.low, self.high]
 
     def in_words(self) -> str:
         return f"scale {self.low:g} to {self.high:g}"
@@ -161,7 +166,7 @@ class Scale(AffineTransform):
 
 
 @dataclass(frozen=True)
-class Rotate(AffineTransform):
+class Rotate(RangeTransform):
     """Rotate the image about its center by a uniform random angle.
 
     Args:
@@ -169,22 +174,11 @@ class Rotate(AffineTransform):
         high: largest angle in degrees.
     """
 
-    low: float
-    high: float
     name: ClassVar = "rotate"
     needs: ClassVar = "the smallest and the largest angle in degrees are needed, as in [-8, 8]"
-    columns: ClassVar = 1
 
     def __post_init__(self) -> None:
         _check_range(self.name, self.low, self.high, -360, 360)
-
-    @property
-    def is_random(self) -> bool:
-        return self.low < self.high
-
-    @property
-    def values(self) -> Any:
-        return [self.low, self.high]
 
     def in_words(self) -> str:
         return f"rotate {self.low:g} to {self.high:g} degrees"
