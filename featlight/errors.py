@@ -90,7 +90,7 @@ def one_line(text: object, most: int | None = None) -> str:
     line = " ".join(str(text).split())
     if most is None or len(line) <= most:
         return line
-    return line[: most - 3].rpartition(" ")[0] + " ..." if " " in line[: most - 3] else line[: most - 4] + " ..."
+    return (line[: most - 3].rpartition(" ")[0] or line[: most - 4]) + " ..."
 
 
 def plural(count: int, noun: str) -> str:

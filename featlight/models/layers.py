@@ -260,8 +260,14 @@ def survey_of(
     frozen, size = frozen_copy(network, CPU, torch.float32), parse_size(size)
     inputs = inputs_of(frozen, [size], CPU, torch.float32, in_channels, pixels=pixels)
     seen = inputs.views[size].size if size in inputs.views else size
-    given = (channels, prefix_tokens, inputs.channels, pixels)
-    found = survey(frozen, seen, CPU, torch.float32, *given)
+    found = survey(
+        frozen,
+        seen,
+        channels=channels,
+        prefix_tokens=prefix_tokens,
+        in_channels=inputs.channels,
+        pixels=pixels,
+    )
     found.check_usable()
     images = probe_images(seen, CPU, torch.float32, inputs.channels, pixels)
     usable = {layer.name: layer for layer in found.usable}

@@ -147,7 +147,7 @@ def _images(given: Any, channels: int, key: str) -> Tensor:
         except (OSError, ValueError, SyntaxError) as error:
             if isinstance(error, UsageError):
                 raise
-            raise UsageError(f"{key}: a damaged picture given ({' '.join(str(error).split())})") from None
+            raise UsageError(f"{key}: a damaged picture given ({one_line(error)})") from None
     if isinstance(given, list | tuple) and any(isinstance(one, Image.Image | Tensor | np.ndarray) for one in given):
         every = [_images(one, channels, key) for one in given]
         if len({image.shape for image in every}) > 1:
@@ -203,7 +203,7 @@ def read_image(path: Path, key: str = "init") -> Tensor:
     except (OSError, ValueError) as error:
         allowed = f"{', '.join(NAMED_STARTS)}, or a PNG, JPEG or WebP file, is allowed"
         allowed = allowed if key == "init" else "a PNG, JPEG or WebP file is needed"
-        raise UsageError(f"{key}: {str(path)!r} given; {allowed} ({' '.join(str(error).split())})") from None
+        raise UsageError(f"{key}: {str(path)!r} given; {allowed} ({one_line(error)})") from None
 
 
 def _pixels(image: Image.Image) -> Tensor:

@@ -152,8 +152,8 @@ def _advice(network: nn.Module) -> str:
         dimensions = _input_dimensions(module)
         if dimensions is not None:
             first.setdefault(dimensions, (name, module))
-    taken = 5 if 5 in first else 3 if 4 not in first else 4
-    if taken not in first or taken == 4:
+    taken = 5 if 5 in first else 3 if 3 in first and 4 not in first else None
+    if taken is None:
         return part_advice(network)
     name, module = first[taken]
     kind = f"a {type(module).__name__}" + (f" of {taken} dimensions" if hasattr(module, "pattern") else "")
