@@ -30,7 +30,7 @@ class RunJob:
     """A prepared run.
 
     Args:
-        request: what the call asks for.
+        request: config and Python objects of the call.
         worker: this worker.
         network: frozen network, on the device, in the run's precision.
         plan: plan of the run directory, extended by the config's tiles.

@@ -67,7 +67,7 @@ def prepare(request: RunRequest, known: Plan | None = None, worker: Worker = ALO
     """Load and survey the network, plan the run, and check both.
 
     Args:
-        request: what the call asks for.
+        request: config and Python objects of the call.
         known: plan of the run directory, if there is one; it is not changed.
         worker: this worker.
 

@@ -1,4 +1,4 @@
-"""What a call asks for: made once by `visualize` and the command line, and read by the engine. No torch."""
+"""The request of a call, made once by `visualize` or the command line and read by the engine. No torch."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunRequest:
-    """A config, and what no config can hold; None where the config decides.
+    """A config, and the Python objects that no config can hold; None where the config decides.
 
     Args:
         config: resolved config.

@@ -23,7 +23,7 @@ def estimate(request: RunRequest, *, workers: int = 1) -> dict[str, str]:
     """Return a table of a run's tiles, chunks, disk space and time.
 
     Args:
-        request: what the call asks for, with a directory.
+        request: config and Python objects of the call, with a run directory.
         workers: workers on all machines; they are assumed not to slow each other down.
 
     Raises:

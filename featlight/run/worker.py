@@ -33,7 +33,7 @@ def make(
     """Make a worker's share of the requested tiles that are missing.
 
     Args:
-        request: what the call asks for, with a directory; the first worker alone deletes an existing run.
+        request: config and Python objects of the call, with a run directory, which only the first worker deletes.
         worker: this worker.
         stop: stop request, checked before every step.
         record_log: record log in its state at the start of this process; later records count as made in this run.
