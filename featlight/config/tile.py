@@ -9,20 +9,26 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BeforeValidator
 
+from featlight.config.measures import MEASURES, WORDS, Measure, measure_of
 from featlight.config.regions import REGIONS, Index, check_index
 from featlight.config.user_text import one_of
 from featlight.errors import one_line
 
 RegionName = Annotated[str, BeforeValidator(one_of(REGIONS))]
 TokenKind = Literal["patches", "class"]
-Kept = Literal["row", "image"]  # a direction that the run's settings hold
-Direction = tuple[float, ...] | Kept | None
-Choice = Literal["feature", "all", "direction", "image"]  # what a term measures at each position of its layer
+Direction = tuple[float, ...] | str | None  # text is a measure's word: the run's settings hold the direction
 
 CLASS = "@class"  # suffix of a layer's name: its class token
 MOST_TILES = 1_000_000  # in a run; its plan has about 200 bytes per tile
 MOST_TERMS = 1000  # in a tile
 LARGEST_FEATURE = 10_000_000  # more than any layer has features
+
+
+def check_direction_word(given: Any) -> Any:
+    """Raise ValueError if text is not the word of a measure."""
+    if isinstance(given, str) and given not in WORDS:
+        raise ValueError(f"direction: {given!r} given; allowed: a vector, {', '.join(WORDS)}")
+    return given
 
 
 @dataclass(frozen=True)
@@ -53,15 +59,14 @@ class Term:
     region: RegionName = "map"
     index: Index = None
     tokens: TokenKind = "patches"
-    direction: Direction = None
+    direction: Annotated[Direction, BeforeValidator(check_direction_word)] = None
 
     def __post_init__(self) -> None:
         if isinstance(self.index, list):
             object.__setattr__(self, "index", tuple(self.index))
         object.__setattr__(self, "direction", _direction(self.direction))
         check_layer(self.layer)
-        if (self.direction is not None) and (self.direction == "row") != (self.feature is not None):
-            raise ValueError("direction: a vector or image needs no feature; row needs its number as feature")
+        self.measure.check(self)
         if self.feature is not None and not 0 <= self.feature < LARGEST_FEATURE:
             raise ValueError(f"feature: {self.feature} given; a number from 0 to {LARGEST_FEATURE - 1:,} is needed")
         if not math.isfinite(self.weight):
@@ -78,11 +83,9 @@ class Term:
         return {key: value for key, value in vars(self).items() if key not in usual or value != usual[key]}
 
     @property
-    def choice(self) -> Choice:
-        """Return what the term measures: a feature, all features, a direction, or a caricature's image."""
-        if self.direction is not None:
-            return "image" if self.direction == "image" else "direction"
-        return "all" if self.feature is None else "feature"
+    def measure(self) -> Measure:
+        """Return what the term reads: a feature, all features, a direction, or a caricature's image."""
+        return measure_of(self)
 
     @property
     def output(self) -> str:
@@ -93,9 +96,8 @@ class Term:
 def _direction(given: Any) -> Direction:
     """Convert a vector to a tuple and check it."""
     if given is None or isinstance(given, str):
-        if given not in (None, *get_args(Kept)):
-            raise ValueError(f"direction: {given!r} given; a vector, row or image is allowed")
-        return given  # type: ignore[return-value]
+        check_direction_word(given)
+        return given
     values, what = given, type(given).__name__
     if not isinstance(given, list | tuple):
         from featlight.config.arrays import plain_array  # numpy: not for a plan's own lists
@@ -177,15 +179,13 @@ class Tile:
         if self.is_named:
             return self.name
         term = self.terms[0]
-        unnumbered = {"all": "all", "image": term.layer}.get(term.choice, "direction")
-        word = unnumbered if term.feature is None else str(term.feature)
-        word += " class" if term.tokens == "class" else ""
+        word = term.measure.label(term) + (" class" if term.tokens == "class" else "")
         return word + REGIONS[term.region].label(term.index)
 
     @property
-    def signature(self) -> tuple[tuple[str, Choice], ...]:
-        """Return what tiles of one batch have in common: output and choice of each term."""
-        return tuple((term.output, term.choice) for term in self.terms)
+    def signature(self) -> tuple[tuple[str, str], ...]:
+        """Return what tiles of one batch have in common: output and measure of each term."""
+        return tuple((term.output, term.measure.name) for term in self.terms)
 
     def file(self, variant: str = "") -> str:
         """Return the path below the folder of tiles, without suffix."""
@@ -204,7 +204,8 @@ def diverse_tiles(tile: Tile, count: int) -> list[Tile]:
 # Every path that `Tile.file` gives to a tile of `feature_tile` or `diverse_tiles`, or to a named tile
 _WORD = r"[A-Za-z0-9_-][A-Za-z0-9._-]*"
 _SUFFIX = "|".join(region.suffix for region in REGIONS.values())
-_STEM = rf"(?:caricature|all|\d{{5,}})(?:-class)?(?:{_SUFFIX})(?:-face\d+)?"
+_MEASURE = "|".join(measure.stem for measure in MEASURES.values())
+_STEM = rf"(?:{_MEASURE})(?:-class)?(?:{_SUFFIX})(?:-face\d+)?"
 FILE_PATTERN = rf"(?:{_WORD}/)?(?:{_WORD}/{_STEM}|named/{_WORD})"
 
 
@@ -216,7 +217,7 @@ def feature_tile(
     tokens: TokenKind = "patches",
     *,
     folder: str | None = None,
-    direction: Kept | None = None,
+    direction: str | None = None,
 ) -> Tile:
     """Return the tile of one feature of a layer.
 
@@ -227,11 +228,10 @@ def feature_tile(
         index: position of the region.
         tokens: tokens of a transformer layer.
         folder: folder of the layer's tiles; None to derive it from the layer's name.
-        direction: `row` for a row of the run's directions, `image` for a caricature, None for a feature.
+        direction: word of a measure, such as `row` for a row of the run's directions; None for a feature.
     """
-    stem = "caricature" if direction == "image" else "all" if feature is None else f"{feature:05d}"
-    stem += "-class" if tokens == "class" else ""
     term = Term(layer, feature, 1.0, region, index, tokens, direction)
+    stem = term.measure.file_stem(term) + ("-class" if tokens == "class" else "")
     return Tile(f"{folder or file_name(layer)}/{stem}{REGIONS[region].file_suffix(index)}", (term,))
 
 

@@ -181,8 +181,8 @@ def _check_whole(config: Config, sources: Mapping[str, str]) -> None:
         refuse("directions", f"given for {len(config.layer)} layers; directions belong to one: give one --layer")
     if any(tile.face is not None for tile in config.tiles or ()):
         refuse("tiles", "a face given; use `diversity` for several pictures of each tile")
-    kinds = {term.choice for tile in config.tiles or () for term in tile.terms}
-    along = config.directions is not None or "direction" in kinds
+    measures = [term.measure for tile in config.tiles or () for term in tile.terms]
+    along = config.directions is not None or any(measure.has_direction for measure in measures)
     if any(settings.recipe.keeps_alpha for settings in config.settings.values()):
         for tile in config.tiles or ():
             if tile.name.casefold().endswith(".alpha"):
@@ -221,7 +221,7 @@ def _check_whole(config: Config, sources: Mapping[str, str]) -> None:
         if settings.caricature is not None and config.tiles is None and (config.directions or region == "all"):
             other = "directions" if config.directions else "region: all"
             refuse("caricature", f"an image and {other} given; remove one of them")
-        if "image" in kinds and settings.caricature is None:
+        if any(measure.needs_image for measure in measures) and settings.caricature is None:
             refuse("tiles", "direction: image given, but no image; add --caricature FILE")
         if settings.stay and settings.init in NAMED_STARTS:
             refuse(

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from featlight.config.regions import MapSize
 from featlight.config.tile import Term
-from featlight.objectives.directions import Directions, vectors_of
+from featlight.objectives.directions import Directions
 from featlight.objectives.masks import region_mask
 
 MOST_NUMBERS = 1 << 24  # values of the maps that are searched in one operation
@@ -47,7 +47,6 @@ class _Group:
         term: one of the terms.
         first_map: map size that the region refers to; None for the whole map.
         tiles: index of each term's tile.
-        features: feature of each term; empty for terms over all features or along directions.
         terms: all terms.
     """
 
@@ -55,7 +54,6 @@ class _Group:
     term: Term
     first_map: MapSize | None
     tiles: list[int] = field(default_factory=list)
-    features: list[int] = field(default_factory=list)
     terms: list[Term] = field(default_factory=list)
 
 
@@ -76,21 +74,13 @@ class Activations:
         for tile, query in enumerate(queries):
             firsts = dict(query.first_maps)
             for slot, term in enumerate(query.terms):
-                key = (slot, term.output, term.region, term.index, firsts.get(term.output), term.choice)
+                key = (slot, term.output, term.region, term.index, firsts.get(term.output), term.measure.name)
                 first_map = None if term.region == "map" else firsts[term.output]
                 group = groups.setdefault(key, _Group(slot, term, first_map))
                 group.tiles.append(tile)
                 group.terms.append(term)
-                group.features += [term.feature] if term.choice == "feature" and term.feature is not None else []
         self._groups = [
-            (
-                group,
-                torch.tensor(group.tiles, device=device),
-                torch.tensor(group.features, device=device),
-                torch.from_numpy(vectors_of(group.terms, directions)).to(device)  # (K, C)
-                if group.term.choice == "direction"
-                else torch.empty(0),
-            )
+            (group, torch.tensor(group.tiles, device=device), operand_of(group.terms, directions, device))
             for group in groups.values()
         ]
 
@@ -106,17 +96,11 @@ class Activations:
         n = len(next(iter(outputs.values())))
         sums = torch.zeros(n, self._count, dtype=torch.float64, device=self._device)
         counts = torch.zeros(self._count, dtype=torch.float64, device=self._device)
-        for group, tiles, features, vectors in self._groups:
-            z, neurons = _selected(group, outputs[group.term.output])  # (N, C, h, w)
-            if group.term.choice == "all":
-                values, neurons = z.sum((1, 2, 3))[:, None], neurons * z.shape[1]  # (N, 1)
-            elif group.term.choice == "direction":
-                totals = z.sum((2, 3))  # (N, C)
-                values = torch.stack([(totals * vector).sum(1) for vector in vectors.to(z.dtype)], 1)  # (N, K)
-            else:
-                values = z.sum((2, 3))[:, features]  # (N, K)
-            sums[:, tiles] += values.double()
-            counts[tiles] += neurons
+        for group, tiles, operand in self._groups:
+            z, positions = _selected(group, outputs[group.term.output])  # (N, C, h, w)
+            measure = group.term.measure
+            sums[:, tiles] += measure.totals(z, operand).double()  # (N, K)
+            counts[tiles] += positions * measure.values_per_position(z.shape[1])
         return sums / counts
 
     def places(self, outputs: Mapping[str, Tensor], images: Tensor, tiles: Tensor) -> Tensor:
@@ -128,7 +112,7 @@ class Activations:
             tiles: index of each pair's tile, (M,).
         """
         places = torch.zeros(len(tiles), 2, dtype=torch.int64, device=self._device)
-        for group, own_tiles, features, vectors in self._groups:
+        for group, own_tiles, operand in self._groups:
             if group.slot > 0:
                 continue
             output = outputs[group.term.output]  # (N, C, H, W)
@@ -136,18 +120,20 @@ class Activations:
             member[own_tiles] = torch.arange(len(own_tiles), device=self._device)
             pairs = (member[tiles] >= 0).nonzero()[:, 0]
             mask, width = _mask(group, output), output.shape[3]
-            step = max(1, MOST_NUMBERS // output[0, 0 if group.term.choice == "feature" else slice(None)].numel())
+            measure = group.term.measure
+            step = max(1, MOST_NUMBERS // output[0, 0 if measure.reads_one_feature else slice(None)].numel())
             for part in torch.split(pairs, step):
-                if group.term.choice == "direction":
-                    own = vectors[member[tiles[part]]].to(output.dtype)  # (K, C)
-                    z = (output[images[part]] * own[:, :, None, None]).sum(1)  # (K, H, W)
-                elif group.term.choice == "all":
-                    z = output[images[part]].mean(1)  # (K, H, W)
-                else:
-                    z = output[images[part], features[member[tiles[part]]]]  # (K, H, W)
+                own = None if operand is None else operand[member[tiles[part]]]
+                z = measure.maps(output, images[part], own)  # (K, H, W)
                 first = _first_largest((z if mask is None else torch.where(mask, z, -torch.inf)).flatten(1))
                 places[part] = torch.stack([first // width, first % width], 1)
         return places
+
+
+def operand_of(terms: Sequence[Term], directions: Directions | None, device: torch.device) -> Tensor | None:
+    """Return what some terms of one measure differ in, see `Measure.totals`."""
+    operand = terms[0].measure.operand(terms, directions)
+    return None if operand is None else torch.from_numpy(operand).to(device)
 
 
 def _first_largest(z: Tensor) -> Tensor:

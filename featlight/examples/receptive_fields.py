@@ -10,9 +10,10 @@ from featlight.config.image_shape import Fit, ImageSize, both_sides
 from featlight.config.tile import Term
 from featlight.drawing.example_strip import Box
 from featlight.errors import FeatlightError
+from featlight.examples.activations import operand_of
 from featlight.examples.decoding import crop_offset
 from featlight.models.extractor import LayerOutputs
-from featlight.objectives.directions import Directions, vectors_of
+from featlight.objectives.directions import Directions
 
 
 def measure_receptive_fields(
@@ -40,13 +41,8 @@ def measure_receptive_fields(
         )
     rows, columns = rows.to(x.device), columns.to(x.device)
     at = output[torch.arange(len(x), device=x.device), :, rows, columns]  # (N, K)
-    match term.choice:
-        case "direction":
-            value = at @ torch.from_numpy(vectors_of([term], directions))[0].to(at)  # (N,)
-        case "feature":
-            value = at[:, term.feature]
-        case _:
-            value = at.mean(1)
+    every = torch.arange(len(x), device=x.device)
+    value = term.measure.maps(at[:, :, None, None], every, operand_of([term], directions, x.device))  # (N, 1, 1)
     (gradient,) = torch.autograd.grad(value.sum(), x)
     return [_bounding_box(mask) for mask in (gradient != 0).any(1).cpu()]  # (H, W) each
 

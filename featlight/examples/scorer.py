@@ -204,7 +204,7 @@ def _check_objectives(store: Store, plan: Plan) -> None:
             f"--out: {store.root} follows {custom!r}, a custom objective; "
             "give a run whose tiles show features or directions"
         )
-    if any(term.choice == "image" for planned in plan.tiles for term in planned.tile.terms):
+    if any(term.measure.needs_image for planned in plan.tiles for term in planned.tile.terms):
         raise UsageError(
             f"--out: {store.root} holds caricatures of an image; give a run whose tiles show features or directions"
         )

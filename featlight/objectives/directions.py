@@ -23,7 +23,6 @@ from numpy.lib import format as npy
 from safetensors import safe_open
 
 from featlight.config.arrays import plain_array
-from featlight.config.tile import Term
 from featlight.config.user_text import FROM_PYTHON, expanded
 from featlight.errors import UsageError, listed, one_line, unknown
 from featlight.files import open_regular
@@ -132,13 +131,6 @@ class Directions:
                 f"directions: {self.asked}: the file has changed since it was opened; put it back and give the same "
                 "command again, or give another --out"
             )
-
-
-def vectors_of(terms: Sequence[Term], directions: Directions | None) -> "np.ndarray[Any, Any]":
-    """Return the directions of terms, (N, C), in float32, or in float64 if given so."""
-    rows = [term.feature for term in terms if term.direction == "row" and term.feature is not None]
-    read = iter(()) if directions is None else iter(directions.rows(rows))
-    return np.stack([next(read) if term.direction == "row" else np.asarray(term.direction) for term in terms])
 
 
 def open_directions(asked: str, preferred: Sequence[str] = ()) -> Directions:

@@ -10,11 +10,9 @@ from featlight.config.losses import METRICS
 from featlight.config.regions import MapSize
 from featlight.config.settings import Settings
 from featlight.config.tile import Tile
-from featlight.objectives.directions import Directions, vectors_of
+from featlight.objectives.directions import Directions
 from featlight.objectives.diversity import gram_similarity, whole_groups
 from featlight.objectives.masks import region_mask
-
-LEAST_COSINE = 0.1  # lower bound, so that every position has a gradient, as in lucid
 
 
 class Scores(NamedTuple):
@@ -82,8 +80,8 @@ class Objective:
         self._first_maps = first_maps
         self._directions = directions
         self._power = cosine_power
-        self._vectors: dict[tuple[int, torch.device, torch.dtype], Tensor] = {}
-        self._cache: dict[tuple[int, torch.device, MapSize], tuple[Tensor, Tensor, Tensor | None]] = {}
+        self._operands: dict[tuple[int, torch.device], Tensor | None] = {}
+        self._cache: dict[tuple[int, torch.device, MapSize], tuple[Tensor, Tensor | None]] = {}
 
     def __call__(self, outputs: Mapping[str, Tensor], reference: Mapping[str, Tensor] | None = None) -> Scores:
         """Return the loss and the mean activation of each view.
@@ -97,15 +95,9 @@ class Objective:
         counts: list[Tensor | int] = []
         for slot, terms in enumerate(self._slots):
             output = outputs[terms[0].output]  # (N, C, H, W)
-            features, weights, mask = self._selection(slot, output)
-            match terms[0].choice:
-                case "all":
-                    z = value = output
-                case "direction" | "image":
-                    vectors = self._vectors_of(slot, output, reference)
-                    z, value = project(output, vectors, self._power)  # (N, 1, H, W) each
-                case _:
-                    z = value = output[torch.arange(len(terms), device=output.device), features].unsqueeze(1)
+            weights, mask = self._selection(slot, output)
+            operand = self._operand(slot, output, reference)
+            z, value = terms[0].measure.read(output, operand, self._power)  # (N, K, H, W) each
             distance = self._target - value
             if mask is None:
                 counts.append(z[0].numel())
@@ -139,56 +131,32 @@ class Objective:
         found = []
         for slot, terms in enumerate(self._slots):
             output = outputs[terms[0].output]  # (N, C, H, W)
-            if terms[0].choice == "all":
-                found.append(output.mean(1))
-            elif terms[0].choice in ("direction", "image"):
-                found.append(project(output, self._vectors_of(slot, output, reference))[0].squeeze(1))
-            else:
-                found.append(torch.stack([maps[term.feature or 0] for maps, term in zip(output, terms, strict=True)]))
+            every = torch.arange(len(output), device=output.device)
+            found.append(terms[0].measure.maps(output, every, self._operand(slot, output, reference)))
         return found
 
-    def _vectors_of(self, slot: int, output: Tensor, reference: Mapping[str, Tensor] | None) -> Tensor:
-        """Return the directions of a slot's terms, (N, C, 1, 1), or of each position, (N, C, H, W)."""
-        if self._slots[slot][0].choice == "image":
+    def _operand(self, slot: int, output: Tensor, reference: Mapping[str, Tensor] | None) -> Tensor | None:
+        """Return what a slot's terms differ in, see `Measure.read`; it is read once for each device."""
+        measure, terms = self._slots[slot][0].measure, self._slots[slot]
+        if measure.needs_image:
             assert reference is not None
-            return reference[self._slots[slot][0].output]
-        key = (slot, output.device, output.dtype)
-        if key not in self._vectors:
-            given = torch.from_numpy(vectors_of(self._slots[slot], self._directions))  # (N, C), read once
-            self._vectors[key] = given.to(output.device, output.dtype)[:, :, None, None]
-        return self._vectors[key]
+            return reference[terms[0].output]
+        key = (slot, output.device)
+        if key not in self._operands:
+            operand = measure.operand(terms, self._directions)
+            self._operands[key] = None if operand is None else torch.from_numpy(operand).to(output.device)
+        return self._operands[key]
 
-    def _selection(self, slot: int, output: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return features (N,), weights (N,) and region masks (N, 1, H, W), cached by map size and device."""
+    def _selection(self, slot: int, output: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return weights (N,) and region masks (N, 1, H, W), cached by map size and device."""
         now: MapSize = (output.shape[2], output.shape[3])
         key = (slot, output.device, now)
         if key not in self._cache:
             terms = self._slots[slot]
-            features = torch.tensor([term.feature or 0 for term in terms])
             weights = torch.tensor([term.weight for term in terms], dtype=torch.float64)
             mask = None
             if any(term.region != "map" for term in terms):
                 first = self._first_maps[terms[0].output]
                 mask = torch.stack([region_mask(term, first, now) for term in terms]).unsqueeze(1).to(output.device)
-            self._cache[key] = (features.to(output.device), weights.to(output.device), mask)
+            self._cache[key] = (weights.to(output.device), mask)
         return self._cache[key]
-
-
-def project(output: Tensor, vectors: Tensor, power: float = 0.0) -> tuple[Tensor, Tensor]:
-    """Project features on each image's direction; return the projection and the value to maximize.
-
-    Args:
-        output: output z of a layer, (N, C, H, W).
-        vectors: direction v of each image, (N, C, 1, 1), or of each position, (N, C, H, W).
-        power: exponent p of the cosine; 0 for the plain projection.
-
-    Returns:
-        `z . v` and `z . v max(0.1, cos(z, v))^p` at each position, (N, 1, H, W) each.
-    """
-    projection = (output * vectors).sum(1, keepdim=True)  # (N, 1, H, W)
-    if power == 0:
-        return projection, projection
-    lengths = torch.linalg.vector_norm(output, dim=1, keepdim=True)  # (N, 1, H, W)
-    lengths = lengths * torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
-    cosine = projection / lengths.clamp_min(torch.finfo(output.dtype).tiny)  # a zero vector has cosine 0
-    return projection, projection * cosine.clamp_min(LEAST_COSINE) ** power

@@ -134,7 +134,7 @@ def _tiles(file: _PlanFile) -> list[PlannedTile]:
         size = size_key(file.fingerprints[planned.variant].recipe.first_size)
         layers = RememberedLayers(file.layers.get(size, {}))
         for term in planned.tile.terms:
-            if term.choice == "image" and file.fingerprints[planned.variant].caricature is None:
+            if term.measure.needs_image and file.fingerprints[planned.variant].caricature is None:
                 raise ValueError("tiles: a caricature without an image")
             try:
                 check_term(term, layers.need(term.output, file.network.model), file.directions)

@@ -122,7 +122,7 @@ class Chunk:
     def features(self) -> dict[str, set[int]]:
         """Return the features by layer, without layers of which some tile needs all features."""
         terms = [term for tile in self.tiles for term in tile.terms]
-        whole = {term.output for term in terms if term.choice != "feature"}
+        whole = {term.output for term in terms if not term.measure.reads_one_feature}
         features: dict[str, set[int]] = {}
         for term in terms:
             if term.output not in whole and term.feature is not None:

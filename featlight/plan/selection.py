@@ -8,6 +8,7 @@ from typing import Protocol
 
 from featlight.config.choices import Features, Sample, is_pattern, matching
 from featlight.config.image_shape import ImageSize
+from featlight.config.measures import DirectionsShape
 from featlight.config.names import Names
 from featlight.config.regions import REGIONS, Index
 from featlight.config.schema import Config
@@ -15,7 +16,6 @@ from featlight.config.settings import Settings
 from featlight.config.tile import (
     CLASS,
     MOST_TILES,
-    Kept,
     RegionName,
     Term,
     Tile,
@@ -60,48 +60,14 @@ class RememberedLayers:
         return Layer(name, tuple(self._shapes[name]), calls=1)
 
 
-class Rows(Protocol):
-    """The size of an array of directions."""
-
-    @property
-    def count(self) -> int: ...
-
-    @property
-    def features(self) -> int: ...  # length of each direction
-
-
-def check_term(term: Term, layer: Layer, directions: Rows | None = None) -> None:
+def check_term(term: Term, layer: Layer, directions: DirectionsShape | None = None) -> None:
     """Raise UsageError if a layer lacks a term's feature or position, or a direction does not fit the layer."""
-    if term.direction is not None:
-        _check_direction(term, layer, directions)
-    elif term.feature is not None and term.feature >= layer.features:
-        raise UsageError(
-            f"features: {term.feature} given; layer {layer.name!r} has {layer.features}, 0 to {layer.features - 1}"
-        )
+    term.measure.check_layer(term, layer.name, layer.features, directions)
     if not REGIONS[term.region].is_on(term.index, layer.map_size):
         height, width = layer.map_size
         given = list(term.index) if isinstance(term.index, tuple) else term.index
         raise UsageError(
             f"index: {given} given; the map of layer {layer.name!r} has {height} rows and {width} columns, from 0"
-        )
-
-
-def _check_direction(term: Term, layer: Layer, directions: Rows | None) -> None:
-    if term.direction == "image":
-        return
-    if term.direction == "row":
-        if directions is None:
-            raise UsageError("direction: row given, but no directions; add --directions FILE")
-        length = directions.features
-        if term.feature is not None and term.feature >= directions.count:
-            last = directions.count - 1
-            raise UsageError(f"features: {term.feature} given; there are {directions.count} directions, 0 to {last}")
-    else:
-        length = len(term.direction or ())
-    if length != layer.features:
-        raise UsageError(
-            f"directions: {length} numbers each given; layer {layer.name!r} has {layer.features} features: "
-            "(directions, features) is needed"
         )
 
 
@@ -146,7 +112,7 @@ def wanted_tiles(
     name: str,
     folders: Mapping[str, str] | None = None,
     names: Mapping[str, Names] | None = None,
-    directions: Rows | None = None,
+    directions: DirectionsShape | None = None,
 ) -> list[PlannedTile]:
     """Return all tiles that a config requests, in order.
 
@@ -230,7 +196,7 @@ def _positions(layer: Layer, settings: Settings) -> int:
 
 def _layer_tiles(name: str, layer: Layer, folder: str, features: Sequence[int], settings: Settings) -> Iterator[Tile]:
     def tile(feature: int | None, region: RegionName = "map", index: Index = None) -> Tile:
-        kept: Kept | None = "row" if settings.directions is not None else "image" if feature is None else None
+        kept = "row" if settings.directions is not None else "image" if feature is None else None
         kept = None if settings.region == "all" else kept
         return feature_tile(name, feature, region, index, settings.tokens, folder=folder, direction=kept)
 

@@ -77,6 +77,30 @@ class Flip(AffineTransform):
         one, zero = draws[:, 0] * 0 + 1, draws[:, 0] * 0
         return matrix_of([[-one if self.share > 0.5 else one, zero, zero], [zero, one, zero], [zero, zero, one]])
 '''
+MEASURE = '''
+class SumMeasure(Measure):
+    """The sum of all features."""
+
+    name = "sum"
+    word = "sum"
+    stem = "sum"
+
+    def label(self, term: TermFields) -> str:
+        return "sum"
+
+    def file_stem(self, term: TermFields) -> str:
+        return "sum"
+
+    def read(self, output: "Tensor", operand: Any, power: float) -> "tuple[Tensor, Tensor]":
+        z = output.sum(1, keepdim=True)
+        return z, z
+
+    def maps(self, output: "Tensor", images: "Tensor", operand: Any) -> "Tensor":
+        return output[images].sum(1)
+
+    def totals(self, output: "Tensor", operand: Any) -> "Tensor":
+        return output.sum((1, 2, 3))[:, None]
+'''
 SOURCE = '''"""One pointwise convolution."""
 
 from collections.abc import Sequence
@@ -118,6 +142,12 @@ EDITS = {
         "config/losses.py": [
             ("\nclass Loss(", f"{LOSS}\n\nclass Loss("),
             ("METRICS = {", 'METRICS = {"cubes": Loss(cubes),'),
+        ]
+    },
+    "measure of a term, such as a direction": {
+        "config/measures.py": [
+            ("\n_FEATURE_OR_DIRECTION = ", f"{MEASURE}\n\n_FEATURE_OR_DIRECTION = "),
+            ("ImageMeasure())", "ImageMeasure(), SumMeasure())"),
         ]
     },
     "starting image": {
@@ -194,6 +224,29 @@ def test_a_run_with_one_of_each_is_as_computed_by_hand(extended):
     assert all(word in settings for word in ('"corner"', '"cubes"', '"dark"', '{"flip": 1}'))
     verified = command(extended, "verify", "--out", "run")
     assert verified.returncode == 0, verified.stdout + verified.stderr
+
+
+def test_a_tile_of_an_added_measure_is_as_computed_by_hand(extended):
+    octave = {"size": 8, "steps": 1, "lr": [0.001, 0.001]}
+    tile = {"name": "both", "terms": [{"layer": "conv", "direction": "sum"}]}
+    values = {"recipe": {"octaves": [octave]}, "normalize": "none", "accelerator": "cpu", "tiles": [tile]}
+    (extended / "tiles.yaml").write_text(yaml.safe_dump(values))
+    done = command(extended, *["--config", "tiles.yaml", "--model", "pointwise", "--init", "dark", "--out", "tiles"])
+    assert done.returncode == 0, done.stderr
+    # the second feature has no weights, so that the sum is the first feature; the loss 200 - z has the slope -w
+    found = np.array(Image.open(extended / "tiles" / "tiles" / "named" / "both.png").convert("RGB"))
+    expected = np.full((8, 8, 3), 0.25) + 0.001 * np.array([1, 0.5, -0.5])
+    np.testing.assert_array_equal(found, np.round(expected * 255))
+    values["tiles"][0]["terms"][0]["direction"] = "sun"
+    (extended / "tiles.yaml").write_text(yaml.safe_dump(values))
+    assert "sum" in command(extended, "--config", "tiles.yaml").stderr
+    (extended / "photographs").mkdir()
+    Image.fromarray(np.full((8, 8, 3), 255, np.uint8)).save(extended / "photographs" / "white.png")
+    words = "examples --out tiles --images photographs --model pointwise --fit none"
+    done = command(extended, *words.split())
+    assert done.returncode == 0, done.stderr
+    (line,) = (extended / "tiles" / "examples" / "examples.jsonl").read_text().splitlines()
+    assert json.loads(line)["images"][0]["value"] == 1.0  # 1 + 0.5 - 0.5 at every position
 
 
 def test_help_and_errors_name_each(extended):

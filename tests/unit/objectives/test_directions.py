@@ -16,9 +16,9 @@ from safetensors.torch import save_file as save_tensors
 from torch import nn
 
 import featlight
+from featlight.config.measures import project
 from featlight.errors import UsageError
 from featlight.objectives.directions import Directions, open_directions
-from featlight.objectives.objective import project
 
 ROWS = np.random.default_rng(0).standard_normal((6, 4))
 
