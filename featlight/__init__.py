@@ -13,7 +13,7 @@ TYPE_CHECKING = False  # importing `typing` takes milliseconds
 if TYPE_CHECKING:
     from typing import Any
 
-    from featlight.api import find_examples, visualize
+    from featlight.api import find_circuits, find_examples, visualize
     from featlight.config.optimizer import Optimizer
     from featlight.config.presets import ARTICLE, LUCID, MACO, NATURAL
     from featlight.config.recipe import Octave, Recipe, Regularizers
@@ -48,6 +48,7 @@ __all__ = [
     "__version__",
     "encoder_directions",
     "find_alike",
+    "find_circuits",
     "find_examples",
     "list_layers",
     "list_models",
@@ -70,6 +71,7 @@ _LAZY = {
     "visualize": ("api", "visualize"),
     "encoder_directions": ("objectives.sparse_autoencoders", "encoder_directions"),
     "find_alike": ("report.similarity_map", "find_alike"),
+    "find_circuits": ("api", "find_circuits"),
     "find_examples": ("api", "find_examples"),
     "list_layers": ("models.layers", "list_layers"),
     "list_models": ("models.catalog", "list_models"),

@@ -1,4 +1,4 @@
-"""`featlight.visualize` and `featlight.find_examples`."""
+"""`featlight.visualize`, `featlight.find_examples` and `featlight.find_circuits`."""
 
 import operator
 import re
@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from featlight.ambient import isolated
+from featlight.circuits.find import find as find_run_circuits
 from featlight.config.image_shape import FitWord, parse_fit, size_words
 from featlight.config.normalization import Normalization
 from featlight.config.optimizer import python_name
@@ -285,19 +286,69 @@ def find_examples(
         )
     except ValueError as error:
         raise UsageError(str(error)) from None
-    is_path = isinstance(directions, str | Path)
-    rows = str(directions) if is_path else None if directions is None else Directions.of_array(directions)
     with CallStop().listening() as stop:
         find(
             expanded(out),
             request,
-            typed=TypedSources(directions=rows),
+            typed=_typed(directions),
             stop=stop,
             echo=say if progress else lambda _: None,
             network=network,
             device=None if device == "auto" else device_named(device),
         )
     return open_run(out)
+
+
+@memory_errors()
+@isolated()
+def find_circuits(
+    out: str | Path,
+    *,
+    network: nn.Module | None = None,
+    directions: str | Path | Tensor | np.ndarray[Any, Any] | None = None,
+    top: int = 8,
+    layer: str | Sequence[str] = (),
+    device: str | torch.device = "auto",
+    progress: bool = True,
+) -> Result:
+    """Find the earlier features that excite and inhibit each tile of a run; the same call continues after a stop.
+
+    Args:
+        out: run directory.
+        network: network of the run; None if its plan names a network of featlight, torchvision or timm.
+        directions: directions of the run, as an array or file; None if it has none.
+        top: number of features to keep for each tile and earlier layer.
+        layer: layers whose tiles are attributed to earlier layers; all if empty.
+        device: `auto` (CUDA if available), or any device of torch.
+        progress: whether to print progress.
+
+    Returns:
+        The run; its `circuits` hold the features.
+
+    Raises:
+        FeatlightError: the run does not exist, or the network is not the run's.
+    """
+    if not 1 <= top <= MOST_TOP:
+        raise UsageError(f"top: {top} given; allowed: 1 to {MOST_TOP}")
+    with CallStop().listening() as stop:
+        find_run_circuits(
+            expanded(out),
+            top,
+            [layer] if isinstance(layer, str) else layer,
+            typed=_typed(directions),
+            stop=stop,
+            echo=say if progress else lambda _: None,
+            network=network,
+            device=None if device == "auto" else device_named(device),
+        )
+    return open_run(out)
+
+
+def _typed(directions: Any) -> TypedSources:
+    """Return the sources of a call that gives directions as a path, an array or None."""
+    is_path = isinstance(directions, str | Path)
+    rows = str(directions) if is_path else None if directions is None else Directions.of_array(directions)
+    return TypedSources(directions=rows)
 
 
 def _layers(network: nn.Module, layer: Any) -> Any:

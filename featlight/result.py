@@ -17,11 +17,12 @@ from featlight.config.image_shape import both_sides, shown_channels
 from featlight.config.user_text import expanded
 from featlight.drawing.atlas import draw_grid, usual_side
 from featlight.drawing.sheet import Cell
-from featlight.errors import FeatlightError, UsageError, memory_errors, plural
+from featlight.errors import UsageError, memory_errors, plural
 from featlight.image_io import encode_jpeg, laid_on_white
 from featlight.param.image import to_bytes
 from featlight.plan.plan import Plan, PlannedTile
-from featlight.store.contents import read_alpha, read_picture, read_tensors
+from featlight.store.circuit_files import TileCircuit, read_circuits
+from featlight.store.contents import read_alpha, read_float_image, read_picture
 from featlight.store.example_files import Example, read_examples
 from featlight.store.guard.bounds import tile_bytes
 from featlight.store.records import TileRecord
@@ -44,6 +45,7 @@ class Result:
         read_alpha: function from a tile's position to its transparency (H, W), uint8, or None.
         show_channels: channels that pictures show.
         read_examples: function that returns the dataset examples by tile file.
+        read_circuits: function that returns the circuits by tile file.
     """
 
     tiles: Sequence[PlannedTile]
@@ -53,6 +55,7 @@ class Result:
     read_alpha: Callable[[int], Tensor | None] = lambda _: None
     show_channels: Literal["auto"] | Sequence[int] = "auto"
     read_examples: Callable[[], Mapping[str, Sequence[Example]]] = dict
+    read_circuits: Callable[[], Mapping[str, TileCircuit]] = dict
 
     def __len__(self) -> int:
         return len(self.tiles)
@@ -101,6 +104,16 @@ class Result:
         """
         by_file = self.read_examples()
         return [by_file.get(planned.file, ()) for planned in self.tiles]
+
+    @property
+    @memory_errors()
+    def circuits(self) -> list[TileCircuit | None]:
+        """Return each tile's circuit: its `parts` are the strongest features of each earlier layer.
+
+        `featlight.find_circuits` and `featlight circuits` find them; until then there are none.
+        """
+        by_file = self.read_circuits()
+        return [by_file.get(planned.file) for planned in self.tiles]
 
     @memory_errors()
     def show(self) -> Image.Image:
@@ -182,8 +195,8 @@ def result_of(store: Store, tiles: Sequence[PlannedTile], title: str) -> Result:
     read, alpha = partial(_image, *of_run, kept=kept), partial(_alpha, *of_run)
     # the PNGs of a run without float images have the selected channels already
     shown = next(iter(plan.settings.values())).show_channels if kept else "auto"
-    examples = partial(read_examples, store.folder)
-    return Result(tiles, [records[planned.file] for planned in tiles], title, read, alpha, shown, examples)
+    added = partial(read_examples, store.folder), partial(read_circuits, store.folder, plan)
+    return Result(tiles, [records[planned.file] for planned in tiles], title, read, alpha, shown, *added)
 
 
 def _image(
@@ -196,9 +209,7 @@ def _image(
         size = both_sides(plan.settings[planned.variant].recipe.final_size)
         return torch.full((channels if kept else 3, *size), torch.nan, dtype=torch.float32, device="cpu")
     if store.folder.has(floats):
-        image = read_tensors(store.folder, floats, tile_bytes(planned, plan)).get("image")
-        if image is None or image.shape[:1] != (channels,) or image.ndim != 3:
-            raise FeatlightError(f"{floats}: holds no image of the run; delete it and run the same call again")
+        image = read_float_image(store.folder, floats, tile_bytes(planned, plan), channels)
         return torch.tensor(image, device="cpu")
     pixels = torch.from_numpy(np.array(read_picture(store.folder, store.root / planned.file)))  # (H, W, 3)
     return pixels.permute(2, 0, 1).float() / 255

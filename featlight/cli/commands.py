@@ -297,6 +297,26 @@ def _examples(arguments: Sequence[str]) -> int:
     return code
 
 
+def _circuits(arguments: Sequence[str]) -> int:
+    from featlight.cli.circuits_command import DEFAULT_TOP, EPILOG, find_circuits
+
+    parser = _parser("circuits", EPILOG)
+    parser.add_argument(
+        "--top", metavar="N", help=f"features kept for each tile and earlier layer (default: {DEFAULT_TOP})"
+    )
+    parser.add_argument(
+        "--layer",
+        metavar="NAME",
+        nargs="+",
+        action="extend",
+        help="layer whose tiles are attributed to earlier layers, repeatable (default: all layers of the run)",
+    )
+    add_source_flags(parser)
+    args = _parse(parser, arguments)
+    top = _counted("--top", args.top, MOST_TOP) or DEFAULT_TOP
+    return find_circuits(args.out, top, args.layer or (), typed_sources(args), args.accelerator)
+
+
 def _alike(arguments: Sequence[str]) -> int:
     parser = _parser("alike", ALIKE)
     parser.add_argument(
@@ -328,6 +348,7 @@ COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
     "view": ("open a run's page in the browser", _view),
     "tensorboard": ("show a run in TensorBoard", _tensorboard),
     "examples": ("find the images of a folder that excite each tile of a run most", _examples),
+    "circuits": ("find the earlier features that excite and inhibit each tile of a run", _circuits),
     "alike": ("map and cluster similar tiles of a layer: a picture, and a view of the page", _alike),
     "export": ("export a run: a poster, a website as zip, WebP tiles, a dataset card", _export),
 }

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from featlight.cli.circuits_command import find_for_run as find_circuits_for_run
 from featlight.cli.commands import COMMANDS, Parser, hyphens
 from featlight.cli.examples_command import check_folder, find_for_run
 from featlight.cli.making import last_lines, launch_of, make_run
@@ -182,9 +183,11 @@ def _do(args: argparse.Namespace, config: Config, command: Sequence[str]) -> int
     check_folder(config)
     with Stop().listening() as stop:
         code = make_run(request, stop, command)
-    if code == 0 and config.examples is not None and worker_from_env(os.environ).launcher != LAUNCHER:
-        return find_for_run(config)
-    return code
+    if code != 0 or worker_from_env(os.environ).launcher == LAUNCHER:
+        return code
+    if config.circuits:
+        code = find_circuits_for_run(config)
+    return find_for_run(config) if code == 0 and config.examples is not None else code
 
 
 def _config(args: argparse.Namespace) -> Config:

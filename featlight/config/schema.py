@@ -104,6 +104,11 @@ class Config(Settings):
     examples: Examples | None = Field(
         None, description="folder of images to search for each tile's strongest examples at the end of the run"
     )
+    circuits: bool = Field(
+        False,
+        description="at the end of the run, also find the earlier features that excite and inhibit each tile, as "
+        "featlight circuits does",
+    )
     devices: AutoOrCount = Field(
         "auto",
         description="number of workers on each machine, one per GPU if there are GPUs; auto: one per GPU, else one per "

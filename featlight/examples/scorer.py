@@ -124,7 +124,7 @@ def load_scorer(
         UsageError: the network differs from the run's, or its layers cannot process images of this size.
     """
     sources = sources_of(store.root, plan, typed, given=network is not None)
-    _check_objectives(store, plan)
+    check_objectives(store, plan)
     device = device_of("auto", worker) if device is None else device
     network = load_run_network(store.root, plan, sources, network)
     resolved = resolve_fit(fit, network, plan)
@@ -137,7 +137,7 @@ def load_scorer(
             f"--images: {model.source.model} takes images of {prepared.in_channels} channels, "
             "and photographs have 3; use a network of 1 or 3 channels"
         )
-    keys, queries = _queries(plan, sources.directions)
+    keys, queries = queries_of(plan, sources.directions)
     layers = _output_names(queries)
     check_features(prepared.surveys, layers, model.source.model)
     return ActivationScorer(
@@ -166,7 +166,7 @@ def resolve_fit(fit: FitWord, network: nn.Module, plan: Plan) -> Fit:
     return Fit(_tile_size(plan))
 
 
-def _queries(plan: Plan, directions: Directions | None) -> tuple[dict[str, str], dict[str, TileQuery]]:
+def queries_of(plan: Plan, directions: Directions | None) -> tuple[dict[str, str], dict[str, TileQuery]]:
     """Return the key of each tile's query by the tile's file, and each query by its key."""
     keys: dict[str, str] = {}
     queries: dict[str, TileQuery] = {}
@@ -196,8 +196,8 @@ def _tile_size(plan: Plan) -> ImageSize:
     return max((settings.recipe.final_size for settings in plan.settings.values()), key=pixels_of)
 
 
-def _check_objectives(store: Store, plan: Plan) -> None:
-    """Raise UsageError if a photograph has no activation under one of the run's objectives."""
+def check_objectives(store: Store, plan: Plan) -> None:
+    """Raise UsageError if an image has no activation under one of the run's objectives without more data."""
     custom = next((each.objective for each in plan.settings.values() if each.objective is not None), None)
     if custom is not None:
         raise UsageError(

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from featlight.config.user_text import shared_reason
 from featlight.plan.plan import Plan
 from featlight.plan.shared_config import config_for_others
+from featlight.store.circuit_files import circuit_lines
 from featlight.store.example_files import example_lines, read_about
-from featlight.store.paths import ABOUT_EXAMPLES, EXAMPLES, PLAN, TEXT_BYTES
+from featlight.store.paths import ABOUT_EXAMPLES, CIRCUITS, EXAMPLES, PLAN, TEXT_BYTES
 from featlight.store.snapshot import Snapshot
 from featlight.store.store import Store
 
@@ -50,3 +51,11 @@ def shared_examples(store: Store, plan: Plan) -> Iterator[tuple[str, bytes]]:
     files = {planned.file for planned in plan.tiles}
     lines = (line for line, tile in example_lines(store.folder) if tile is not None and tile.tile in files)
     yield EXAMPLES, b"".join(lines)
+
+
+def shared_circuits(store: Store, plan: Plan) -> Iterator[tuple[str, bytes]]:
+    """Yield name and content of the file of circuits, for the tiles of a plan; nothing if there are none."""
+    lines = circuit_lines(store.folder, store.root / CIRCUITS, plan)
+    content = b"".join(line.rstrip(b"\r\n") + b"\n" for line, circuit in lines if circuit is not None)
+    if content:
+        yield CIRCUITS, content

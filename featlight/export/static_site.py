@@ -9,7 +9,7 @@ from typing import Literal
 from PIL import ExifTags, Image
 
 from featlight.export.dataset_card import TABLE, card, table
-from featlight.export.sharing import shared_examples, shared_settings
+from featlight.export.sharing import shared_circuits, shared_examples, shared_settings
 from featlight.report.atlas_with_examples import draw_with_examples, with_examples
 from featlight.report.build import draw_atlases, drawn_by, state_of
 from featlight.report.viewer.page import viewer_files
@@ -107,6 +107,7 @@ def _files(snapshot: Snapshot, quality: Quality | None, photographs: bool) -> It
     yield from _read(store, [*(name for atlas in atlases for name in atlas.pictures), *figures])
     yield from _read(store, [section.similarity_table for section in similar])
     yield from _read(store, [f"vectors/{atlas.section.name}.npy" for atlas in atlases if atlas.vectors is not None])
+    yield from shared_circuits(store, plan)
     if examples:
         yield from shared_examples(store, plan)
         if with_examples(atlases[0].section) in outputs:

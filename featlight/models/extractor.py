@@ -3,10 +3,12 @@
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 
 from featlight.config.image_shape import ImageSize, image_size
 from featlight.models.hooks import forward_hooks
@@ -14,6 +16,37 @@ from featlight.models.layer_info import Layer
 from featlight.models.layers import CPU
 from featlight.models.output_layout import as_map, part_of
 from featlight.param.image import resize
+
+
+@dataclass(frozen=True)
+class LinkedOutputs:
+    """The outputs of some layers in one forward pass, and the places where their gradients arrive.
+
+    Args:
+        layers: layers by name, at the size of the images.
+        maps: output of each layer, (N, C, H, W).
+        edges: place of each layer's output in the graph; layers that no gradient of the images passes have none.
+    """
+
+    layers: Mapping[str, Layer]
+    maps: dict[str, Tensor] = field(default_factory=dict)
+    edges: dict[str, GradientEdge] = field(default_factory=dict)
+
+    def gradients(self, value: Tensor, names: Sequence[str], *, retain: bool = False) -> dict[str, Tensor]:
+        """Return the gradients of a value by some layers' outputs, (N, C, H, W).
+
+        Args:
+            value: number that the outputs determine.
+            names: names of layers; those that the value does not depend on are left out of the result.
+            retain: whether the graph is used again.
+        """
+        reached = [name for name in names if name in self.edges]
+        if not reached or not value.requires_grad:
+            return {}
+        edges = [self.edges[name] for name in reached]
+        found = torch.autograd.grad(value, edges, retain_graph=retain, allow_unused=True)
+        pairs = zip(reached, found, strict=True)
+        return {name: as_map(self.layers[name], gradient) for name, gradient in pairs if gradient is not None}
 
 
 class LayerOutputs:
@@ -97,6 +130,37 @@ class LayerOutputs:
             self._network(self.network_input(images))
         outputs, self._outputs = self._outputs, {}
         return outputs
+
+    def linked(self, images: Tensor) -> LinkedOutputs:
+        """Run the network with gradients, and return each layer's output and its place in the graph.
+
+        Args:
+            images: pixels that require a gradient, (N, C, H, W).
+        """
+        layers = self._at(images)
+        linked = LinkedOutputs(layers)
+        hooks = [(module, self._link(layers[name], linked)) for name, (module, _) in self._hooks.items()]
+        with forward_hooks(hooks), suppress(_AllReachedError):
+            self._network(self.network_input(images))
+        return linked
+
+    def _link(self, layer: Layer, linked: LinkedOutputs) -> Callable[[nn.Module, Any, Any], Any]:
+        calls = [0]
+
+        def link(_: nn.Module, __: Any, output: Any) -> Any:
+            calls[0] += 1
+            if calls[0] != layer.call_number:
+                return None
+            # later modules get a copy: they may write into their input, also where it is a view
+            own = part_of(output, layer.part) if layer.part else output.clone()
+            linked.maps[layer.name] = as_map(layer, own.clone())
+            if own.requires_grad:
+                linked.edges[layer.name] = get_gradient_edge(own)
+            if len(linked.maps) == len(self._hooks):
+                raise _AllReachedError
+            return None if layer.part else own
+
+        return link
 
     def _at(self, images: Tensor) -> Mapping[str, Layer]:
         """Return the layers at the size of the images."""

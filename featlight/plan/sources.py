@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # Networks of featlight, torchvision or timm (with a tag of weights); no folder, repository or module has such a name
 PLAIN_MODEL = re.compile(r"(timm/)?\w+(\.\w+)?", re.ASCII)
-ANY_NETWORK = "from Python, featlight.find_examples(out, images, network=network) takes any network"
+ANY_NETWORK = "in Python, featlight.find_examples and featlight.find_circuits take any network"
 FOLDER_PREFIX = "hf/"  # networks of transformers; a plan holds only the last part of a local folder
 
 
@@ -162,7 +162,7 @@ def _directions(out: Path, plan: Plan, typed: "str | Directions | None") -> "Dir
     if typed is None and plan.directions.asked == FROM_PYTHON:
         raise UsageError(
             f"--directions: none given, and {out} was made with an array from Python; "
-            "featlight.find_examples(out, images, directions=array) takes it"
+            "featlight.find_examples and featlight.find_circuits take it as directions=array"
         )
     if typed is None:
         raise _must_type(out, "--directions", plan.directions.asked, "directions, which no plan holds")

@@ -24,7 +24,7 @@ from featlight.report.tensorboard.projector import write_projector
 from featlight.report.viewer.data import DATA, FORMAT, ExamplesByTile, best_examples
 from featlight.report.viewer.page import code_digest, viewer_files
 from featlight.store.example_files import read_answers
-from featlight.store.paths import EXAMPLES, RECORDS_BYTES, TEXT_BYTES
+from featlight.store.paths import CIRCUITS, EXAMPLES, RECORDS_BYTES, TEXT_BYTES
 from featlight.store.similarity import SimilarityTable
 from featlight.store.snapshot import Snapshot
 from featlight.store.store import Store
@@ -212,7 +212,7 @@ def state_of(snapshot: Snapshot, *, examples: bool = True) -> str:
     alphas = [records[p.file]["alpha_sha256"] for p in plan.tiles if p.file in records]
     names = [plan.titles] if plan.titles else []
     store = snapshot.store
-    added = (*([EXAMPLES] if examples else []), *(section.similarity_table for section in sections(plan)))
+    added = (*([EXAMPLES] if examples else []), CIRCUITS, *(section.similarity_table for section in sections(plan)))
     contents = (store.folder.read_if_there(store.root / name, RECORDS_BYTES) for name in added)
     digests = [sha256(content).hexdigest() for content in contents if content]
     return sha256(repr((shown, *filter(None, alphas), *names, *digests, plan.figure, FORMAT)).encode()).hexdigest()

@@ -127,6 +127,24 @@ def read_tensors(folder: RunFolder, path: Path, most: int) -> "dict[str, np.ndar
         ) from None
 
 
+def read_float_image(folder: RunFolder, path: Path, most: int, channels: int) -> "np.ndarray[Any, Any]":
+    """Return a tile's unclipped image, (C, H, W).
+
+    Args:
+        folder: run directory.
+        path: path of the float image.
+        most: largest size in bytes.
+        channels: number of channels of the run's images.
+
+    Raises:
+        FeatlightError: the file is damaged, or holds another array; StorageError: it cannot be read.
+    """
+    image = read_tensors(folder, path, most).get("image")
+    if image is None or image.shape[:1] != (channels,) or image.ndim != 3:
+        raise FeatlightError(f"{path}: holds no image of the run; delete it and run the same call again")
+    return image
+
+
 def _read(folder: RunFolder, path: Path, most: int) -> bytes:
     content = folder.read_if_there(path, most)
     if content is None:

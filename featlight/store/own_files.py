@@ -10,11 +10,12 @@ from pathlib import Path
 from featlight.config.tile import FILE_PATTERN
 from featlight.errors import StorageError, UsageError, plural
 from featlight.plan.plan import Plan
+from featlight.store.circuit_files import found_circuits
 from featlight.store.example_files import found_files
 from featlight.store.guard.atomic import NEW, TEMPORARY, is_abandoned
 from featlight.store.guard.run_folder import RunFolder
 from featlight.store.heartbeat import Heartbeat
-from featlight.store.paths import ARRAY_BYTES, NOTE, OUTPUTS, OWN_NAMES, PLAN
+from featlight.store.paths import ARRAY_BYTES, CIRCUITS, NOTE, OUTPUTS, OWN_NAMES, PLAN
 from featlight.store.records import TileRecord, record_files
 from featlight.store.store import Store
 
@@ -25,6 +26,7 @@ _OURS = {
     "floats": (re.compile(rf"floats/{FILE_PATTERN}\.safetensors"), b'{"image":'),
     "maps": (re.compile(rf"maps/{FILE_PATTERN}\.safetensors"), b'{"0":'),
     "examples": (re.compile(r"examples/found/worker-\d+\.safetensors"), b'"about":'),
+    "circuits": (re.compile(r"circuits/found/worker-\d+\.jsonl"), b'{"tile":'),
     "octaves": (re.compile(rf"octaves/{FILE_PATTERN}\.\d+\.png"), b"\x89PNG\r\n"),
     "vectors": (re.compile(r"vectors/chunks/[0-9a-f]{16}\.npy"), b"\x93NUMPY"),
 }
@@ -96,6 +98,7 @@ def own_paths(store: Store, plan: Plan, records: Mapping[str, TileRecord]) -> It
         yield from store.extra_paths(planned, plan, ["octaves"])
     yield from (store.vector_path(plan.tiles[i].file for i in members) for members in plan.chunks)
     yield from (*store.example_paths(files), *found_files(store.folder))
+    yield from (store.root / CIRCUITS, *found_circuits(store.folder))
     yield from (store.root / OUTPUTS, store.root / NOTE)
 
 

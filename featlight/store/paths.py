@@ -14,9 +14,10 @@ from featlight.plan.plan import Plan, PlannedTile
 PLAN = "plan.json"
 NOTE = ".running"  # names the process that is working here
 EXAMPLES, ABOUT_EXAMPLES = "examples/examples.jsonl", "examples/about.json"
+CIRCUITS = "circuits/circuits.jsonl"
 OUTPUTS = "outputs.txt"  # paths of the files that are derived from tiles and records, for --fresh
 OWN_NAMES = (
-    *("alike", "assets", "atlas", "config.yaml", "examples", "figures", "floats", "index.html", "maps"),
+    *("alike", "assets", "atlas", "circuits", "config.yaml", "examples", "figures", "floats", "index.html", "maps"),
     *("octaves", "records", "tensorboard", "tiles", "vectors"),
 )
 # Largest sizes of a run's files, in bytes: a directory may come from anybody
@@ -120,6 +121,10 @@ class RunPaths:
     def example_findings(self, worker: str) -> Path:
         """Return the path of a worker's intermediate results."""
         return self.root / "examples" / "found" / f"{worker}.safetensors"
+
+    def circuit_findings(self, worker: str) -> Path:
+        """Return the path of a worker's circuits, until those of all tiles are found."""
+        return self.root / "circuits" / "found" / f"{worker}.jsonl"
 
     def vector_path(self, files: Iterable[str]) -> Path:
         """Return the path of a chunk's vectors, given its tiles' files."""

@@ -14,13 +14,14 @@ from typing import IO, Literal
 
 from featlight.errors import StorageError
 from featlight.plan.plan import PlannedTile
+from featlight.store.circuit_files import circuit_lines
 from featlight.store.contents import has_whole_vectors
 from featlight.store.damage import Damage, Line, Problem, VerifyContext, VerifyReport, reason
 from featlight.store.example_files import example_lines, read_about
 from featlight.store.guard.atomic import reading_errors
 from featlight.store.guard.bounds import Allowance, tile_bytes
 from featlight.store.own_files import find_orphans, is_in_use
-from featlight.store.paths import ABOUT_EXAMPLES, EXAMPLES, PICTURE_BYTES, RECORDS_BYTES, TEXT_BYTES
+from featlight.store.paths import ABOUT_EXAMPLES, CIRCUITS, EXAMPLES, PICTURE_BYTES, RECORDS_BYTES, TEXT_BYTES
 from featlight.store.records import TileRecord, keep_last, record_files, record_lines, status_of
 from featlight.store.similarity import read_similarity
 from featlight.store.store import Store
@@ -28,6 +29,7 @@ from featlight.store.store import Store
 READERS = 8  # threads; network file systems have a high latency but serve many requests in parallel
 PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 MAKES_IT = "the run's own command makes it again"
+LINKS_IT = "`featlight circuits` writes it again"
 FINDS_IT = "`featlight examples` writes it again"
 
 
@@ -246,22 +248,51 @@ def _check_vectors(run: VerifyContext, report: VerifyReport) -> None:
 
 
 def _check_examples(run: VerifyContext, report: VerifyReport) -> None:
-    """Report unreadable lines of examples, and tiles without examples."""
-    path, start = run.store.root / EXAMPLES, 0
+    """Report unreadable lines of examples and of circuits, and tiles that have none."""
+    folder = run.store.folder
+    examples = ((line, each.tile if each else None) for line, each in example_lines(folder))
+    _check_lines(run, report, EXAMPLES, "examples", examples, FINDS_IT)
+    found = circuit_lines(folder, folder.root / CIRCUITS, run.plan)
+    circuits = ((line, each.tile if each else None) for line, each in found)
+    _check_lines(run, report, CIRCUITS, "circuit", circuits, LINKS_IT)
+
+
+def _check_lines(
+    run: VerifyContext,
+    report: VerifyReport,
+    name: str,
+    what: str,
+    lines: Iterator[tuple[bytes, str | None]],
+    makes_it: str,
+) -> None:
+    """Report unreadable lines of a file that has a line for each tile, and the number of tiles without one.
+
+    Args:
+        run: run to verify.
+        report: report to extend.
+        name: path of the file, from the run directory.
+        what: what a line gives a tile.
+        lines: each line, and the file of its tile; None if the line cannot be read.
+        makes_it: words that say which command writes the file again.
+    """
+    path, start = run.store.root / name, 0
     lacking = {planned.file for planned in run.plan.tiles}
     try:
-        for number, (line, examples) in enumerate(example_lines(run.store.folder), 1):
+        for number, (line, tile) in enumerate(lines, 1):
             content = line.rstrip(b"\r\n")
-            if examples is not None:
-                lacking.discard(examples.tile)
+            if tile is not None:
+                lacking.discard(tile)
             elif content.strip():
-                what, bad = f"line {number} cannot be read; {FINDS_IT}", Line(path, number, start, len(content), None)
-                report.problems.append(Problem(EXAMPLES, what, blank=(bad,)))
+                problem, bad = (
+                    f"line {number} cannot be read; {makes_it}",
+                    Line(path, number, start, len(content), None),
+                )
+                report.problems.append(Problem(name, problem, blank=(bad,)))
             start += len(line)
     except StorageError as error:
-        report.problems.append(Problem(EXAMPLES, reason(error, path)))
+        report.problems.append(Problem(name, reason(error, path)))
     if start and lacking:
-        report.notes.append(f"{len(lacking)} tiles have no examples; {FINDS_IT}")
+        report.notes.append(f"{len(lacking)} tiles have no {what}; {makes_it}")
 
 
 def _check_derived(run: VerifyContext, report: VerifyReport) -> None:

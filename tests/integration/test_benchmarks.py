@@ -1,17 +1,20 @@
 """The benchmark's arithmetic and its record; no time is asserted."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
 import featlight
-from benchmarks import atlas, families, package_trial, packages, recipes, record, runs, steps
+from benchmarks import atlas, circuits, families, package_trial, packages, recipes, record, runs, steps
 from benchmarks.dead import dead, recipe
 from benchmarks.dead import main as count_dead
 from featlight.models.frozen import frozen_copy
 from featlight.models.prepared import PreparedNetwork
+from featlight.plan.sources import NOTHING_TYPED, sources_of
+from featlight.store.store import Store
 from tests.conftest import hand_made
 
 CPU = torch.device("cpu")
@@ -226,3 +229,18 @@ def test_packages_that_are_not_tried_are_refused(words, capsys):
     with pytest.raises(SystemExit, match="2"):
         packages.main(words)
     assert "monai" in capsys.readouterr().err
+
+
+def test_surgery_on_a_linear_stretch_is_the_attribution_against_the_mean():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3)).eval()
+    recipe = featlight.Recipe([featlight.Octave(size=24, steps=1, lr=(0.1, 0.1))])
+    featlight.visualize(network, {"1": [0], "2": [1]}, recipe=recipe, out="run", progress=False)
+    store = Store(Path("run"))
+    plan = store.need_plan()
+    loaded = circuits.load_network(store, plan, sources_of(store.root, plan, NOTHING_TYPED, given=True), CPU, network)
+    image, _ = circuits.final_image(store, plan, plan.tiles[1])
+    means = circuits.channel_means(loaded, "1", [torch.rand(3, 24, 24)])
+    found = circuits.compare(loaded, plan.tiles[1], image, "1", means)
+    assert found["against_mean"] == pytest.approx(1)
+    assert found["strongest_by_both"] == 8

@@ -23,6 +23,7 @@ from featlight.drawing.sprite_sheet import COLUMNS, PER_SHEET, sprite_side
 from featlight.plan.plan import Plan, PlannedTile
 from featlight.plan.reproduce import command_alone
 from featlight.report.sections import Atlas, Section
+from featlight.report.viewer.circuits import CircuitLinks
 from featlight.store.example_files import Example, TileExamples
 from featlight.store.records import TileRecord
 from featlight.store.snapshot import Snapshot
@@ -30,7 +31,7 @@ from featlight.store.snapshot import Snapshot
 ExamplesByTile = Mapping[str, TileExamples]  # by tile file
 DATA = "assets/data.js"
 TILES = "assets/tiles.js"
-FORMAT = 7  # version of the viewer's files; a run drawn with another version is drawn again
+FORMAT = 8  # version of the viewer's files; a run drawn with another version is drawn again
 
 
 def data_script(plan: Plan, groups: Sequence[Mapping[str, Any]], figures: Sequence[str]) -> bytes:
@@ -121,12 +122,18 @@ def best_examples(section: Section, examples: ExamplesByTile) -> list[Example | 
     return [next(iter(answer.images), None) if answer else None for answer in answers]
 
 
-def detail_scripts(snapshot: Snapshot, atlas: Atlas, examples: ExamplesByTile) -> Iterator[tuple[str, bytes]]:
+def detail_scripts(
+    snapshot: Snapshot, atlas: Atlas, examples: ExamplesByTile, links: CircuitLinks
+) -> Iterator[tuple[str, bytes]]:
     """Yield paths in the run directory and contents of the scripts with the details of tiles."""
     section, neighbors, strips = atlas.section, _neighbors(atlas), _octave_pictures(snapshot, atlas)
     for start in range(0, len(section.tiles), PER_SHEET):
         entries = [
-            _detail(snapshot.plan, atlas, i) | strips[i] | neighbors[i] | _examples(section.tiles[i], examples)
+            _detail(snapshot.plan, atlas, i)
+            | strips[i]
+            | neighbors[i]
+            | _examples(section.tiles[i], examples)
+            | links.details(section.tiles[i])
             for i in range(start, min(start + PER_SHEET, len(section.tiles)))
         ]
         name = f"{section.assets}{start // PER_SHEET:02d}.js"

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from featlight.plan.plan import Plan
 from featlight.report.sections import Atlas
+from featlight.report.viewer.circuits import CircuitLinks
 from featlight.report.viewer.data import (
     DATA,
     TILES,
@@ -21,14 +22,15 @@ from featlight.report.viewer.data import (
     example_columns,
     tiles_script,
 )
+from featlight.store.circuit_files import read_circuits
 from featlight.store.snapshot import Snapshot
 
 # each script uses only those before it
 SCRIPTS = tuple(
     f"{name}.js"
     for name in (
-        *("dom", "model", "layout", "sprites", "plot", "grid", "alike"),
-        *("detail", "sheets", "network", "controls", "app"),
+        *("dom", "model", "layout", "sprites", "plot", "grid", "alike", "network"),
+        *("circuits", "detail", "sheets", "controls", "app"),
     )
 )
 CODE = files("featlight.report.viewer") / "static"
@@ -60,9 +62,10 @@ def viewer_files(
     for name in (*SCRIPTS, "style.css", "icon.svg"):
         yield f"assets/{name}", (CODE / name).read_bytes()
     groups = []
+    links = CircuitLinks.of(snapshot.plan, read_circuits(snapshot.store.folder, snapshot.plan))
     for atlas in atlases:
         details = []
-        for name, script in detail_scripts(snapshot, atlas, examples):
+        for name, script in detail_scripts(snapshot, atlas, examples, links):
             yield name, script
             details.append(name)
         groups.append(

@@ -124,6 +124,7 @@ window.Featlight = window.Featlight || {};
       ArrowRight: () => app.act.move(1),
       c: () => app.act.compare(opened),
       s: () => app.act.similar(opened),
+      b: () => Featlight.circuits.back(app.act),
       m: opened?.cluster ? () => app.act.locate(opened) : null,
     };
     const anywhere = {

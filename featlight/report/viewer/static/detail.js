@@ -61,6 +61,7 @@ window.Featlight = window.Featlight || {};
     const title = make("h2", { id }, tile.label, " ", make("small", {}, group.title));
     const rest = make("div");
     const under = make("div.under");
+    const circuit = two ? null : make("div.circuit");
     const text = make("div.text", {},
       title,
       two && run.base !== new URL(".", document.baseURI).href ? make("p.soft", {}, `of ${folderOf(run)}`) : null,
@@ -70,7 +71,7 @@ window.Featlight = window.Featlight || {};
         figure(number(tile.gain), "gain"), figure(number(tile.gradient), "gradient norm")),
       rest,
     );
-    return { root: make("article", {}, make("div.left", {}, picture, two ? null : under), text, two ? under : null), rest, under };
+    return { root: make("article", {}, make("div.left", {}, picture, two ? null : under), text, circuit, two ? under : null), rest, under, circuit };
   }
 
   /** Create a tile's picture; the style sheet composites a transparent one on white. */
@@ -108,6 +109,7 @@ window.Featlight = window.Featlight || {};
       part.under.append(make("h3", {}, "Dataset examples"), examples(tile, found.examples),
         make("h3", {}, "Activations on the dataset and on this tile"), Featlight.histogram(...found.histogram, tile.end));
     }
+    if (part.circuit) Featlight.circuits.show(part.circuit, tile, found, act);
     if (found.octaves.length) {
       part.under.append(make("h3", {}, "Octave by octave"), make("div.strip", {},
         found.octaves.map((path, i) => make("figure", {},

@@ -63,5 +63,5 @@ window.Featlight = window.Featlight || {};
     return element;
   }
 
-  Featlight.network = { network, best };
+  Featlight.network = { network, best, picture };
 })();

@@ -13,6 +13,7 @@ window.Featlight = window.Featlight || {};
     ["c", "compare with the tile that you open next"],
     ["s", "sort by similarity to the tile"],
     ["f, a, g", "sort by feature, activation, gain"],
+    ["b", "back along the trail of circuits"],
     ["m", "show the open tile in the similarity map"],
     ["r", "reverse the order"],
     ["+ and −", "larger and smaller tiles"],

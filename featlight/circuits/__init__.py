@@ -1,0 +1,1 @@
+"""Circuits: which earlier features make each tile, by attribution and by expanded weights."""
