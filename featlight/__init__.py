@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from featlight.objectives.sparse_autoencoders import encoder_directions
     from featlight.report.similarity_map import find_alike
     from featlight.result import Result, open_run
+    from featlight.training.monitor import FeatureMonitor
 
 __all__ = [
     "ARTICLE",
@@ -32,6 +33,7 @@ __all__ = [
     "MACO",
     "NATURAL",
     "Crop",
+    "FeatureMonitor",
     "Jitter",
     "Noise",
     "Octave",
@@ -68,6 +70,7 @@ _LAZY = {
         for name in ("Crop", "Jitter", "Noise", "Pad", "ResizedCrop", "Rotate", "Scale")
     },
     "visualize": ("api", "visualize"),
+    "FeatureMonitor": ("training.monitor", "FeatureMonitor"),
     "encoder_directions": ("objectives.sparse_autoencoders", "encoder_directions"),
     "find_alike": ("report.similarity_map", "find_alike"),
     "find_examples": ("api", "find_examples"),

@@ -40,6 +40,7 @@ ORDER = (
         "export",
         "result",
         "api",
+        "training",
         "cli",
         "__init__",
         "__main__",
@@ -61,6 +62,7 @@ FREE_OF_TORCH = {
     *("cli.main", "cli.commands", "cli.show"),
 }
 LIGHTNING = {"engine.module", "engine.trainer", "engine.strategy", "engine.progress", "engine.setup", "engine.device"}
+LIGHTNING |= {"training.monitor"}
 
 
 def module_of(path: Path) -> str:
