@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from featlight.report.similarity_map import find_alike
     from featlight.result import Result, open_run
     from featlight.training.monitor import FeatureMonitor
+    from featlight.training.plain import log_features
 
 __all__ = [
     "ARTICLE",
@@ -55,6 +56,7 @@ __all__ = [
     "list_models",
     "load",
     "load_model",
+    "log_features",
     "open_run",
     "visualize",
 ]
@@ -71,6 +73,7 @@ _LAZY = {
     },
     "visualize": ("api", "visualize"),
     "FeatureMonitor": ("training.monitor", "FeatureMonitor"),
+    "log_features": ("training.plain", "log_features"),
     "encoder_directions": ("objectives.sparse_autoencoders", "encoder_directions"),
     "find_alike": ("report.similarity_map", "find_alike"),
     "find_examples": ("api", "find_examples"),
