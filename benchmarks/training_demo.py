@@ -1,12 +1,15 @@
 """Train a small network on scikit-learn's digits, draw its features after every epoch, and measure when they settle.
 
-python -m benchmarks.training_demo [--out demo] [--epochs 12] [--steps 24]
+python -m benchmarks.training_demo [--out demo] [--epochs 12] [--steps 16]
 tensorboard --logdir demo/logs
 """
 
 import argparse
 import json
+import logging
 import time
+import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,10 +22,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import featlight
+from featlight.drawing.rows import Row, draw_rows
 from featlight.training.drawer import SHORT, image_similarity
 
 LAYERS = {"first": "all", "second": "0-7", "third": "0-7", "classes": "all"}
-SETTLED = 0.9  # similarity to the final picture
+FEATURES = 2  # of each layer in the figure
+SETTLED = 0.8  # similarity to the final picture
 
 
 class Digits(L.LightningModule):
@@ -51,8 +56,11 @@ class Digits(L.LightningModule):
     def validation_step(self, batch: list[Tensor], batch_idx: int) -> None:
         self.log("accuracy", (self(batch[0]).argmax(1) == batch[1]).float().mean())
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.parameters(), 3e-3)
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.Adam(self.parameters(), 1e-2)
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
 class Accuracies(L.Callback):
@@ -78,10 +86,30 @@ def digits() -> tuple[DataLoader[Any], DataLoader[Any]]:
     return DataLoader(train, 64, shuffle=True, generator=shuffled), DataLoader(test, 512)
 
 
-def similarities_to_last(runs: Path) -> dict[str, list[float]]:
-    """Mean similarity of each layer's features to the final ones, by epoch."""
+def results_of(runs: Path) -> list[featlight.Result]:
+    """Return the runs of a training in the order of their steps."""
     ordered = sorted(runs.iterdir(), key=lambda run: int(run.name.rpartition("-")[2]))
-    images = [featlight.open_run(run) for run in ordered]
+    return [featlight.open_run(run) for run in ordered]
+
+
+def draw_film(images: Sequence[featlight.Result], out: Path) -> None:
+    """Draw the features as rows with a column per epoch, and an animation of all atlases."""
+    last = images[-1]
+    rows = []
+    for layer in LAYERS:
+        places = [place for place, record in enumerate(last.records) if record["layer"] == layer][:FEATURES]
+        for place in places:
+            cells = [each._cell(place) for each in images]
+            rows.append(Row(f"{layer} {last.records[place]['feature']}", cells))
+    heads = [f"epoch {epoch}" for epoch in range(len(images))]
+    draw_rows(rows, title="Features of the digits network while it trains", columns=heads).save(out / "film.png")
+    frames = [replace(each, title=f"epoch {epoch}").show() for epoch, each in enumerate(images)]
+    durations = [300] * (len(frames) - 1) + [2000]
+    frames[0].save(out / "film.webp", save_all=True, append_images=frames[1:], duration=durations, loop=0, quality=60)
+
+
+def similarities_to_last(images: Sequence[featlight.Result]) -> dict[str, list[float]]:
+    """Mean similarity of each layer's features to the final ones, by epoch."""
     last, found = images[-1], {}
     for layer in LAYERS:
         places = [place for place, record in enumerate(last.records) if record["layer"] == layer]
@@ -100,11 +128,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path, default=Path("demo"))
     parser.add_argument("--epochs", type=int, default=12)
-    parser.add_argument("--steps", type=int, default=24)
+    parser.add_argument("--steps", type=int, default=16)
     given = parser.parse_args()
     begun = time.monotonic()
     L.seed_everything(0, verbose=False)
     recipe = replace(SHORT, octaves=(featlight.Octave(64, given.steps, (0.05, 0.02), (0.5, 0.3)),))
+    warnings.simplefilter("ignore")  # of Lightning, about workers and logging intervals
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     monitor = featlight.FeatureMonitor(LAYERS, "all", recipe=recipe, out=given.out / "runs")
     accuracies = Accuracies()
     trainer = L.Trainer(
@@ -117,7 +147,9 @@ def main() -> None:
         enable_checkpointing=False,
     )
     trainer.fit(Digits(), *digits())
-    found = similarities_to_last(given.out / "runs")
+    results = results_of(given.out / "runs")
+    draw_film(results, given.out)
+    found = similarities_to_last(results)
     heads = "".join(f"{epoch:7d}" for epoch in range(given.epochs))
     print(f"{'epoch':10}{heads}")
     print(f"{'accuracy':10}" + "".join(f"{value:7.3f}" for value in accuracies.values))
