@@ -61,8 +61,10 @@ FREE_OF_TORCH = {
     *("report.sections", "report.build", "report.viewer.page", "run.resume", "run.disk_space"),
     *("cli.main", "cli.commands", "cli.show"),
 }
-LIGHTNING = {"engine.module", "engine.trainer", "engine.strategy", "engine.progress", "engine.setup", "engine.device"}
-LIGHTNING |= {"training.monitor"}
+LIGHTNING = {
+    *("engine.module", "engine.trainer", "engine.strategy", "engine.progress", "engine.setup", "engine.device"),
+    "training.monitor",
+}
 
 
 def module_of(path: Path) -> str:
