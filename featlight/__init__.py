@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from featlight.objectives.sparse_autoencoders import encoder_directions
     from featlight.report.similarity_map import find_alike
     from featlight.result import Result, open_run
+    from featlight.training.monitor import FeatureMonitor
+    from featlight.training.plain import log_features
 
 __all__ = [
     "ARTICLE",
@@ -32,6 +34,7 @@ __all__ = [
     "MACO",
     "NATURAL",
     "Crop",
+    "FeatureMonitor",
     "Jitter",
     "Noise",
     "Octave",
@@ -54,6 +57,7 @@ __all__ = [
     "list_models",
     "load",
     "load_model",
+    "log_features",
     "open_run",
     "visualize",
 ]
@@ -69,6 +73,8 @@ _LAZY = {
         for name in ("Crop", "Jitter", "Noise", "Pad", "ResizedCrop", "Rotate", "Scale")
     },
     "visualize": ("api", "visualize"),
+    "FeatureMonitor": ("training.monitor", "FeatureMonitor"),
+    "log_features": ("training.plain", "log_features"),
     "encoder_directions": ("objectives.sparse_autoencoders", "encoder_directions"),
     "find_alike": ("report.similarity_map", "find_alike"),
     "find_circuits": ("api", "find_circuits"),

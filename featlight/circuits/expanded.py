@@ -17,7 +17,7 @@ from featlight.circuits.linear_graph import LinearizedActivations, linear_edges
 from featlight.circuits.network import CircuitNetwork
 from featlight.config.image_shape import ImageSize, both_sides
 from featlight.config.tile import Term
-from featlight.objectives.directions import vectors_of
+from featlight.objectives.objective import operand_of
 from featlight.store.circuit_files import KERNEL_SIDE
 
 NEGLIGIBLE = 1e-6  # of a layer's largest weight: rounding errors outside of a kernel
@@ -52,7 +52,7 @@ class ExpandedWeights:
             self._linked = network.linked(image, network.layers)
         self._linear: dict[str, set[str]] = {}  # names of the earlier outputs with a linear stretch, by output
 
-    def of(self, term: Term, earlier: Sequence[str]) -> dict[str, Tensor]:
+    def derivatives(self, term: Term, earlier: Sequence[str]) -> dict[str, Tensor]:
         """Return the derivative of the neuron in the middle of a term's map by each earlier output, (C, H, W).
 
         Args:
@@ -64,14 +64,8 @@ class ExpandedWeights:
             self._linear[term.output] = linear_edges(output, self._linked.edges)
         linear = [name for name in earlier if name in self._linear[term.output]]
         middle = output[0, :, output.shape[2] // 2, output.shape[3] // 2]  # (C,)
-        match term.choice:
-            case "feature":
-                neuron = middle[term.feature]
-            case "direction":
-                (vector,) = vectors_of([term], self._network.directions)
-                neuron = middle @ torch.from_numpy(vector).to(middle)
-            case _:
-                neuron = middle.mean()
+        operand, only = operand_of([term], self._network.directions, middle.device), torch.zeros(1, dtype=torch.int64)
+        neuron = term.measure.maps(middle[None, :, None, None], only.to(middle.device), operand).sum()
         found = self._linked.gradients(neuron, linear, retain=True)
         return {name: found[name][0] for name in linear if name in found}
 

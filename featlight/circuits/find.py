@@ -203,7 +203,7 @@ class _Search:
         if size not in self._expanded:
             self._expanded.clear()  # one graph in memory; a plan's tiles of one size are together
             self._expanded[size] = ExpandedWeights(self._network, size)
-        return self._expanded[size].of(planned.tile.terms[0], earlier)
+        return self._expanded[size].derivatives(planned.tile.terms[0], earlier)
 
 
 def _parts(attribution: Tensor, weights: Tensor | None, top: int) -> Iterator[dict[str, Any]]:

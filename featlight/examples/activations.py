@@ -10,6 +10,7 @@ from featlight.config.regions import MapSize
 from featlight.config.tile import Term
 from featlight.objectives.directions import Directions
 from featlight.objectives.masks import region_mask
+from featlight.objectives.objective import operand_of
 
 MOST_NUMBERS = 1 << 24  # values of the maps that are searched in one operation
 
@@ -128,12 +129,6 @@ class Activations:
                 first = _first_largest((z if mask is None else torch.where(mask, z, -torch.inf)).flatten(1))
                 places[part] = torch.stack([first // width, first % width], 1)
         return places
-
-
-def operand_of(terms: Sequence[Term], directions: Directions | None, device: torch.device) -> Tensor | None:
-    """Return what some terms of one measure differ in, see `Measure.totals`."""
-    operand = terms[0].measure.operand(terms, directions)
-    return None if operand is None else torch.from_numpy(operand).to(device)
 
 
 def _first_largest(z: Tensor) -> Tensor:

@@ -10,10 +10,10 @@ from featlight.config.image_shape import Fit, ImageSize, both_sides
 from featlight.config.tile import Term
 from featlight.drawing.example_strip import Box
 from featlight.errors import FeatlightError
-from featlight.examples.activations import operand_of
 from featlight.examples.decoding import crop_offset
 from featlight.models.extractor import LayerOutputs
 from featlight.objectives.directions import Directions
+from featlight.objectives.objective import operand_of
 
 
 def measure_receptive_fields(

@@ -9,7 +9,7 @@ from torch import Tensor
 from featlight.config.losses import METRICS
 from featlight.config.regions import MapSize
 from featlight.config.settings import Settings
-from featlight.config.tile import Tile
+from featlight.config.tile import Term, Tile
 from featlight.objectives.directions import Directions
 from featlight.objectives.diversity import gram_similarity, whole_groups
 from featlight.objectives.masks import region_mask
@@ -143,8 +143,7 @@ class Objective:
             return reference[terms[0].output]
         key = (slot, output.device)
         if key not in self._operands:
-            operand = measure.operand(terms, self._directions)
-            self._operands[key] = None if operand is None else torch.from_numpy(operand).to(output.device)
+            self._operands[key] = operand_of(terms, self._directions, output.device)
         return self._operands[key]
 
     def _selection(self, slot: int, output: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -160,3 +159,9 @@ class Objective:
                 mask = torch.stack([region_mask(term, first, now) for term in terms]).unsqueeze(1).to(output.device)
             self._cache[key] = (weights.to(output.device), mask)
         return self._cache[key]
+
+
+def operand_of(terms: Sequence[Term], directions: Directions | None, device: torch.device) -> Tensor | None:
+    """Return what some terms of one measure differ in, see `Measure.operand`."""
+    operand = terms[0].measure.operand(terms, directions)
+    return None if operand is None else torch.from_numpy(operand).to(device)

@@ -41,6 +41,7 @@ ORDER = (
         "export",
         "result",
         "api",
+        "training",
         "cli",
         "__init__",
         "__main__",
@@ -62,7 +63,10 @@ FREE_OF_TORCH = {
     *("report.sections", "report.build", "report.viewer.page", "run.resume", "run.disk_space"),
     *("cli.main", "cli.commands", "cli.show"),
 }
-LIGHTNING = {"engine.module", "engine.trainer", "engine.strategy", "engine.progress", "engine.setup", "engine.device"}
+LIGHTNING = {
+    *("engine.module", "engine.trainer", "engine.strategy", "engine.progress", "engine.setup", "engine.device"),
+    "training.monitor",
+}
 
 
 def module_of(path: Path) -> str:

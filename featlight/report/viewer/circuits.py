@@ -33,7 +33,7 @@ class CircuitLinks:
     fed: dict[_Key, list[tuple[PlannedTile, Part]]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, plan: Plan, circuits: Circuits) -> "CircuitLinks":
+    def from_plan(cls, plan: Plan, circuits: Circuits) -> "CircuitLinks":
         """Collect the links of a run."""
         links = cls(plan, circuits)
         for planned in plan.tiles if circuits else ():
@@ -83,7 +83,7 @@ class CircuitLinks:
 def _key(planned: PlannedTile) -> _Key | None:
     """Return what a tile shows; None if it is no single feature."""
     term = planned.tile.terms[0]
-    if len(planned.tile.terms) > 1 or term.choice != "feature":
+    if len(planned.tile.terms) > 1 or not term.measure.reads_one_feature:
         return None
     return planned.variant, term.output, term.feature
 

@@ -62,7 +62,7 @@ def viewer_files(
     for name in (*SCRIPTS, "style.css", "icon.svg"):
         yield f"assets/{name}", (CODE / name).read_bytes()
     groups = []
-    links = CircuitLinks.of(snapshot.plan, read_circuits(snapshot.store.folder, snapshot.plan))
+    links = CircuitLinks.from_plan(snapshot.plan, read_circuits(snapshot.store.folder, snapshot.plan))
     for atlas in atlases:
         details = []
         for name, script in detail_scripts(snapshot, atlas, examples, links):

@@ -1,0 +1,1 @@
+"""Features drawn while a network trains."""
