@@ -38,7 +38,7 @@ def store(tmp_path):
 
 def test_a_tile_links_to_what_it_is_made_of_and_to_what_it_feeds(store):
     plan = store.need_plan()
-    links = CircuitLinks.of(plan, read_circuits(store.folder, plan))
+    links = CircuitLinks.from_plan(plan, read_circuits(store.folder, plan))
     found = {planned.file: links.details(planned) for planned in plan.tiles}
     kernel = found["tiles/b/00000.png"]["madeOf"][0][1][0][5]
     assert np.frombuffer(base64.b64decode(kernel), "i1").tolist() == [127, -64]
