@@ -257,7 +257,8 @@ class ManifestBuilder:
         """Return the requested settings as JSON types; `auto` keeps the batch size of a scan of this folder and fit."""
         settings = next(iter(self.plan.settings.values()))
         folder = self.request.images.resolve()
-        automatic = auto_batch_size(self.scorer.fit.size, gpu=self.scorer.device.type == "cuda")
+        most = GPU_SCORED if self.scorer.device.type == "cuda" else CPU_SCORED
+        automatic = images_at_once(most, self.scorer.fit.size)
         values = ScanSettings(
             folder=str(folder) if is_text(str(folder)) else folder.as_uri(),
             fit=self.scorer.fit,
@@ -294,14 +295,13 @@ class ManifestBuilder:
         )
 
 
-def auto_batch_size(size: ImageSize | None, *, gpu: bool) -> int:
-    """Return the number of images to score at once; it falls with their pixels, so that memory does not grow.
+def images_at_once(most: int, size: ImageSize | None) -> int:
+    """Return how many images are processed at once; it falls with their pixels, so that memory does not grow.
 
     Args:
-        size: size of the images; None if they are scored one at a time, at their own sizes.
-        gpu: whether a GPU scores them.
+        most: number of images of up to 320 x 320 pixels.
+        size: size of the images; None if they are processed one at a time, at their own sizes.
     """
-    most = GPU_SCORED if gpu else CPU_SCORED
     return most if size is None else min(most, max(1, most * SCORED_PIXELS // pixels_of(size)))
 
 

@@ -1,8 +1,8 @@
-"""The automatic batch size of a scan."""
+"""How many images are scored at once."""
 
 import pytest
 
-from featlight.examples.manifest import auto_batch_size
+from featlight.examples.manifest import images_at_once
 
 
 @pytest.mark.parametrize(
@@ -20,5 +20,5 @@ from featlight.examples.manifest import auto_batch_size
     ],
 )
 def test_the_batch_size_falls_with_the_pixels_of_an_image(size, cpu, gpu):
-    assert auto_batch_size(size, gpu=False) == cpu
-    assert auto_batch_size(size, gpu=True) == gpu
+    assert images_at_once(32, size) == cpu
+    assert images_at_once(128, size) == gpu
