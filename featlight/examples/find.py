@@ -13,6 +13,7 @@ from featlight.distributed.env import ALONE, Worker
 from featlight.distributed.signals import Stop
 from featlight.engine.device import keep_memory
 from featlight.errors import listed, plural
+from featlight.examples.decoding import decoder_errors
 from featlight.examples.finish import merge_states, write_examples
 from featlight.examples.image_index import find_images
 from featlight.examples.manifest import POLL_SECONDS, Echo, ExamplesRequest, ManifestBuilder, ScanManifest
@@ -99,14 +100,16 @@ def find(
         manifest = builder.wait(stamp_before, worker, stop)
     progress = ProgressLine(echo if worker.rank == 0 else lambda _: None, worker.world_size)
     processes = decoding_processes(scorer.device, worker.world_size) if processes is None else processes
-    before = scan_share(store, manifest, scorer, worker, stop, progress, processes)
+    with decoder_errors(stop):
+        before = scan_share(store, manifest, scorer, worker, stop, progress, processes)
     states = _await_states(store, manifest, stop, others_gone, patience)
     left = manifest.image_count(missing_parts(manifest, states))
     by_all, rate = before - left, progress.rate(before - left)
     if left:
         return ScanReport(progress.scored, by_all, rate, left, None)
     top = merge_states(manifest, states)
-    boxes = draw_pictures(store, plan, manifest, scorer, top, worker, stop, processes)
+    with decoder_errors(stop):
+        boxes = draw_pictures(store, plan, manifest, scorer, top, worker, stop, processes)
     about = write_examples(store, plan, manifest, scorer, states, top, boxes, listing.skipped)
     if store.folder.is_folder(store.root / "assets") and not is_rendered(store, plan):
         render(store, plan)  # the viewer shows the examples
