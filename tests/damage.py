@@ -8,6 +8,7 @@ import shutil
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -241,3 +242,16 @@ def mutate(run: Path, outside: Path, chance: random.Random) -> str:
     else:
         spoil_bytes(path, chance)
     return f"{kind} {path.relative_to(run)}"
+
+
+@contextmanager
+def nested_folders(top: Path, levels: int) -> Iterator[None]:
+    """Make folders inside each other; they are removed at the end, as `shutil.rmtree` fails on so many."""
+    made = [top]
+    while len(made) <= levels:
+        made.append(made[-1] / "a")
+    for folder in made:
+        folder.mkdir(exist_ok=True)
+    yield
+    for folder in reversed(made[1:]):
+        folder.rmdir()

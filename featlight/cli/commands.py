@@ -271,7 +271,9 @@ def _examples(arguments: Sequence[str]) -> int:
         help="input size of the images: auto (resize and crop as in the network's training, or if that is unknown to "
         "the size of the run's pictures), none (keep each image's size), or pixels as in 224 or 96x128 (default: auto)",
     )
-    parser.add_argument("--batch-size", metavar="N", help="images per batch (default: 32, GPU: 128)")
+    parser.add_argument(
+        "--batch-size", metavar="N", help="images per batch (default: 32, GPU: 128, large images fewer)"
+    )
     parser.add_argument("--devices", metavar="N", help="workers on this machine (default: one per GPU, else per core)")
     parser.add_argument(
         "--atlas", action="store_true", help="also draw atlases of each picture with its three best examples"

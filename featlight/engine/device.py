@@ -6,7 +6,6 @@ import platform
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -89,25 +88,37 @@ def repeatable(threads: int) -> Iterator[None]:
 
 # Numbers of glibc's malloc.h
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+RETURNED_BLOCK = 1 << 20  # bytes; smaller ones are kept
 LARGEST_BLOCK = 1 << 30  # bytes; larger ones are mapped and unmapped as before
 MOST_SPARE = (1 << 31) - 1  # bytes at the end of the heap that are kept
 VARIABLES = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")  # set by the user, they take precedence
 
 
-@cache
 def keep_memory() -> bool:
     """Make the C library keep freed memory; return whether it does.
 
     By default glibc maps each large block anew and unmaps it when it is freed, so the kernel clears its pages again.
     On networks with large maps this took more than half of a step.
     """
+    return _set_malloc((M_MMAP_THRESHOLD, LARGEST_BLOCK), (M_TRIM_THRESHOLD, MOST_SPARE))
+
+
+def return_memory() -> bool:
+    """Make the C library return each large block to the system when it is freed; return whether it does.
+
+    By default glibc keeps blocks of up to 32 MB, and small ones between them hold half a gigabyte.
+    """
+    return _set_malloc((M_MMAP_THRESHOLD, RETURNED_BLOCK))
+
+
+def _set_malloc(*settings: tuple[int, int]) -> bool:
     if platform.libc_ver()[0] != "glibc" or any(name in os.environ for name in VARIABLES):
         return False
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
         return False
-    return all([mallopt(M_MMAP_THRESHOLD, LARGEST_BLOCK), mallopt(M_TRIM_THRESHOLD, MOST_SPARE)])
+    return all(mallopt(*setting) for setting in settings)
 
 
 class Draws(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own __init_subclass__

@@ -4,6 +4,7 @@ import hashlib
 import math
 import signal
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,8 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from featlight.config.image_shape import Fit, both_sides
+from featlight.distributed.signals import Stop
+from featlight.errors import Interrupted
 from featlight.examples.image_index import ImageEntry
 from featlight.files import open_regular
 from featlight.image_io import MOST_BYTES, bands, open_photograph
@@ -175,6 +178,23 @@ def decoded(dataset: Dataset[Any], numbers: Iterable[int], processes: int) -> It
     """
     options: dict[str, Any] = {"prefetch_factor": PREFETCH, "worker_init_fn": ignore_signals} if processes else {}
     return iter(DataLoader(dataset, batch_size=None, sampler=numbers, num_workers=processes, **options))
+
+
+@contextmanager
+def decoder_errors(stop: Stop) -> Iterator[None]:
+    """Turn the end of a decoding process into Interrupted; torch raises it anywhere in this process.
+
+    A signal to all processes of a group, as `timeout` and schedulers send it, ends the decoding processes first.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        stop.check()
+        raise Interrupted(
+            "a decoding process was killed, or its memory was full; run the same command again to continue"
+        ) from None
 
 
 def ignore_signals(_: int) -> None:

@@ -9,13 +9,22 @@ from typing import Any
 import torch
 from torch import nn
 
+from featlight.config.image_shape import pixels_of
 from featlight.distributed.env import ALONE, Worker
 from featlight.distributed.signals import Stop
-from featlight.engine.device import keep_memory
+from featlight.engine.device import keep_memory, return_memory
 from featlight.errors import listed, plural
+from featlight.examples.decoding import decoder_errors
 from featlight.examples.finish import merge_states, write_examples
 from featlight.examples.image_index import find_images
-from featlight.examples.manifest import POLL_SECONDS, Echo, ExamplesRequest, ManifestBuilder, ScanManifest
+from featlight.examples.manifest import (
+    POLL_SECONDS,
+    SCORED_PIXELS,
+    Echo,
+    ExamplesRequest,
+    ManifestBuilder,
+    ScanManifest,
+)
 from featlight.examples.pictures import draw_pictures
 from featlight.examples.scan import ProgressLine, decoding_processes, scan_share
 from featlight.examples.scorer import ActivationScorer, load_scorer
@@ -85,8 +94,10 @@ def find(
     store.check_writable()
     stamp_before = store.folder.stamp(store.example_list)
     listing = find_images(request.images, without=out)
-    keep_memory()
+    return_memory()
     scorer = load_scorer(store, plan, request.fit, typed, worker, network, device)
+    if scorer.fit.size is not None and pixels_of(scorer.fit.size) <= SCORED_PIXELS:
+        keep_memory()  # faster
     store.hold(plan)
     stop.check()
     builder = ManifestBuilder(store, request, scorer, plan, listing)
@@ -99,14 +110,16 @@ def find(
         manifest = builder.wait(stamp_before, worker, stop)
     progress = ProgressLine(echo if worker.rank == 0 else lambda _: None, worker.world_size)
     processes = decoding_processes(scorer.device, worker.world_size) if processes is None else processes
-    before = scan_share(store, manifest, scorer, worker, stop, progress, processes)
+    with decoder_errors(stop):
+        before = scan_share(store, manifest, scorer, worker, stop, progress, processes)
     states = _await_states(store, manifest, stop, others_gone, patience)
     left = manifest.image_count(missing_parts(manifest, states))
     by_all, rate = before - left, progress.rate(before - left)
     if left:
         return ScanReport(progress.scored, by_all, rate, left, None)
     top = merge_states(manifest, states)
-    boxes = draw_pictures(store, plan, manifest, scorer, top, worker, stop, processes)
+    with decoder_errors(stop):
+        boxes = draw_pictures(store, plan, manifest, scorer, top, worker, stop, processes)
     about = write_examples(store, plan, manifest, scorer, states, top, boxes, listing.skipped)
     if store.folder.is_folder(store.root / "assets") and not is_rendered(store, plan):
         render(store, plan)  # the viewer shows the examples

@@ -18,7 +18,7 @@ from pydantic import AfterValidator, Field, TypeAdapter
 from featlight.config.user_text import is_text
 from featlight.console import printable
 from featlight.errors import UsageError, plural
-from featlight.files import open_regular
+from featlight.files import open_regular, walk
 from featlight.image_io import MOST_BYTES
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".tif", ".tiff", ".avif")
@@ -109,14 +109,14 @@ def find_images(folder: Path, without: Path | None = None) -> FolderListing:
         refuse(str(error.filename), error.strerror)
 
     excluded = None if without is None else without.resolve()
-    for parent, folders, names in os.walk(folder, onerror=refuse_folder):
-        folders[:] = sorted(name for name in folders if Path(parent, name).resolve() != excluded)
+    for parent, folders, names in walk(folder, onerror=refuse_folder):
+        folders[:] = [name for name in folders if (parent / name).resolve() != excluded]
         for name in names:
             suffix = Path(name).suffix.lower()
             if suffix not in SUFFIXES:
                 skipped[suffix] += (mimetypes.guess_type(f"image{suffix}")[0] or "").startswith("image/")
             else:
-                path = Path(parent, name)
+                path = parent / name
                 if not is_text(_name(folder, str(path))):
                     refuse(str(path), "its name is not UTF-8")
                     continue

@@ -18,7 +18,7 @@ from urllib.parse import unquote_to_bytes
 import torch
 from pydantic import Field, TypeAdapter
 
-from featlight.config.image_shape import Fit, FitWord
+from featlight.config.image_shape import Fit, FitWord, ImageSize, pixels_of
 from featlight.config.schema import MOST_TOP
 from featlight.config.user_text import is_text
 from featlight.distributed.env import LAUNCHER, Worker
@@ -33,7 +33,8 @@ from featlight.store.store import Store
 
 IMAGE_BYTES = 4096  # limit per image on the size of files; an entry takes about 200
 MOST_BATCH = 4096  # images
-CPU_SCORED, GPU_SCORED = 32, 128  # images at once
+CPU_SCORED, GPU_SCORED = 32, 128  # images at once, of at most SCORED_PIXELS; of larger ones fewer
+SCORED_PIXELS = 320 * 320
 POLL_SECONDS = 0.5
 CPU = torch.device("cpu")
 Echo = Callable[[str], object]  # prints a line
@@ -48,7 +49,8 @@ class ExamplesRequest:
         images: folder of the images.
         top: examples per tile.
         fit: `auto`, `none`, or a size in pixels.
-        batch_size: images per batch; `auto` keeps that of an earlier scan, else depends on the device.
+        batch_size: images per batch; `auto` keeps that of an earlier scan with the same folder and fit, else depends
+            on the device and the fit.
     """
 
     images: Path
@@ -252,23 +254,25 @@ class ManifestBuilder:
             time.sleep(POLL_SECONDS)
 
     def _settings(self, before: ScanManifest | None) -> dict[str, Any]:
-        """Return the requested settings as JSON types, with the earlier batch size if none is requested."""
-        batch_size = self.request.batch_size
-        if batch_size == "auto":
-            default = GPU_SCORED if self.scorer.device.type == "cuda" else CPU_SCORED
-            batch_size = default if before is None else before.settings["batch_size"]
+        """Return the requested settings as JSON types; `auto` keeps the batch size of a scan of this folder and fit."""
         settings = next(iter(self.plan.settings.values()))
         folder = self.request.images.resolve()
-        return ScanSettings(
+        most = GPU_SCORED if self.scorer.device.type == "cuda" else CPU_SCORED
+        automatic = images_at_once(most, self.scorer.fit.size)
+        values = ScanSettings(
             folder=str(folder) if is_text(str(folder)) else folder.as_uri(),
             fit=self.scorer.fit,
-            batch_size=batch_size,
+            batch_size=automatic if self.request.batch_size == "auto" else self.request.batch_size,
             top=self.request.top,
             network=self.plan.network.sha256,
             preparation=self.scorer.preparation,
             normalize=str(settings.normalize),
             precision=settings.precision,
         ).plain()
+        if self.request.batch_size == "auto" and before is not None:
+            is_same_scan = all(before.settings[key] == values[key] for key in ("folder", "fit"))
+            values |= {"batch_size": before.settings["batch_size"]} if is_same_scan else {}
+        return values
 
     def _extended(self, before: ScanManifest) -> tuple[ScanManifest | None, str]:
         """Add new images and tiles to a manifest; None and the reason if the scan must start again."""
@@ -289,6 +293,16 @@ class ManifestBuilder:
             manifest.settings == self._settings(manifest)
             and _extended_tiles(manifest.tiles, self.scorer.queries) == manifest.tiles
         )
+
+
+def images_at_once(most: int, size: ImageSize | None) -> int:
+    """Return how many images are processed at once; it falls with their pixels, so that memory does not grow.
+
+    Args:
+        most: number of images of up to 320 x 320 pixels.
+        size: size of the images; None if they are processed one at a time, at their own sizes.
+    """
+    return most if size is None else min(most, max(1, most * SCORED_PIXELS // pixels_of(size)))
 
 
 def _extended_tiles(tiles: KeyParts, keys: Keys[str]) -> KeyParts | None:

@@ -29,7 +29,7 @@ from featlight.drawing.example_strip import (
 from featlight.engine.device import repeatable
 from featlight.examples.decoding import HELD_BYTES, decoded, network_input, open_image
 from featlight.examples.image_index import ImageEntry
-from featlight.examples.manifest import ScanManifest
+from featlight.examples.manifest import ScanManifest, images_at_once
 from featlight.examples.receptive_fields import in_source, measure_receptive_fields, squared
 from featlight.examples.scorer import ActivationScorer
 from featlight.examples.top_k import NO_IMAGE, TopK
@@ -37,7 +37,7 @@ from featlight.plan.plan import Plan, PlannedTile
 from featlight.store.store import Store
 
 LARGE = 4 * SIDE  # px, longer side of a whole image until it is drawn
-MOST_IN_BATCH = 16  # images of one backward pass
+MOST_IN_BATCH = 16  # images of one backward pass, of larger ones fewer
 
 
 class RankedExample(NamedTuple):
@@ -205,7 +205,8 @@ def _with_receptive_fields(
     """Yield each example with its receptive field in the network's input; an empty box without an image."""
     term = planned.tile.terms[0]
     outputs = scorer.truncated_at(term.output)
-    step = 1 if scorer.fit.size is None and scorer.input_size is None else MOST_IN_BATCH
+    is_unfitted = scorer.fit.size is None and scorer.input_size is None
+    step = 1 if is_unfitted else images_at_once(MOST_IN_BATCH, scorer.fit.size or scorer.input_size)
     for start in range(0, len(images), step):
         batch = [_fed(image() if callable(image) else image, scorer) for image in images[start : start + step]]
         fields: list[Box] = [(0, 0, 0, 0)] * len(batch)

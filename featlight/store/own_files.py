@@ -1,6 +1,5 @@
 """The files that runs write, told from other files: orphans in a run directory, and deletion for `--fresh`."""
 
-import os
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,6 +8,7 @@ from pathlib import Path
 
 from featlight.config.tile import FILE_PATTERN
 from featlight.errors import StorageError, UsageError, plural
+from featlight.files import walk
 from featlight.plan.plan import Plan
 from featlight.store.circuit_files import found_circuits
 from featlight.store.example_files import found_files
@@ -108,8 +108,8 @@ def files_inside(folder: RunFolder, names: Iterable[str]) -> Iterator[Path]:
     yield from (path for path in map(root.joinpath, folder.names(root)) if path.is_symlink() or not path.is_dir())
     for name in sorted(names):
         if folder.is_folder(root / name):
-            for parent, _, files in os.walk(root / name):
-                yield from (Path(parent, file) for file in sorted(files))
+            for parent, _, files in walk(root / name):
+                yield from (parent / file for file in files)
 
 
 def _is_temporary(name: str, known: set[str]) -> bool:

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field
 
 from featlight.config.schema import Extra
 from featlight.plan.plan import Plan, PlannedTile
+from featlight.store.guard.run_folder import DEEPEST
 
 PLAN = "plan.json"
 NOTE = ".running"  # names the process that is working here
@@ -27,7 +28,7 @@ PICTURE_BYTES = 256 << 20  # an uncompressed tile of 8192 x 8192 px
 ARRAY_BYTES = 4 << 30  # the float image of such a tile has 1.6 GB, the vectors of ten thousand tiles 0.4 GB
 TEXT_BYTES = 64 << 20  # config, list of outputs, page
 NOTE_BYTES = 4096
-_LONGEST, _DEEPEST = 255, 8  # characters of a name, names in a path
+_LONGEST = 255  # characters of a name
 _UNSAFE = re.compile(r'[\\:*?"<>|]')  # characters with a meaning in paths of other systems
 
 
@@ -35,7 +36,7 @@ def is_run_name(name: str) -> bool:
     """Return whether a name is a safe path of a run's own file, from the run directory."""
     parts = name.split("/")
     return (
-        len(parts) <= _DEEPEST
+        len(parts) <= DEEPEST
         and parts[0] in OWN_NAMES
         and all(part and part[0] != "." and len(part) <= _LONGEST for part in parts)
         and name.isprintable()

@@ -1,6 +1,5 @@
 """The run directory: tiles are written atomically, and each has a record on disk before it counts as made."""
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
@@ -8,12 +7,13 @@ from pathlib import Path
 
 from featlight.config.schema import Extra
 from featlight.errors import Interrupted, StorageError, UsageError
+from featlight.files import walk
 from featlight.plan.parsing import read_plan
 from featlight.plan.plan import Plan, PlannedTile
 from featlight.store.guard.atomic import storage_errors
 from featlight.store.guard.bounds import Allowance, read_json, read_lines
 from featlight.store.guard.drawn import DrawnFiles
-from featlight.store.guard.run_folder import RunFolder
+from featlight.store.guard.run_folder import DEEPEST, RunFolder
 from featlight.store.paths import OUTPUTS, OWN_NAMES, PLAN, PLAN_BYTES, PLAN_VALUES, TEXT_BYTES, RunPaths, is_run_name
 from featlight.store.records import RecordLog, TileRecord, line_of
 
@@ -82,7 +82,7 @@ class Store(RunPaths):
         """Return whether tiles exist without the folder of records, which is made before the first tile."""
         if "records" in self.folder.names(self.root) or not self.folder.names(self.root / "tiles"):
             return False
-        names = (name for _, _, names in os.walk(self.root / "tiles") for name in names)
+        names = (name for _, _, names in walk(self.root / "tiles", deepest=DEEPEST) for name in names)
         return any(name.endswith(".png") and not name.startswith(".") for name in names)
 
     def record_log(self) -> RecordLog:

@@ -1,8 +1,10 @@
 """The images that excite each tile most: against a search by hand, with any number of workers, kills and bad files."""
 
 import json
+import multiprocessing
 import os
 import shutil
+import time
 import zlib
 from pathlib import Path
 from unittest import mock
@@ -423,6 +425,25 @@ def test_the_command_finds_them_by_processes_that_decode(out, images, whole, cap
     lines = capfd.readouterr().out.splitlines()
     assert lines[0] == f"40 images of {images}, 10 tiles of 2 layers, middle 64 px, 8 at a time on cpu"
     assert lines[1].startswith("40 images scanned, 40 of them now, ")
+    assert written(out) == whole
+
+
+@pytest.mark.parametrize("place", ["scan._add_chunk", "pictures._picture"])
+def test_a_decoding_process_that_is_killed_ends_the_command_in_one_line(place, out, images, whole, capfd, monkeypatch):
+    flags = ["--out", str(out), "--images", str(images), "--batch-size", "8", "--top", "3", "--devices", "1"]
+
+    def kill(*_: object) -> None:
+        for process in multiprocessing.active_children():
+            process.terminate()
+        time.sleep(9)  # torch ends this by its error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(f"featlight.examples.{place}", kill)
+        assert main(["examples", *flags]) == 75
+    assert capfd.readouterr().err == (
+        "featlight: a decoding process was killed, or its memory was full; run the same command again to continue\n"
+    )
+    assert main(["examples", *flags]) == 0
     assert written(out) == whole
 
 

@@ -1,5 +1,6 @@
 """Examples of a run that has grown: what a search from the beginning finds, and no image looked at for nothing."""
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -183,3 +184,18 @@ def test_a_scan_of_a_folder_whose_path_is_not_utf8_goes_on(images, tmp_path):
     planned_run(tmp_path / "run", NETWORK, **LITTLE)
     first = look(tmp_path / "run", folder)
     assert look(tmp_path / "run", folder) == first
+
+
+def test_a_scan_keeps_its_batch_size_and_a_new_one_of_larger_images_takes_fewer(images, tmp_path):
+    out = tmp_path / "run"
+    planned_run(out, NETWORK, **LITTLE)
+
+    def batch_size(**asked: object) -> int:
+        look(out, images, **asked)
+        return json.loads((out / "examples/images.json").read_text().splitlines()[0])["settings"]["batch_size"]
+
+    assert batch_size(batch_size=6) == 6
+    assert batch_size(batch_size="auto") == 6
+    assert batch_size(batch_size="auto", top=2) == 6
+    assert batch_size(batch_size="auto", fit=400) == 20
+    assert batch_size(batch_size="auto", fit=(200, 400)) == 32

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from featlight.errors import StorageError
+from featlight.files import walk
 from featlight.store.guard.atomic import (
     create_in,
     draft_name,
@@ -23,6 +24,7 @@ from featlight.store.guard.atomic import (
 )
 from featlight.store.guard.open_folder import OpenFolder, descended
 
+DEEPEST = 8  # names in the path of a run's own file
 _GONE = (FileNotFoundError, NotADirectoryError)
 
 
@@ -203,9 +205,9 @@ class RunFolder:
             folder.unlink(name)
 
     def remove_abandoned(self, names: Iterable[str]) -> None:
-        """Delete temporary files of ended processes in the directory itself and below some of its folders."""
+        """Delete temporary files of ended processes in the directory and some of its folders, 8 levels deep."""
         tops = (self.root / name for name in names if self.is_folder(self.root / name))
-        inner = (Path(parent) for top in tops for parent, _, _ in os.walk(top))
+        inner = (parent for top in tops for parent, _, _ in walk(top, deepest=DEEPEST))
         for path in (self.root, *inner):
             with reading_errors(path), suppress(*_GONE), descended(self.root, self._parts(path)) as folder:
                 remove_abandoned(folder)

@@ -1,4 +1,4 @@
-"""Configs that stand for too much."""
+"""Configs that stand for too much, and run directories of too many folders."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from featlight.cli.main import main
-from tests.integration.foreign.hands import one_line
+from tests.damage import nested_folders
+from tests.integration.foreign.hands import one_line, tiles, typed
 from tests.integration.test_faults import CONFIG
 
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
@@ -79,3 +80,11 @@ def test_more_tiles_than_a_run_has_are_one_line(capsys):
 
 
 BIG = {"steps": 1, "lr": [0.1, 0.1], "sigma": None}
+
+
+def test_folders_of_any_depth_harm_no_command(run, capsys):
+    before = tiles()
+    with nested_folders(run / "tiles/nested", 1500), nested_folders(run / "examples", 1500):
+        for word in ("verify", "repair", "render", "zip", "run"):
+            assert typed(word) == 0, capsys.readouterr().err
+    assert tiles() == before

@@ -11,12 +11,13 @@ from featlight.engine import device
 
 LOOP = """
 import resource, sys, torch
-from featlight.engine.device import keep_memory
+from featlight.engine import device
 torch.set_num_threads(1)
-if sys.argv[1] == "keep":
-    assert keep_memory() and keep_memory()
+if sys.argv[1] != "leave":
+    set_memory = getattr(device, sys.argv[1] + "_memory")
+    assert set_memory() and set_memory()
 def faults(): return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-x = torch.zeros(48 << 20, dtype=torch.uint8)
+x = torch.zeros(int(sys.argv[2]), dtype=torch.uint8)
 for _ in range(3): y = x + 1; del y
 before = faults()
 for _ in range(10): y = x + 1; del y
@@ -24,15 +25,8 @@ print(faults() - before)
 """
 
 
-@pytest.fixture(autouse=True)
-def anew():
-    device.keep_memory.cache_clear()
-    yield
-    device.keep_memory.cache_clear()
-
-
-def faults_of(word):
-    done = subprocess.run([sys.executable, "-c", LOOP, word], capture_output=True, text=True, check=True)
+def faults_of(word, size=48 << 20):
+    done = subprocess.run([sys.executable, "-c", LOOP, word, str(size)], capture_output=True, text=True, check=True)
     return int(done.stdout)
 
 
@@ -44,12 +38,22 @@ def test_freed_blocks_are_not_fetched_from_the_kernel_again():
     assert faults_of("keep") < left / 3  # the heap may grow by a block or two, where a small one lies in its way
 
 
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has it")
+def test_freed_blocks_are_returned_to_the_kernel():
+    """The C library alone keeps blocks of this size once one of them is freed."""
+    pages = (8 << 20) // resource.getpagesize()
+    assert faults_of("leave", 8 << 20) < 2 * pages
+    assert faults_of("return", 8 << 20) > 9 * pages
+
+
 @pytest.mark.parametrize("name", device.VARIABLES)
 def test_a_users_own_setting_stands(name, monkeypatch):
     monkeypatch.setenv(name, "131072")
     assert not device.keep_memory()
+    assert not device.return_memory()
 
 
 def test_other_c_libraries_are_left_alone(monkeypatch):
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
     assert not device.keep_memory()
+    assert not device.return_memory()
