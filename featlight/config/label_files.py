@@ -148,11 +148,8 @@ def _labels(values: Any) -> Labels:
             return _labels(inner)
         if values and all(SYNSET.fullmatch(str(key)) for key in values):
             return _labels(list(values.values()))
-        if (
-            values
-            and not any(str(key).isdecimal() for key in values)
-            and all(type(each) is int for each in values.values())
-        ):
+        has_numbers = any(str(key).isdecimal() for key in values)
+        if values and not has_numbers and all(type(each) is int for each in values.values()):
             return _numbered([(number, name) for name, number in values.items()])  # torchvision's class_to_idx
         return _numbered([(number, _word(word, number)) for number, word in values.items()])
     if not isinstance(values, list):
@@ -231,13 +228,13 @@ def _of_lines(lines: Sequence[str]) -> Labels:
         return _listed(names)
     for pattern in (NUMBERED_LINE, LINE_WITH_NUMBER):
         found = [match for match in map(pattern.fullmatch, filled) if match]
-        numbers = [int(match["number"]) for match in found]
-        if (
-            1 < len(found) == len(filled)
-            and numbers[0] < 2
-            and numbers == list(range(numbers[0], len(found) + numbers[0]))
-        ):
-            return _numbered([(number, match["name"].strip()) for number, match in zip(numbers, found, strict=True)])
+        if not 1 < len(found) == len(filled):
+            continue
+        pairs = [(int(match["number"]), match["name"].strip()) for match in found]
+        first = pairs[0][0]
+        different = 2 * len({name for _, name in pairs}) > len(pairs)  # `class 0`, `class 1` are names themselves
+        if first < 2 and different and [number for number, _ in pairs] == list(range(first, first + len(pairs))):
+            return _numbered(pairs)
     return _listed(lines)
 
 

@@ -24,6 +24,9 @@ from featlight.param.image import MeanAndStd
 # Names under which networks with several inputs keep the part that takes images
 IMAGE_PARTS = ("vision_model", "visual", "vision_tower", "image_encoder", "vision_encoder", "model")
 OTHER_INPUTS = {3: "sequences or audio, (N, C, L)", 5: "videos or volumes, (N, C, T, H, W)"}  # by dimensions
+STILL = (
+    ": give a module whose forward returns network(x.unsqueeze(2).repeat(1, 1, 8, 1, 1)), and a layer after the pools"
+)
 CONVOLUTIONS: Mapping[type[nn.Module], int] = {nn.Conv1d: 3, nn.Conv2d: 4, nn.Conv3d: 5}
 NEEDED = "(N, C, H, W), (N, T, C), (T, N, C) or (N, C)"
 
@@ -159,7 +162,7 @@ def _advice(network: nn.Module) -> str:
     kind = f"a {type(module).__name__}" + (f" of {taken} dimensions" if hasattr(module, "pattern") else "")
     return (
         f"; {name!r} is {kind}: the network takes {OTHER_INPUTS[taken]}; featlight visualizes networks that take "
-        "images, (N, C, H, W)"
+        f"images, (N, C, H, W){STILL if taken == 5 else ''}"
     )
 
 

@@ -212,3 +212,7 @@ def test_numbers_with_gaps_name_some_features():
 
 def test_semicolons_separate_where_there_are_no_commas():
     assert written("a.csv", "id;name\n0;tench\n1;crane\n2;shark\n").words == {0: "tench", 1: "crane", 2: "shark"}
+
+
+def test_numbers_that_tell_names_apart_stay():
+    assert written("a.txt", "class 0\nclass 1\nclass 2\n").words == {0: "class 0", 1: "class 1", 2: "class 2"}
