@@ -75,6 +75,8 @@ def read(path: Path) -> Any:
     Raises:
         WeightsError: the file is missing or damaged, holds no weights, or needs pickle.
     """
+    if path.name.endswith(".index.json"):
+        return _shards(path)
     try:
         with path.open("rb") as file:
             start = file.read(256)
@@ -86,6 +88,27 @@ def read(path: Path) -> Any:
         raise WeightsError(f"weights {path}: no such file") from None
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"weights {path}: {one_line(error)}") from None
+
+
+def _shards(path: Path) -> StateDict:
+    """Return the tensors of all files that an index of sharded weights names, which lie beside it."""
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+        names = sorted({str(name) for name in table.values()})
+    except FileNotFoundError:
+        raise WeightsError(f"weights {path}: no such file") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise WeightsError(f"weights {path}: no index of sharded weights ({one_line(error, 200)})") from None
+    foreign = next((name for name in names if Path(name).name != name or name.endswith(".index.json")), None)
+    if foreign is not None:
+        raise WeightsError(f"weights {path}: it names {short(foreign)}; only files beside it are read")
+    state: dict[str, Any] = {}
+    for name in names:
+        shard = read(path.with_name(name))
+        if not isinstance(shard, Mapping):
+            raise WeightsError(f"weights {path.with_name(name)}: not a state dict (names and tensors)")
+        state.update(shard)
+    return state
 
 
 def _torch_load(path: Path, start: bytes) -> Any:

@@ -1,6 +1,7 @@
 """Weight files as training leaves them: what fits without doubt is taken and said once, the rest is one line."""
 
 import argparse
+import json
 import logging
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from featlight.cli.main import main
 from featlight.config.user_text import weights_file
 from featlight.errors import FeatlightError, WeightsError
 from featlight.models.catalog import load_model, source_of
+from featlight.models.weights import read as read_weights
 
 HERE = "tests.unit.models.test_weights"
 
@@ -264,3 +266,25 @@ def test_a_scripted_network_is_no_state_dict():
 def test_a_name_has_neither_folders_nor_a_suffix(words, file):
     named = weights_file(words)
     assert (named and str(named[0])) == file
+
+
+def test_an_index_of_sharded_weights_is_read_whole():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 1))
+    state = network.state_dict()
+    files = {name: f"part-{name[0]}.safetensors" for name in state}
+    for file in set(files.values()):
+        save_file({name: state[name] for name in state if files[name] == file}, file)
+    index = Path("model.safetensors.index.json")
+    index.write_text(json.dumps({"metadata": {}, "weight_map": files}))
+    found = read_weights(index)
+    assert found.keys() == state.keys()
+    assert all(torch.equal(found[name], value) for name, value in state.items())
+    for content, line in {
+        '{"weight_map": {"a": "../part-0.safetensors"}}': "only files beside it are read",
+        '{"weight_map": {"a": "gone.safetensors"}}': "no such file",
+        "{}": "no index of sharded weights",
+        "[": "no index of sharded weights",
+    }.items():
+        index.write_text(content)
+        with pytest.raises(WeightsError, match=line):
+            read_weights(index)
