@@ -180,7 +180,8 @@ def surveys(
 
     def layout() -> OutputLayout:
         outputs = {size: result.outputs for size, result in all_passes.items()}
-        return OutputLayout(network, outputs, channels, prefix_tokens)
+        fixed = {size: result.fixed for size, result in all_passes.items()}
+        return OutputLayout(network, outputs, channels, prefix_tokens, fixed)
 
     height, width = both_sides(max(sizes, key=pixels_of))
     for further in (image_size(height + FURTHER, width + FURTHER), image_size(2 * height, 2 * width)):
