@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from featlight.ambient import isolated
+from featlight.ambient import isolated, not_compiled
 from featlight.config.image_shape import (
     ImageSize,
     both_sides,
@@ -275,6 +275,7 @@ def survey_of(
     return found.with_layers(without_gradient(frozen, images, usable), seen)
 
 
+@not_compiled
 @memory_errors()
 @isolated()
 def list_layers(

@@ -204,3 +204,24 @@ def test_the_advice_for_a_pickled_network_runs_as_printed():
     command = str(error.value).rpartition("give that file: ")[2].replace("python", sys.executable, 1)
     subprocess.run(command, shell=True, check=True)
     assert set(weights.read(Path("it's pickled-tensors.pth"))) == {"0.weight", "0.bias"}
+
+
+@pytest.mark.parametrize("method", ["__hash__", "__eq__"])
+def test_modules_that_torch_cannot_tell_apart_are_refused_and_the_advice_works(method):
+    class Own(nn.Conv2d):
+        def __eq__(self, other: object) -> bool:
+            return True
+
+        def __hash__(self) -> int:
+            if method == "__hash__":
+                raise TypeError("no hash")
+            return 1
+
+    network = nn.Sequential(Own(3, 4, 3), nn.ReLU(), Own(4, 5, 3))
+    problem = "fails: TypeError: no hash" if method == "__hash__" else "takes different modules as one"
+    with pytest.raises(
+        UsageError, match=f"network: Own defines __eq__ or __hash__, and .* {problem}; write Own.__eq__"
+    ):
+        featlight.visualize(network, "2", [0], progress=False)
+    Own.__eq__, Own.__hash__ = object.__eq__, object.__hash__
+    assert [layer.features for layer in list_layers(network, 16)] == [4, 4, 5]
