@@ -22,10 +22,12 @@ log = logging.getLogger("featlight")
 
 StateDict = Mapping[str, Any]
 DEPTH = 3  # levels of nested entries
+AVERAGED = ".ema"  # end of the names of averaged tensors, which may lie beside the others
 SAVE_TENSORS = (  # a program that saves the tensors of a pickled network or checkpoint
     "import torch; x = torch.load({path}, map_location='cpu', weights_only=False); "
     "x = x.get('state_dict', x.get('model', x)) if isinstance(x, dict) else x; "
-    "torch.save(x.state_dict() if hasattr(x, 'state_dict') else x, {to})"
+    "x = x.state_dict() if hasattr(x, 'state_dict') else x; "
+    "x = dict((k, torch.as_tensor(v) if hasattr(v, '__array__') else v) for k, v in x.items()); torch.save(x, {to})"
 ).replace("'", '"')
 
 
@@ -209,8 +211,14 @@ def _candidates(content: Any, entry: str = "", depth: int = DEPTH) -> Iterator[_
     if not isinstance(content, Mapping) or not all(isinstance(key, str) for key in content):
         return
     state = {key: value for key, value in content.items() if isinstance(value, Tensor) or key.endswith("_extra_state")}
+    averaged = {key.removesuffix(AVERAGED): value for key, value in state.items() if key.endswith(AVERAGED)}
+    others = {key: value for key, value in state.items() if not key.endswith(AVERAGED)}
     if state:
         yield _Candidate(entry, "", 0, state)
+    if averaged and others:
+        yield _Candidate(entry, "", len(averaged), others)
+    if averaged:
+        yield _Candidate(f"{entry}{AVERAGED}".strip("."), "", len(others), averaged)
     for key, value in content.items():
         if depth and isinstance(value, Mapping):
             yield from _candidates(value, f"{entry}.{key}" if entry else key, depth - 1)

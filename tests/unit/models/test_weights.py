@@ -3,6 +3,9 @@
 import argparse
 import json
 import logging
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import lightning as L
@@ -288,3 +291,27 @@ def test_an_index_of_sharded_weights_is_read_whole():
         index.write_text(content)
         with pytest.raises(WeightsError, match=line):
             read_weights(index)
+
+
+def test_averaged_weights_are_found_by_the_end_of_their_names(tmp_path):
+    file = tmp_path / "w.pth"
+    averaged = {f"{name}.ema": value for name, value in weights(4).items()}
+    torch.save({"model": averaged}, file)
+    assert holds(load_model(f"{HERE}:plain", str(file)), weights(4))
+    torch.save(weights(3) | averaged, file)
+    with pytest.raises(WeightsError, match=r"it and its entry 'ema' both fit, and differ; select one, as in w.pth:ema"):
+        load_model(f"{HERE}:plain", str(file))
+    assert holds(load_model(f"{HERE}:plain", f"{file}:ema"), weights(4))
+
+
+def test_the_advice_for_arrays_of_numpy_works(tmp_path):
+    file = tmp_path / "w.pth"
+    torch.save({"state_dict": {name: value.numpy() for name, value in weights().items()}}, file)
+    with pytest.raises(WeightsError, match=r"it holds more than tensors .*numpy.* python -c ") as refusal:
+        load_model(f"{HERE}:plain", str(file))
+    subprocess.run([sys.executable, *shlex.split(str(refusal.value).partition("python ")[2])], check=True)
+    assert holds(load_model(f"{HERE}:plain", str(tmp_path / "w-tensors.pth")), weights())
+
+
+def holds(network, state):
+    return all(torch.equal(value, state[name]) for name, value in network.state_dict().items())
