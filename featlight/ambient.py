@@ -10,8 +10,8 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from functools import partial
-from typing import Any, NamedTuple
+from functools import partial, wraps
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +20,9 @@ from torch.nn.modules import module as hooks
 from torch.nn.utils import parametrize
 from torch.optim import optimizer as optimizers
 from torch.utils._python_dispatch import _disable_current_modes
+
+Arguments = ParamSpec("Arguments")
+Value = TypeVar("Value")
 
 DEEP = 3000  # recursion limit; nested networks are copied by recursion
 NUMPY_PRINTS = {
@@ -110,6 +113,17 @@ _SETTINGS = (
 )
 
 _lock = threading.RLock()
+
+
+def not_compiled(function: Callable[Arguments, Value]) -> Callable[Arguments, Value]:
+    """Run a function as it is where a function that calls it is compiled by `torch.compile`."""
+    skipped: Callable[Arguments, Value] = torch.compiler.disable(function)  # type: ignore[no-untyped-call]
+
+    @wraps(function)
+    def call(*args: Arguments.args, **options: Arguments.kwargs) -> Value:
+        return skipped(*args, **options) if torch.compiler.is_compiling() else function(*args, **options)
+
+    return call
 
 
 @contextmanager

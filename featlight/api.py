@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from featlight.ambient import isolated
+from featlight.ambient import isolated, not_compiled
 from featlight.circuits.find import find as find_run_circuits
 from featlight.config.image_shape import FitWord, parse_fit, size_words
 from featlight.config.normalization import Normalization
@@ -47,6 +47,7 @@ from featlight.store.store import Store
 LayerLike = str | int | nn.Module  # a name, the number of a child, or the module itself
 
 
+@not_compiled
 @memory_errors()
 @isolated()
 def visualize(
@@ -243,6 +244,7 @@ def _custom_code(recipe: Recipe) -> Iterator[str]:
         yield python_name(recipe.parameterization)
 
 
+@not_compiled
 @memory_errors()
 @isolated()
 def find_examples(
@@ -299,6 +301,7 @@ def find_examples(
     return open_run(out)
 
 
+@not_compiled
 @memory_errors()
 @isolated()
 def find_circuits(

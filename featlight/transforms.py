@@ -7,6 +7,7 @@ the workers. One affine sampling applies all shifts, scales, rotations and crops
 import math
 import random
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import numpy as np
@@ -102,6 +103,15 @@ class RandomTransforms:
             views = views + strength * self._field(views, step)
         return views
 
+    def in_a_line(self, what: str) -> AbstractContextManager[None]:
+        """Name the user's own transforms in errors that they may cause; other errors are raised unchanged.
+
+        Args:
+            what: what fails.
+        """
+        words = ", ".join(each.word for each in self._own)
+        return in_a_line(f"transforms: {words}: {what}") if self._own else nullcontext()
+
     def _transformed(self, own: Lambda, views: Tensor, step: int) -> Tensor:
         """Apply the user's own transform to each image by itself, with random streams of that image and step."""
         word = f"transforms: {own.word}"
@@ -113,9 +123,17 @@ class RandomTransforms:
             np.random.seed(number)
             with in_a_line(f"{word} fails"):
                 view: Any = own.function(part.clone(), step) if own.takes_step else own.function(part.clone())
-            if not isinstance(view, Tensor) or view.ndim != 4 or len(view) != self.boxes:
+            count, channels = part.shape[:2]
+            if (
+                not isinstance(view, Tensor)
+                or view.ndim != 4
+                or view.shape[:2] != (count, channels)
+                or not len(view[0, 0])
+            ):
                 text = f"{tuple(view.shape)}" if isinstance(view, Tensor) else f"a {type(view).__name__}"
-                raise UsageError(f"{word} gives {text} for {tuple(part.shape)}; ({self.boxes}, C, H, W) is needed")
+                raise UsageError(f"{word} gives {text} for {tuple(part.shape)}; ({count}, {channels}, H, W) is needed")
+            if view.is_complex():
+                raise UsageError(f"{word} gives complex numbers; floats are needed")
             if part.requires_grad and not view.requires_grad:
                 raise UsageError(f"{word}: no gradient reaches the image from what it gives")
             return view.to(part)
@@ -128,7 +146,7 @@ class RandomTransforms:
             self._checked.append(own)
             part = parts[0][0].detach().requires_grad_(True)
             again = made(part, parts[0][1])
-            if not torch.equal(again, found[0]):
+            if not torch.equal(again.nan_to_num(), found[0].nan_to_num()):
                 raise UsageError(f"{word} gives something else the second time, from the same seed: it keeps state")
             with in_a_line(f"{word}: no gradient can be taken"):
                 torch.autograd.grad(again.sum(), part)

@@ -57,13 +57,17 @@ class Block(nn.Module):
 
 
 class FixedViT(nn.Module):
-    """A transformer for 32 px only, with a class token; the token dimension is first unless `batch_first`."""
+    """A transformer for 32 px only, with a class token before the patches and register tokens after them.
 
-    def __init__(self, patches: nn.Module, *, batch_first: bool) -> None:
+    The token dimension is first unless `batch_first`.
+    """
+
+    def __init__(self, patches: nn.Module, *, batch_first: bool, registers: int = 0) -> None:
         super().__init__()
         self.patches, self.batch_first = patches, batch_first
         self.cls_token = nn.Parameter(torch.randn(1, 1, 24))
-        self.positions = nn.Parameter(torch.randn(1, 17, 24))
+        self.positions = nn.Parameter(torch.randn(1, 17 + registers, 24))
+        self.registers = nn.Parameter(torch.randn(1, registers, 24))
         self.dropout = nn.Dropout(0.1)
         self.blocks = nn.Sequential(*(Block(batch_first=batch_first) for _ in range(2)))
         self.head = nn.Linear(24, 5)
@@ -71,7 +75,8 @@ class FixedViT(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         tokens = self.patches(x)
         tokens = tokens.flatten(2).transpose(1, 2) if tokens.ndim == 4 else tokens
-        x = self.dropout(torch.cat([self.cls_token.expand(len(x), -1, -1), tokens], 1) + self.positions)
+        first, last = (each.expand(len(x), -1, -1) for each in (self.cls_token, self.registers))
+        x = self.dropout(torch.cat([first, tokens, last], 1) + self.positions)
         x = self.blocks(x if self.batch_first else x.transpose(0, 1))
         return self.head(x[:, 0] if self.batch_first else x[0])
 
@@ -134,6 +139,10 @@ def _tokens_first() -> nn.Module:
     return FixedViT(nn.Conv2d(3, 24, 8, 8), batch_first=False)
 
 
+def _registers_last() -> nn.Module:
+    return FixedViT(nn.Conv2d(3, 24, 8, 8), batch_first=True, registers=3)
+
+
 def _torchvision_vit() -> nn.Module:
     return VisionTransformer(image_size=32, patch_size=8, num_layers=2, num_heads=2, hidden_dim=24, mlp_dim=40)
 
@@ -182,6 +191,7 @@ FAMILIES = {
     "tokens first, a part": Family(
         _tokens_first, "blocks.0.attention:0", patches(1), 24, 1, part=lambda x: x[0].transpose(0, 1)
     ),
+    "registers last": Family(_registers_last, "blocks.1.act", lambda x: patches(1)(x[:, :17]), 40, 1),
     "timm vit, patches": Family(
         _timm("vit_tiny_patch16_224", img_size=64, depth=1), "patch_embed", patches(0), 192, size=64
     ),

@@ -8,14 +8,24 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from featlight.config.tile import LARGEST_FEATURE
-from featlight.errors import unknown
+import yaml
 
+from featlight.config.tile import LARGEST_FEATURE
+from featlight.config.yaml import Loader, check_text
+from featlight.errors import one_line, unknown
+
+MOST_VALUES = 300_000  # keys and values of a YAML file, enough for 100,000 classes
 SYNSET = re.compile(r"n\d{8}")
 SYNSET_LINE = re.compile(r"n\d{8}[\s,:]+(\S.*)")
-NUMBERED_LINE = re.compile(r"""\{?\s*(\d{1,9})\s*[:\s]\s*['"]?(.+?)['"]?\s*,?\s*\}?""")  # `0: 'tench',` and `0 tench`
+NUMBERED_LINE = re.compile(
+    r"""\{?\s*(?P<number>\d{1,9})\s*[:,\s]\s*['"]?(?P<name>.+?)['"]?\s*,?\s*\}?"""
+)  # `0: 'tench',`, `0,tench` and `0 tench`
+LINE_WITH_NUMBER = re.compile(r"(?P<name>\S.*)\s(?P<number>\d{1,9})")  # `/a/airfield 0`
+NUMBERED_NAME = re.compile(r"\d{1,9}\s+\S.*")
 INSIDE = (
     "id2label",
+    "label2id",
+    "class_to_idx",
     "label_names",
     "class_names",
     "classes",
@@ -54,14 +64,16 @@ def parse_labels(
     Raises:
         ValueError: the text is no list of names, repeats a number, has none of the layers, or names unknown ones.
     """
-    if suffix in ("json", "jsonl", "ndjson"):
-        values = _json(suffix, text)
+    if suffix in ("json", "jsonl", "ndjson", "yaml", "yml"):
+        values = _yaml(text) if suffix in ("yaml", "yml") else _json(suffix, text)
         by_layer = _by_layer(values, layers, known)
         return _labels(values) if by_layer is None else {layer: _labels(each) for layer, each in by_layer.items()}
     lines = [line.strip() for line in _lines(text)]
     filled = [line for line in lines if line]
     if suffix in ("csv", "tsv") or (filled and all("\t" in line for line in filled)):
-        return _of_rows(list(csv.reader(io.StringIO(text), delimiter="," if suffix == "csv" else "\t")))
+        semicolons = "," not in text and all(";" in line for line in filled)
+        separator = "\t" if suffix != "csv" else ";" if semicolons else ","
+        return _of_rows(list(csv.reader(io.StringIO(text), delimiter=separator)))
     return _of_lines(lines)
 
 
@@ -73,6 +85,14 @@ def _json(suffix: str, text: str) -> Any:
         if not error.msg.startswith("Extra data"):
             raise
     return [json.loads(line, object_pairs_hook=_once) for line in _lines(text) if line.strip()]
+
+
+def _yaml(text: str) -> Any:
+    try:
+        check_text(text, MOST_VALUES)
+        return yaml.load(text, Loader)
+    except yaml.YAMLError as error:
+        raise ValueError(f"not YAML: {one_line(error, 200)}") from None
 
 
 def _lines(text: str) -> list[str]:
@@ -99,19 +119,25 @@ def _by_layer(values: Any, layers: Collection[str], known: Collection[str]) -> M
         return None
     if any(key in values for key in INSIDE) and not any(layer in values for layer in layers):
         return None
-    if all(key.isdecimal() and _is_row(row) for key, row in values.items()):
-        return None  # {"0": ["n01440764", "tench"]}
+    if all(str(key).isdecimal() and (_is_row(row) or _named(row)) for key, row in values.items()):
+        return None  # {"0": ["n01440764", "tench"]} or {"0": {"name": "tench"}}
+    if all(SYNSET.fullmatch(str(key)) for key in values):
+        return None  # {"n01440764": [0, "tench"]}
     found = {layer: values[layer] for layer in layers if layer in values}
     if not found:
-        raise ValueError(unknown("layer", next(iter(values)), layers, "among the requested layers"))
+        raise ValueError(unknown("layer", str(next(iter(values))), layers, "among the requested layers"))
     wrong = next((layer for layer in values if known and layer not in known and layer not in found), None)
     if wrong is not None:
-        raise ValueError(unknown("layer", wrong, known, "in the network"))
+        raise ValueError(unknown("layer", str(wrong), known, "in the network"))
     return found
 
 
 def _is_row(row: Any) -> bool:
     return isinstance(row, list) and len(row) > 1 and isinstance(row[0], str) and bool(SYNSET.fullmatch(row[0]))
+
+
+def _named(row: Any) -> bool:
+    return isinstance(row, dict) and any(isinstance(row.get(key), str) for key in NAME_KEYS)
 
 
 def _labels(values: Any) -> Labels:
@@ -120,7 +146,10 @@ def _labels(values: Any) -> Labels:
         inner = next((values[key] for key in INSIDE if isinstance(values.get(key), dict | list)), None)
         if inner is not None:
             return _labels(inner)
-        if values and not any(key.isdecimal() for key in values) and all(type(each) is int for each in values.values()):
+        if values and all(SYNSET.fullmatch(str(key)) for key in values):
+            return _labels(list(values.values()))
+        has_numbers = any(str(key).isdecimal() for key in values)
+        if values and not has_numbers and all(type(each) is int for each in values.values()):
             return _numbered([(number, name) for name, number in values.items()])  # torchvision's class_to_idx
         return _numbered([(number, _word(word, number)) for number, word in values.items()])
     if not isinstance(values, list):
@@ -185,16 +214,27 @@ def _of_rows(rows: Sequence[Sequence[str]]) -> Labels:
 
 
 def _of_lines(lines: Sequence[str]) -> Labels:
-    """Return the names of lines, each alone, after a synset, or after a number counted from 0."""
+    """Return the names of lines, each alone, after a synset, or beside a number counted from 0 or 1.
+
+    Raises:
+        ValueError: a number that is no feature's stands between a synset and its name, as in map_clsloc.txt.
+    """
     filled = [line for line in lines if line not in ("", "{", "}")]
-    for pattern in (SYNSET_LINE, NUMBERED_LINE):
-        found = [pattern.fullmatch(line) for line in filled]
-        if len(found) > 1 and all(found):
-            last = [match.groups() for match in found if match]
-            if pattern is SYNSET_LINE:
-                return _listed([groups[-1] for groups in last])
-            if [int(groups[0]) for groups in last] == list(range(len(last))):
-                return _numbered([(int(groups[0]), groups[1]) for groups in last])
+    synsets = [SYNSET_LINE.fullmatch(line) for line in filled]
+    if len(synsets) > 1 and all(synsets):
+        names = [match[1] for match in synsets if match]
+        if all(map(NUMBERED_NAME.fullmatch, names)):
+            raise ValueError(f"{filled[0][:60]!r} given, whose number counts in another order; leave the numbers out")
+        return _listed(names)
+    for pattern in (NUMBERED_LINE, LINE_WITH_NUMBER):
+        found = [match for match in map(pattern.fullmatch, filled) if match]
+        if not 1 < len(found) == len(filled):
+            continue
+        pairs = [(int(match["number"]), match["name"].strip()) for match in found]
+        first = pairs[0][0]
+        different = 2 * len({name for _, name in pairs}) > len(pairs)  # `class 0`, `class 1` are names themselves
+        if first < 2 and different and [number for number, _ in pairs] == list(range(first, first + len(pairs))):
+            return _numbered(pairs)
     return _listed(lines)
 
 

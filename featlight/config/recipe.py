@@ -153,6 +153,10 @@ class Recipe:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "octaves", tuple(self.octaves))
+        for key in ("transforms", "object_transforms"):
+            given = getattr(self, key)
+            if not isinstance(given, list | tuple) and (given is not None or key == "transforms"):
+                raise ValueError(f"{key}: a {type(given).__name__} given; a list is needed, such as [Jitter(8)]")
         object.__setattr__(self, "transforms", tuple(parse_transform(each) for each in self.transforms))
         if self.object_transforms is not None:
             whole = tuple(parse_transform(each) for each in self.object_transforms)

@@ -362,8 +362,12 @@ def parse_transform(given: Any) -> Any:
     """
     if callable(given):
         return Lambda(given)
-    if not isinstance(given, Mapping):
+    if isinstance(given, TransformKind):
         return given
+    if not isinstance(given, Mapping):
+        raise ValueError(
+            f"transforms: {str(given)[:60]!r} given; each is a table as in jitter: 8, or from Python a function"
+        )
     if len(given) != 1:
         raise ValueError(f"transforms: {given!r} given; each needs one name and its values, as in jitter: 8")
     ((name, values),) = given.items()

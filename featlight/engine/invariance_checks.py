@@ -160,7 +160,9 @@ def check_function(
     if changed:
         raise UsageError(f"{function.word} changes a tensor that it uses; put the networks that it calls in eval mode")
     reached = scores.loss.requires_grad
-    if not reached or torch.autograd.grad(scores.loss.sum(), images, allow_unused=True)[0] is None:
+    with in_a_line(f"{function.word}: no gradient can be taken"):
+        gradient = torch.autograd.grad(scores.loss.sum(), images, allow_unused=True)[0] if reached else None
+    if gradient is None:
         raise UsageError(f"{function.word}: no gradient reaches the image from what it gives (a detach(), an argmax?)")
     with torch.no_grad():
         values = [function(each).loss for each in (ours, ours, theirs, {name: each[:1] for name, each in ours.items()})]

@@ -136,7 +136,8 @@ class FeatureVisualizer(L.LightningModule):
 
     def backward(self, loss: Tensor, *args: Any, **kwargs: Any) -> None:
         """Compute the gradient of the images alone: a network inside the user's own objective gets none."""
-        loss.backward(inputs=[self.batch])  # type: ignore[no-untyped-call]
+        with self._current_pipeline.views.in_a_line("no gradient can be taken"):
+            loss.backward(inputs=[self.batch])  # type: ignore[no-untyped-call]
 
     def optimizer_step(
         self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None

@@ -160,7 +160,8 @@ def evaluate(
     views = pipeline.views(images, settings.number)
     reference = pipeline.reference_outputs(model, images, settings.number)
     redirects = settings.redirected or (settings.lifted and pipeline.lifts)
-    with redirected_relus(settings.redirected) if redirects else nullcontext():
+    seen = f"the network fails at {views.shape[2]} x {views.shape[3]} px, the size of the views"
+    with pipeline.views.in_a_line(seen), redirected_relus(settings.redirected) if redirects else nullcontext():
         outputs = model(views)
     scores = objective(outputs, *reference)
     loss, activation = (score.view(len(images), -1).mean(1) for score in scores[:2])  # over an image's boxes

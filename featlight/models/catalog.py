@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from featlight.ambient import isolated
+from featlight.ambient import isolated, not_compiled
 from featlight.config.presets import LITE
 from featlight.config.user_text import weights_file
-from featlight.errors import UsageError, WeightsError, memory_errors
+from featlight.errors import UsageError, WeightsError, memory_errors, one_line
 from featlight.models import weights as weight_files
 from featlight.models.copying import all_modules, unwrapped
 from featlight.models.frozen import check_filled
@@ -51,6 +51,7 @@ def list_models(pattern: str = "*") -> list[str]:
     return fnmatch.filter([name for source in SOURCES for name in source.names()], pattern)
 
 
+@not_compiled
 @memory_errors()
 @isolated()
 def load_model(
@@ -117,13 +118,42 @@ def _from_file(entry: NetworkEntry, file: Path, part: str, layers: Collection[st
 
 
 def source_of(network: nn.Module) -> Source:
-    """Return where a network comes from; for a user's network, the name of its class and what its library records."""
+    """Return where a network comes from; for a user's network, the name of its class and what its library records.
+
+    Raises:
+        UsageError: the network's modules cannot be told apart.
+    """
+    _check_distinct(network)
     inner = unwrapped(network)
     source = getattr(inner, "featlight_source", None)
     if isinstance(source, Source):
         return source
     mean, std = pixels.trained_with(inner) or (None, None)
     return Source(type(network).__name__, "as given", mean=mean, std=std)
+
+
+def _check_distinct(network: nn.Module) -> None:
+    """Raise UsageError if torch cannot walk a network because modules of it define their own equality or hash."""
+    reached, waiting = {id(network): network}, [network]
+    while waiting:
+        children = [
+            child for child in waiting.pop()._modules.values() if child is not None and id(child) not in reached
+        ]
+        reached |= {id(child): child for child in children}
+        waiting += children
+    kinds = (type(each) for each in reached.values())
+    own = next((kind.__name__ for kind in kinds if kind.__hash__ is not nn.Module.__hash__), None)
+    if own is None:
+        return
+    try:
+        problem = "" if len(list(network.modules())) == len(reached) else "takes different modules as one"
+    except Exception as error:  # a method of a user's module may raise anything
+        problem = one_line(f"fails: {type(error).__name__}: {error}", 100)
+    if problem:
+        raise UsageError(
+            f"network: {own} defines __eq__ or __hash__, and torch's modules() {problem}; write "
+            f"{own}.__eq__, {own}.__hash__ = object.__eq__, object.__hash__ before the call"
+        )
 
 
 def checksum(network: nn.Module) -> str:

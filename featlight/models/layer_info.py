@@ -17,12 +17,14 @@ class Tokens:
         prefix: number of class and register tokens before the patches.
         has_class: whether the first of these is a class token.
         chosen: tokens that the layer uses: the patches, on their grid, or the class token.
+        suffix: number of register tokens after the patches.
     """
 
     count: int
     prefix: int
     has_class: bool
     chosen: TokenKind = "patches"
+    suffix: int = 0
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ class Layer:
         height, width = self.map_size
         if self.tokens is None:
             return f"{height} x {width}"
-        registers = self.tokens.prefix - self.tokens.has_class
+        registers = self.tokens.prefix - self.tokens.has_class + self.tokens.suffix
         others = [*(["class"] if self.tokens.has_class else []), *([str(registers)] if registers else [])]
         return " + ".join([f"{height} x {width}", *others])
 

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from featlight.ambient import isolated
+from featlight.ambient import isolated, not_compiled
 from featlight.config.image_shape import (
     ImageSize,
     both_sides,
@@ -180,7 +180,8 @@ def surveys(
 
     def layout() -> OutputLayout:
         outputs = {size: result.outputs for size, result in all_passes.items()}
-        return OutputLayout(network, outputs, channels, prefix_tokens)
+        fixed = {size: result.fixed for size, result in all_passes.items()}
+        return OutputLayout(network, outputs, channels, prefix_tokens, fixed)
 
     height, width = both_sides(max(sizes, key=pixels_of))
     for further in (image_size(height + FURTHER, width + FURTHER), image_size(2 * height, 2 * width)):
@@ -274,6 +275,7 @@ def survey_of(
     return found.with_layers(without_gradient(frozen, images, usable), seen)
 
 
+@not_compiled
 @memory_errors()
 @isolated()
 def list_layers(

@@ -12,7 +12,15 @@ from featlight.config.settings import Channels, PrefixTokens
 from featlight.config.tile import CLASS
 from featlight.models.dimensions import FIRST, by_image_size, by_ones
 from featlight.models.layer_info import Layer, Tokens, part_suffix
-from featlight.models.token_grid import GridSize, TokenGrid, declared_prefix, grid_of, has_class_token, reorders
+from featlight.models.token_grid import (
+    FixedTokens,
+    GridSize,
+    TokenGrid,
+    declared_prefix,
+    grid_of,
+    has_class_token,
+    reorders,
+)
 
 DEPTH = 3  # levels of nested structures
 
@@ -58,7 +66,7 @@ def as_map(layer: Layer, output: Tensor) -> Tensor:
     x = output.movedim(layer.dimension, 1)  # (N, C, T)
     if layer.tokens.chosen == "class":
         return x[:, :, :1, None]
-    patches = x[:, :, layer.tokens.prefix :]
+    patches = x[:, :, layer.tokens.prefix : x.shape[2] - layer.tokens.suffix]
     return patches.reshape(*patches.shape[:2], *_grid(layer, patches.shape[2]))
 
 
@@ -114,6 +122,7 @@ class OutputLayout:
         passes: outputs by image size in pixels and by layer name.
         channels: feature dimension of all outputs, `first` or `last`; `auto` to determine it.
         prefix_tokens: number of tokens before the patches; `auto` to determine it.
+        fixed: tokens that do not depend on the image, by image size in pixels and by number of tokens.
     """
 
     def __init__(
@@ -122,10 +131,12 @@ class OutputLayout:
         passes: Mapping[ImageSize, Mapping[str, ObservedOutput]],
         channels: Channels,
         prefix_tokens: PrefixTokens,
+        fixed: Mapping[ImageSize, Mapping[int, FixedTokens]],
     ) -> None:
         self._network = network
         self._passes = passes
         self._channels = channels
+        self._fixed = fixed
         self._prefix = None if prefix_tokens == "auto" else prefix_tokens
         self._has_class = self._prefix is not None or has_class_token(network)
         self._reorders = reorders(network)
@@ -150,7 +161,7 @@ class OutputLayout:
             yield layer
             tokens = layer.tokens
             if tokens is not None and tokens.prefix and tokens.has_class:
-                chosen = Tokens(tokens.count, tokens.prefix, True, "class")
+                chosen = replace(tokens, chosen="class")
                 shape = (layer.features, 1, 1)
                 yield replace(layer, name=name + CLASS, shape=shape, tokens=chosen)
 
@@ -182,7 +193,7 @@ class OutputLayout:
             )
             refusal = f"it gives {others[0]} tokens of {shape[dimension]} features, and {problem} (--prefix-tokens)"
             return replace(layer, refusal=refusal)
-        tokens = Tokens(others[0], grid.prefix, self._has_class and grid.prefix > 0)
+        tokens = Tokens(others[0], grid.prefix, self._has_class and grid.prefix > 0, suffix=grid.suffix)
         return replace(layer, shape=(shape[dimension], *grid.sizes[0]), dimension=dimension, tokens=tokens)
 
     def _dimension(self, size: ImageSize, name: str) -> int | None:
@@ -266,6 +277,7 @@ class OutputLayout:
             [both_sides(each) for each in sizes],
             declared_prefix(self._network, module),
             self._prefix,
+            self._fixed[size].get(counts[0]),
         )
 
     def _is_comparable(self, size: ImageSize, other: ImageSize, name: str) -> bool:

@@ -1,7 +1,8 @@
-"""The tokens of a transformer: the number of tokens before the patches, and the grid of the patches on the image.
+"""The tokens of a transformer: the grid of the patches on the image, and the number of tokens before and after it.
 
-Both follow from the network's maps, such as that of its patch embedding, or from the number of tokens at several image
-sizes. A number that the network declares only decides between the possibilities.
+Grid and number of other tokens follow from the network's maps, such as that of its patch embedding, or from the number
+of tokens at several image sizes. Class and register tokens do not depend on the image before the first attention, which
+shows whether they come before or after the patches. A number that the network declares decides if nothing else does.
 """
 
 import re
@@ -24,6 +25,14 @@ class TokenGrid(NamedTuple):
 
     prefix: int  # number of tokens before the patches
     sizes: tuple[GridSize, ...]  # height and width in patches, at each image size
+    suffix: int = 0  # number of tokens after the patches
+
+
+class FixedTokens(NamedTuple):
+    """The number of tokens that do not depend on the image, before the first attention."""
+
+    first: int  # at the start
+    last: int  # at the end
 
 
 def grid_of(
@@ -32,6 +41,7 @@ def grid_of(
     images: Sequence[GridSize],
     declared: int | None = None,
     given: int | None = None,
+    fixed: FixedTokens | None = None,
 ) -> TokenGrid | None:
     """Return the grid of a layer's tokens; None if it is unknown.
 
@@ -41,16 +51,33 @@ def grid_of(
         images: height and width of the images in pixels.
         declared: number of tokens before the patches that the network declares; None if it declares none.
         given: number of tokens before the patches that the user gave; None if the user gave none.
+        fixed: tokens that do not depend on the image; None if there are none, or none are known.
     """
     if given is None and set(counts) == {1}:
         return TokenGrid(0, tuple((1, 1) for _ in counts))
-    fits = set(_on_maps(counts, maps))
+    fits = set(_on_maps(counts, maps))  # with all other tokens as prefix
+    if fixed is not None and any(fit.prefix == sum(fixed) for fit in fits):
+        declared = sum(fixed)
     if given is not None:
-        fits = {fit for fit in fits if fit.prefix == given}
+        least = sum(fixed) if fixed is not None and fixed.first == given else given
+        fits = {fit for fit in fits if fit.prefix == least} or {fit for fit in fits if fit.prefix > given}
     elif len(counts) == 1:
         fits = {fit for fit in fits if fit.prefix <= MOST_UNDECLARED or fit.prefix == declared}
     chosen = _only(fits, declared)
-    return _on_images(counts, images, declared if given is None else given) if chosen is None and not fits else chosen
+    if chosen is None and not fits:
+        known = declared if given is None else given
+        chosen = _on_images(counts, images, known if fixed is None else sum(fixed))
+    return None if chosen is None else _placed(chosen, declared, given, fixed)
+
+
+def _placed(grid: TokenGrid, declared: int | None, given: int | None, fixed: FixedTokens | None) -> TokenGrid | None:
+    """Return a grid with its other tokens before or after it; None if their place is unknown."""
+    others = grid.prefix
+    if fixed is not None and sum(fixed) == others:
+        return TokenGrid(fixed.first, grid.sizes, fixed.last) if given in (None, fixed.first) else None
+    if given is not None:
+        return TokenGrid(given, grid.sizes, others - given)
+    return grid if others in (0, declared) else None
 
 
 def _only(fits: set[TokenGrid], declared: int | None) -> TokenGrid | None:

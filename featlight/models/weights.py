@@ -22,10 +22,12 @@ log = logging.getLogger("featlight")
 
 StateDict = Mapping[str, Any]
 DEPTH = 3  # levels of nested entries
+AVERAGED = ".ema"  # end of the names of averaged tensors, which may lie beside the others
 SAVE_TENSORS = (  # a program that saves the tensors of a pickled network or checkpoint
     "import torch; x = torch.load({path}, map_location='cpu', weights_only=False); "
     "x = x.get('state_dict', x.get('model', x)) if isinstance(x, dict) else x; "
-    "torch.save(x.state_dict() if hasattr(x, 'state_dict') else x, {to})"
+    "x = x.state_dict() if hasattr(x, 'state_dict') else x; "
+    "x = dict((k, torch.as_tensor(v) if hasattr(v, '__array__') else v) for k, v in x.items()); torch.save(x, {to})"
 ).replace("'", '"')
 
 
@@ -75,6 +77,8 @@ def read(path: Path) -> Any:
     Raises:
         WeightsError: the file is missing or damaged, holds no weights, or needs pickle.
     """
+    if path.name.endswith(".index.json"):
+        return _shards(path)
     try:
         with path.open("rb") as file:
             start = file.read(256)
@@ -86,6 +90,27 @@ def read(path: Path) -> Any:
         raise WeightsError(f"weights {path}: no such file") from None
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"weights {path}: {one_line(error)}") from None
+
+
+def _shards(path: Path) -> StateDict:
+    """Return the tensors of all files that an index of sharded weights names, which lie beside it."""
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+        names = sorted({str(name) for name in table.values()})
+    except FileNotFoundError:
+        raise WeightsError(f"weights {path}: no such file") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise WeightsError(f"weights {path}: no index of sharded weights ({one_line(error, 200)})") from None
+    foreign = next((name for name in names if Path(name).name != name or name.endswith(".index.json")), None)
+    if foreign is not None:
+        raise WeightsError(f"weights {path}: it names {short(foreign)}; only files beside it are read")
+    state: dict[str, Any] = {}
+    for name in names:
+        shard = read(path.with_name(name))
+        if not isinstance(shard, Mapping):
+            raise WeightsError(f"weights {path.with_name(name)}: not a state dict (names and tensors)")
+        state.update(shard)
+    return state
 
 
 def _torch_load(path: Path, start: bytes) -> Any:
@@ -186,8 +211,14 @@ def _candidates(content: Any, entry: str = "", depth: int = DEPTH) -> Iterator[_
     if not isinstance(content, Mapping) or not all(isinstance(key, str) for key in content):
         return
     state = {key: value for key, value in content.items() if isinstance(value, Tensor) or key.endswith("_extra_state")}
+    averaged = {key.removesuffix(AVERAGED): value for key, value in state.items() if key.endswith(AVERAGED)}
+    others = {key: value for key, value in state.items() if not key.endswith(AVERAGED)}
     if state:
         yield _Candidate(entry, "", 0, state)
+    if averaged and others:
+        yield _Candidate(entry, "", len(averaged), others)
+    if averaged:
+        yield _Candidate(f"{entry}{AVERAGED}".strip("."), "", len(others), averaged)
     for key, value in content.items():
         if depth and isinstance(value, Mapping):
             yield from _candidates(value, f"{entry}.{key}" if entry else key, depth - 1)

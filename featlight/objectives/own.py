@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from featlight.config.optimizer import python_name
@@ -61,12 +62,10 @@ class OwnObjective:
                 raise UsageError(f"{error}; it is given the layers {', '.join(map(repr, outputs))}") from None
             raise
         first = next(iter(outputs.values()))
-        if not isinstance(value, Tensor) or value.shape != (len(first),) or not value.is_floating_point():
-            kind = str(getattr(value, "dtype", "")).removeprefix("torch.")
-            text = (
-                f"a tensor {tuple(value.shape)}, {kind}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+        if not _is_vector(value, len(first)):
+            raise UsageError(
+                f"{self.word} gives {_in_words(value)}; a tensor ({len(first)},) of floats is needed, one an image"
             )
-            raise UsageError(f"{self.word} gives {text}; a tensor ({len(first)},) of floats is needed, one an image")
         for name, output in outputs.items():
             if output._version != versions[name]:
                 raise UsageError(f"{self.word} writes into the output of layer {name!r}; let it work on a copy (clone)")
@@ -76,3 +75,18 @@ class OwnObjective:
     def maps(self, outputs: Mapping[str, Tensor], reference: Mapping[str, Tensor] | None = None) -> list[Tensor]:
         """Return the mean map of each layer, (N, H, W)."""
         return [output.mean(1) for output in outputs.values()]
+
+
+def _is_vector(value: Any, count: int) -> bool:
+    """Return whether a value is a dense tensor of floats with one entry per image."""
+    if not isinstance(value, Tensor) or value.shape != (count,):
+        return False
+    return value.is_floating_point() and value.layout == torch.strided and not value.is_meta
+
+
+def _in_words(value: Any) -> str:
+    if not isinstance(value, Tensor):
+        return f"a {type(value).__name__}"
+    kinds = [value.dtype, *([value.layout] if value.layout != torch.strided else [])]
+    words = [str(kind).removeprefix("torch.") for kind in kinds] + ["on meta"] * value.is_meta
+    return ", ".join([f"a tensor {tuple(value.shape)}", *words])

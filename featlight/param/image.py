@@ -142,6 +142,7 @@ def _images(given: Any, channels: int, key: str) -> Tensor:
     if isinstance(given, Image.Image) and given.mode != "F":
         try:
             upright = ImageOps.exif_transpose(given)
+            _check_levels(upright, key)
             upright = upright.convert("LA") if upright.mode == "La" else upright  # Pillow has no other conversion
             return in_channels(_pixels(upright).expand(3, -1, -1), channels, f"a picture of mode {given.mode}", key)
         except (OSError, ValueError, SyntaxError) as error:
@@ -161,6 +162,18 @@ def _images(given: Any, channels: int, key: str) -> Tensor:
         )
     images = array.float() / UNITS.get(array.dtype, 1)
     return images.expand(channels, -1, -1) if images.ndim == 2 and channels in (1, 3) else images
+
+
+def _check_levels(image: Image.Image, key: str) -> None:
+    """Raise UsageError if a picture of 16 or 32 bits has only values of 8 bits."""
+    if image.mode.startswith("I"):
+        levels = np.asarray(image, np.int32)
+        low, high = int(levels.min()), int(levels.max())
+        if 1 < high <= 255:
+            raise UsageError(
+                f"{key}: a picture of mode {image.mode} with values from {low} to {high} given, where white is 65535; "
+                "if white is 255, give numpy.asarray(image).astype('uint8')"
+            )
 
 
 def _array(given: Any, key: str) -> Tensor:

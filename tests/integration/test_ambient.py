@@ -211,6 +211,18 @@ def test_nor_does_a_transform_of_functions(transform, expected):
 
 
 @pytest.mark.filterwarnings("ignore:as some networks do")
+def test_a_compiled_function_may_call_it(expected):
+    found = []
+
+    def function(x):
+        found.append(drawn())
+        return x + len(featlight.list_layers(NETWORK, 16))
+
+    torch.compile(function, backend="eager")(torch.ones(3))
+    assert equal(found[0], expected)
+
+
+@pytest.mark.filterwarnings("ignore:as some networks do")
 def test_several_threads_wait_for_each_other(expected):
     found = []
     torch.set_default_dtype(torch.float64)

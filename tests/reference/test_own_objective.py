@@ -67,6 +67,12 @@ def mean(outputs):
     return outputs["4"].mean((1, 2, 3))
 
 
+def backward_first(outputs):
+    values = mean(outputs)
+    values.sum().backward()
+    return values
+
+
 PROBE = nn.Sequential(nn.BatchNorm2d(12), nn.Conv2d(12, 1, 1))  # in train mode, and its parameters want gradients
 STATE = {name: value.clone() for name, value in PROBE.state_dict().items()}
 ONE = r"a tensor \(\d+,\) of floats is needed, one an image"
@@ -78,6 +84,9 @@ FUNCTIONS = {
     "truth": (lambda outputs: mean(outputs) > 0, f"bool; {ONE}"),
     "places": (lambda outputs: outputs["4"].flatten(1).argmax(1), f"int64; {ONE}"),
     "complex": (lambda outputs: mean(outputs) * 1j, f"complex64; {ONE}"),
+    "sparse": (lambda outputs: mean(outputs).to_sparse(), rf"gives a tensor \(\d+,\), float32, sparse_coo; {ONE}"),
+    "no numbers": (lambda outputs: mean(outputs).to("meta"), f"float32, on meta; {ONE}"),
+    "a freed graph": (lambda outputs: backward_first(outputs), "no gradient can be taken: RuntimeError"),
     "maps": (lambda outputs: outputs["4"].mean(1), f"float32; {ONE}"),
     "detached": (lambda outputs: mean(outputs).detach(), "no gradient reaches the image"),
     "constant": (lambda outputs: torch.ones(len(outputs["4"]), requires_grad=True), "no gradient reaches the image"),

@@ -192,7 +192,10 @@ def smaller(views):
 
 COUNTER = itertools.count()
 OWN = [
-    (lambda views: views[:0], r"gives \(0, 3, 40, 40\) for \(1, 3, 40, 40\); \(1, C, H, W\) is needed"),
+    (lambda views: views[:0], r"gives \(0, 3, 40, 40\) for \(1, 3, 40, 40\); \(1, 3, H, W\) is needed"),
+    (v1.Grayscale(), r"gives \(1, 1, 40, 40\) for"),
+    (lambda views: views[:, :, :0], r"gives \(1, 3, 0, 40\) for"),
+    (torch.fft.fft2, "gives complex numbers; floats are needed"),
     (lambda views, step: None, "gives a NoneType"),
     (lambda views: views.numpy(), "fails: RuntimeError: Can't call numpy"),
     (lambda views: (views, 1), "gives a tuple"),
@@ -210,6 +213,37 @@ def test_a_function_that_cannot_be_followed_is_refused_in_a_line(function, line)
     images = smooth(2).requires_grad_(True) * 1.0
     with pytest.raises(UsageError, match=rf"^transforms: .*{line}"):
         RandomTransforms([Lambda(function)], [1, 2], 3, CPU)(images, 0)
+
+
+def test_what_fails_after_a_function_names_it(network_of):
+    def look(*transforms):
+        recipe = featlight.Recipe([featlight.Octave(32, 2, (0.1, 0.1))], transforms=transforms)
+        return featlight.visualize(network_of("hand_made"), "4", [0], recipe=recipe, progress=False)
+
+    with pytest.raises(
+        UsageError, match=r"^transforms: CenterCrop: the network fails at 2 x 2 px, the size of the view"
+    ):
+        look(v2.CenterCrop(2))
+
+    def breaks(views, step):  # after the check at the first step
+        square = views.square().exp()
+        return square.mul_(2) if step else square
+
+    with pytest.raises(UsageError, match=r"transforms: .*breaks: no gradient can be taken: RuntimeError"):
+        look(breaks)
+    assert look(lambda views: views / 0 * 0).records[0]["status"] == "failed"
+
+
+@pytest.mark.parametrize("transforms", ["jitter", v1.CenterCrop(8), None, {"jitter": 8}])
+def test_transforms_stand_in_a_list(transforms):
+    with pytest.raises(ValueError, match=r"transforms: a \w+ given; a list is needed, such as \[Jitter\(8\)\]"):
+        featlight.Recipe([featlight.Octave(32, 2, (0.1, 0.1))], transforms=transforms)
+
+
+@pytest.mark.parametrize("each", [None, 8, "jitter", [v1.CenterCrop(8)]])
+def test_what_is_no_transform_is_refused(each):
+    with pytest.raises(ValueError, match=r"transforms: .* given; each is a table as in jitter: 8, or from Python a fu"):
+        featlight.Recipe([featlight.Octave(32, 2, (0.1, 0.1))], transforms=[each])
 
 
 def shuffled(views, step):

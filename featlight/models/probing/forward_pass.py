@@ -18,12 +18,17 @@ from featlight.models.hooks import forward_hooks
 from featlight.models.layer_info import part_suffix
 from featlight.models.output_layout import ObservedOutput, parts
 from featlight.models.probing.calls import meant_call, names_called, names_of
+from featlight.models.probing.fixed_tokens import record_fixed
 from featlight.models.probing.inputs import probe_images
+from featlight.models.token_grid import FixedTokens
 from featlight.param.image import MeanAndStd
 
 # Names under which networks with several inputs keep the part that takes images
 IMAGE_PARTS = ("vision_model", "visual", "vision_tower", "image_encoder", "vision_encoder", "model")
 OTHER_INPUTS = {3: "sequences or audio, (N, C, L)", 5: "videos or volumes, (N, C, T, H, W)"}  # by dimensions
+STILL = (
+    ": give a module whose forward returns network(x.unsqueeze(2).repeat(1, 1, 8, 1, 1)), and a layer after the pools"
+)
 CONVOLUTIONS: Mapping[type[nn.Module], int] = {nn.Conv1d: 3, nn.Conv2d: 4, nn.Conv3d: 5}
 NEEDED = "(N, C, H, W), (N, T, C), (T, N, C) or (N, C)"
 
@@ -39,11 +44,13 @@ class ForwardPass(NamedTuple):
         outputs: outputs by layer name, in the order in which the modules first ended.
         failure: error that ended the pass early; None if there was none.
         format: memory format of the images.
+        fixed: tokens that do not depend on the image, by number of tokens.
     """
 
     outputs: dict[str, ObservedOutput]
     failure: str | None
     format: torch.memory_format
+    fixed: Mapping[int, FixedTokens]
 
 
 def run_probe(
@@ -65,6 +72,7 @@ def run_probe(
         pixels: mean and std that images are normalized with.
     """
     images = probe_images(size, device, dtype, in_channels, pixels)  # (2, C, H, W)
+    images = torch.stack([images[0], images[1].flip(-2, -1)])  # different images show which tokens depend on them
     result = _run(network, images, torch.channels_last)
     if result.failure is not None:
         result = _run(network, images, torch.contiguous_format)
@@ -87,6 +95,7 @@ def _run(network: nn.Module, images: Tensor, format: torch.memory_format) -> For
     tracker = ChannelTracker(network)
     calls: dict[nn.Module, list[_Call]] = {}
     order: list[_Call] = []
+    fixed: dict[int, FixedTokens] = {}
     producers: MutableMapping[Tensor, list[tuple[_Call, Part]]] = WeakTensorKeyDictionary()
 
     def record(module: nn.Module, inputs: Any, output: Any) -> None:
@@ -94,6 +103,7 @@ def _run(network: nn.Module, images: Tensor, format: torch.memory_format) -> For
         call: _Call = {}
         calls.setdefault(module, []).append(call)
         order.append(call)
+        record_fixed(fixed, [output])
         for part, value in [((), output), *parts(output)]:
             shape = tuple(value.shape) if isinstance(value, Tensor) else ()
             batch = int(len(shape) == 3 and shape[0] != count and shape[1] == count)
@@ -108,8 +118,12 @@ def _run(network: nn.Module, images: Tensor, format: torch.memory_format) -> For
                 by_kind, by_flow = (dimension if dimension == 2 else None for dimension in (by_kind, by_flow))
             call[part] = ObservedOutput(shape, refusal, by_kind, by_flow, 1, type(module).__name__, part, batch=batch)
 
+    def record_inputs(_: nn.Module, *inputs: Any) -> None:
+        record_fixed(fixed, inputs)
+
     failure = None
-    with forward_hooks([(module, record) for module in names]), torch.no_grad():
+    before = [(module, record_inputs) for module in names]
+    with forward_hooks([(module, record) for module in names], before), torch.no_grad():
         try:
             network(images.clone(memory_format=format))  # a network may write into its input
         except MemoryError:
@@ -131,7 +145,7 @@ def _run(network: nn.Module, images: Tensor, format: torch.memory_format) -> For
                 seen = seen._replace(refusal=meant) if isinstance(meant, str) else seen
                 outputs.append((place, name + part_suffix(part), seen))
     outputs.sort(key=itemgetter(0))
-    return ForwardPass({name: seen for _, name, seen in outputs}, failure, format)
+    return ForwardPass({name: seen for _, name, seen in outputs}, failure, format, fixed)
 
 
 def _record_consumer(
@@ -159,7 +173,7 @@ def _advice(network: nn.Module) -> str:
     kind = f"a {type(module).__name__}" + (f" of {taken} dimensions" if hasattr(module, "pattern") else "")
     return (
         f"; {name!r} is {kind}: the network takes {OTHER_INPUTS[taken]}; featlight visualizes networks that take "
-        "images, (N, C, H, W)"
+        f"images, (N, C, H, W){STILL if taken == 5 else ''}"
     )
 
 

@@ -1,6 +1,6 @@
 """The pixels that a network expects, according to the network itself or its library."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,10 @@ from featlight.models.sources import download, huggingface, timm
 MeanAndStd = tuple[tuple[float, ...], tuple[float, ...]]
 
 RADIOGRAPHS: MeanAndStd = (0.5,), (1 / 2048,)  # maps pixels from [0, 1] to torchxrayvision's [-1024, 1024]
-NAMES = (("mean", "std"), ("image_mean", "image_std"), ("pixel_mean", "pixel_std"))
+NAMES = (
+    *(("mean", "std"), ("means", "stds"), ("MEAN", "STD"), ("_mean", "_std")),
+    *(("image_mean", "image_std"), ("pixel_mean", "pixel_std"), ("norm_mean", "norm_std")),
+)
 
 
 def trained_with(network: nn.Module) -> MeanAndStd | None:
@@ -23,23 +26,40 @@ def trained_with(network: nn.Module) -> MeanAndStd | None:
 def normalizes_itself(network: nn.Module) -> str | None:
     """Return the name of the module in which a network normalizes its pixels; "" for itself, None if there is none."""
     for name, module in network.named_modules():
-        if _attributes(module) and not _is_open_clip(module):  # open_clip only records the pair and does not apply it
+        if _is_open_clip(module):  # it only records the pair and does not apply it
+            continue
+        if _attributes(module):
             return str(name)
+        for attribute, value in vars(module).items():
+            steps = value if isinstance(value, list | tuple) else getattr(value, "transforms", [value])
+            if isinstance(steps, list | tuple) and any(map(_attributes, steps)):  # torchvision's Compose, for example
+                return f"{name}.{attribute}".strip(".")
     return None
 
 
-def _attributes(module: nn.Module) -> MeanAndStd | None:
-    """Return the mean and std that a module holds as attributes."""
+def recorded(network: nn.Module) -> str | None:
+    """Return the name of a network's attribute with the mean and std of its pixels as timm resolves them, or None."""
+    for name, module in network.named_modules():
+        config = vars(module).get("data_config")
+        if isinstance(config, Mapping) and _numbers(config.get("mean")) and _numbers(config.get("std")):
+            return f"{name}.data_config".strip(".")
+    return None
+
+
+def _attributes(holder: object) -> MeanAndStd | None:
+    """Return the mean and std that a module or a transform holds as attributes."""
     for names in NAMES:
-        mean, std = (_numbers(getattr(module, name, None)) for name in names)
-        if mean and std and len(mean) == len(std) and all(value > 0 for value in std):
-            return mean, std
+        mean, std = (_numbers(getattr(holder, name, None)) for name in names)
+        if mean and std and len(mean) == len(std) and all(value > 0 for value in std) and mean != (0,):
+            return mean, std  # a mean of zero is that of added noise
     return None
 
 
 def _numbers(given: Any) -> tuple[float, ...]:
     if isinstance(given, Tensor) and given.is_floating_point() and given.ndim <= 4 and given.device.type != "meta":
         return tuple(given.detach().flatten()[:64].tolist())
+    if isinstance(given, float):
+        return (given,)
     is_list = isinstance(given, Iterable) and not isinstance(given, str | Tensor | nn.Module)
     values = list(given) if is_list and len(given) <= 64 else []
     return tuple(map(float, values)) if all(isinstance(value, int | float) for value in values) else ()
@@ -86,6 +106,9 @@ def describe_input(network: nn.Module, normalize: tuple[Iterable[float], Iterabl
     own = normalizes_itself(network)
     if normalize is None:
         inside = "" if own is None else f"; the network normalizes them itself ({own or type(network).__name__})"
+        record = recorded(network)
+        if own is None and record is not None:
+            inside = f"; to apply mean and std of the network's {record}, set normalize"
         return f"pixels from 0 (black) to 1 (white), as they are{inside}"
     mean, std = (", ".join(f"{value:.4g}" for value in values) for values in normalize)
     twice = "" if own is None else f"; and {own or type(network).__name__} in the network normalizes them again"

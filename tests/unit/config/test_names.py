@@ -143,6 +143,13 @@ def written(name, content):
         ("coco.json", json.dumps([{"id": number, "name": name} for number, name in NAMES.items()])),
         ("lines.jsonl", "\n".join(map(json.dumps, NAMES.values()))),
         ("lines.json", "\n".join(json.dumps({"label": i, "name": name}) for i, name in NAMES.items())),
+        ("commas.txt", "\n".join(f"{number},{name}" for number, name in NAMES.items())),
+        ("places.txt", "\n".join(f"{name} {number}" for number, name in NAMES.items())),
+        ("data.yaml", "path: coco\nnames:\n  0: tench\n  1: goldfish, Carassius\n  2: white shark\n"),
+        ("list.yml", "".join(f"- {name}\n" for name in NAMES.values())),
+        ("turned_in.json", json.dumps({"label2id": {name: number for number, name in NAMES.items()}})),
+        ("tables.json", json.dumps({number: {"name": name} for number, name in NAMES.items()})),
+        ("by_synset.json", json.dumps({row[0]: [number, row[1]] for number, row in enumerate(ROWS)})),
         ("layers.json", json.dumps({"fc": list(NAMES.values()), "conv": ["a"]})),
     ],
 )
@@ -187,6 +194,8 @@ def test_a_background_too_many_is_dropped_and_said(first, caplog):
         ("digits.json", '{"' + "9" * 5000 + '": "a"}', "a feature's number is needed"),
         ("number.json", "9" * 5000, "labels: number.json: "),
         ("other.json", '{"0": "a", "²": "b", "2": "c"}', "a feature's number is needed"),
+        ("map_clsloc.txt", "n02119789 1 kit_fox\nn02100735 2 setter", "counts in another order; leave the numbers out"),
+        ("from1.txt", "1: a\n2: b\n3: c", "features 0 to 3 given"),
         ("minus.csv", "-1,a\n0,b\n1,c", "features 0 to 1 given"),
     ],
 )
@@ -199,3 +208,11 @@ def test_labels_that_do_not_fit_are_refused_in_a_line(name, content, message):
 def test_numbers_with_gaps_name_some_features():
     assert written("some.json", '{"2": "c"}').words == {2: "c"}
     assert written("some.txt", "\n\nc").words == {2: "c"}
+
+
+def test_semicolons_separate_where_there_are_no_commas():
+    assert written("a.csv", "id;name\n0;tench\n1;crane\n2;shark\n").words == {0: "tench", 1: "crane", 2: "shark"}
+
+
+def test_numbers_that_tell_names_apart_stay():
+    assert written("a.txt", "class 0\nclass 1\nclass 2\n").words == {0: "class 0", 1: "class 1", 2: "class 2"}

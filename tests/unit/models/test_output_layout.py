@@ -78,6 +78,7 @@ def test_prefix_tokens_stand_apart(built, name):
         ("timm vit of any size", lambda x: patches(1, x.shape[1] // 5)(x), ((1, 3))),
         ("timm vit, neurons", patches(1), None),
         ("dinov2", patches(1), None),
+        ("registers last", lambda x: patches(1)(x[:, :17]), (3, 3)),
         ("torchvision swin", last, None),
         ("timm convnext, channels last", last, (2, 1)),
     ],

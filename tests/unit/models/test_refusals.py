@@ -36,6 +36,39 @@ def test_a_network_of_videos_says_so():
         featlight.visualize(network, "1", [0], progress=False)
 
 
+class Still(nn.Module):
+    """As the refusal and docs/networks.md say."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network, self.end = network, nn.Identity()
+
+    def forward(self, x):
+        return self.end(self.network(x.unsqueeze(2).repeat(1, 1, 8, 1, 1)))
+
+
+def test_a_network_of_videos_runs_on_a_still():
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv3d(3, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(4, 5))
+    with pytest.raises(
+        UsageError, match=r"give a module whose forward returns network\(x.unsqueeze\(2\).repeat\(1, 1, 8"
+    ):
+        list_layers(network, 16)
+    assert [layer.name for layer in list_layers(Still(network), 16)][-2:] == ["network", "end"]
+    recipe = featlight.Recipe(octaves=[featlight.Octave(16, 2, (0.1, 0.1))])
+    made = featlight.visualize(Still(network), "network.4", [3], recipe=recipe, progress=False)
+    with torch.no_grad():
+        video = made.images.unsqueeze(2).repeat(1, 1, 8, 1, 1)
+        assert made.records[0]["activation_end"] == pytest.approx(network(video)[0, 3].item(), rel=1e-4)
+    maps = nn.Sequential(network[0], Mean())
+    assert featlight.visualize(Still(maps), "end", [2], recipe=recipe, progress=False).records[0]["status"] == "ok"
+
+
+class Mean(nn.Module):
+    def forward(self, x):
+        return x.mean(2)
+
+
 class Rearrange(nn.Module):
     """As einops' layer is: its pattern says how many dimensions it takes."""
 
@@ -171,3 +204,24 @@ def test_the_advice_for_a_pickled_network_runs_as_printed():
     command = str(error.value).rpartition("give that file: ")[2].replace("python", sys.executable, 1)
     subprocess.run(command, shell=True, check=True)
     assert set(weights.read(Path("it's pickled-tensors.pth"))) == {"0.weight", "0.bias"}
+
+
+@pytest.mark.parametrize("method", ["__hash__", "__eq__"])
+def test_modules_that_torch_cannot_tell_apart_are_refused_and_the_advice_works(method):
+    class Own(nn.Conv2d):
+        def __eq__(self, other: object) -> bool:
+            return True
+
+        def __hash__(self) -> int:
+            if method == "__hash__":
+                raise TypeError("no hash")
+            return 1
+
+    network = nn.Sequential(Own(3, 4, 3), nn.ReLU(), Own(4, 5, 3))
+    problem = "fails: TypeError: no hash" if method == "__hash__" else "takes different modules as one"
+    with pytest.raises(
+        UsageError, match=f"network: Own defines __eq__ or __hash__, and .* {problem}; write Own.__eq__"
+    ):
+        featlight.visualize(network, "2", [0], progress=False)
+    Own.__eq__, Own.__hash__ = object.__eq__, object.__hash__
+    assert [layer.features for layer in list_layers(network, 16)] == [4, 4, 5]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from featlight.models.token_grid import TokenGrid, grid_of
+from featlight.models.token_grid import FixedTokens, TokenGrid, grid_of
 
 PATCHES = [{"proj": (14, 14)}]
 
@@ -10,7 +10,8 @@ PATCHES = [{"proj": (14, 14)}]
 @pytest.mark.parametrize(
     ("counts", "maps", "sides", "options", "expected"),
     [
-        ([197], PATCHES, [224], {}, TokenGrid(1, ((14, 14),))),
+        ([197], PATCHES, [224], {"fixed": FixedTokens(1, 0)}, TokenGrid(1, ((14, 14),))),
+        ([197], PATCHES, [224], {}, None),  # before or after the patches
         ([196], PATCHES, [224], {}, TokenGrid(0, ((14, 14),))),
         ([201], PATCHES, [224], {"declared": 5}, TokenGrid(5, ((14, 14),))),
         ([212], PATCHES, [224], {}, None),  # sixteen left, of one size: may be anything
@@ -24,12 +25,20 @@ PATCHES = [{"proj": (14, 14)}]
             [17, 26],
             [{"a": (4, 4), "b": (3, 4)}, {"a": (5, 5), "b": (3, 4)}],
             [32, 40],
-            {},
+            {"fixed": FixedTokens(1, 0)},
             TokenGrid(1, ((4, 4), (5, 5))),
         ),
         ([25, 25], [{"a": (5, 5)}, {"a": (6, 6)}], [40, 48], {}, None),
         # no map at all: by the image's own size, where two are known or the number before the patches is
-        ([17, 26], [{}, {}], [32, 40], {}, TokenGrid(1, ((4, 4), (5, 5)))),
+        ([17, 26], [{}, {}], [32, 40], {"fixed": FixedTokens(1, 0)}, TokenGrid(1, ((4, 4), (5, 5)))),
+        # registers after the patches, whatever the network declares
+        ([200], PATCHES, [224], {"fixed": FixedTokens(0, 4), "declared": 4}, TokenGrid(0, ((14, 14),), 4)),
+        ([212], PATCHES, [224], {"fixed": FixedTokens(1, 15)}, TokenGrid(1, ((14, 14),), 15)),
+        ([201], PATCHES, [224], {"fixed": FixedTokens(1, 4), "given": 1}, TokenGrid(1, ((14, 14),), 4)),
+        ([201], PATCHES, [224], {"fixed": FixedTokens(1, 4), "given": 5}, None),
+        ([198], PATCHES, [224], {"fixed": FixedTokens(1, 0)}, None),  # the place of the other is unknown
+        ([198], PATCHES, [224], {"fixed": FixedTokens(1, 0), "given": 1}, TokenGrid(1, ((14, 14),), 1)),
+        ([20, 29], [{}, {}], [32, 40], {"fixed": FixedTokens(0, 4)}, TokenGrid(0, ((4, 4), (5, 5)), 4)),
         ([17], [{}], [32], {}, None),
         ([17], [{}], [32], {"declared": 1}, TokenGrid(1, ((4, 4),))),
         ([18], [{}], [32], {"given": 2}, TokenGrid(2, ((4, 4),))),

@@ -1,7 +1,11 @@
 """Weight files as training leaves them: what fits without doubt is taken and said once, the rest is one line."""
 
 import argparse
+import json
 import logging
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import lightning as L
@@ -14,6 +18,7 @@ from featlight.cli.main import main
 from featlight.config.user_text import weights_file
 from featlight.errors import FeatlightError, WeightsError
 from featlight.models.catalog import load_model, source_of
+from featlight.models.weights import read as read_weights
 
 HERE = "tests.unit.models.test_weights"
 
@@ -264,3 +269,49 @@ def test_a_scripted_network_is_no_state_dict():
 def test_a_name_has_neither_folders_nor_a_suffix(words, file):
     named = weights_file(words)
     assert (named and str(named[0])) == file
+
+
+def test_an_index_of_sharded_weights_is_read_whole():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 1))
+    state = network.state_dict()
+    files = {name: f"part-{name[0]}.safetensors" for name in state}
+    for file in set(files.values()):
+        save_file({name: state[name] for name in state if files[name] == file}, file)
+    index = Path("model.safetensors.index.json")
+    index.write_text(json.dumps({"metadata": {}, "weight_map": files}))
+    found = read_weights(index)
+    assert found.keys() == state.keys()
+    assert all(torch.equal(found[name], value) for name, value in state.items())
+    for content, line in {
+        '{"weight_map": {"a": "../part-0.safetensors"}}': "only files beside it are read",
+        '{"weight_map": {"a": "gone.safetensors"}}': "no such file",
+        "{}": "no index of sharded weights",
+        "[": "no index of sharded weights",
+    }.items():
+        index.write_text(content)
+        with pytest.raises(WeightsError, match=line):
+            read_weights(index)
+
+
+def test_averaged_weights_are_found_by_the_end_of_their_names(tmp_path):
+    file = tmp_path / "w.pth"
+    averaged = {f"{name}.ema": value for name, value in weights(4).items()}
+    torch.save({"model": averaged}, file)
+    assert holds(load_model(f"{HERE}:plain", str(file)), weights(4))
+    torch.save(weights(3) | averaged, file)
+    with pytest.raises(WeightsError, match=r"it and its entry 'ema' both fit, and differ; select one, as in w.pth:ema"):
+        load_model(f"{HERE}:plain", str(file))
+    assert holds(load_model(f"{HERE}:plain", f"{file}:ema"), weights(4))
+
+
+def test_the_advice_for_arrays_of_numpy_works(tmp_path):
+    file = tmp_path / "w.pth"
+    torch.save({"state_dict": {name: value.numpy() for name, value in weights().items()}}, file)
+    with pytest.raises(WeightsError, match=r"it holds more than tensors .*numpy.* python -c ") as refusal:
+        load_model(f"{HERE}:plain", str(file))
+    subprocess.run([sys.executable, *shlex.split(str(refusal.value).partition("python ")[2])], check=True)
+    assert holds(load_model(f"{HERE}:plain", str(tmp_path / "w-tensors.pth")), weights())
+
+
+def holds(network, state):
+    return all(torch.equal(value, state[name]) for name, value in network.state_dict().items())

@@ -299,3 +299,15 @@ def test_resize_leaves_the_right_size_alone():
 def test_what_is_shown_is_clipped_and_rounded():
     values = torch.tensor([-1.0, 0.0, 0.5 / 255 + 1e-4, 1.0, 9.0]).view(1, 1, 1, 5).expand(1, 3, 1, 5)
     assert to_bytes(values)[0, 0, :, 0].tolist() == [0, 0, 1, 255, 255]
+
+
+@pytest.mark.parametrize("mode", ["I", "I;16"])
+def test_a_picture_of_many_bits_with_few_levels_is_refused_and_the_advice_works(mode):
+    levels = np.arange(200, dtype="<i4" if mode == "I" else "<u2").reshape(10, 20)
+    picture = Image.frombytes(mode, (20, 10), levels.tobytes())
+    with pytest.raises(
+        UsageError, match=f"init: a picture of mode {mode} with values from 0 to 199 given, where white"
+    ):
+        starts_from(picture, 1, 3, bounded=True)
+    found = starts_from(np.asarray(picture).astype("uint8"), 1, 3, bounded=True)
+    assert torch.equal(found[0], torch.from_numpy(levels / 255).float())

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torchvision
@@ -80,6 +81,21 @@ class Normalize(nn.Module):
         self.register_buffer(other, torch.tensor(STD).view(1, 3, 1, 1))
 
 
+OTHER_NAMES = [("norm_mean", "norm_std"), ("_mean", "_std"), ("means", "stds"), ("MEAN", "STD")]
+
+
+def holding(**attributes):
+    module = nn.Identity()
+    for name, value in attributes.items():
+        setattr(module, name, value)
+    return nn.Sequential(module, nn.Conv2d(3, 4, 3))
+
+
+def test_a_record_that_the_network_may_not_apply_is_named():
+    words = describe_input(holding(data_config={"mean": MEAN, "std": STD}), None)
+    assert words.endswith("as they are; to apply mean and std of the network's 0.data_config, set normalize")
+
+
 @pytest.mark.parametrize(
     ("network", "name"),
     [
@@ -87,6 +103,12 @@ class Normalize(nn.Module):
         (nn.Sequential(nn.Conv2d(3, 4, 3), Normalize("pixel_mean", "pixel_std")), "1"),
         (nn.Sequential(torchvision.transforms.Normalize(MEAN, STD), nn.Conv2d(3, 4, 3)), "0"),
         (Normalize(), ""),
+        *((nn.Sequential(Normalize(*names)), "0") for names in OTHER_NAMES),
+        (holding(mean=0.5, std=0.25), "0"),
+        (holding(MEAN=list(MEAN), STD=np.array(STD)), "0"),
+        (holding(steps=torchvision.transforms.Compose([torchvision.transforms.Normalize(MEAN, STD)])), "0.steps"),
+        (holding(steps=[torchvision.transforms.Normalize(MEAN, STD)]), "0.steps"),
+        (holding(mean=0.0, std=0.1), None),  # noise
         (nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.InstanceNorm2d(4)), None),
         (torchvision.models.resnet18(), None),
     ],
