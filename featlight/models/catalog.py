@@ -82,7 +82,7 @@ class _CountedError(BaseException):
 def has_more_parameters(model: str, most: int) -> bool:
     """Return whether a network has more parameters than some number; False if building is needed to tell.
 
-    The parameters are counted on torch's meta device, where they take no memory.
+    The parameters are counted on torch's meta device, where they take no memory; those that are replaced count too.
     """
     count = 0
 
