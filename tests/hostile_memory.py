@@ -112,6 +112,7 @@ def hostile_images(folder: Path) -> None:
     Image.new("RGB", (40_000, 1)).save(folder / "row.png")
     for number in range(8):
         Image.new("RGB", (4096, 4096), (9, 99, 30 * number)).save(folder / f"unfitted{number}.png", compress_level=1)
+    Image.new("RGB", (2048, 1024), (9, 200, 99)).save(folder / "largest unfitted.png")
     (folder / "sparse.png").touch()
     os.truncate(folder / "sparse.png", 8 << 30)
 

@@ -25,7 +25,8 @@ from featlight.image_io import MOST_BYTES, bands, open_photograph
 PREFETCH = 2  # items that each process decodes in advance
 GRAY = (128, 128, 128)
 HELD_BYTES = 1 << 26  # of an item with images of their own sizes; its further images are decoded when they are needed
-MOST_PIXELS = 4096 * 4096  # of a resized image, and of an image that is used unfitted
+MOST_PIXELS = 4096 * 4096  # of a resized image
+MOST_UNFITTED = 2048 * 1024  # pixels of an image that is used unfitted; its gradient takes 300 bytes for each and more
 
 
 @dataclass(frozen=True)
@@ -81,9 +82,9 @@ def fitted(image: Image.Image, fit: Fit) -> Image.Image:
         ValueError: the fit keeps the image's size, and the image is too large.
     """
     if fit.size is None:
-        if image.width * image.height > MOST_PIXELS:
+        if image.width * image.height > MOST_UNFITTED:
             raise ValueError(
-                f"{image.width} x {image.height} pixels; without a fit at most {MOST_PIXELS:,} are allowed; "
+                f"{image.width} x {image.height} pixels; without a fit at most {MOST_UNFITTED:,} are allowed; "
                 "give --fit a size"
             )
         return image

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from featlight.config.image_shape import Fit, FitWord, ImageSize, image_size, pixels_of
+from featlight.config.image_shape import Fit, FitWord, ImageSize, image_size, pixels_of, size_words
 from featlight.config.recipe import Octave, Recipe
 from featlight.distributed.env import Worker
 from featlight.engine.device import device_of
@@ -26,6 +26,8 @@ from featlight.plan.plan import Plan
 from featlight.plan.sources import TypedSources, network_config, sources_of
 from featlight.run.network import load_run_network
 from featlight.store.store import Store
+
+MOST_AUTOMATIC = 1024 * 1024  # pixels of an image at a size that only the plan names
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,7 @@ def load_scorer(
     device = device_of("auto", worker) if device is None else device
     network = load_run_network(store.root, plan, sources, network)
     resolved = resolve_fit(fit, network, plan)
-    size = _tile_size(plan) if resolved.size is None else resolved.size
+    size = _sample_size(plan) if resolved.size is None else resolved.size
     recipe = Recipe((Octave(size=size, steps=1, lr=(0.1, 0.1)),))
     model = prepare_model(network_config(plan, recipe), network, device)
     prepared = model.network
@@ -163,7 +165,13 @@ def resolve_fit(fit: FitWord, network: nn.Module, plan: Plan) -> Fit:
     source = source_of(network)
     if source.size is not None:
         return Fit(image_size(*source.size), source.resize, source.interpolation)
-    return Fit(_tile_size(plan))
+    size = _tile_size(plan)
+    if pixels_of(size) > MOST_AUTOMATIC:
+        raise UsageError(
+            f"--fit: auto given, and the run's tiles have {size_words(size)} px, too many for every image; "
+            "type a size, for example --fit 512"
+        )
+    return Fit(size)
 
 
 def queries_of(plan: Plan, directions: Directions | None) -> tuple[dict[str, str], dict[str, TileQuery]]:
@@ -194,6 +202,12 @@ def _output_names(queries: Mapping[str, TileQuery]) -> list[str]:
 def _tile_size(plan: Plan) -> ImageSize:
     """Return the size of the run's largest tiles."""
     return max((settings.recipe.final_size for settings in plan.settings.values()), key=pixels_of)
+
+
+def _sample_size(plan: Plan) -> ImageSize:
+    """Return the size of the images that the network is surveyed with if images keep their sizes."""
+    size = _tile_size(plan)
+    return size if pixels_of(size) <= MOST_AUTOMATIC else 512
 
 
 def check_objectives(store: Store, plan: Plan) -> None:

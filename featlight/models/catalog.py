@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.utils._pytree import tree_leaves
 
 from featlight.ambient import isolated, not_compiled
@@ -72,6 +73,35 @@ def load_model(
     """
     torch.manual_seed(seed)  # layers draw their weights from the global stream
     return _load(_entry(model), model, weights, seed, layers)
+
+
+class _CountedError(BaseException):
+    """Ends the building of a network; not an Exception, so that no network catches it."""
+
+
+@isolated()
+def has_more_parameters(model: str, most: int) -> bool:
+    """Return whether a network has more parameters than some number; False if building is needed to tell.
+
+    The parameters are counted on torch's meta device, where they take no memory; those that are replaced count too.
+    """
+    count = 0
+
+    def add(_: nn.Module, __: str, parameter: Tensor | None) -> None:
+        nonlocal count
+        count += 0 if parameter is None else parameter.numel()
+        if count > most:
+            raise _CountedError
+
+    hook = register_module_parameter_registration_hook(add)
+    try:
+        with torch.device("meta"), suppress(Exception):  # some networks copy values while they are built
+            _entry(model).build()
+    except _CountedError:
+        return True
+    finally:
+        hook.remove()
+    return False
 
 
 def _load(entry: NetworkEntry, model: str, weights: str, seed: int, layers: Collection[str]) -> nn.Module:

@@ -54,12 +54,14 @@ class Sources:
         weights: name or file of its weights.
         seed: seed of random weights.
         directions: directions that tiles are rows of; None where tiles are of features.
+        is_typed: whether the user typed the name of the network.
     """
 
     model: str
     weights: str
     seed: int
     directions: "Directions | None"
+    is_typed: bool = False
 
 
 def sources_of(out: Path, plan: Plan, typed: TypedSources, *, given: bool = False) -> Sources:
@@ -82,6 +84,7 @@ def sources_of(out: Path, plan: Plan, typed: TypedSources, *, given: bool = Fals
         weights="" if given else _weights(out, plan.network, typed.weights),
         seed=_seed(plan.network, settings.seed),
         directions=_directions(out, plan, typed.directions),
+        is_typed=typed.model is not None,
     )
 
 
@@ -98,7 +101,8 @@ def network_config(plan: Plan, recipe: Recipe) -> Config:
     return Config.model_construct(**values | {"recipe": recipe, "layer": layers, "compile": "off"})
 
 
-def _must_type(out: Path, flag: str, word: str, why: str) -> UsageError:
+def must_type(out: Path, flag: str, word: str, why: str) -> UsageError:
+    """Return the error about a source that the user must type."""
     return UsageError(f"{flag}: none given, and {out} names {why}; if you trust it, add {flag} {shlex.quote(word)}")
 
 
@@ -106,7 +110,7 @@ def _model(out: Path, network: NetworkInfo, typed: str | None) -> str:
     if typed is None:
         if PLAIN_MODEL.fullmatch(network.model):
             return network.model
-        raise _must_type(out, "--model", network.model, "a network whose code or files come from elsewhere")
+        raise must_type(out, "--model", network.model, "a network whose code or files come from elsewhere")
     if _recorded(typed) != network.model:
         raise UsageError(
             f"--model: {typed!r} given, and {out} was made with {network.model!r}; "
@@ -128,7 +132,7 @@ def _weights(out: Path, network: NetworkInfo, typed: str | None) -> str:
             return network.asked
         if network.file is None:
             raise UsageError(f"--weights: none given, and {out} was made with a network from Python; {ANY_NETWORK}")
-        raise _must_type(out, "--weights", network.asked, "a file of weights")
+        raise must_type(out, "--weights", network.asked, "a file of weights")
     file = weights_file(typed)
     if file is not None and network.file_sha256 in (None, _sha256(typed, file[0])):
         return typed
@@ -165,7 +169,7 @@ def _directions(out: Path, plan: Plan, typed: "str | Directions | None") -> "Dir
             "featlight.find_examples and featlight.find_circuits take it as directions=array"
         )
     if typed is None:
-        raise _must_type(out, "--directions", plan.directions.asked, "directions, which no plan holds")
+        raise must_type(out, "--directions", plan.directions.asked, "directions, which no plan holds")
     from featlight.objectives.directions import open_directions  # slow to import
 
     opened = open_directions(typed) if isinstance(typed, str) else typed

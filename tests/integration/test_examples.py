@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -311,6 +312,20 @@ def test_each_image_as_it_is(out, tmp_path):
     assert len(first) + about(out)["refused"] == 5
 
 
+def test_a_size_that_only_the_plan_names_is_bounded(out, images, tmp_path, capsys, monkeypatch):
+    network = featlight.load_model("tiny_inception")
+    network.featlight_source = replace(network.featlight_source, size=None)
+    request = ExamplesRequest(images, top=3)
+    find(out, replace(request, fit="none"), network=network, processes=0)
+    before = written(out)
+    monkeypatch.setattr("featlight.examples.scorer.MOST_AUTOMATIC", 48 * 48 - 1)
+    with pytest.raises(UsageError, match=r"--fit: auto given, and the run's tiles have 48 px, .*example --fit 512"):
+        find(out, request, network=network, processes=0)
+    shutil.rmtree(out / "examples")
+    find(out, replace(request, fit="none"), network=network, processes=0)
+    assert written(out) == before
+
+
 def test_images_of_any_size_are_held_up_to_a_limit(out, run, tmp_path):
     folder = tmp_path / "photographs"
     folder.mkdir()
@@ -417,6 +432,13 @@ def test_a_photograph_is_fitted_as_torchvision_does():
             assert fitted(photograph, fit).size == (90, 40)
         else:
             assert np.array_equal(np.array(fitted(photograph, fit)), np.array(theirs))
+
+
+def test_an_image_that_keeps_its_size_is_bounded():
+    largest = Image.new("RGB", (2048, 1024))
+    assert fitted(largest, Fit()) is largest
+    with pytest.raises(ValueError, match="2048 x 1025 pixels; without a fit at most 2,097,152 are allowed"):
+        fitted(Image.new("RGB", (2048, 1025)), Fit())
 
 
 def test_the_command_finds_them_by_processes_that_decode(out, images, whole, capfd):

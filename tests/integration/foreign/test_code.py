@@ -207,6 +207,18 @@ def test_other_weights_of_the_same_name_are_refused(planned, capsys):
     assert "run was made with another network than this tiny_inception" in one_line(capsys)
 
 
+@pytest.mark.parametrize("asked", ["none", "DEFAULT"])
+def test_a_huge_network_that_only_the_plan_names_is_not_built(planned, capsys, monkeypatch, asked):
+    model = "timm/vit_gigantic_patch14_224"  # 1.8 billion parameters
+    plan_with(lambda plan: plan["network"].update(model=model, asked=asked, weights=asked))
+    monkeypatch.setattr("featlight.run.network.load_model", None)
+    assert main(["examples", "--images", "photos", "--out", "run", "--devices", "1"]) == 2
+    assert one_line(capsys) == (
+        "featlight: --model: none given, and run names a network of more than 700,000,000 parameters; "
+        f"if you trust it, add --model {model}\n"
+    )
+
+
 def test_what_the_user_types_is_loaded(planned):
     """A Python path and directions, typed as the plan says them."""
     np.save("rows.npy", np.random.default_rng(0).random((3, 96), np.float32))

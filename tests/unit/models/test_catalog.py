@@ -12,7 +12,7 @@ from torch import nn
 
 import featlight
 from featlight.errors import UsageError, WeightsError
-from featlight.models.catalog import checksum, load_model, source_of
+from featlight.models.catalog import checksum, has_more_parameters, load_model, source_of
 
 
 @pytest.fixture
@@ -237,3 +237,31 @@ def test_models_are_listed_by_pattern():
 def test_the_names_of_old_are_the_same_functions():
     assert featlight.load is featlight.load_model
     assert featlight.open is featlight.open_run
+
+
+@pytest.mark.parametrize(
+    ("model", "count"),
+    [
+        ("resnet18", 11_689_512),
+        ("tiny_inception", None),
+        ("timm/resnet10t", None),
+        ("inception_v3", None),
+    ],
+)
+def test_parameters_are_counted_before_a_network_is_built(model, count):
+    before = torch.get_rng_state()
+    network = load_model(model, "none")
+    count = count or sum(parameter.numel() for parameter in network.parameters())
+    assert has_more_parameters(model, count - 1)
+    assert not has_more_parameters(model, count)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_network_that_cannot_be_counted_is_not_refused():
+    assert not has_more_parameters("regnet_y_400mf", 1)  # copies values while it is built
+    assert not has_more_parameters("no_such_network", 1)
+
+
+def test_layers_that_are_replaced_while_a_network_is_built_count():
+    assert not has_more_parameters("efficientnet_lite0", 10_000_000)
+    assert has_more_parameters("efficientnet_lite0", 4_652_008)  # its own count
