@@ -29,6 +29,11 @@ OTHER_INPUTS = {3: "sequences or audio, (N, C, L)", 5: "videos or volumes, (N, C
 STILL = (
     ": give a module whose forward returns network(x.unsqueeze(2).repeat(1, 1, 8, 1, 1)), and a layer after the pools"
 )
+OTHER_INPUT_ERRORS = (TypeError, LookupError, AttributeError)  # before the first layer: an image is no valid input
+WRAPPER = (
+    "; if the network does not take one batch of images, give a module that holds it as self.network and whose "
+    "forward(x) returns self.network(x, x) or self.network({'image': x}), with the network's own inputs"
+)
 CONVOLUTIONS: Mapping[type[nn.Module], int] = {nn.Conv1d: 3, nn.Conv2d: 4, nn.Conv3d: 5}
 NEEDED = "(N, C, H, W), (N, T, C), (T, N, C) or (N, C)"
 
@@ -129,7 +134,8 @@ def _run(network: nn.Module, images: Tensor, format: torch.memory_format) -> For
         except MemoryError:
             raise
         except (Exception, SystemExit) as error:  # a network may raise anything at a size that it does not take
-            failure = one_line(f"{type(error).__name__}: {error}", 300) + _advice(network)
+            failure = one_line(f"{type(error).__name__}: {error}", 300)
+            failure += _advice(network) or (WRAPPER if not order and isinstance(error, OTHER_INPUT_ERRORS) else "")
     used_names = names_called(network, images)
     places = {id(call): place for place, call in enumerate(order)}
     outputs: list[tuple[int, str, ObservedOutput]] = []

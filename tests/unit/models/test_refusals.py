@@ -90,7 +90,7 @@ Rearrange.__module__ = "einops.layers.torch"
         (Rearrange("b c (n p) -> b n (p c)"), r"'0' is a Rearrange of 3 .* takes sequences or audio, \(N, C, L\)"),
         (nn.Conv1d(1, 4, 3), r"'0' is a Conv1d: the network takes sequences or audio, \(N, C, L\)"),
         (nn.LSTM(4, 4), r"no layer runs at 16 x 16 px: [A-Z][^;]*$"),
-        (Rearrange("b c (h p1) (w p2) -> b (h w) (p1 p2 c)"), "KeyError: 4$"),  # takes images, and fails
+        (Rearrange("b c (h p1) (w p2) -> b (h w) (p1 p2 c)"), "KeyError: 4; if the network"),  # of images, too
     ],
 )
 def test_a_network_of_other_inputs_says_so(first, line):
@@ -225,3 +225,31 @@ def test_modules_that_torch_cannot_tell_apart_are_refused_and_the_advice_works(m
         featlight.visualize(network, "2", [0], progress=False)
     Own.__eq__, Own.__hash__ = object.__eq__, object.__hash__
     assert [layer.features for layer in list_layers(network, 16)] == [4, 4, 5]
+
+
+class Wrapped(nn.Module):
+    """As the refusal says."""
+
+    def __init__(self, network, call):
+        super().__init__()
+        self.network, self.call = network, call
+
+    def forward(self, x):
+        return self.call(self.network, x)
+
+
+@pytest.mark.parametrize(
+    ("forward", "call"),
+    [
+        (lambda self, first, second: self.layer(first) + self.layer(second), lambda network, x: network(x, x)),
+        (lambda self, batch: self.layer(batch["image"]), lambda network, x: network({"image": x})),
+    ],
+    ids=["two images", "a dict"],
+)
+@pytest.mark.filterwarnings("ignore:Using a non-tuple sequence")
+def test_a_network_of_other_inputs_says_how_to_wrap_it(forward, call):
+    network = type("Own", (nn.Module,), {"forward": forward})()
+    network.layer = conv()
+    with pytest.raises(UsageError, match=r"give a module that holds it as self.network and whose forward\(x\) returns"):
+        list_layers(network, 16)
+    assert next(layer.name for layer in list_layers(Wrapped(network, call), 16)) == "network.layer"
