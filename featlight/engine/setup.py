@@ -30,7 +30,7 @@ from featlight.engine.device import DTYPES, device_of, keep_memory, memory_of, r
 from featlight.engine.invariance_checks import check_function, check_network, check_parameterization
 from featlight.engine.job import RunJob
 from featlight.engine.reference_images import read_reference
-from featlight.errors import UsageError
+from featlight.errors import UsageError, listed
 from featlight.models.catalog import Source, checksum, load_model, source_of
 from featlight.models.copying import unwrapped
 from featlight.models.frozen import check_isolated, frozen_copy
@@ -143,9 +143,22 @@ def _check(job: RunJob, layers: Sequence[str], name: str) -> None:
         for recipe in [settings.recipe for settings in job.settings.values()]:
             if isinstance(recipe.parameterization, type):
                 check_parameterization(recipe, network.in_channels)
+        _check_norms(job, name)
         check_network(network, layers, size, batch_size, name, bounded=all(bounds(job.config)))
         if job.request.objective is not None:
             check_function(OwnObjective(job.request.objective), network, layers, size, batch_size)
+
+
+def _check_norms(job: RunJob, name: str) -> None:
+    """Raise UsageError if a recipe asks for the statistics of norms, and a tile's layers have no norm before them."""
+    if not any(settings.recipe.regularizers.statistics for settings in job.settings.values()):
+        return
+    for layers in dict.fromkeys(tuple(term.output for term in planned.tile.terms) for planned in job.wanted):
+        if not job.network.measured(layers).norms:
+            raise UsageError(
+                f"regularizers: statistics given, and {name} has no batch norm with statistics before "
+                f"{listed(layers)}; set it to 0 (--set recipe.regularizers.statistics=0), or give a later layer"
+            )
 
 
 def class_names(surveys: Mapping[ImageSize, Survey], source: Source) -> dict[str, Names]:
