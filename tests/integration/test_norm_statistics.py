@@ -132,3 +132,17 @@ def test_dead_and_switched_off_channels_cost_nothing():
     recipe = featlight.Recipe([featlight.Octave(64, 3, (0.05, 0.05))], regularizers=Regularizers(statistics=1.0))
     images = featlight.visualize(network, "layer1", [0], recipe=recipe, precision="fp64", progress=False).images
     assert images.isfinite().all()
+
+
+def test_rounded_networks_keep_the_statistics_exact(network_of):
+    """In bfloat16, the pictures approach the same statistics as in float32."""
+    network = network_of("hand_made")
+    distances = {}
+    for precision, weight in (("fp32", 0.0), ("fp32", 5.0), ("bf16", 5.0)):
+        recipe = featlight.Recipe(
+            [featlight.Octave(32, 12, (0.02, 0.02))], regularizers=Regularizers(statistics=weight), gradient="rms"
+        )
+        images = featlight.visualize(network, "5", [2], recipe=recipe, precision=precision, progress=False).images
+        distances[precision, weight] = literal_distance(network, images, "5")[0].item()
+    assert distances["bf16", 5.0] < distances["fp32", 0.0] / 2
+    assert distances["bf16", 5.0] == pytest.approx(distances["fp32", 5.0], rel=0.2)
