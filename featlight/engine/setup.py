@@ -21,6 +21,7 @@ from featlight.config.image_shape import ImageSize, pixels_of, shown_channels
 from featlight.config.named_starts import NAMED_STARTS
 from featlight.config.names import LONGEST, Names, read_labels
 from featlight.config.normalization import Normalization
+from featlight.config.presets import recipe_name
 from featlight.config.schema import Config
 from featlight.config.user_text import is_word
 from featlight.config.validation import equal_faces
@@ -151,13 +152,17 @@ def _check(job: RunJob, layers: Sequence[str], name: str) -> None:
 
 def _check_norms(job: RunJob, name: str) -> None:
     """Raise UsageError if a recipe asks for the statistics of norms, and a tile's layers have no norm before them."""
-    if not any(settings.recipe.regularizers.statistics for settings in job.settings.values()):
+    recipes = [settings.recipe for settings in job.settings.values() if settings.recipe.regularizers.statistics]
+    if not recipes:
         return
+    shipped = recipe_name(recipes[0])
+    given = "regularizers: statistics" if shipped is None else f"recipe: {shipped}"
+    instead = "set it to 0 (--set recipe.regularizers.statistics=0)" if shipped is None else "give natural"
     for layers in dict.fromkeys(tuple(term.output for term in planned.tile.terms) for planned in job.wanted):
         if not job.network.measured(layers).norms:
             raise UsageError(
-                f"regularizers: statistics given, and {name} has no batch norm with statistics before "
-                f"{listed(layers)}; set it to 0 (--set recipe.regularizers.statistics=0), or give a later layer"
+                f"{given} given, and {name} has no batch norm with statistics before {listed(layers)}; "
+                f"{instead}, or give a later layer"
             )
 
 

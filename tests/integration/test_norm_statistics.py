@@ -111,6 +111,8 @@ def test_a_network_without_norms_is_refused(tmp_path):
     recipe = featlight.Recipe([featlight.Octave(32, 1, (0.1, 0.1))], regularizers=Regularizers(statistics=1.0))
     with pytest.raises(UsageError, match=r"regularizers: statistics given, and .* has no batch norm .* before 2"):
         featlight.visualize(network, "2", [0], recipe=recipe, progress=False)
+    with pytest.raises(UsageError, match=r"recipe: photographic given, and .* before 2; give natural, or give a later"):
+        featlight.visualize(network, "2", [0], recipe="photographic", progress=False)
 
 
 def test_pictures_are_nearer_to_the_statistics(network_of):
