@@ -123,7 +123,7 @@ class PathMeasure:
     def _others(self, layers: tuple[str, ...]) -> list[tuple[int, Ranks]]:
         """Return number and ranks of random images: enough if some of these are a tile's own examples."""
         if layers not in self._of_others:
-            self._of_others[layers] = list(self._read_others(layers))
+            self._of_others = {layers: list(self._read_others(layers))}  # those of one layer, as tiles come by layer
         return self._of_others[layers]
 
     def _read_others(self, layers: tuple[str, ...]) -> Iterator[tuple[int, Ranks]]:
@@ -141,7 +141,7 @@ class PathMeasure:
     def _ranks(self, layers: tuple[str, ...], pixels: Tensor) -> Ranks:
         """Rank the channel means of one image at each layer, independently of all other images."""
         if layers not in self._outputs:
-            self._outputs[layers] = self.scorer.network.folded(layers)
+            self._outputs = {layers: self.scorer.network.folded(layers)}
         with torch.no_grad():
             outputs: Mapping[str, Any] = self._outputs[layers](pixels)
         return {name: rank_vectors(output.double().mean((2, 3)))[0] for name, output in outputs.items()}
