@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from featlight.api import find_circuits, find_examples, visualize
     from featlight.config.optimizer import Optimizer
-    from featlight.config.presets import ARTICLE, LUCID, MACO, NATURAL
+    from featlight.config.presets import ARTICLE, LUCID, MACO, NATURAL, PHOTOGRAPHIC
     from featlight.config.recipe import Octave, Recipe, Regularizers
     from featlight.config.tile import Term, Tile
     from featlight.config.transform_settings import Crop, Jitter, Noise, Pad, ResizedCrop, Rotate, Scale
@@ -33,6 +33,7 @@ __all__ = [
     "LUCID",
     "MACO",
     "NATURAL",
+    "PHOTOGRAPHIC",
     "Crop",
     "FeatureMonitor",
     "Jitter",
@@ -65,7 +66,7 @@ __all__ = [
 # Imported on first use, so that the command line handles signals and reports typos without delay
 _LAZY = {
     "Optimizer": ("config.optimizer", "Optimizer"),
-    **{name: ("config.presets", name) for name in ("ARTICLE", "LUCID", "MACO", "NATURAL")},
+    **{name: ("config.presets", name) for name in ("ARTICLE", "LUCID", "MACO", "NATURAL", "PHOTOGRAPHIC")},
     **{name: ("config.recipe", name) for name in ("Octave", "Recipe", "Regularizers")},
     **{name: ("config.tile", name) for name in ("Term", "Tile")},
     **{

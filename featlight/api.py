@@ -256,6 +256,7 @@ def find_examples(
     top: int = 9,
     fit: FitWord = "auto",
     batch_size: int | Literal["auto"] = "auto",
+    paths: bool = False,
     device: str | torch.device = "auto",
     progress: bool = True,
 ) -> Result:
@@ -269,6 +270,7 @@ def find_examples(
         top: number of examples per tile.
         fit: input size of images: `auto`, `none`, or a size in pixels; see docs/examples.md.
         batch_size: images per batch.
+        paths: whether to measure how far each tile is processed like its own examples, layer by layer.
         device: `auto` (CUDA if available), or any device of torch.
         progress: whether to print progress.
 
@@ -284,7 +286,7 @@ def find_examples(
         raise UsageError(f"batch_size: {batch_size} given; allowed: auto, or 1 to {MOST_BATCH:,}")
     try:
         request = ExamplesRequest(
-            expanded(images), top, parse_fit(fit if isinstance(fit, str) else size_words(fit)), batch_size
+            expanded(images), top, parse_fit(fit if isinstance(fit, str) else size_words(fit)), batch_size, paths
         )
     except ValueError as error:
         raise UsageError(str(error)) from None

@@ -278,6 +278,11 @@ def _examples(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--atlas", action="store_true", help="also draw atlases of each picture with its three best examples"
     )
+    parser.add_argument(
+        "--paths",
+        action="store_true",
+        help="also measure how far each tile is processed like its own examples, layer by layer (path similarity)",
+    )
     add_source_flags(parser)
     args = _parse(parser, arguments)
     top = _counted("--top", args.top, MOST_TOP) or 1
@@ -293,6 +298,7 @@ def _examples(arguments: Sequence[str]) -> int:
         typed,
         arguments,
         accelerator=args.accelerator,
+        paths=args.paths,
     )
     if code == 0 and args.atlas:
         draw_atlases(args.out)

@@ -43,6 +43,8 @@ def find_examples(
     arguments: Sequence[str],
     num_nodes: int = 1,
     accelerator: Accelerator = "auto",
+    *,
+    paths: bool = False,
 ) -> int:
     """Find the examples of a run, or start the workers that do.
 
@@ -57,6 +59,7 @@ def find_examples(
         arguments: arguments of this command, for the workers.
         num_nodes: number of machines that run this command.
         accelerator: kind of device for the workers.
+        paths: whether to measure the path similarity of each tile.
     """
     if images is None:
         raise UsageError("--images: none given; a folder of PNG, JPEG or WebP files is needed")
@@ -75,7 +78,7 @@ def find_examples(
         from featlight.examples.manifest import ExamplesRequest
 
         patience = PATIENCE if launch.worker.world_size > 1 else 0.0
-        request = ExamplesRequest(images, top, fit, batch_size or "auto")
+        request = ExamplesRequest(images, top, fit, batch_size or "auto", paths)
         report = find(
             out,
             request,
@@ -120,6 +123,7 @@ def find_for_run(config: Config) -> int:
     typed = TypedSources(config.model, config.weights, config.directions)
     arguments += ["--model", config.model, "--weights", config.weights, "--accelerator", config.accelerator]
     arguments += [] if config.directions is None else ["--directions", config.directions]
+    arguments += ["--paths"] if examples.paths else []
     return find_examples(
         Path(config.out),
         Path(examples.images),
@@ -131,6 +135,7 @@ def find_for_run(config: Config) -> int:
         arguments,
         config.num_nodes,
         config.accelerator,
+        paths=examples.paths,
     )
 
 

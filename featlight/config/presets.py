@@ -1,7 +1,9 @@
 """The recipes that featlight ships, and the default layers of networks. No torch."""
 
+from dataclasses import replace
+
 from featlight.config.optimizer import Optimizer
-from featlight.config.recipe import Octave, Recipe
+from featlight.config.recipe import Octave, Recipe, Regularizers
 from featlight.config.transform_settings import Crop, Jitter, Noise, Pad, ResizedCrop, Rotate, Scale
 
 EMBEDDED = "tiny_inception"
@@ -28,6 +30,10 @@ NATURAL = Recipe(
     object_transforms=(Jitter(8), ResizedCrop(0.45, 1.0, view=0.75, boxes=4), Rotate(-15, 15)),
     redirected_relu=16,
 )
+
+# Natural pictures with the statistics of photographs that the network's batch norms have stored.
+# Source: the regularizer of Yin et al. 2020, "Dreaming to distill" (DeepInversion), here for each image by itself.
+PHOTOGRAPHIC = replace(NATURAL, regularizers=Regularizers(statistics=80.0, statistics_early=10.0))
 
 # The method of lucid and lucent: Fourier coefficients, optimized by Adam.
 # Source: lucid, `optvis/render.py` and `transform.py`.
@@ -62,7 +68,14 @@ TINY_INCEPTION = Recipe(
     gradient="rms",
 )
 
-RECIPES = {"article": ARTICLE, "natural": NATURAL, "lucid": LUCID, "maco": MACO, EMBEDDED: TINY_INCEPTION}
+RECIPES = {
+    "article": ARTICLE,
+    "natural": NATURAL,
+    "photographic": PHOTOGRAPHIC,
+    "lucid": LUCID,
+    "maco": MACO,
+    EMBEDDED: TINY_INCEPTION,
+}
 
 
 def recipe_name(recipe: Recipe) -> str | None:

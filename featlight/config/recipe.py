@@ -73,6 +73,10 @@ class Regularizers:
         tv: weight of the total variation: the mean absolute difference of neighboring pixels.
         l1: weight of the pixels' mean distance to gray (0.5).
         l2: weight of the pixels' mean squared distance to gray.
+        statistics: weight of the distance to the statistics of photographs that the network's batch norms have stored:
+            activation lost per neuron for a distance of 1.
+        statistics_early: weight, within this distance, of the norms whose map is at least a quarter of the image's
+            side; the other norms weigh 1.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -80,14 +84,19 @@ class Regularizers:
     tv: float = 0.0
     l1: float = 0.0
     l2: float = 0.0
+    statistics: float = 0.0
+    statistics_early: float = 10.0
 
     def __post_init__(self) -> None:
-        for name in ("tv", "l1", "l2"):
-            weight = getattr(self, name)
+        for name, weight in vars(self).items():
             if isinstance(weight, bool) or not isinstance(weight, int | float) or not math.isfinite(weight):
                 raise ValueError(f"regularizers: {name}: {weight!r} given; a number is needed")
+            if name.startswith("statistics") and weight < 0:
+                raise ValueError(f"regularizers: {name}: {weight!r} given; 0 or more is needed")
 
-    def __bool__(self) -> bool:
+    @property
+    def of_pixels(self) -> bool:
+        """Whether the pixels themselves are penalized."""
         return any((self.tv, self.l1, self.l2))
 
 

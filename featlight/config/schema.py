@@ -64,6 +64,7 @@ class Examples(Strict):
     top: int = Field(9, ge=1, le=MOST_TOP)
     fit: Annotated[FitWord, BeforeValidator(parse_fit)] = "auto"
     batch_size: AutoOrCount = "auto"
+    paths: bool = False
 
 
 class Config(Settings):

@@ -4,9 +4,9 @@ The JPEG's comment says which examples it shows, so a strip is drawn again only 
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from PIL import Image, ImageDraw
 from pydantic import Field, TypeAdapter
@@ -24,20 +24,36 @@ GROUND = (128, 128, 128)
 Box = tuple[int, int, int, int]  # left, top, right, bottom, in pixels
 
 
+class MeasuredPaths(NamedTuple):
+    """Path similarity of a tile.
+
+    Args:
+        digest: digest of the tile's picture and of the images that it was measured with.
+        values: path similarity by layer.
+    """
+
+    digest: str
+    values: Mapping[str, float]
+
+
 class ExampleTile(NamedTuple):
     """Examples that a strip shows.
 
     Args:
         digest: digest of the examples.
         boxes: crop box of each example, in pixels of its image file.
+        paths: path similarity of the tile to these examples; None if it was not measured.
     """
 
     digest: str
     boxes: tuple[Box, ...]
+    paths: MeasuredPaths | None = None
 
 
 _Side = Annotated[int, Field(ge=0, lt=2**31)]
-_SHOWN = TypeAdapter(tuple[str, tuple[tuple[_Side, _Side, _Side, _Side], ...]])
+_Boxes = tuple[tuple[_Side, _Side, _Side, _Side], ...]
+_Paths = tuple[str, dict[str, Annotated[float, Field(allow_inf_nan=False)]]]
+_SHOWN: TypeAdapter[Any] = TypeAdapter(tuple[str, _Boxes] | tuple[str, _Boxes, _Paths])
 
 
 def draw_strip(crops: Sequence[Image.Image], wholes: Sequence[Image.Image], boxes: Sequence[Box]) -> Image.Image:
@@ -76,16 +92,18 @@ def _paste(strip: Image.Image, cell: Image.Image, column: int, row: int) -> None
 
 def encode_strip(strip: Image.Image, shown: ExampleTile) -> bytes:
     """Encode a strip as a JPEG with the shown examples in its comment."""
-    return encode_jpeg(strip, QUALITY, comment=json.dumps(shown, separators=(",", ":")), full_color=True)
+    comment = shown if shown.paths is not None else shown[:2]
+    return encode_jpeg(strip, QUALITY, comment=json.dumps(comment, separators=(",", ":")), full_color=True)
 
 
 def what_is_shown(folder: RunFolder, path: Path) -> ExampleTile | None:
     """Return the examples that the strip on disk shows; None if it is missing or has no valid comment."""
     content = folder.read_if_there(path, PICTURE_BYTES)
     try:
-        return ExampleTile(*_SHOWN.validate_json(jpeg_comment(content or b"", MOST_PIXELS), strict=True))
+        digest, boxes, *paths = _SHOWN.validate_json(jpeg_comment(content or b"", MOST_PIXELS), strict=True)
     except ValueError:
         return None
+    return ExampleTile(digest, boxes, MeasuredPaths(*paths[0]) if paths else None)
 
 
 def read_crop(folder: RunFolder, path: Path, place: int = 0) -> Image.Image:

@@ -15,6 +15,8 @@ from featlight.config.tile import Tile
 from featlight.distributed.env import Worker
 from featlight.engine.reference_images import with_reference_images
 from featlight.engine.step import RenderPipeline, make_pipeline
+from featlight.models.extractor import LayerOutputs
+from featlight.models.measured import MeasuredOutputs
 from featlight.models.prepared import PreparedNetwork
 from featlight.objectives.directions import Directions
 from featlight.objectives.masks import has_place
@@ -105,6 +107,19 @@ class RunJob:
         init = self.start(settings, tiles)
         look = (network.in_channels, self.device, network.image_dtype, self.caricature)
         return with_reference_images(pipeline, settings, init, tiles, *look)
+
+    def form(self, chunk: Chunk, *, original: bool = False) -> LayerOutputs | MeasuredOutputs:
+        """Return the network's form that a chunk is optimized with.
+
+        Args:
+            chunk: chunk of the plan.
+            original: whether to use a copy of the original network, because the optimized form differs from it.
+        """
+        if chunk.settings.recipe.regularizers.statistics:
+            return self.network.measured(chunk.layers, original=original)
+        if original:
+            return self.network.original(chunk.layers, copied=True)
+        return self.network.optimized(chunk.layers, chunk.features)
 
     def objective(self, chunk: Chunk, tiles: Sequence[Tile], boxes: int = 1) -> Objective | OwnObjective:
         """Make the objective of a batch of a chunk's tiles, with a number of views of each image."""

@@ -91,10 +91,7 @@ class FeatureVisualizer(L.LightningModule):
         padding = [chunk.tiles[-1]] * (self._rows - len(chunk.tiles))
         tiles = [*chunk.tiles, *padding]
         self._steps = list(recipe.steps())
-        if chunk.number in self._unchanged:
-            self._network = self._job.network.original(chunk.layers, copied=True)
-        else:
-            self._network = self._job.network.optimized(chunk.layers, chunk.features)
+        self._network = self._job.form(chunk, original=chunk.number in self._unchanged)
         self._pipeline = pipeline = self._job.pipeline(chunk, tiles)
         self._objective = self._job.objective(chunk, tiles)
         self._view_objective = self._job.objective(chunk, tiles, pipeline.views.boxes)

@@ -21,6 +21,7 @@ from featlight.config.image_shape import ImageSize, pixels_of, shown_channels
 from featlight.config.named_starts import NAMED_STARTS
 from featlight.config.names import LONGEST, Names, read_labels
 from featlight.config.normalization import Normalization
+from featlight.config.presets import recipe_name
 from featlight.config.schema import Config
 from featlight.config.user_text import is_word
 from featlight.config.validation import equal_faces
@@ -30,7 +31,7 @@ from featlight.engine.device import DTYPES, device_of, keep_memory, memory_of, r
 from featlight.engine.invariance_checks import check_function, check_network, check_parameterization
 from featlight.engine.job import RunJob
 from featlight.engine.reference_images import read_reference
-from featlight.errors import UsageError
+from featlight.errors import UsageError, listed
 from featlight.models.catalog import Source, checksum, load_model, source_of
 from featlight.models.copying import unwrapped
 from featlight.models.frozen import check_isolated, frozen_copy
@@ -143,9 +144,26 @@ def _check(job: RunJob, layers: Sequence[str], name: str) -> None:
         for recipe in [settings.recipe for settings in job.settings.values()]:
             if isinstance(recipe.parameterization, type):
                 check_parameterization(recipe, network.in_channels)
+        _check_norms(job, name)
         check_network(network, layers, size, batch_size, name, bounded=all(bounds(job.config)))
         if job.request.objective is not None:
             check_function(OwnObjective(job.request.objective), network, layers, size, batch_size)
+
+
+def _check_norms(job: RunJob, name: str) -> None:
+    """Raise UsageError if a recipe asks for the statistics of norms, and a tile's layers have no norm before them."""
+    recipes = [settings.recipe for settings in job.settings.values() if settings.recipe.regularizers.statistics]
+    if not recipes:
+        return
+    shipped = recipe_name(recipes[0])
+    given = "regularizers: statistics" if shipped is None else f"recipe: {shipped}"
+    instead = "set it to 0 (--set recipe.regularizers.statistics=0)" if shipped is None else "give natural"
+    for layers in dict.fromkeys(tuple(term.output for term in planned.tile.terms) for planned in job.wanted):
+        if not job.network.measured(layers).norms:
+            raise UsageError(
+                f"{given} given, and {name} has no batch norm with statistics before {listed(layers)}; "
+                f"{instead}, or give a later layer"
+            )
 
 
 def class_names(surveys: Mapping[ImageSize, Survey], source: Source) -> dict[str, Names]:

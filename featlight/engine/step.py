@@ -17,7 +17,9 @@ from torch import Tensor
 from featlight.config.image_shape import ImageSize
 from featlight.config.optimizer import Optimizer
 from featlight.config.recipe import Recipe, Regularizers, Step
+from featlight.models.measured import MeasuredOutputs
 from featlight.models.redirected import redirected_relus
+from featlight.objectives.norm_statistics import statistics_distance
 from featlight.objectives.objective import Scores
 from featlight.objectives.penalties import departure, penalty
 from featlight.optimizers import NEW, OptimizerState, apply_rule
@@ -162,13 +164,18 @@ def evaluate(
     redirects = settings.redirected or (settings.lifted and pipeline.lifts)
     seen = f"the network fails at {views.shape[2]} x {views.shape[3]} px, the size of the views"
     with pipeline.views.in_a_line(seen), redirected_relus(settings.redirected) if redirects else nullcontext():
-        outputs = model(views)
+        outputs, moments = model.measured(views) if isinstance(model, MeasuredOutputs) else (model(views), [])
     scores = objective(outputs, *reference)
     loss, activation = (score.view(len(images), -1).mean(1) for score in scores[:2])  # over an image's boxes
-    if pipeline.regularizers:
-        loss = loss + penalty(images, pipeline.regularizers)
+    neurons = scores.neurons.view(len(images), -1)[:, 0] if isinstance(scores.neurons, Tensor) else scores.neurons
+    weights = pipeline.regularizers
+    if weights.of_pixels:
+        loss = loss + penalty(images, weights)
+    if weights.statistics:
+        assert isinstance(model, MeasuredOutputs)
+        unlike = statistics_distance(moments, model.targets, weights.statistics_early, pipeline.views.boxes)  # (N,)
+        loss = loss + weights.statistics * neurons * unlike
     if pipeline.start is not None:
-        neurons = scores.neurons.view(len(images), -1)[:, 0] if isinstance(scores.neurons, Tensor) else scores.neurons
         away = departure(images, pipeline.start((images.shape[2], images.shape[3])))  # (N,)
         loss = loss + pipeline.stay * neurons * away
     return images, Scores(loss, activation)

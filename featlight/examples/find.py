@@ -4,6 +4,7 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -31,7 +32,7 @@ from featlight.examples.scorer import ActivationScorer, load_scorer
 from featlight.examples.worker_state import WorkerState, missing_parts, read_states
 from featlight.plan.sources import NOTHING_TYPED, TypedSources
 from featlight.report.build import is_rendered, render
-from featlight.store.example_files import beaten, found_files, read_examples
+from featlight.store.example_files import beaten, found_files, read_answers
 from featlight.store.store import Store
 
 REFUSED_NAMED = 3  # names in the last lines
@@ -119,8 +120,8 @@ def find(
         return ScanReport(progress.scored, by_all, rate, left, None)
     top = merge_states(manifest, states)
     with decoder_errors(stop):
-        boxes = draw_pictures(store, plan, manifest, scorer, top, worker, stop, processes)
-    about = write_examples(store, plan, manifest, scorer, states, top, boxes, listing.skipped)
+        shown = draw_pictures(store, plan, manifest, scorer, top, worker, stop, processes, paths=request.paths)
+    about = write_examples(store, plan, manifest, scorer, states, top, shown, listing.skipped)
     if store.folder.is_folder(store.root / "assets") and not is_rendered(store, plan):
         render(store, plan)  # the viewer shows the examples
     return ScanReport(progress.scored, by_all, rate, 0, about)
@@ -167,7 +168,14 @@ def last_lines(report: ScanReport, out: Path) -> list[str]:
         lines.append(f"{about['refused']} files could not be used: {listed(refused, REFUSED_NAMED)}")
     store = Store(out)
     ends = {file: record["activation_end"] for file, record in store.records().items()}
-    more, compared = beaten(read_examples(store.folder), ends)
+    answers = read_answers(store.folder)
+    more, compared = beaten({file: answer.images for file, answer in answers.items()}, ends)
     if compared:
         lines.append(f"{more} of {compared} tiles excite their feature more than any of these images")
+    paths = [answer.path for answer in answers.values() if answer.path is not None]
+    if paths:
+        lines.append(
+            f"path similarity {median(paths):.2f}, the median of {plural(len(paths), 'tile')} "
+            "(1: processed like its own examples, 0: like any of these images)"
+        )
     return lines

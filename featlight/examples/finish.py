@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from featlight.console import printable
-from featlight.drawing.example_strip import Box
+from featlight.drawing.example_strip import ExampleTile
 from featlight.examples.manifest import CPU, ScanManifest
 from featlight.examples.pictures import RankedExample, ranked_examples
 from featlight.examples.scorer import ActivationScorer
@@ -37,7 +37,7 @@ def write_examples(
     scorer: ActivationScorer,
     states: Sequence[WorkerState],
     top: TopK,
-    boxes: Mapping[str, Sequence[Box]],
+    shown: Mapping[str, ExampleTile],
     skipped: Mapping[str, int],
 ) -> dict[str, Any]:
     """Write the results.
@@ -49,7 +49,7 @@ def write_examples(
         scorer: scorer of the run.
         states: states of all workers.
         top: merged top k.
-        boxes: box of each example's receptive field, by the tile's file.
+        shown: box of each example's receptive field, and path similarity, by the tile's file.
         skipped: number of images of other formats, by suffix.
 
     Returns:
@@ -59,7 +59,7 @@ def write_examples(
     lines = []
     for planned in plan.tiles:
         row = manifest.row_of[scorer.keys[planned.file]]
-        values = _tile_line(planned, ranked_examples(top, row), boxes[planned.file], manifest)
+        values = _tile_line(planned, ranked_examples(top, row), shown[planned.file], manifest)
         lines.append(json.dumps(values | {"histogram": _without_empty_ends(counts[row].tolist())}))
     about = _about(manifest, states) | {"skipped": dict(sorted(skipped.items()))}
     store.write(store.root / ABOUT_EXAMPLES, json.dumps(about, indent=1).encode() + b"\n")
@@ -68,15 +68,16 @@ def write_examples(
 
 
 def _tile_line(
-    planned: PlannedTile, examples: Sequence[RankedExample], boxes: Sequence[Box], manifest: ScanManifest
+    planned: PlannedTile, examples: Sequence[RankedExample], shown: ExampleTile, manifest: ScanManifest
 ) -> dict[str, Any]:
     term, images = planned.tile.terms[0], []
-    for example, box in zip(examples, boxes, strict=True):
+    for example, box in zip(examples, shown.boxes, strict=True):
         name = manifest.images.names[example.image]
         values = {"file": name, "value": example.value, "box": box, "neuron": example.neuron}
         class_name = class_of(name)
         images.append(values if class_name is None else values | {"class": class_name})
-    return {"tile": planned.file, "layer": term.layer, "feature": term.feature, "images": images}
+    paths = {} if shown.paths is None else {"paths": shown.paths.values}
+    return {"tile": planned.file, "layer": term.layer, "feature": term.feature, "images": images} | paths
 
 
 def class_of(name: str) -> str | None:

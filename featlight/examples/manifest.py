@@ -51,12 +51,14 @@ class ExamplesRequest:
         fit: `auto`, `none`, or a size in pixels.
         batch_size: images per batch; `auto` keeps that of an earlier scan with the same folder and fit, else depends
             on the device and the fit.
+        paths: whether to measure the path similarity of each tile.
     """
 
     images: Path
     top: int = 9
     fit: FitWord = "auto"
     batch_size: Literal["auto"] | int = "auto"
+    paths: bool = False
 
 
 @dataclass(frozen=True)

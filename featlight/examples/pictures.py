@@ -1,7 +1,7 @@
 """Pictures of each tile's examples: the receptive field cropped, and outlined in the whole image."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
@@ -21,6 +21,7 @@ from featlight.drawing.example_strip import (
     SIDE,
     Box,
     ExampleTile,
+    MeasuredPaths,
     draw_strip,
     encode_strip,
     in_cell,
@@ -30,6 +31,7 @@ from featlight.engine.device import repeatable
 from featlight.examples.decoding import HELD_BYTES, decoded, network_input, open_image
 from featlight.examples.image_index import ImageEntry
 from featlight.examples.manifest import ScanManifest, images_at_once
+from featlight.examples.paths import PathMeasure, Ranks
 from featlight.examples.receptive_fields import in_source, measure_receptive_fields, squared
 from featlight.examples.scorer import ActivationScorer
 from featlight.examples.top_k import NO_IMAGE, TopK
@@ -115,7 +117,9 @@ def draw_pictures(
     worker: Worker,
     stop: Stop,
     processes: int,
-) -> dict[str, tuple[Box, ...]]:
+    *,
+    paths: bool = False,
+) -> dict[str, ExampleTile]:
     """Draw the missing pictures. Workers start at different tiles and skip finished ones.
 
     Args:
@@ -127,9 +131,11 @@ def draw_pictures(
         worker: this worker.
         stop: request to stop, checked before every tile.
         processes: decoding processes; 0 for decoding in this process.
+        paths: whether to measure the path similarity of each tile.
 
     Returns:
-        Box of each example's receptive field in the pixels of its file, by the tile's file.
+        What is shown of each tile, by the tile's file: the box of each example's receptive field in the pixels of its
+        file, and the path similarity, if it is up to date.
     """
     # by layer: the network is truncated anew for each
     tiles = sorted(plan.tiles, key=lambda planned: scorer.layers.index(planned.tile.terms[0].output))
@@ -138,32 +144,54 @@ def draw_pictures(
     keys = [scorer.keys[planned.file] for planned in tiles]
     examples = [ranked_examples(top, manifest.row_of[key]) for key in keys]
     digests = [_digest(ranked, key, manifest) for ranked, key in zip(examples, keys, strict=True)]
-    boxes: dict[str, tuple[Box, ...]] = {}
+    measure = PathMeasure(store, manifest, scorer, store.records())
+    shown: dict[str, ExampleTile] = {}
     prefetched: list[int] = []
 
     def missing() -> Iterator[int]:
         for i, planned in enumerate(tiles):
             stop.check()
             strip = what_is_shown(store.folder, store.example_path(planned.file))
-            if strip is None or strip.digest != digests[i] or len(strip.boxes) != len(examples[i]):
+            current = measure.digest(planned, digests[i])
+            if strip is not None and strip.paths is not None and strip.paths.digest != current:
+                strip = strip._replace(paths=None)
+            is_measured = not paths or current is None or (strip is not None and strip.paths is not None)
+            if strip is None or strip.digest != digests[i] or len(strip.boxes) != len(examples[i]) or not is_measured:
                 prefetched.append(i)
                 yield i
             else:
-                boxes[planned.file] = strip.boxes
+                shown[planned.file] = strip
 
     with repeatable(1):
         for images in decoded(_ExampleDataset(manifest, scorer, examples), missing(), processes):
             i = prefetched.pop(0)
-            picture, own = _picture(tiles[i], scorer, examples[i], images)
-            store.write(store.example_path(tiles[i].file), encode_strip(picture, ExampleTile(digests[i], own)))
-            boxes[tiles[i].file] = own
-    return boxes
+            digest = measure.digest(tiles[i], digests[i]) if paths else None
+            own: list[Ranks] = []
+            keep = None if digest is None else partial(measure.keep, tiles[i], own)
+            picture, boxes = _picture(tiles[i], scorer, examples[i], images, keep)
+            values = {} if digest is None else measure.values(tiles[i], own, {each.image for each in examples[i]})
+            found = None if digest is None else MeasuredPaths(digest, values)
+            shown[tiles[i].file] = ExampleTile(digests[i], boxes, found)
+            store.write(store.example_path(tiles[i].file), encode_strip(picture, shown[tiles[i].file]))
+    return shown
 
 
 def _picture(
-    planned: PlannedTile, scorer: ActivationScorer, examples: Sequence[RankedExample], images: Sequence[Any]
+    planned: PlannedTile,
+    scorer: ActivationScorer,
+    examples: Sequence[RankedExample],
+    images: Sequence[Any],
+    keep: Callable[[torch.Tensor], object] | None = None,
 ) -> tuple[Image.Image, tuple[Box, ...]]:
-    """Draw a tile's examples; also return the box of each receptive field in its file."""
+    """Draw a tile's examples; also return the box of each receptive field in its file.
+
+    Args:
+        planned: tile.
+        scorer: scorer of the run.
+        examples: its examples.
+        images: decoded images of the examples.
+        keep: function that is called with each readable image as the network takes it, (1, C, H, W).
+    """
     crops, wholes, outlines, boxes = [], [], [], []
     for image, field in _with_receptive_fields(planned, scorer, examples, images):
         if image is None:
@@ -172,6 +200,8 @@ def _picture(
             outlines.append((0, 0, SIDE, SIDE))
             boxes.append((0, 0, 0, 0))
             continue
+        if keep is not None:
+            keep(image.pixels)
         crops.append(in_cell(image.fed.crop(squared(field, image.fed.size))))
         wholes.append(Image.fromarray(image.small))
         box = in_source(field, scorer.fit, scorer.input_size, image.size)

@@ -18,6 +18,7 @@ from featlight.models.copying import duplicate
 from featlight.models.extractor import LayerOutputs
 from featlight.models.frozen import cast, set_memory_format
 from featlight.models.layers import Survey, surveys
+from featlight.models.measured import MeasuredOutputs, agree, measured_norms, with_moments
 from featlight.models.probing.inputs import Inputs
 from featlight.models.redirected import has_smooth
 from featlight.models.rewriting.convolutions import activated
@@ -100,6 +101,7 @@ class PreparedNetwork:
         self._compiled: dict[tuple[str, ...], LayerOutputs] = {}  # compiling takes minutes
         self._last_folded: tuple[tuple[Fold, ...], nn.Module] | None = None
         self._last_cut: _Cut | None = None
+        self._last_measured: tuple[tuple[str, ...], MeasuredOutputs] | None = None
         folded = self._folded(tuple(self.folds))
         found = surveys(folded, all_sizes, device, dtype, channels, prefix_tokens, inputs.channels, normalize)
         self.surveys: dict[ImageSize, Survey] = {size: self._survey_at(size, found) for size in sizes}
@@ -165,6 +167,23 @@ class PreparedNetwork:
         """
         network = duplicate(self.original_network) if copied else self.original_network
         return self._outputs(network, layers, torch.contiguous_format)
+
+    def measured(self, layers: Sequence[str], *, original: bool = False) -> MeasuredOutputs:
+        """Return the outputs of some layers with the moments of the norms before them; no branches are omitted.
+
+        Args:
+            layers: names of the layers.
+            original: whether to run a new copy of the original network.
+        """
+        key = tuple(layers)
+        if original:
+            network = duplicate(self.original_network)
+            plain = self._outputs(network, layers, torch.contiguous_format)
+            norms = measured_norms(network, plain, self._sample, (), self._network, self.image_dtype)
+            return MeasuredOutputs(plain, network, norms)
+        if self._last_measured is None or self._last_measured[0] != key:
+            self._last_measured = key, self._make_measured(key)
+        return self._last_measured[1]
 
     @cached_property
     def has_smooth(self) -> bool:
@@ -248,12 +267,34 @@ class PreparedNetwork:
             whole = _computed_by(joined, plain)
         return _Cut(layers, plain, whole, graph)
 
-    def _graph(self, network: nn.Module, plain: LayerOutputs, layers: tuple[str, ...]) -> fx.GraphModule | None:
+    def _make_measured(self, layers: tuple[str, ...]) -> MeasuredOutputs:
+        folds = self.folds_at(layers)
+        network = self._folded(folds)
+        set_memory_format(network, self.format)
+        plain, untouched = self._outputs(network, layers, self.format), self.original(layers)
+        norms = measured_norms(self.original_network, untouched, self._sample, folds, self._network, self.image_dtype)
+        measured = MeasuredOutputs(plain, network, norms)
+        try:
+            graph = self._graph(network, plain, layers, inplace=False)  # the moments need the maps in the backward pass
+            graph = None if graph is None else with_moments(graph, norms)
+            shorter = None if graph is None else shortened(graph)
+        except (Exception, SystemExit):  # tracing may raise anything
+            return measured
+        for each in filter(None, (shorter, graph)):
+            run = torch.compile(each) if self._compile else each
+            found = MeasuredOutputs(plain, network, norms, run)
+            if agree(found, measured, self._sample, self._tolerance):
+                return found
+        return measured
+
+    def _graph(
+        self, network: nn.Module, plain: LayerOutputs, layers: tuple[str, ...], *, inplace: bool = True
+    ) -> fx.GraphModule | None:
         """Return the network's graph; None if its outputs or its gradients differ from the network's."""
         images = plain.network_input(self._sample)
         chosen = [self._layers[layer] for layer in layers]
         try:
-            graph = traced(network, chosen, images)
+            graph = traced(network, chosen, images, inplace=inplace)
         except NoGraphError:  # for example, a module overwrites the output of a layer
             graph = traced(network, chosen, images, inplace=False)
         outputs = _computed_by(graph, plain)
@@ -283,11 +324,15 @@ class PreparedNetwork:
             raise UsageError(f"compile: on given, but the network has no graph ({cut.reason}); allowed: auto, off")
         return _computed_by(cut.graph, cut.plain, compile=True)
 
+    @property
+    def _tolerance(self) -> float:
+        return TOLERANCE if self.dtype == exact_dtype(self.dtype) else COARSE_TOLERANCE
+
     def _same(
         self, ours: LayerOutputs, theirs: LayerOutputs, layers: Sequence[str], features: ChosenFeatures | None = None
     ) -> bool:
         """Return whether two networks agree up to rounding, on all features or on some."""
-        tolerance = TOLERANCE if self.dtype == exact_dtype(self.dtype) else COARSE_TOLERANCE
+        tolerance = self._tolerance
         with torch.no_grad():
             mine, yours = ours(self._sample), theirs(self._sample)
         for layer in layers:

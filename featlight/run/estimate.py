@@ -65,7 +65,7 @@ def _kind(chunk: Chunk) -> tuple[str, tuple[str, ...]]:
 
 def _chunk_seconds(job: RunJob, chunk: Chunk) -> float:
     recipe = chunk.settings.recipe
-    network = job.network.optimized(chunk.layers, chunk.features)
+    network = job.form(chunk)
     tiles = [chunk.tiles[0]] * chunk.batch_size
     pipeline = job.pipeline(chunk, tiles)
     objective = job.objective(chunk, tiles, pipeline.views.boxes)

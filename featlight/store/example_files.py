@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from statistics import fmean
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -13,6 +14,7 @@ from featlight.store.guard.bounds import Allowance, read_lines
 from featlight.store.guard.run_folder import RunFolder
 from featlight.store.paths import ABOUT_EXAMPLES, EXAMPLES, RECORDS_BYTES, Number, TileName
 
+MOST_LAYERS = 1000  # with a path similarity
 MOST_BINS = 1000  # of a histogram
 LONGEST_NAME = 4096
 LINE_BYTES = 4 << 20  # of a tile's examples: a hundred of the longest names
@@ -50,13 +52,21 @@ class TileExamples(BaseModel):
         images: images that excite the tile most, best first.
         histogram: number of the first bin that is not empty, and the image count of each bin from there; four bins
             cover a factor of two, see docs/examples.md.
+        paths: path similarity by layer, in the order of the layers; empty if it was not measured.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
     tile: TileName
     images: Annotated[tuple[Example, ...], Field(max_length=MOST_TOP)]
     histogram: tuple[Number, Annotated[tuple[Number, ...], Field(max_length=MOST_BINS)]] = (0, ())
+    paths: Annotated[Mapping[Name, float], Field(max_length=MOST_LAYERS)] = {}
+
+    @property
+    def path(self) -> float | None:
+        """Mean path similarity over the layers behind the first, whose own value is noisy; None without values."""
+        values = list(self.paths.values())
+        return fmean(values[1:] or values) if values else None
 
 
 class About(BaseModel):

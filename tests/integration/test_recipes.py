@@ -23,7 +23,7 @@ from tests.integration.test_run import run, tiles
 OCTAVES = [{"size": 32, "steps": 3}, {"size": 40, "steps": 2}]
 NAMES = [name for name in RECIPES if name != EMBEDDED]
 # The article's stands in test_workers, MACO in test_maco; the features of `fc` have no place
-CASES = [("natural", "Mixed_4a"), ("lucid", "Mixed_4a"), ("natural", "fc")]
+CASES = [("natural", "Mixed_4a"), ("lucid", "Mixed_4a"), ("natural", "fc"), ("photographic", "Mixed_4a")]
 
 
 def short(name):

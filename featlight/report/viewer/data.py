@@ -111,9 +111,12 @@ def alike_columns(atlas: Atlas) -> dict[str, Any]:
 
 
 def example_columns(atlas: Atlas, examples: ExamplesByTile) -> dict[str, Any]:
-    """Return the activation of each tile's best example."""
+    """Return the activation of each tile's best example, and its path similarity, if it was measured."""
     best = best_examples(atlas.section, examples)
-    return {"example": [None if example is None else _rounded(example.value) for example in best]}
+    values = {"example": [None if example is None else _rounded(example.value) for example in best]}
+    answers = [examples.get(planned.file) for planned in atlas.section.tiles]
+    paths = [None if answer is None or answer.path is None else _rounded(answer.path) for answer in answers]
+    return values if paths.count(None) == len(paths) else values | {"path": paths}
 
 
 def best_examples(section: Section, examples: ExamplesByTile) -> list[Example | None]:
@@ -174,11 +177,13 @@ def _octave_pictures(snapshot: Snapshot, atlas: Atlas) -> list[dict[str, list[st
 
 
 def _examples(planned: PlannedTile, examples: ExamplesByTile) -> dict[str, Any]:
-    """Return a tile's examples (file, activation and class, best first), and the histogram of its activations."""
+    """Return a tile's examples (file, activation and class), the histogram of its activations, and its paths."""
     answer = examples.get(planned.file)
     if answer is None or not answer.images:
         return {}
-    return {"examples": [_example(image) for image in answer.images], "histogram": answer.histogram}
+    values = {"examples": [_example(image) for image in answer.images], "histogram": answer.histogram}
+    paths = [(printable(layer), _rounded(value)) for layer, value in answer.paths.items()]
+    return values | {"paths": paths} if paths else values
 
 
 def _example(example: Example) -> list[Any]:

@@ -172,6 +172,7 @@ def test_a_recipe_is_written_with_what_the_package_gives():
     ours = {
         "article": featlight.ARTICLE,
         "natural": featlight.NATURAL,
+        "photographic": featlight.PHOTOGRAPHIC,
         "lucid": featlight.LUCID,
         "maco": featlight.MACO,
     }

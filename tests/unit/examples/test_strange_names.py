@@ -10,6 +10,7 @@ import torch
 
 from featlight.config.image_shape import Fit
 from featlight.console import printable
+from featlight.drawing.example_strip import ExampleTile
 from featlight.examples.finish import write_examples
 from featlight.examples.image_index import ImageIndex, find_images
 from featlight.examples.manifest import ScanManifest, ScanSettings
@@ -90,8 +91,8 @@ def test_names_are_read_as_they_were_written_and_others_are_counted(tmp_path, se
     state.top.images[:] = torch.arange(top)
     state.top.values[:] = torch.arange(top, 0, -1)
     scorer = SimpleNamespace(keys=dict(zip(keys, keys, strict=True)))
-    boxes = dict.fromkeys(keys, [(0, 0, 1, 1)] * top)
-    said = write_examples(store, plan, manifest, scorer, [state], state.top, boxes, {})
+    shown = dict.fromkeys(keys, ExampleTile("", ((0, 0, 1, 1),) * top))
+    said = write_examples(store, plan, manifest, scorer, [state], state.top, shown, {})
 
     read = read_examples(store.folder)
     assert read.keys() == set(keys)

@@ -8,7 +8,7 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from featlight.drawing.example_strip import ExampleTile, encode_strip, what_is_shown
+from featlight.drawing.example_strip import ExampleTile, MeasuredPaths, encode_strip, what_is_shown
 from featlight.errors import FeatlightError, StorageError
 from featlight.image_io import encode_jpeg
 from featlight.result import open_run
@@ -55,6 +55,9 @@ ENDLESS = float("inf")
         (("histogram",), [0, [1.5]]),
         (("histogram",), [True, [1]]),
         (("histogram",), [0, [0] * 1001]),
+        (("paths",), {"a": float("inf")}),
+        (("paths",), {"a": "1"}),
+        (("paths",), {str(number): 1.0 for number in range(1001)}),
     ],
 )
 def test_a_line_of_examples_that_holds_anything_else_is_left_out(store, path, value):
@@ -128,6 +131,16 @@ def test_boxes_of_a_strip_are_not_believed(store, boxes):
     path.write_bytes(encode_strip(flat(1), shown))
     assert what_is_shown(store.folder, path) == shown
     path.write_bytes(encode_jpeg(flat(1), 85, comment=f'["x",{boxes}]'))
+    assert what_is_shown(store.folder, path) is None
+
+
+@pytest.mark.parametrize("paths", ['["y",{"a":1e999}]', '["y",{"a":"1"}]', '["y",[1]]', "[1,{}]", "null"])
+def test_paths_of_a_strip_are_not_believed(store, paths):
+    path = store.example_path("tiles/Mixed_4a/00000.png")
+    shown = ExampleTile("x", ((0, 0, 1, 1),), MeasuredPaths("y", {"a": -1.5}))
+    path.write_bytes(encode_strip(flat(1), shown))
+    assert what_is_shown(store.folder, path) == shown
+    path.write_bytes(encode_jpeg(flat(1), 85, comment=f'["x",[[0,0,1,1]],{paths}]'))
     assert what_is_shown(store.folder, path) is None
 
 

@@ -270,6 +270,7 @@ window.Featlight = window.Featlight || {};
     const hasExamples = state.run.groups.some((group) => group.example);
     byId("shows").closest("label").hidden = !state.run.groups.some((group) => group.exampleAddresses);
     byId("sort").querySelector("[value=example]").hidden = !hasExamples;
+    byId("sort").querySelector("[value=path]").hidden = !state.run.groups.some((group) => group.path);
     const clusters = Math.max(0, ...state.run.groups.map((group) => group.alike?.colors.length ?? 0));
     byId("cluster").append(Featlight.dom.make("option", { value: "" }, "any"),
       ...Array.from({ length: clusters }, (_, i) => Featlight.dom.make("option", {}, String(i + 1))));

@@ -109,6 +109,11 @@ window.Featlight = window.Featlight || {};
       part.under.append(make("h3", {}, "Dataset examples"), examples(tile, found.examples),
         make("h3", {}, "Activations on the dataset and on this tile"), Featlight.histogram(...found.histogram, tile.end));
     }
+    if (found.paths) {
+      part.under.append(make("h3", {}, "Path similarity"), Featlight.paths(found.paths),
+        make("p.soft", {}, "At 1, a layer processes this tile as it processes the tile's own examples; "
+          + "at 0, no more like them than any other image of the dataset; below 0, even less."));
+    }
     if (part.circuit) Featlight.circuits.show(part.circuit, tile, found, act);
     if (found.octaves.length) {
       part.under.append(make("h3", {}, "Octave by octave"), make("div.strip", {},

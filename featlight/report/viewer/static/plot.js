@@ -1,7 +1,7 @@
 "use strict";
 /**
- * The curve of a tile (mean activation at each step, with the ends of octaves), and the histogram of its activations on a
- * dataset (with the activation of the tile's image).
+ * The curve of a tile (mean activation at each step, with the ends of octaves), the histogram of its activations on a
+ * dataset (with the activation of the tile's image), and its path similarity from layer to layer.
  */
 window.Featlight = window.Featlight || {};
 
@@ -11,6 +11,7 @@ window.Featlight = window.Featlight || {};
   const LEFT = 40;
   const BOTTOM = 20;
   const TOP = 8;
+  const MOST_PATH = 2; // path similarity beyond which a point is drawn at the edge
 
   /**
    * @param {[number, ?number][]} curve  step and activation
@@ -109,6 +110,34 @@ window.Featlight = window.Featlight || {};
     return svg;
   }
 
+  /**
+   * @param {[string, number][]} values  path similarity of each layer, in order
+   * @returns {SVGElement}
+   */
+  function paths(values) {
+    const { make, number } = Featlight.dom;
+    const low = Math.min(-0.2, ...values.map(([, value]) => Math.max(-MOST_PATH, value)));
+    const high = Math.max(1.2, ...values.map(([, value]) => Math.min(MOST_PATH, value)));
+    const x = (place) => LEFT + ((place + 0.5) / values.length) * (WIDTH - LEFT - 4);
+    const y = (value) => TOP + ((high - Math.min(high, Math.max(low, value))) / (high - low)) * (HEIGHT - TOP - BOTTOM);
+    const svg = make("svg.plot", {
+      viewBox: `0 0 ${WIDTH} ${HEIGHT}`,
+      role: "img",
+      "aria-label": `Path similarity from ${values[0][0]} to ${values.at(-1)[0]}, ${number(values.at(-1)[1])} there`,
+    });
+    for (const value of [0, 1]) {
+      svg.append(make("line.axis", { x1: LEFT, x2: WIDTH - 4, y1: y(value), y2: y(value) }),
+        make("text", { x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, String(value)));
+    }
+    svg.append(make("text", { x: LEFT, y: HEIGHT - 4 }, values[0][0]),
+      make("text", { x: WIDTH - 4, y: HEIGHT - 4, "text-anchor": "end" }, values.length > 1 ? values.at(-1)[0] : ""),
+      make("path.curve", { d: values.map(([, value], i) => `${i ? "L" : "M"}${x(i).toFixed(1)} ${y(value).toFixed(1)}`).join("") }));
+    values.forEach(([layer, value], i) => svg.append(
+      make("circle.point", { cx: x(i), cy: y(value), r: 3 }, make("title", {}, `${layer}: ${number(value)}`))));
+    return svg;
+  }
+
   Featlight.plot = plot;
+  Featlight.paths = paths;
   Featlight.histogram = histogram;
 })();
