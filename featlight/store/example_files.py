@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from statistics import fmean
+from statistics import median
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -64,9 +64,9 @@ class TileExamples(BaseModel):
 
     @property
     def path(self) -> float | None:
-        """Mean path similarity over the layers behind the first, whose own value is noisy; None without values."""
+        """Median path similarity of the layers behind the first, which has a small scale; None without values."""
         values = list(self.paths.values())
-        return fmean(values[1:] or values) if values else None
+        return median(values[1:] or values) if values else None
 
 
 class About(BaseModel):

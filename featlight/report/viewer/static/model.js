@@ -17,7 +17,7 @@
  * @property {?number} gradient gradient norm, mean over steps
  * @property {?number} cluster  number of its cluster, from 1
  * @property {?number} example  mean activation on its best dataset example
- * @property {?number} path     mean path similarity over its layers
+ * @property {?number} path     median path similarity of its layers
  *
  * @typedef {Object} Group      tiles of one layer and variant, as `data.py` writes them (`shape`: [C, H, W] or [C] of the
  *                             layer's output, null for named tiles; `aspect`: height and width of a small tile in pixels,
