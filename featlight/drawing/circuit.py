@@ -20,7 +20,7 @@ BESIDE, NOTE = 12, 108  # px, distance and width of the numbers beside a tile
 BAR, KERNEL = 7, 44  # px, height of a bar, side of a kernel
 TEXT = 20  # px; the picture stays legible when it is scaled to 1200 px
 MARGIN = 40
-SMOOTH = 3  # links are drawn larger by this factor, then reduced
+SMOOTH = 2  # links are drawn larger by this factor, then reduced
 
 
 @dataclass(frozen=True)
