@@ -41,6 +41,7 @@ LayerFeatures = Annotated[
     dict[str, Annotated[FeatureSpec | None, PlainSerializer(_plain_features)]], BeforeValidator(_layers)
 ]
 MOST_TOP = 100  # dataset examples per tile
+MOST_CIRCUITS = 16  # pictures of a figure
 Extra = Literal["floats", "octaves", "maps"]
 
 
@@ -48,13 +49,18 @@ class Figure(Strict):
     """A picture or animation besides the atlas, in the folder `figures`.
 
     grid: rows of tiles; areas: such rows, with the changed areas below each; activity: such rows, with the active areas
-    of the features below each; growth: prefixes in reading order; octaves: the image at the end of each octave.
+    of the features below each; growth: prefixes in reading order; octaves: the image at the end of each octave;
+    circuit: the earlier features that a tile is made of.
     """
 
-    kind: Literal["grid", "areas", "activity", "growth", "octaves"]
+    kind: Literal["grid", "areas", "activity", "growth", "octaves", "circuit"]
     rows: Literal["layer", "variant", "tile", "feature"] = "layer"  # what a row holds
     mark: bool = False  # in growth: frame the position of the newest neuron
     title: str | None = None
+    # in circuit: tiles to show, such as `classifier/tiger`; without them, the tiles of the last layer
+    tiles: Annotated[tuple[str, ...], Field(min_length=1, max_length=MOST_CIRCUITS)] | None = None
+    # in circuit: the earlier layers to go through, one for each column; without them, the nearest ones
+    layers: Annotated[tuple[str, ...], Field(min_length=1, max_length=3)] | None = None
 
 
 class Examples(Strict):

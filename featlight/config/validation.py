@@ -188,9 +188,12 @@ def _check_whole(config: Config, sources: Mapping[str, str]) -> None:
             if tile.name.casefold().endswith(".alpha"):
                 refuse("tiles", f"name {tile.name!r} given; maco saves transparency under such names: choose another")
     kind = None if config.figure is None else config.figure.kind
-    for needy, key in (("octaves", "keep_octaves"), ("activity", "keep_maps")):
+    for needy, key in (("octaves", "keep_octaves"), ("activity", "keep_maps"), ("circuit", "circuits")):
         if kind == needy and not getattr(config, key):
             refuse("figure", f"kind {kind} given; it needs {key}: true")
+    for key in ("tiles", "layers"):
+        if kind != "circuit" and getattr(config.figure, key, None) is not None:
+            refuse("figure", f"{key} given for kind {kind}; {key} belong to kind circuit: remove them")
     features = {(term.layer, term.feature) for tile in config.tiles or () for term in tile.terms}
     if kind == "activity" and not 1 <= len(features) <= 3:
         refuse("figure", f"kind activity given for {len(features)} features; it needs named tiles of one to three")

@@ -8,6 +8,7 @@ from featlight.config.image_shape import ImageSize, size_key
 from featlight.config.normalization import Named, Normalization
 from featlight.config.schema import Config
 from featlight.errors import UsageError
+from featlight.plan.circuit_tiles import check_circuit_figure
 from featlight.plan.fingerprint import refuse_other_run, resolve_settings
 from featlight.plan.plan import Dictionary, NetworkInfo, Plan, PlannedTile
 
@@ -96,6 +97,8 @@ def make_plan(config: Config, known: Plan | None, wanted: Sequence[PlannedTile],
         plan.layers[size_key(size)] = {layer: both[layer] for layer in sorted(both, key=place)}
     plan.add(wanted, batch_size)
     plan.figure = config.figure
+    if plan.figure is not None and plan.figure.kind == "circuit":
+        check_circuit_figure(plan, plan.figure)
     plan.directions = plan.directions or facts.directions
     return plan
 

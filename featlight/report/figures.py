@@ -22,6 +22,7 @@ from featlight.drawing.sheet import Cell
 from featlight.image_io import encode_png
 from featlight.param.image import resize
 from featlight.plan.plan import PlannedTile
+from featlight.report.circuit_figures import circuit_pictures, circuit_table
 from featlight.report.growth import added_neurons, draw_added, frames, growths
 from featlight.store.contents import read_picture
 from featlight.store.snapshot import Snapshot
@@ -45,6 +46,9 @@ def draw_figure(snapshot: Snapshot, cells: Mapping[str, Cell]) -> list[str]:
     assert snapshot.plan.figure is not None
     writer = _FigureWriter(snapshot, snapshot.plan.figure, cells)
     kind = writer.figure.kind
+    if kind == "circuit":
+        writer.circuit()
+        return writer.written
     {"growth": writer.growth, "octaves": writer.octaves}.get(kind, writer.grid)()
     writer.write(f"figures/{kind}.csv", writer.table().encode())
     return writer.written
@@ -116,6 +120,15 @@ class _FigureWriter:
                 pictures = list(octave_frames(ends, sizes, title=self._title(planned.tile.name)))
                 name = "-".join(filter(None, ["octaves", planned.variant, planned.tile.name.replace("/", "-")]))
                 self._animate(name, pictures, OCTAVE_MS)
+
+    def circuit(self) -> None:
+        """Write a picture of each chosen tile's circuit, and a table of all links, once circuits are found."""
+        trees = []
+        for name, tree, title, picture in circuit_pictures(self.snapshot, self.figure, self.cells):
+            trees.append(tree)
+            self.write(f"figures/{name}.png", encode_png(picture, {"Title": title}))
+        if trees:
+            self.write("figures/circuit.csv", circuit_table(trees).encode())
 
     def table(self) -> str:
         """Return a CSV row for each tile: size, activations, roughness, similarity to the first variant's tile.

@@ -115,7 +115,10 @@ def test_a_figure_is_drawn_from_a_finished_run_and_again_from_its_tiles(monkeypa
 @pytest.mark.parametrize(
     ("figure", "line"),
     [
-        ({"kind": "grd"}, "figure.yaml: figure.kind: 'grd' given; allowed: grid, areas, activity, growth, octaves"),
+        (
+            {"kind": "grd"},
+            "figure.yaml: figure.kind: 'grd' given; allowed: grid, areas, activity, growth, octaves, circuit",
+        ),
         ({"kind": "grid", "row": "layer"}, "figure.yaml: figure: no key 'row'; nearest: 'rows'"),
         ({"kind": "octaves"}, "figure.yaml: figure: kind octaves given; it needs keep_octaves: true"),
     ],
