@@ -142,7 +142,9 @@ def _fit(
 @contextmanager
 def _quiet_lightning() -> Iterator[None]:
     """Suppress Lightning's hardware report and tips."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning")]
+    loggers = [
+        logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning", "pytorch_lightning")
+    ]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)

@@ -509,7 +509,7 @@ def test_in_python_a_network_of_ones_own_and_its_examples(images, tmp_path):
     network = OneSize().eval()
     made = featlight.visualize(network, "maps", [1, 4], recipe=RECIPE, out=tmp_path / "run", progress=False)
     assert made.examples == [(), ()]
-    with pytest.raises(UsageError, match=r"featlight\.find_examples\(out, images, network=network\) takes any network"):
+    with pytest.raises(UsageError, match=r"featlight\.find_examples and featlight\.find_circuits take any network"):
         find(tmp_path / "run", ExamplesRequest(images), processes=0)
     result = featlight.find_examples(tmp_path / "run", images, network=network, top=2, fit=(48, 48), progress=False)
     assert [len(each) for each in result.examples] == [2, 2]

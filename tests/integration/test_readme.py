@@ -31,7 +31,7 @@ def test_every_command_is_understood(command, monkeypatch, capsys):
 
 
 def test_every_other_command_is_there(capsys):
-    known = {"alike", "examples", "export", "verify", "view", "tensorboard"}
+    known = {"alike", "circuits", "examples", "export", "verify", "view", "tensorboard"}
     named = set(re.findall(r"^    featlight ([a-z]+)\b", TEXT, re.MULTILINE)) & known
     assert named == commands.COMMANDS.keys()
     for line in re.findall(r"^    featlight (.*)$", TEXT, re.MULTILINE):

@@ -28,6 +28,7 @@ EXPECTED = {
     "view": [(["view"], {0})],
     "tensorboard": [(["tensorboard"], {0})],
     "examples": [(["examples", "--images", "photos"], {2})],
+    "circuits": [(["circuits"], {2})],
     "alike": [(["alike", "--method", "pca"], {0, 2})],
     "export": [
         (["export", "--zip", "s.zip", "--card", "c.md", "--webp", "w", "--poster", "p.png", "--dpi", "50"], {0})
@@ -240,7 +241,7 @@ def test_what_the_user_types_is_loaded(planned):
     featlight.find_examples("run", "photos", network=network, **asked)
     assert Path("run/examples/examples.jsonl").read_bytes() == found
     plan_with(lambda plan: plan["directions"].update(asked="an array"))
-    with pytest.raises(featlight.errors.UsageError, match=r"directions=array\) takes it"):
+    with pytest.raises(featlight.errors.UsageError, match="find_circuits take it as directions=array"):
         featlight.find_examples("run", "photos", network=network)
 
 
