@@ -39,7 +39,7 @@ def shrunk(values):
     for key in ("directions", "labels", "init", "caricature"):
         small |= {key: str(ROOT / values[key])} if "/" in values.get(key, "") else {}
     if "tiles" in values.get("figure", {}):
-        del small["figure"]["tiles"]
+        small["figure"]["tiles"] = [f"{small['layer'][-2]}/0"]  # a class has no gradient after so few steps
     for number, variant in enumerate(values.get("variants", [])):
         variant["seed"] = number  # shrunk, two of them may be alike otherwise, which is refused
         variant |= {"recipe": recipe(None)} if "recipe" in variant else {}
