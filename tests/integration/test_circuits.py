@@ -25,8 +25,9 @@ LAYERS = {"Mixed_3a": "0-2", "Mixed_4a": "0,5", "fc": "3"}
 def draw(out: Path, layers) -> None:
     recipe = {"octaves": [{"size": 48, "steps": 1, "lr": [0.1, 0.1]}]}
     config = {"model": "tiny_inception", "layer": layers, "recipe": recipe, "float_images": True}
-    Path("config.yaml").write_text(yaml.safe_dump(config))
-    assert main(["--config", "config.yaml", "--out", str(out)]) == 0
+    path = out.with_name(f"{out.name}.yaml")
+    path.write_text(yaml.safe_dump(config))
+    assert main(["--config", str(path), "--out", str(out)]) == 0
 
 
 @pytest.fixture(scope="module")
