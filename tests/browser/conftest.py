@@ -72,7 +72,7 @@ def browser() -> Iterator[Any]:
 def page(browser) -> Iterator[Any]:
     """A window that fails on errors and on requests that are not for a file."""
     context = browser.new_context(viewport={"width": 1000, "height": 800}, color_scheme="light")
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(60_000)  # a page waits for the tests beside it
     result = context.new_page()
     slips: list[str] = []
 

@@ -146,7 +146,7 @@ def test_values_follow_the_definition(run, tmp_path):
             assert line["paths"].get(name) == (theirs if theirs is None else pytest.approx(theirs, abs=1e-6))
 
 
-def test_bits_do_not_depend_on_workers_and_stops(run, tmp_path):
+def test_bits_do_not_depend_on_workers(run, tmp_path):
     images = folder_of(tmp_path / "images", crops(80, side=48))  # more than the random images
     network, written = featlight.load_model("tiny_inception"), []
 
