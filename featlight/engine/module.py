@@ -1,7 +1,7 @@
 """The batch of images as a Lightning module: an epoch of `Trainer.fit` is a chunk, a batch is a gradient step."""
 
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import lightning as L
@@ -25,12 +25,13 @@ from featlight.plan.plan import OCTAVE_PICTURE, Chunk
 class FeatureVisualizer(L.LightningModule):
     """Feature visualization as training: the batch of images is the only trainable parameter.
 
-    `training_step` scores the images, `optimizer_step` moves and blurs them, and `resize_images` resizes them between
-    octaves. With some recipes the parameter holds Fourier coefficients or phases of the images.
+    An epoch is a chunk, and the trainer stops after the last one: it needs `max_epochs=-1`. `training_step` scores the
+    images, `optimizer_step` moves and blurs them, and `resize_images` resizes them between octaves. With some recipes
+    the parameter holds Fourier coefficients or phases of the images.
 
     Args:
         job: prepared run, whose network is no child of this module: Lightning neither moves, casts nor saves it.
-        chunks: chunks to optimize, in order.
+        chunks: at least one chunk to optimize; the next one is asked for after the result of the one before.
         batch_size: largest number of images optimized together, whatever a chunk asks for; short chunks are padded.
         on_chunk: function that takes the result of each chunk.
         unchanged: numbers of the chunks that use the original network, because its rewritten form differs.
@@ -38,12 +39,13 @@ class FeatureVisualizer(L.LightningModule):
     """
 
     batch: nn.Parameter  # (B, C, H, W); coefficients or phases with some recipes
+    chunk: Chunk  # the current one
     octave: int  # number of the current octave, from 1
 
     def __init__(
         self,
         job: RunJob,
-        chunks: Sequence[Chunk],
+        chunks: Iterable[Chunk],
         batch_size: int,
         on_chunk: Callable[[ChunkResult], None],
         *,
@@ -52,7 +54,8 @@ class FeatureVisualizer(L.LightningModule):
     ) -> None:
         super().__init__()
         self._job = job
-        self.chunks = chunks
+        self._chunks = iter(chunks)
+        self.chunk = next(self._chunks)
         self._batch_size = batch_size
         self._on_chunk = on_chunk
         self._unchanged = unchanged
@@ -62,11 +65,6 @@ class FeatureVisualizer(L.LightningModule):
         )  # Lightning asks for an optimizer before any chunk
         self._pipeline: RenderPipeline | None = None
         self._optimizer_state: OptimizerState = NEW
-
-    @property
-    def chunk(self) -> Chunk:
-        """The current chunk."""
-        return self.chunks[self.trainer.current_epoch]
 
     def setup(self, stage: str) -> None:
         if not isinstance(self.trainer.strategy, IndependentWorkers):
@@ -187,6 +185,11 @@ class FeatureVisualizer(L.LightningModule):
                 batch_size=self._rows,
             )
         )
+        following = next(self._chunks, None)
+        if following is None:
+            self.trainer.should_stop = True
+        else:
+            self.chunk = following
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """Return nothing: finished tiles are on disk."""

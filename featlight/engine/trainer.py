@@ -4,7 +4,7 @@ import gc
 import logging
 import os
 import warnings
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import lightning as L
@@ -21,9 +21,33 @@ from featlight.plan.plan import Chunk
 log = logging.getLogger("featlight")
 
 
+class _Chunks:
+    """The chunks of a run, one after another; the current one stays until its result is taken.
+
+    Args:
+        job: prepared run.
+        numbers: numbers of the chunks.
+    """
+
+    def __init__(self, job: RunJob, numbers: Iterable[int]) -> None:
+        self._job, self._numbers = job, iter(numbers)
+        self.unchanged: set[int] = set()  # numbers of the chunks that use the original network
+        self.current: Chunk | None = None
+        self.advance()
+
+    def advance(self) -> None:
+        number = next(self._numbers, None)
+        self.current = None if number is None else self._job.plan.chunk(number, self._job.settings)
+
+    def parts(self, batch_size: int) -> Iterator[Chunk]:
+        """Yield the parts of every chunk, from the current one on; the last part's result advances to the next."""
+        while self.current is not None:
+            yield from self.current.parts(batch_size)
+
+
 def descend(
     job: RunJob,
-    numbers: Sequence[int],
+    numbers: Iterable[int],
     on_chunk: Callable[[ChunkResult], None],
     *,
     callbacks: Sequence[L.Callback] = (),
@@ -33,7 +57,7 @@ def descend(
 
     Args:
         job: prepared run.
-        numbers: numbers of the chunks.
+        numbers: numbers of the chunks; the next one is asked for when the one before is optimized.
         on_chunk: function that takes the result of each chunk.
         callbacks: callbacks of the trainer.
         before_step: function called before every step; its exceptions end the run.
@@ -45,28 +69,22 @@ def descend(
         UsageError: the original network too has changed its output during the run.
         StorageError: memory does not suffice for one image, or for the faces of one feature.
     """
-    left = [job.plan.chunk(number, job.settings) for number in numbers]
-    batch_size = max((chunk.batch_size for chunk in left), default=1)
-    unchanged: set[int] = set()
-
-    def done(result: ChunkResult) -> None:
-        left.pop(0)
-        on_chunk(result)
-
-    while left:
+    chunks, batch_size = _Chunks(job, numbers), job.plan.largest_batch
+    while chunks.current is not None:
         try:
-            _fit(job, list(left), batch_size, unchanged, done, callbacks=callbacks, before_step=before_step)
-            break
+            _fit(job, chunks, batch_size, on_chunk, callbacks=callbacks, before_step=before_step)
+            continue
         except OtherNetworkError as error:
-            _go_on_unchanged(job, left[0], error.layer, unchanged)
+            _go_on_unchanged(job, chunks.current, error.layer, chunks.unchanged)
             continue
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            fewest = left[0].settings.diversity
+            chunk = chunks.current
+            fewest = chunk.settings.diversity
             if batch_size // 2 < fewest:
                 images = "one image" if fewest == 1 else f"the {fewest} images of a feature"
-                raise StorageError(f"no memory for {images} of {left[0].layers[0]} ({error})") from None
+                raise StorageError(f"no memory for {images} of {chunk.layers[0]} ({error})") from None
         log.warning(
             "no memory for %d images at a time: continuing with half as many, which changes the bits", batch_size
         )
@@ -95,26 +113,26 @@ def _go_on_unchanged(job: RunJob, chunk: Chunk, layer: str, unchanged: set[int])
 
 def _fit(
     job: RunJob,
-    chunks: Sequence[Chunk],
+    chunks: _Chunks,
     batch_size: int,
-    unchanged: Collection[int],
     on_chunk: Callable[[ChunkResult], None],
     *,
     callbacks: Sequence[L.Callback],
     before_step: Callable[[], None],
 ) -> None:
-    parts = [part for chunk in chunks for part in chunk.parts(batch_size)]
-    whole = {chunk.number: chunk for chunk in chunks}
     waiting: list[ChunkResult] = []
 
     def on_part(result: ChunkResult) -> None:
         waiting.append(result)
-        chunk = whole[result.chunk.number]
-        if sum(len(part.chunk.tiles) for part in waiting) == len(chunk.tiles):
-            on_chunk(waiting[0] if len(waiting) == 1 else joined(waiting, chunk))
+        whole = chunks.current
+        assert whole is not None
+        if sum(len(part.chunk.tiles) for part in waiting) == len(whole.tiles):
+            on_chunk(waiting[0] if len(waiting) == 1 else joined(waiting, whole))
             waiting.clear()
+            chunks.advance()
 
-    module = FeatureVisualizer(job, parts, batch_size, on_part, unchanged=unchanged, before_step=before_step)
+    parts = chunks.parts(batch_size)
+    module = FeatureVisualizer(job, parts, batch_size, on_part, unchanged=chunks.unchanged, before_step=before_step)
     with _quiet_lightning(), repeatable(job.plan.threads):
         trainer = L.Trainer(
             strategy=IndependentWorkers.strategy_name,
@@ -122,7 +140,7 @@ def _fit(
             accelerator="gpu" if job.device.type == "cuda" else job.device.type,
             devices=[job.device.index or 0] if job.device.type == "cuda" else 1,
             default_root_dir=job.config.out or os.devnull,  # under SLURM, Lightning looks there for a checkpoint
-            max_epochs=len(parts),
+            max_epochs=-1,  # the module stops after the last chunk
             reload_dataloaders_every_n_epochs=1,
             use_distributed_sampler=False,
             logger=False,
