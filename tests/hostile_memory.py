@@ -17,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from hashlib import sha256
 from itertools import cycle
 from pathlib import Path
@@ -28,7 +29,8 @@ from tests.unit.test_image_io import HOSTILE, jpeg_of
 
 MOST_MEGABYTES, MOST_SECONDS = 1500, 60
 LINES, SPARSE, BEHIND = 10_000_000, 4 << 30, 500_000_000  # lines `{}`; bytes
-RUN = ["--model", "tiny_inception", "--layer", "Mixed_3a", "--features", "0-7", "--devices", "1", "--threads", "1"]
+RUN = ["--model", "tiny_inception", "--layer", "Mixed_3a", "--layer", "Mixed_4a", "--features", "0-3"]
+RUN += ["--devices", "1", "--threads", "1"]
 RUN += ["--recipe", "lucid", "--set", "recipe.octaves=[{size: 32, steps: 1, lr: [0.1, 0.1]}]", "--out", "run"]
 EXAMPLES = ["examples", "--top", "100", "--devices", "1", "--out", "run", "--images"]
 # Between this process and the command: a process counts the memory of the one that started it as its own
@@ -55,6 +57,7 @@ COMMANDS = {
     "export --webp": ["export", "--webp", "webp", "--out", "run"],
     "export --poster": ["export", "--poster", "poster.pdf", "--examples", "--out", "run"],
     "examples": [*EXAMPLES, "photographs"],
+    "circuits": ["circuits", "--out", "run"],
     "the run": RUN,
     "--dry-run": [*RUN, "--dry-run"],
     "--fresh": [*RUN, "--fresh"],
@@ -63,6 +66,16 @@ COMMANDS = {
         "from pathlib import Path; from featlight.report.tensorboard.writer import *; catch_up(Path('run'))",
     ],
     "open_run": ["-c", READ],
+}
+CROWDS = {  # files of a folder, by their names
+    "300,000 files in tiles": (300_000, "tiles/Mixed_3a/x{}.png"),
+    "300,000 files in folders of tiles": (300_000, "tiles/x{0}/{0}.png"),
+    "50,000 files .running-*": (50_000, ".running-{}"),
+    "50,000 drafts of .running": (50_000, "..running.0000000a-1-{:04x}.tmp"),
+    "100,000 files in records": (100_000, "records/worker-{}.jsonl"),
+    "100,000 files in examples/found": (100_000, "examples/found/worker-{}.safetensors"),
+    "100,000 files in circuits/found": (100_000, "circuits/found/worker-{}.jsonl"),
+    "100,000 files in tensorboard": (100_000, "tensorboard/events.out.tfevents.{}"),
 }
 ON_IMAGES = {f"examples --fit {fit}": [*EXAMPLES, "hostile", "--fit", fit] for fit in ("auto", "512", "none")}
 
@@ -99,6 +112,22 @@ def behind_plan(run: Path) -> None:
         file.write(b" " * BEHIND)
 
 
+def crowd(run: Path, count: int, name: str) -> None:
+    """Write many small files, all with the same content and an hour old."""
+    source = run.with_name("source")
+    source.write_bytes(b"\x89PNG\r\n\x1a\n Software\0featlight 0")
+    os.utime(source, (time.time() - 7200,) * 2)
+    for number in range(count):
+        path = run / name.format(number)
+        if number == 0 or "{0}/" in name:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        if number % 10_000 == 0:  # a file has a limited number of links
+            shutil.copy2(source, path)
+            source = path
+        elif not path.exists():
+            path.hardlink_to(source)
+
+
 def hostile_images(folder: Path) -> None:
     """Write hostile pictures, and the largest ones that are taken."""
     folder.mkdir()
@@ -123,6 +152,8 @@ def damages() -> Iterator[tuple[str, Callable[[Path], None], dict[str, list[str]
     yield f"{LINES:,} lines {{}}", endless_records, COMMANDS
     yield "files of 4 GB", sparse, COMMANDS
     yield "500 MB behind plan.json", behind_plan, COMMANDS
+    for name, (count, pattern) in CROWDS.items():
+        yield name, partial(crowd, count=count, name=pattern), COMMANDS
     yield "hostile pictures as --images", lambda run: hostile_images(run.with_name("hostile")), ON_IMAGES
 
 
@@ -156,7 +187,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         base, place = Path(folder) / "base", Path(folder) / "place"
         folder_of(base / "photographs", crops(3, side=48))
-        for words in (RUN, COMMANDS["examples"], COMMANDS["alike"]):
+        for words in (RUN, *(COMMANDS[name] for name in ("examples", "circuits", "alike"))):
             code, *_, error = measured(words, base)
             assert code == 0, error
         for kind, damage, commands in damages():
@@ -171,7 +202,7 @@ def main() -> int:
                 faults += is_bad
                 said = (error.strip().splitlines() or [""])[-1][:150]
                 mark = "  <-" if is_bad else ""
-                print(f"{kind:28} {name:20} {code:3} {seconds:6.1f} s {peak:6.0f} MB{mark}  {said}", flush=True)
+                print(f"{kind:34} {name:20} {code:3} {seconds:6.1f} s {peak:6.0f} MB{mark}  {said}", flush=True)
     return bool(faults)
 
 
